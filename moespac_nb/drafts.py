@@ -1,0 +1,163 @@
+"""Who proposes the tokens that the target verifies (a small model, or the text itself), and how many.
+
+A draft is a pure function of the committed ids; what it keeps between calls only saves it work. So a rejected
+token, an interrupt or another text needs no message to it. Knows nothing of the target.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .errors import MoespacError
+from .reader import Reader
+from .sampling import Sampling, draw, probabilities
+from .step import Step
+
+
+@dataclass(frozen=True, eq=False)
+class Proposal:
+    """Drafted ids (m,) and the distributions q (m, vocabulary) they were chosen from; m ≤ γ."""
+
+    ids: Tensor
+    probs: Tensor
+
+
+@runtime_checkable
+class Draft(Protocol):
+    """What the decoder asks of a draft."""
+
+    def prefill(self, ids: Sequence[int], /) -> None:
+        """Read the prompt ahead of the first proposal; may do nothing."""
+
+    def propose(
+        self, ids: Sequence[int], uniforms: np.ndarray, sampling: Sampling, vocabulary: int, /
+    ) -> Proposal:
+        """At most one token for each uniform in [0, 1), each given the ones before it."""
+
+
+class ModelDraft:
+    """A smaller transformers model with the target's tokenizer."""
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+        self._reader = Reader(model)
+        self._read: list[int] = []  # what the reader was last given, from the start; it may hold less
+
+    def prefill(self, ids: Sequence[int], /) -> None:
+        ids = ids[: self._reader.context]
+        self._rewind_to_common_prefix(ids, len(ids))
+        unread = ids[self._reader.length :]
+        if unread:
+            self._read = list(ids)
+            self._reader.read(unread, logits_to_keep=1)
+
+    def propose(
+        self, ids: Sequence[int], uniforms: np.ndarray, sampling: Sampling, vocabulary: int, /
+    ) -> Proposal:
+        gamma = min(len(uniforms), self._reader.context - len(ids) + 1)
+        if gamma <= 0:  # a draft with a shorter context than its target falls silent
+            return no_proposal(vocabulary)
+        self._rewind_to_common_prefix(ids, len(ids) - 1)
+        unread = torch.as_tensor(ids[self._reader.length :], device=self.model.device)
+        self._read = list(ids)
+        drafted, probs = [], []
+        for uniform in uniforms[:gamma]:
+            q = probabilities(self._reader.read(unread, logits_to_keep=1)[0], sampling)
+            token = q.argmax(-1) if sampling.mode == "greedy" else draw(q, float(uniform))
+            drafted.append(token)
+            probs.append(q)
+            unread = token[None]  # stays on the device: nothing waits for it here
+        proposal = Proposal(torch.stack(drafted), torch.stack(probs))
+        self._read += proposal.ids.tolist()
+        return proposal
+
+    def _rewind_to_common_prefix(self, ids: Sequence[int], at_most: int) -> None:
+        held = self._read[: self._reader.length]
+        self._reader.rewind(min(common_prefix(held, ids), at_most))
+
+
+class NgramDraft:
+    """Prompt lookup: what followed the last time the text read as it does now.
+
+    Looks for the latest earlier occurrence of the last `max_ngram` tokens, then of ever fewer, down to
+    `min_ngram`.
+    """
+
+    def __init__(self, max_ngram: int = 3, min_ngram: int = 1) -> None:
+        if not 1 <= min_ngram <= max_ngram:
+            raise MoespacError(
+                f"max_ngram is {max_ngram}, min_ngram {min_ngram}; accepted: 1 ≤ min_ngram ≤ max_ngram"
+            )
+        self.max_ngram = max_ngram
+        self.min_ngram = min_ngram
+
+    def prefill(self, _ids: Sequence[int], /) -> None:
+        """Nothing to read ahead."""
+
+    def propose(
+        self, ids: Sequence[int], uniforms: np.ndarray, _sampling: Sampling, vocabulary: int, /
+    ) -> Proposal:
+        text = np.asarray(ids)
+        for n in range(min(self.max_ngram, len(text) - 1), self.min_ngram - 1, -1):
+            grams = np.lib.stride_tricks.sliding_window_view(text[:-1], n)
+            found = np.flatnonzero((grams == text[-n:]).all(axis=1))
+            if len(found):
+                start = found[-1] + n
+                drafted = torch.as_tensor(text[start : start + len(uniforms)])
+                return Proposal(drafted, torch.nn.functional.one_hot(drafted, vocabulary).float())
+        return no_proposal(vocabulary)
+
+
+def no_proposal(vocabulary: int) -> Proposal:
+    """Nothing drafted: the round is plain decoding."""
+    return Proposal(torch.empty(0, dtype=torch.int64), torch.empty(0, vocabulary))
+
+
+@runtime_checkable
+class GammaPolicy(Protocol):
+    """Chooses the next draft length from the last step, which is None before the first."""
+
+    def next_gamma(self, last_step: Step | None, /) -> int: ...
+
+
+@dataclass(frozen=True)
+class FixedGamma:
+    """The same draft length each round."""
+
+    gamma: int
+
+    def next_gamma(self, _last_step: Step | None, /) -> int:
+        return self.gamma
+
+
+@dataclass(frozen=True)
+class AdaptiveGamma:
+    """Two more after a round that accepted everything, one less after any other; within [low, high]."""
+
+    low: int = 1
+    high: int = 16
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.low <= self.high:
+            raise MoespacError(f"low is {self.low}, high {self.high}; accepted: 0 ≤ low ≤ high")
+
+    def next_gamma(self, last_step: Step | None, /) -> int:
+        if last_step is None:
+            return self.low
+        wanted = last_step.gamma + (2 if last_step.accepted == last_step.gamma else -1)
+        return min(max(wanted, self.low), self.high)
+
+
+def common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
+    """Length of the longest common start.
+
+    >>> common_prefix([5, 6, 7], [5, 6, 9, 9])
+    2
+    """
+    return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))

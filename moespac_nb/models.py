@@ -1,0 +1,131 @@
+"""Models ready to decode with: the bundled pair, or any causal language model from a folder or hub name.
+
+What comes back are plain transformers models in eval mode, each with its tokenizer as `model.tokenizer`.
+Nothing is fetched unless the caller asks, and no code that comes with a model is ever run.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from .errors import MoespacError
+from .resources import MANIFEST, data_path
+from .resources import verify as verify_data
+
+DTYPES = ("float32", "bfloat16", "float16")
+_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+
+
+def load_pair(dtype: str = "float32", verify: bool = True) -> tuple[Any, Any]:
+    """The bundled (target, draft). Stored in half precision, they compute in `dtype`.
+
+    verify: compare the files with their checksums first. Raises MoespacError where one is missing or damaged.
+    """
+    if verify:
+        problems = [p for p in verify_data() if p.file == MANIFEST or p.file.startswith("pair/")]
+        if problems:
+            raise MoespacError("the bundled pair cannot be used: " + "; ".join(map(str, problems)))
+    tokenizer = _bundled_tokenizer(data_path("pair/tokenizer.json"))
+    target, draft = (_bundled_model(name, _checked_dtype(dtype)) for name in ("target", "draft"))
+    target.tokenizer = draft.tokenizer = tokenizer
+    return target, draft
+
+
+def _bundled_tokenizer(path: Path) -> Any:
+    from transformers import PreTrainedTokenizerFast
+
+    return PreTrainedTokenizerFast(tokenizer_file=str(path), eos_token="<|end|>", pad_token="<|pad|>")
+
+
+def _bundled_model(name: str, dtype: str) -> Any:
+    import torch
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers.initialization import no_init_weights
+
+    config_path, weights_path = data_path(f"pair/{name}.json"), data_path(f"pair/{name}.safetensors")
+    try:
+        config = AutoConfig.for_model(**json.loads(config_path.read_text(encoding="utf-8")))
+        with no_init_weights():  # leaves the caller's random state alone, and is quicker
+            model = AutoModelForCausalLM.from_config(config, dtype=getattr(torch, dtype))
+        model.tie_weights()
+        missing, unexpected = model.load_state_dict(load_file(weights_path), strict=False)
+        wrong = sorted(set(missing) - set(model.all_tied_weights_keys)) + unexpected
+    except (SafetensorError, RuntimeError, ValueError, KeyError, TypeError) as error:
+        raise MoespacError(f"{weights_path} and {config_path.name} do not make a model: {error}") from error
+    if wrong:
+        raise MoespacError(f"{weights_path} does not fit {config_path.name}: {', '.join(wrong[:3])} …")
+    model.name_or_path = f"the bundled {name}"
+    return model.eval()
+
+
+def load_model(
+    path_or_hub_name: str | Path, *, dtype: str = "float32", device: str = "cpu", download: bool = False
+) -> Any:
+    """Any causal language model in safetensors format, with its tokenizer.
+
+    path_or_hub_name: a folder with a config.json, or `owner/name` as on the Hugging Face hub.
+    download: fetch what is not on this machine yet; without it only what is already here is used.
+    """
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    name = str(path_or_hub_name)
+    is_folder = Path(name).is_dir()
+    if is_folder and not (Path(name) / "config.json").is_file():
+        raise MoespacError(f"{name!r} has no config.json; accepted: a folder that save_pretrained wrote")
+    if not is_folder and not _HUB_NAME.fullmatch(name):
+        raise MoespacError(
+            f"model is {name!r}; accepted: a folder with a config.json, or a hub name such as "
+            "'allenai/OLMoE-1B-7B-0924'"
+        )
+    where: dict[str, Any] = {"local_files_only": is_folder or not download, "trust_remote_code": False}
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name, **where)
+        model = AutoModelForCausalLM.from_pretrained(
+            name, **where, use_safetensors=True, dtype=_checked_dtype(dtype)
+        )
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        advice = "" if is_folder or download else "; to fetch it, pass download=True"
+        raise MoespacError(f"the model {name!r} cannot be loaded: {error}{advice}") from error
+    model.tokenizer = tokenizer
+    return model.to(device).eval()
+
+
+def tokenizer_of(model: Any) -> Any | None:
+    """The tokenizer that came with a model, or None."""
+    return getattr(model, "tokenizer", None)
+
+
+def check_same_tokenizer(target: Any, draft: Any) -> None:
+    """Raises MoespacError unless drafted ids mean to the target what they mean to the draft."""
+    sizes = [int(model.config.get_text_config().vocab_size) for model in (target, draft)]
+    if sizes[0] != sizes[1]:
+        raise MoespacError(
+            f"target {_name(target)} has a vocabulary of {sizes[0]}, draft {_name(draft)} one of {sizes[1]}; "
+            "accepted: a draft with the target's own tokenizer"
+        )
+    ours, theirs = tokenizer_of(target), tokenizer_of(draft)
+    if ours is None or theirs is None or ours is theirs:
+        return
+    meant, proposed = ours.get_vocab(), theirs.get_vocab()
+    if meant != proposed:
+        token = min(dict(meant.items() ^ proposed.items()))
+        raise MoespacError(
+            f"target {_name(target)} and draft {_name(draft)} have different tokenizers: {token!r} is "
+            f"{meant.get(token)} in one and {proposed.get(token)} in the other; "
+            "accepted: a draft with the target's own tokenizer"
+        )
+
+
+def _name(model: Any) -> str:
+    return repr(getattr(model, "name_or_path", "") or type(model).__name__)
+
+
+def _checked_dtype(dtype: str) -> str:
+    if dtype not in DTYPES:
+        raise MoespacError(f"dtype is {dtype!r}; accepted: {', '.join(DTYPES)}")
+    return dtype

@@ -1,0 +1,108 @@
+"""Which experts a transformers mixture-of-experts model sends its tokens to, read while it runs.
+
+Reads the indices and weights that each layer's experts are called with, so it is right for every router that
+ends there, whatever it does before (softmax, groups, bias, sorted or not). Changes nothing in the model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from .errors import MoespacError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+__all__ = ["Geometry", "Routing", "expert_modules", "geometry", "observe", "record_routing"]
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """The shape of a model's routing; a dense model has 0 layers."""
+
+    layers: int  # with experts; dense ones in between are not counted
+    experts: int  # in each of them
+    top_k: int  # chosen for each token
+
+
+def expert_modules(model: nn.Module) -> list[Any]:
+    """The `experts` module of each mixture-of-experts layer, in order of depth.
+
+    A layer is one if it holds `experts` beside the `gate` or `router` that chooses among them.
+    """
+    return [
+        module.experts
+        for module in model.modules()
+        if hasattr(module, "experts") and (hasattr(module, "gate") or hasattr(module, "router"))
+    ]
+
+
+def geometry(model: Any) -> Geometry:
+    """Layers, experts and top-k of a transformers model."""
+    modules = expert_modules(model)
+    if not modules:
+        return Geometry(layers=0, experts=0, top_k=0)
+    sizes = {int(module.num_experts) for module in modules}
+    if len(sizes) > 1:
+        raise MoespacError(
+            f"{type(model).__name__} has layers of {sorted(sizes)} experts; accepted: the same number in all"
+        )
+    return Geometry(len(modules), sizes.pop(), int(model.config.get_text_config().num_experts_per_tok))
+
+
+class Routing:
+    """What the routers chose in the last forward, filled by the hooks of `record_routing`."""
+
+    def __init__(self, shape: Geometry) -> None:
+        self._shape = shape
+        self._chosen: list[tuple[Tensor, Tensor]] = []
+
+    def take(self) -> tuple[np.ndarray, np.ndarray]:
+        """Experts (positions, layers, k) int16 and gate weights, float32, since the last call."""
+        chosen, self._chosen = self._chosen, []
+        if not chosen:
+            empty = (0, self._shape.layers, self._shape.top_k)
+            return np.empty(empty, np.int16), np.empty(empty, np.float32)
+        experts = torch.stack([indices for indices, _ in chosen], dim=1).to(torch.int16)
+        weights = torch.stack([weights for _, weights in chosen], dim=1).float()
+        return experts.cpu().numpy(), weights.cpu().numpy()
+
+    def _listen(self, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        _hidden, indices, weights = (*args, *kwargs.values())
+        self._chosen.append((indices, weights))
+
+
+@contextmanager
+def record_routing(model: nn.Module) -> Iterator[Routing]:
+    """Listens to every router of the model while the block runs, one sequence at a time.
+
+    >>> with record_routing(model) as routing:             # doctest: +SKIP
+    ...     model(ids)
+    ...     experts, weights = routing.take()
+    """
+    routing = Routing(geometry(model))
+    handles: list[Any] = []
+    try:
+        for module in expert_modules(model):
+            handles.append(module.register_forward_pre_hook(routing._listen, with_kwargs=True))
+        yield routing
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@torch.inference_mode()
+def observe(model: Any, ids: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Experts and gate weights (positions, layers, k) of one pass over a given text."""
+    limit = model.config.get_text_config().max_position_embeddings
+    if not 0 < len(ids) <= limit:
+        raise MoespacError(f"the text has {len(ids)} tokens; accepted: 1 to {limit}, the model's context")
+    with record_routing(model) as routing:
+        model(input_ids=torch.as_tensor([list(ids)], device=model.device), use_cache=False, logits_to_keep=1)
+        return routing.take()

@@ -1,0 +1,92 @@
+"""Tiny random models that behave: logits far from uniform, routing that varies, a draft often right."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import torch
+from transformers import Qwen3Config, Qwen3ForCausalLM, Qwen3MoeConfig, Qwen3MoeForCausalLM
+
+torch.set_num_threads(1)
+VOCABULARY = 256
+CONTEXT = 160
+EOS = 0
+
+
+def _sharpened(model: Any, seed: int, gain: float = 6.0) -> Any:
+    """Random weights large enough that the next token depends on what was read."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if weight.ndim > 1:
+                fan_in = weight.shape[-1]
+                scale = (1.0 if "embed" in name else gain if "gate.weight" in name else 2.0) / fan_in**0.5
+                weight.copy_(torch.randn(weight.shape, generator=generator) * scale)
+    return model.eval()
+
+
+def moe(seed: int = 0, vocabulary: int = VOCABULARY, layers: int = 4, context: int = CONTEXT) -> Any:
+    config = Qwen3MoeConfig(
+        vocab_size=vocabulary,
+        hidden_size=64,
+        intermediate_size=64,
+        num_hidden_layers=layers,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=16,
+        num_experts=16,
+        num_experts_per_tok=4,
+        moe_intermediate_size=32,
+        norm_topk_prob=True,
+        max_position_embeddings=context,
+        tie_word_embeddings=False,
+        eos_token_id=EOS,
+        pad_token_id=1,
+        bos_token_id=None,
+    )
+    return _sharpened(Qwen3MoeForCausalLM(config), seed)
+
+
+def dense(seed: int = 1, vocabulary: int = VOCABULARY, context: int = CONTEXT) -> Any:
+    config = Qwen3Config(
+        vocab_size=vocabulary,
+        hidden_size=32,
+        intermediate_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        head_dim=16,
+        max_position_embeddings=context,
+        tie_word_embeddings=False,
+        eos_token_id=EOS,
+        pad_token_id=1,
+        bos_token_id=None,
+    )
+    return _sharpened(Qwen3ForCausalLM(config), seed)
+
+
+def noised(model: Any, noise: float = 0.01, seed: int = 2) -> Any:
+    """A draft that agrees with the target most of the time: the target with noise on its weights."""
+    copy = type(model)(model.config)
+    copy.load_state_dict(model.state_dict())
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for weight in copy.parameters():
+            weight.add_(torch.randn(weight.shape, generator=generator) * noise * weight.std().nan_to_num(0.0))
+    return copy.eval()
+
+
+@cache
+def pair() -> tuple[Any, Any]:
+    """A target, and its noised copy as draft."""
+    target = moe()
+    return target, noised(target)
+
+
+def generated(model: Any, prompt: list[int], new_tokens: int, **options: Any) -> list[int]:
+    """The new ids of the model's own `generate`, greedy unless options say otherwise."""
+    options = {"do_sample": False, "max_new_tokens": new_tokens} | options
+    ids = torch.tensor([prompt], device=model.device)
+    out = model.generate(ids, attention_mask=torch.ones_like(ids), **options)
+    return out[0, len(prompt) :].tolist()
