@@ -1,0 +1,33 @@
+"""Writes data/manifest.json: bytes and sha256 of every bundled file. Run it after changing any of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))  # so that it also runs where nothing is installed
+
+from moespac_nb.resources import MANIFEST, bundled_files, digest  # noqa: E402
+
+
+def manifest_of(root: Path) -> dict[str, dict[str, dict[str, int | str]]]:
+    paths = {name: root / name for name in bundled_files(root)}
+    return {
+        "files": {name: {"bytes": p.stat().st_size, "sha256": digest(p)} for name, p in paths.items()},
+    }
+
+
+def write_manifest(root: Path) -> Path:
+    path = root / MANIFEST
+    partial = path.with_name(f".{MANIFEST}.partial")
+    partial.write_text(json.dumps(manifest_of(root), indent=1) + "\n", encoding="utf-8", newline="\n")
+    os.replace(partial, path)
+    return path
+
+
+if __name__ == "__main__":
+    written = write_manifest(ROOT / "data")
+    print(f"{written}: {len(json.loads(written.read_text(encoding='utf-8'))['files'])} files")
