@@ -1,0 +1,89 @@
+"""The `moespac` command. A subcommand is one pair of functions: its arguments, and what it does with them."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NoReturn
+
+from . import __version__, cli_decode
+from .errors import MoespacError
+
+FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
+
+
+@dataclass(frozen=True)
+class Command:
+    name: str
+    help: str
+    arguments: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace], int]  # the exit code; raises MoespacError on bad input
+
+
+def doctor_arguments(parser: argparse.ArgumentParser) -> None:
+    """Takes no argument of its own."""
+
+
+def doctor(arguments: argparse.Namespace) -> int:
+    from .doctor import describe, examine
+
+    report = examine()
+    print(json.dumps(report.as_dict(), indent=2) if arguments.json else describe(report))
+    return 0 if report.ok else FAILED
+
+
+COMMANDS = (
+    Command("doctor", "versions, devices, memory, bundled data, and what to do", doctor_arguments, doctor),
+    Command("decode", "one prompt, decoded with speculation", cli_decode.arguments, cli_decode.run),
+)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        # One way out for bad input, whether argparse or the code behind it found it.
+        raise MoespacError(f"{message}; see: {self.prog} --help")
+
+
+def parser() -> argparse.ArgumentParser:
+    top = _Parser(prog="moespac", description="Decode with a mixture-of-experts model, and see its experts.")
+    top.add_argument("--version", action="version", version=f"moespac-nb {__version__}")
+    commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for command in COMMANDS:
+        sub = commands.add_parser(command.name, help=command.help, description=command.help)
+        sub.add_argument("--json", action="store_true", help="print one JSON document instead of text")
+        command.arguments(sub)
+        sub.set_defaults(run=command.run)
+    return top
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    argv = list(sys.argv[1:] if argv is None else argv)
+    for stream in sys.stdout, sys.stderr:
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a console that lacks a letter shows '?' and goes on
+    try:
+        arguments = parser().parse_args(argv)
+        code: int = arguments.run(arguments)
+        sys.stdout.flush()
+        return code
+    except MoespacError as error:
+        if "--json" in argv:
+            print(json.dumps({"error": str(error)}))
+        else:
+            print(f"moespac: {error}", file=sys.stderr)
+        return BAD_INPUT
+    except KeyboardInterrupt:
+        print("moespac: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader (`head`, say) has left: nothing to tell it, and nothing to flush at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+
+
+if __name__ == "__main__":
+    sys.exit(main())
