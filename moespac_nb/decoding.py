@@ -152,7 +152,7 @@ class Decoding:
             if unread:
                 self._target.rewind(0)
                 self._target.read(unread, logits_to_keep=1)
-            experts, gate_weights = routing.take()
+            experts, gate_weights = routing.take(len(unread))
         if self._draft is not None:
             self._draft.prefill(unread)
         ms = 1e3 * (perf_counter() - start)
@@ -220,7 +220,7 @@ class Decoding:
         self._target.rewind(position)
         with record_routing(self.model) as routing:
             logits = self._target.read(window)
-            return (logits, *routing.take())
+            return (logits, *routing.take(len(window)))
 
     def _cut_at_stop(self, emitted: list[int]) -> list[int]:
         for n, token in enumerate(emitted, start=1):

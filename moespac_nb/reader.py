@@ -62,9 +62,9 @@ class Reader:
     def rewind(self, length: int) -> None:
         """Go back to the first `length` tokens.
 
-        Sliding layers have let go of what lies before the last rewind: further back than that starts anew.
+        Sliding layers have let go of what lies before the last rewind: further back, they start anew.
         """
-        if length < self._floor:
+        if length == 0 or (length < self._floor and any(self._cache.is_sliding)):
             self.restart()
             return
         with self._all_or_nothing():

@@ -7,7 +7,7 @@ ends there, whatever it does before (softmax, groups, bias, sorted or not). Chan
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -63,12 +63,15 @@ class Routing:
         self._shape = shape
         self._chosen: list[tuple[Tensor, Tensor]] = []
 
-    def take(self) -> tuple[np.ndarray, np.ndarray]:
-        """Experts (positions, layers, k) int16 and gate weights, float32, since the last call."""
+    def take(self, positions: int) -> tuple[np.ndarray, np.ndarray]:
+        """Experts (positions, layers, k) int16 and gate weights, float32, of the one forward since the last call.
+
+        positions: how many tokens it read; 0 where there was none.
+        """
         chosen, self._chosen = self._chosen, []
-        if not chosen:
-            empty = (0, self._shape.layers, self._shape.top_k)
-            return np.empty(empty, np.int16), np.empty(empty, np.float32)
+        if not chosen:  # nothing was read, or nothing is routed
+            nothing = (positions, self._shape.layers, self._shape.top_k)
+            return np.empty(nothing, np.int16), np.empty(nothing, np.float32)
         experts = torch.stack([indices for indices, _ in chosen], dim=1).to(torch.int16)
         weights = torch.stack([weights for _, weights in chosen], dim=1).float()
         return experts.cpu().numpy(), weights.cpu().numpy()
@@ -84,17 +87,13 @@ def record_routing(model: nn.Module) -> Iterator[Routing]:
 
     >>> with record_routing(model) as routing:             # doctest: +SKIP
     ...     model(ids)
-    ...     experts, weights = routing.take()
+    ...     experts, weights = routing.take(ids.shape[1])
     """
     routing = Routing(geometry(model))
-    handles: list[Any] = []
-    try:
+    with ExitStack() as hooks:  # takes every hook out, even when interrupted while doing so
         for module in expert_modules(model):
-            handles.append(module.register_forward_pre_hook(routing._listen, with_kwargs=True))
+            hooks.enter_context(module.register_forward_pre_hook(routing._listen, with_kwargs=True))
         yield routing
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 @torch.inference_mode()
@@ -105,4 +104,4 @@ def observe(model: Any, ids: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
         raise MoespacError(f"the text has {len(ids)} tokens; accepted: 1 to {limit}, the model's context")
     with record_routing(model) as routing:
         model(input_ids=torch.as_tensor([list(ids)], device=model.device), use_cache=False, logits_to_keep=1)
-        return routing.take()
+        return routing.take(len(ids))

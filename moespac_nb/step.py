@@ -94,8 +94,14 @@ class Step(_ReadOnlyArrays):
     @cached_property
     def counts(self) -> np.ndarray:
         """The window's counts f: how many of its positions went to each expert, (layers, experts) int64."""
-        _, layers, _ = self.experts.shape
-        flat = self.experts.astype(np.int64) + np.arange(layers)[:, None] * self.experts_per_layer
-        counts = np.bincount(flat.ravel(), minlength=layers * self.experts_per_layer)
+        counts = expert_counts(self.experts, self.experts_per_layer)
         counts.setflags(write=False)
-        return counts.reshape(layers, self.experts_per_layer)
+        return counts
+
+
+def expert_counts(experts: np.ndarray, experts_per_layer: int) -> np.ndarray:
+    """How many of the positions went to each expert: (positions, layers, k) -> (layers, experts) int64."""
+    layers = experts.shape[1]
+    flat = experts.astype(np.int64) + np.arange(layers)[:, None] * experts_per_layer
+    counts = np.bincount(flat.ravel(), minlength=layers * experts_per_layer)
+    return counts.reshape(layers, experts_per_layer)

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from transformers import Qwen3Config, Qwen3ForCausalLM, Qwen3MoeConfig, Qwen3MoeForCausalLM
+from transformers.modeling_outputs import CausalLMOutput
 
 torch.set_num_threads(1)
 VOCABULARY = 256
@@ -66,7 +67,7 @@ def dense(seed: int = 1, vocabulary: int = VOCABULARY, context: int = CONTEXT) -
     return _sharpened(Qwen3ForCausalLM(config), seed)
 
 
-def noised(model: Any, noise: float = 0.01, seed: int = 2) -> Any:
+def noised(model: Any, noise: float = 0.004, seed: int = 2) -> Any:
     """A draft that agrees with the target most of the time: the target with noise on its weights."""
     copy = type(model)(model.config)
     copy.load_state_dict(model.state_dict())
@@ -75,6 +76,24 @@ def noised(model: Any, noise: float = 0.01, seed: int = 2) -> Any:
         for weight in copy.parameters():
             weight.add_(torch.randn(weight.shape, generator=generator) * noise * weight.std().nan_to_num(0.0))
     return copy.eval()
+
+
+class MarkovChain(torch.nn.Module):
+    """A causal language model with known logits: the next token depends on the last one alone."""
+
+    def __init__(self, logits: torch.Tensor) -> None:
+        super().__init__()
+        self.config = Qwen3Config(
+            vocab_size=len(logits), num_hidden_layers=1, max_position_embeddings=CONTEXT, eos_token_id=None
+        )
+        self.generation_config = self.config
+        self.device = torch.device("cpu")
+        self.logits = logits
+
+    def forward(self, input_ids: torch.Tensor, cache: Any, use_cache: bool, logits_to_keep: int) -> Any:
+        held = torch.zeros(1, 1, input_ids.shape[1], 1)
+        cache.update(held, held, 0)
+        return CausalLMOutput(logits=self.logits[input_ids[:, -logits_to_keep:]])
 
 
 @cache
@@ -90,3 +109,8 @@ def generated(model: Any, prompt: list[int], new_tokens: int, **options: Any) ->
     ids = torch.tensor([prompt], device=model.device)
     out = model.generate(ids, attention_mask=torch.ones_like(ids), **options)
     return out[0, len(prompt) :].tolist()
+
+
+def hook_count(model: Any) -> int:
+    """Forward hooks anywhere in the model."""
+    return sum(len(module._forward_pre_hooks) + len(module._forward_hooks) for module in model.modules())
