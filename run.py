@@ -62,12 +62,14 @@ def is_ready(mode):
 
 
 def is_sound():
-    """Whether .venv has a Python that starts, is new enough and has pip."""
+    """Whether .venv has a Python that starts, is new enough and has pip, and no half-written package."""
     check = f"import sys, pip; sys.exit(sys.version_info < {OLDEST})"
     try:
-        return subprocess.run([PYTHON, "-c", check], capture_output=True).returncode == 0
+        starts = subprocess.run([PYTHON, "-c", check], capture_output=True).returncode == 0
     except OSError:
         return False
+    # pip writes a package's RECORD last, and takes one that was cut off before it for installed.
+    return starts and all((found / "RECORD").exists() for found in VENV.glob("**/site-packages/*.dist-info"))
 
 
 def torch_choices(pin, cuda, linux, cpu_index_answers):

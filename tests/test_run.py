@@ -142,6 +142,16 @@ def test_a_half_made_environment_is_made_again(run, monkeypatch) -> None:
     assert commands[0][1:] == ["-m", "venv", "--clear", run.VENV]
 
 
+def test_a_package_that_was_cut_off_makes_the_environment_unsound(run, monkeypatch) -> None:
+    package = run.VENV / "lib" / "site-packages" / "numpy-1.dist-info"
+    package.mkdir(parents=True)
+    monkeypatch.setattr(run, "PYTHON", sys.executable)
+    (package / "RECORD").touch()
+    assert run.is_sound()
+    (package / "RECORD").unlink()
+    assert not run.is_sound()
+
+
 def test_a_folder_that_is_no_environment_is_left_alone(run) -> None:
     run.VENV.mkdir()
     (run.VENV / "thesis.tex").touch()
