@@ -24,7 +24,7 @@ from .drafts import Draft, FixedGamma, GammaPolicy, ModelDraft, Proposal, no_pro
 from .errors import MoespacError
 from .models import check_same_tokenizer, tokenizer_of
 from .reader import Reader, context_of
-from .routing import geometry, record_routing
+from .routing import Routing
 from .sampling import GREEDY, Sampling, accept_greedy, accept_sampled, probabilities
 from .step import Prefill, Step, Top
 
@@ -103,7 +103,7 @@ class Decoding:
         self._ends_with: FinishReason = "length" if max_new_tokens <= room else "context"
         self._interrupted = False
         self._target = Reader(model)
-        self._geometry = geometry(model)
+        self._routing = Routing(model)
 
     @property
     def new_ids(self) -> list[int]:
@@ -137,10 +137,14 @@ class Decoding:
     def __next__(self) -> Step:
         if self.finish_reason not in (None, "interrupted"):
             raise StopIteration
-        self._interrupted = True  # until the round is through
-        if self.prefill is None:
-            self.prefill = self._read_prompt()
-        step = self._round()
+        try:
+            if self.prefill is None:
+                self.prefill = self._read_prompt()
+            step = self._round()
+        except BaseException:
+            self._interrupted = True
+            self._routing.remove_hooks()
+            raise
         self._interrupted = False
         return step
 
@@ -148,11 +152,11 @@ class Decoding:
         """The target and the draft read the prompt up to its last token, which opens the first window."""
         start = perf_counter()
         unread = self.prompt_ids[:-1]
-        with record_routing(self.model) as routing:
+        with self._routing:
             if unread:
                 self._target.rewind(0)
                 self._target.read(unread, logits_to_keep=1)
-            experts, gate_weights = routing.take(len(unread))
+            experts, gate_weights = self._routing.take(len(unread))
         if self._draft is not None:
             self._draft.prefill(unread)
         ms = 1e3 * (perf_counter() - start)
@@ -174,7 +178,6 @@ class Decoding:
         else:
             accepted, own = accept_sampled(proposal.ids, proposal.probs, p, uniforms)
         emitted = self._cut_at_stop([*drafted[:accepted], own])
-        verified_at = perf_counter()
 
         step = Step(
             index=len(self.steps),
@@ -188,11 +191,11 @@ class Decoding:
             emitted=np.array(emitted, np.int64),
             experts=experts,
             gate_weights=gate_weights,
-            experts_per_layer=self._geometry.experts,
+            experts_per_layer=self._routing.geometry.experts,
             draft_top=_top(proposal.probs),
             target_top=_top(p),
             draft_ms=1e3 * (drafted_at - start),
-            verify_ms=1e3 * (verified_at - drafted_at),
+            verify_ms=1e3 * (perf_counter() - drafted_at),  # with all the bookkeeping above
         )
         self.steps.append(step)
         self._target.rewind(len(ids) + len(emitted) - 1)
@@ -218,9 +221,9 @@ class Decoding:
     def _verify(self, window: list[int], position: int) -> tuple[Tensor, np.ndarray, np.ndarray]:
         """One pass of the target over the window (γ+1): logits, experts, gate weights."""
         self._target.rewind(position)
-        with record_routing(self.model) as routing:
+        with self._routing:
             logits = self._target.read(window)
-            return (logits, *routing.take(len(window)))
+            return (logits, *self._routing.take(len(window)))
 
     def _cut_at_stop(self, emitted: list[int]) -> list[int]:
         for n, token in enumerate(emitted, start=1):

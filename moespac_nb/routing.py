@@ -6,8 +6,7 @@ ends there, whatever it does before (softmax, groups, bias, sorted or not). Chan
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +18,7 @@ from .errors import MoespacError
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-__all__ = ["Geometry", "Routing", "expert_modules", "geometry", "observe", "record_routing"]
+__all__ = ["Geometry", "Routing", "expert_modules", "geometry", "observe"]
 
 
 @dataclass(frozen=True)
@@ -57,20 +56,44 @@ def geometry(model: Any) -> Geometry:
 
 
 class Routing:
-    """What the routers chose in the last forward, filled by the hooks of `record_routing`."""
+    """What a model's routers choose in each forward while the block runs, one sequence at a time.
 
-    def __init__(self, shape: Geometry) -> None:
-        self._shape = shape
+    >>> with Routing(model) as routing:                    # doctest: +SKIP
+    ...     model(ids)
+    ...     experts, weights = routing.take(ids.shape[1])
+
+    Used again and again by one decoding. Python can be interrupted between a block and its `__exit__`; so who
+    catches the interrupt calls `remove_hooks`, which may be called at any time.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self.geometry = geometry(model)
+        self._modules = expert_modules(model)
+        self._hooks: list[Any] = []
         self._chosen: list[tuple[Tensor, Tensor]] = []
 
+    def __enter__(self) -> Routing:
+        self._chosen = []
+        for module in self._modules:
+            self._hooks.append(module.register_forward_pre_hook(self._listen, with_kwargs=True))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.remove_hooks()
+
+    def remove_hooks(self) -> None:
+        """Stop listening, if listening."""
+        while self._hooks:
+            self._hooks.pop().remove()
+
     def take(self, positions: int) -> tuple[np.ndarray, np.ndarray]:
-        """Experts (positions, layers, k) int16 and gate weights, float32, of the one forward since the last call.
+        """Experts (positions, layers, k) int16 and gate weights, float32, of the forward since the last call.
 
         positions: how many tokens it read; 0 where there was none.
         """
         chosen, self._chosen = self._chosen, []
         if not chosen:  # nothing was read, or nothing is routed
-            nothing = (positions, self._shape.layers, self._shape.top_k)
+            nothing = (positions, self.geometry.layers, self.geometry.top_k)
             return np.empty(nothing, np.int16), np.empty(nothing, np.float32)
         experts = torch.stack([indices for indices, _ in chosen], dim=1).to(torch.int16)
         weights = torch.stack([weights for _, weights in chosen], dim=1).float()
@@ -81,27 +104,12 @@ class Routing:
         self._chosen.append((indices, weights))
 
 
-@contextmanager
-def record_routing(model: nn.Module) -> Iterator[Routing]:
-    """Listens to every router of the model while the block runs, one sequence at a time.
-
-    >>> with record_routing(model) as routing:             # doctest: +SKIP
-    ...     model(ids)
-    ...     experts, weights = routing.take(ids.shape[1])
-    """
-    routing = Routing(geometry(model))
-    with ExitStack() as hooks:  # takes every hook out, even when interrupted while doing so
-        for module in expert_modules(model):
-            hooks.enter_context(module.register_forward_pre_hook(routing._listen, with_kwargs=True))
-        yield routing
-
-
 @torch.inference_mode()
 def observe(model: Any, ids: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
     """Experts and gate weights (positions, layers, k) of one pass over a given text."""
     limit = model.config.get_text_config().max_position_embeddings
     if not 0 < len(ids) <= limit:
         raise MoespacError(f"the text has {len(ids)} tokens; accepted: 1 to {limit}, the model's context")
-    with record_routing(model) as routing:
+    with Routing(model) as routing:
         model(input_ids=torch.as_tensor([list(ids)], device=model.device), use_cache=False, logits_to_keep=1)
         return routing.take(len(ids))

@@ -10,7 +10,7 @@ import transformers
 
 from moespac_nb.decoding import decode
 from moespac_nb.errors import MoespacError
-from moespac_nb.routing import Geometry, expert_modules, geometry, observe, record_routing
+from moespac_nb.routing import Geometry, Routing, expert_modules, geometry, observe
 
 SIZES = {
     "vocab_size": 64,
@@ -115,7 +115,7 @@ def test_a_dense_model_has_no_routing_and_decodes_all_the_same():
 def test_each_take_returns_what_came_since_the_last():
     model, _ = tiny.pair()
     ids = torch.tensor([[3, 4, 5]])
-    with record_routing(model) as routing, torch.inference_mode():
+    with Routing(model) as routing, torch.inference_mode():
         model(ids)
         first, _ = routing.take(3)
         empty, _ = routing.take(0)
@@ -125,11 +125,16 @@ def test_each_take_returns_what_came_since_the_last():
     assert empty.shape == (0, 4, 4)
 
 
-def test_hooks_are_gone_after_the_block_however_it_ends():
-    model, _ = tiny.pair()
-    with pytest.raises(KeyboardInterrupt), record_routing(model):
+def interrupted_while_recording(model):
+    with Routing(model):
         assert tiny.hook_count(model) == 4
         raise KeyboardInterrupt
+
+
+def test_hooks_are_gone_after_the_block_however_it_ends():
+    model, _ = tiny.pair()
+    with pytest.raises(KeyboardInterrupt):
+        interrupted_while_recording(model)
     assert tiny.hook_count(model) == 0
 
 

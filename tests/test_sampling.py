@@ -81,7 +81,7 @@ def test_each_token_is_drawn_over_a_stretch_as_long_as_its_probability():
 
 
 def distribution_of_first_token(accept, q: torch.Tensor, p: torch.Tensor, grid: int = 400) -> np.ndarray:
-    """What comes out when the draft proposes one token from q: exact over drafted tokens, a grid over chance."""
+    """What comes out when the draft proposes one token from q: all drafted tokens, a grid over chance."""
     out = np.zeros(len(p))
     probability_after = torch.full_like(p, 1 / len(p))
     chances = (np.arange(grid) + 0.5) / grid
