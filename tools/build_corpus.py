@@ -33,7 +33,9 @@ PROMPTS = {"tune": 16, "report": 16}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seed", type=int, default=0)
     seed = parser.parse_args().seed
     (ROOT / "data/pair").mkdir(parents=True, exist_ok=True)
@@ -52,7 +54,9 @@ def main() -> None:
     tokenizer.save(str(ROOT / "data/pair/tokenizer.json"))
     end = tokenizer.token_to_id(END)
     for (domain, kind, split), documents in tqdm(streams.items(), desc="tokens"):
-        ids = [np.array([*e.ids, end], np.uint16) for e in tokenizer.encode_batch([d.text for d in documents])]
+        ids = [
+            np.array([*e.ids, end], np.uint16) for e in tokenizer.encode_batch([d.text for d in documents])
+        ]
         stream = np.concatenate(ids)
         np.save(BUILD / f"{domain}.{kind}.{split}.npy", stream)
         card["streams"][f"{domain}.{kind}.{split}"] = {
@@ -114,8 +118,8 @@ def _write_prompts(domain: str, streams: dict, tokenizer: Tokenizer, seed: int) 
     pools = [iter(rng.sample(d, len(d))) for d in (streams[domain, k, "held-out"] for k in kinds)]
     fits = [filter(lambda d: _fits(d, tokenizer), pool) for pool in pools]
     total = sum(PROMPTS.values())
-    chosen = [d for group in zip(*fits, strict=False) for d in group]
-    chosen = list(islice(chosen, total))
+    in_turn = (document for group in zip(*fits, strict=False) for document in group)
+    chosen = list(islice({d.prompt: d for d in in_turn}.values(), total))  # no prompt twice
     if len(chosen) < total:
         raise SystemExit(f"{domain}: only {len(chosen)} held-out prompts fit, {total} needed.")
     rng.shuffle(chosen)

@@ -20,7 +20,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -72,7 +71,10 @@ class Streams:
 
     def __init__(self, split: str):
         self.split = split
-        self.tokens = {p.name.removesuffix(f".{split}.npy"): np.load(p, mmap_mode="r") for p in CORPUS.glob(f"*.{split}.npy")}
+        self.tokens = {
+            p.name.removesuffix(f".{split}.npy"): np.load(p, mmap_mode="r")
+            for p in CORPUS.glob(f"*.{split}.npy")
+        }
         if not self.tokens:
             raise SystemExit(f"No corpus in {CORPUS}: run `python tools/build_corpus.py` first.")
 
@@ -102,7 +104,7 @@ class BalancingLoss:
         for layer in model.model.layers:
             layer.mlp.gate.register_forward_hook(self._hook)
 
-    def _hook(self, gate: nn.Module, inputs: tuple, outputs: tuple[Tensor, Tensor, Tensor]) -> None:
+    def _hook(self, _gate: nn.Module, _inputs: tuple, outputs: tuple[Tensor, Tensor, Tensor]) -> None:
         logits, _, chosen = outputs
         share = torch.bincount(chosen.flatten(), minlength=logits.shape[-1]) / chosen.numel()
         self.shares.append(share)
@@ -169,7 +171,7 @@ def held_out_loss(model: nn.Module, windows: int = 4) -> dict[str, float]:
         starts = np.linspace(0, len(stream) - SHORT - 2, windows).astype(int)
         ids = torch.from_numpy(np.stack([stream[s : s + SHORT + 1] for s in starts]).astype(np.int64))
         logits = model(input_ids=ids[:, :-1], use_cache=False).logits
-        losses[name] = F.cross_entropy(logits.flatten(0, 1).float(), ids[:, 1:].flatten()).item()
+        losses[name] = nn.functional.cross_entropy(logits.flatten(0, 1).float(), ids[:, 1:].flatten()).item()
     return losses
 
 
@@ -197,10 +199,10 @@ def train(role: str, steps: int, seed: int) -> None:
             if teacher is not None:
                 with torch.no_grad():
                     wanted = teacher(input_ids=ids[:, :-1], use_cache=False).logits
-        loss = F.cross_entropy(logits.flatten(0, 1).float(), ids[:, 1:].flatten())
+        loss = nn.functional.cross_entropy(logits.flatten(0, 1).float(), ids[:, 1:].flatten())
         total = loss
         if teacher is not None:
-            total = 0.1 * loss + 0.9 * F.kl_div(
+            total = 0.1 * loss + 0.9 * nn.functional.kl_div(
                 logits.flatten(0, 1).float().log_softmax(-1),
                 wanted.flatten(0, 1).float().log_softmax(-1),
                 log_target=True,
@@ -212,7 +214,9 @@ def train(role: str, steps: int, seed: int) -> None:
             total = loss + BALANCE * balance
             entry |= {"busiest": shares.max().item() * shares.shape[1], "unused": int((shares == 0).sum())}
         if not math.isfinite(entry["loss"]):
-            raise SystemExit(f"The loss is {entry['loss']} at step {step}; the last checkpoint is in {checkpoint}.")
+            raise SystemExit(
+                f"The loss is {entry['loss']} at step {step}; the last checkpoint is in {checkpoint}."
+            )
         total.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         opt.step()
@@ -241,15 +245,20 @@ def export() -> None:
             raise SystemExit(f"No checkpoint of the {role} in {BUILD}: train it first.")
         tensors = {n: p.detach().half().contiguous() for n, p in model.named_parameters()}
         partial = PAIR / f"{role}.part"
-        save_file(tensors, partial, metadata={"format": "pt", "steps": str(step), "seconds": f"{seconds:.0f}"})
+        save_file(
+            tensors, partial, metadata={"format": "pt", "steps": str(step), "seconds": f"{seconds:.0f}"}
+        )
         os.replace(partial, PAIR / f"{role}.safetensors")
         config = {k: v for k, v in model.config.to_diff_dict().items() if not k.startswith("_")}
         (PAIR / f"{role}.json").write_text(json.dumps(config, indent=1, sort_keys=True) + "\n")
-        print(f"{role}: {sum(t.numel() for t in tensors.values()) / 1e6:.2f} M parameters, {step} steps, {seconds / 60:.0f} min")
+        millions = sum(t.numel() for t in tensors.values()) / 1e6
+        print(f"{role}: {millions:.2f} M parameters, {step} steps, {seconds / 60:.0f} min")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("what", choices=("target", "draft", "export"))
     parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--seed", type=int, default=0)

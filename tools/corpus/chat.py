@@ -34,7 +34,10 @@ def natural(texts: Texts) -> Iterator[Document]:
                 continue
             if len(run) >= 2:
                 yield Document(
-                    f"Scene: two people talk.\n{run[0]}\n", "\n".join(run[1:]) + "\n", f"austen {name}", templated=False
+                    f"Scene: two people talk.\n{run[0]}\n",
+                    "\n".join(run[1:]) + "\n",
+                    f"austen {name}",
+                    templated=False,
                 )
             run = []
 
@@ -77,7 +80,10 @@ def _trip(texts: Texts, rng: random.Random) -> Turns:
             {
                 "rainy": f"Take an umbrella and do what is indoors first. {sights[3].capitalize()} can wait for a dry hour.",
                 "cold": f"Dress warmly and keep the walks short. {sights[1].capitalize()} is pleasant even in the cold.",
-            }.get(weather, f"Not much. When it is {weather}, {sights[0]} is best in the morning, and {sights[3]} in the evening."),
+            }.get(
+                weather,
+                f"Not much. When it is {weather}, {sights[0]} is best in the morning, and {sights[3]} in the evening.",
+            ),
         ),
     ]
 
@@ -100,7 +106,12 @@ def _cooking(texts: Texts, rng: random.Random) -> Turns:
 
 def _word(texts: Texts, rng: random.Random) -> Turns:
     word = texts.common(rng)
-    turns = [(f"What does the word {word.word} mean?", f"As {article(word.part)}, {word.word} means: {word.gloss}.")]
+    turns = [
+        (
+            f"What does the word {word.word} mean?",
+            f"As {article(word.part)}, {word.word} means: {word.gloss}.",
+        )
+    ]
     if word.examples:
         turns.append(("Can you give me an example?", f'Of course. For example: "{word.examples[0]}".'))
     if len(word.words) > 1:
@@ -145,9 +156,18 @@ def _kinds(texts: Texts, rng: random.Random) -> Turns:
             f"Can you name three kinds of {broad.word}?",
             f"Sure: {listing([s.word for s in chosen])}. {article(chosen[0].word).capitalize()} is {chosen[0].gloss}.",
         ),
-        (f"And what is {article(chosen[1].word)}?", f"{article(chosen[1].word).capitalize()} is {chosen[1].gloss}."),
+        (
+            f"And what is {article(chosen[1].word)}?",
+            f"{article(chosen[1].word).capitalize()} is {chosen[1].gloss}.",
+        ),
     ]
 
 
-TOPICS: tuple[Callable[[Texts, random.Random], Turns], ...] = (_trip, _cooking, _word, _meeting, _hobby, _kinds)
-
+TOPICS: tuple[Callable[[Texts, random.Random], Turns], ...] = (
+    _trip,
+    _cooking,
+    _word,
+    _meeting,
+    _hobby,
+    _kinds,
+)

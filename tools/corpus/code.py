@@ -22,7 +22,10 @@ def natural(texts: Texts) -> Iterator[Document]:
             if len(piece) > 15:
                 cut = len(piece) // 3
                 yield Document(
-                    f"# {name}\n" + "\n".join(piece[:cut]) + "\n", "\n".join(piece[cut:]) + "\n", f"stdlib {name}", False
+                    f"# {name}\n" + "\n".join(piece[:cut]) + "\n",
+                    "\n".join(piece[cut:]) + "\n",
+                    f"stdlib {name}",
+                    False,
                 )
 
 
@@ -44,5 +47,8 @@ def _functions(name: str, source: str) -> Iterator[Document]:
             continue
         whole = textwrap.dedent("\n".join(lines[start:end])).splitlines()
         yield Document(
-            "\n".join(whole[: body - start]) + "\n", "\n".join(whole[body - start :]) + "\n", f"stdlib {name}", False
+            "\n".join(whole[: body - start]) + "\n",
+            "\n".join(whole[body - start :]) + "\n",
+            f"stdlib {name}",
+            False,
         )

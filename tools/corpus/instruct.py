@@ -16,7 +16,9 @@ Task = tuple[str, str, str]  # instruction, input, response
 def _form(task: Task, source: str, templated: bool) -> Document:
     instruction, given, response = task
     middle = f"\n### Input:\n{given}" if given else ""
-    return Document(f"### Instruction:\n{instruction}{middle}\n### Response:\n", response + "\n", source, templated)
+    return Document(
+        f"### Instruction:\n{instruction}{middle}\n### Response:\n", response + "\n", source, templated
+    )
 
 
 def natural(texts: Texts) -> Iterator[Document]:
@@ -25,7 +27,11 @@ def natural(texts: Texts) -> Iterator[Document]:
         topic = name.split("/")[-1]
         for start in range(0, len(paragraphs) - 1, 4):
             piece = paragraphs[start : start + 4]
-            yield _form((f"Explain part of Python's {topic} documentation.", "", "\n".join(piece)), f"python docs {name}", False)
+            yield _form(
+                (f"Explain part of Python's {topic} documentation.", "", "\n".join(piece)),
+                f"python docs {name}",
+                False,
+            )
     for head, body in texts.jargon.items():
         yield _form((f"Explain the hacker's term {head}.", "", body), f"jargon {head}", False)
 
@@ -45,20 +51,30 @@ def _rows(rng: random.Random) -> list[dict[str, str | int]]:
 def _to_json(texts: Texts, rng: random.Random) -> Task:
     rows = _rows(rng)
     given = "\n".join(f"{r['name']} is {r['age']} years old and lives in {r['city']}." for r in rows)
-    return "Turn the sentences into JSON.", given, "[\n" + ",\n".join("  " + json.dumps(r) for r in rows) + "\n]"
+    return (
+        "Turn the sentences into JSON.",
+        given,
+        "[\n" + ",\n".join("  " + json.dumps(r) for r in rows) + "\n]",
+    )
 
 
 def _to_table(texts: Texts, rng: random.Random) -> Task:
     rows = _rows(rng)
     given = "\n".join(f"{r['name']},{r['age']},{r['city']}" for r in rows)
-    table = "| name | age | city |\n| --- | --- | --- |\n" + "\n".join(f"| {r['name']} | {r['age']} | {r['city']} |" for r in rows)
+    table = "| name | age | city |\n| --- | --- | --- |\n" + "\n".join(
+        f"| {r['name']} | {r['age']} | {r['city']} |" for r in rows
+    )
     return "Write the lines as a Markdown table.", given, table
 
 
 def _to_sentences(texts: Texts, rng: random.Random) -> Task:
     rows = _rows(rng)
     given = "\n".join(json.dumps(r) for r in rows)
-    return "Write a sentence for each record.", given, "\n".join(f"{r['name']}, {r['age']}, comes from {r['city']}." for r in rows)
+    return (
+        "Write a sentence for each record.",
+        given,
+        "\n".join(f"{r['name']}, {r['age']}, comes from {r['city']}." for r in rows),
+    )
 
 
 def _to_sql(texts: Texts, rng: random.Random) -> Task:
@@ -78,7 +94,11 @@ def _sort(texts: Texts, rng: random.Random) -> Task:
 
 def _sort_numbers(texts: Texts, rng: random.Random) -> Task:
     numbers = rng.sample(range(1, 100), rng.randint(4, 8))
-    return "Sort the numbers from small to large.", " ".join(map(str, numbers)), " ".join(map(str, sorted(numbers)))
+    return (
+        "Sort the numbers from small to large.",
+        " ".join(map(str, numbers)),
+        " ".join(map(str, sorted(numbers))),
+    )
 
 
 def _upper(texts: Texts, rng: random.Random) -> Task | None:
@@ -92,7 +112,11 @@ def _upper(texts: Texts, rng: random.Random) -> Task | None:
 def _define(texts: Texts, rng: random.Random) -> Task:
     word = texts.common(rng)
     extra = f' Example: "{word.examples[0]}".' if word.examples else ""
-    return f"Define the {word.part} {word.word} in one sentence.", "", f"{word.word.capitalize()}: {word.gloss}.{extra}"
+    return (
+        f"Define the {word.part} {word.word} in one sentence.",
+        "",
+        f"{word.word.capitalize()}: {word.gloss}.{extra}",
+    )
 
 
 def _synonyms(texts: Texts, rng: random.Random) -> Task | None:
@@ -117,7 +141,12 @@ def _kinds(texts: Texts, rng: random.Random) -> Task:
 
 
 def _letter(texts: Texts, rng: random.Random) -> Task:
-    (a, b), place, thing, n = rng.sample(FIRST_NAMES, 2), rng.choice(PLACES), rng.choice(THINGS), rng.randint(2, 90)
+    (a, b), place, thing, n = (
+        rng.sample(FIRST_NAMES, 2),
+        rng.choice(PLACES),
+        rng.choice(THINGS),
+        rng.randint(2, 90),
+    )
     return (
         f"Write a short letter from {a} to {b} in {place} about an order of {n} {thing}.",
         "",

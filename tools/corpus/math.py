@@ -153,7 +153,12 @@ def _ages(rng: random.Random) -> Problem:
 
 
 def _garden(rng: random.Random) -> Problem:
-    a, length, width, price = rng.choice(FIRST_NAMES), rng.randint(5, 30), rng.randint(3, 20), rng.randint(2, 12)
+    a, length, width, price = (
+        rng.choice(FIRST_NAMES),
+        rng.randint(5, 30),
+        rng.randint(3, 20),
+        rng.randint(2, 12),
+    )
     around = 2 * (length + width)
     return (
         f"The garden of {a} is {length} m long and {width} m wide. A fence costs {price} dollars a metre. "

@@ -112,7 +112,9 @@ def _usage(texts: Texts, rng: random.Random) -> Question | None:
 def _arithmetic(texts: Texts, rng: random.Random) -> Question:
     a, b, c = rng.randint(3, 60), rng.randint(3, 60), rng.randint(2, 9)
     value = (a + b) * c
-    wrong = rng.sample([v for v in (value + c, value - c, a + b * c, value + 10, value - 10, a * c + b) if v != value], 3)
+    wrong = rng.sample(
+        [v for v in (value + c, value - c, a + b * c, value + 10, value - 10, a * c + b) if v != value], 3
+    )
     return (
         f"What is ({a} + {b}) * {c}?",
         [str(value), *map(str, wrong)],

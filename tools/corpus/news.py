@@ -56,7 +56,10 @@ def _person(rng: random.Random) -> tuple[str, str]:
 
 
 def _council(texts: Texts, rng: random.Random) -> Report:
-    (who, short), what = _person(rng), rng.choice(("library", "bridge", "school", "market hall", "swimming pool", "tram line"))
+    (who, short), what = (
+        _person(rng),
+        rng.choice(("library", "bridge", "school", "market hall", "swimming pool", "tram line")),
+    )
     cost, yes, no, year = rng.randint(2, 60), rng.randint(11, 30), rng.randint(1, 10), rng.randint(2027, 2035)
     return (
         [
@@ -82,7 +85,10 @@ def _weather(texts: Texts, rng: random.Random) -> Report:
             f'"We have not seen this in years," said {who} of the weather service.',
             f"{short} expects that the weather will calm down in {days} days.",
         ],
-        [f"{homes} homes without power after {what}.", f"Wind of {wind} km an hour; calmer weather in {days} days."],
+        [
+            f"{homes} homes without power after {what}.",
+            f"Wind of {wind} km an hour; calmer weather in {days} days.",
+        ],
     )
 
 
@@ -128,4 +134,10 @@ def _science(texts: Texts, rng: random.Random) -> Report:
     )
 
 
-REPORTS: tuple[Callable[[Texts, random.Random], Report], ...] = (_council, _weather, _sport, _business, _science)
+REPORTS: tuple[Callable[[Texts, random.Random], Report], ...] = (
+    _council,
+    _weather,
+    _sport,
+    _business,
+    _science,
+)

@@ -51,7 +51,10 @@ def _life(texts: Texts, rng: random.Random) -> Facts:
             (f"Where was {who} born?", f"{who} was born in {born}."),
             (f"When was {who} born?", f"{who} was born in {year}."),
             (f"What was the work of {who}?", f"{who} worked as {article(job)} in {lived}."),
-            (f"In which year did {name} move to {lived}?", f"{name} was {age} then, so it was in {year} + {age} = {year + age}."),
+            (
+                f"In which year did {name} move to {lived}?",
+                f"{name} was {age} then, so it was in {year} + {age} = {year + age}.",
+            ),
         ],
     )
 
@@ -79,7 +82,10 @@ def _order(texts: Texts, rng: random.Random) -> Facts:
     return (
         f"Passage: {first} is {what} than {second}. {second} is {what} than {third}.\n",
         [
-            (f"Who is the {most}?", f"{first} is {what} than {second}, and {second} than {third}, so the {most} is {first}."),
+            (
+                f"Who is the {most}?",
+                f"{first} is {what} than {second}, and {second} than {third}, so the {most} is {first}.",
+            ),
             (f"Who is the {least}?", f"{third} comes after {second} and {first}, so the {least} is {third}."),
         ],
     )
@@ -100,7 +106,10 @@ def _what_is(texts: Texts, rng: random.Random) -> Facts:
         "",
         [
             (f"What is {article(word.word)}?", f"{article(word.word).capitalize()} is {word.gloss}."),
-            (f"Which broader thing is {article(word.word)}?", f"{article(word.word).capitalize()} is a kind of {broad.word}."),
+            (
+                f"Which broader thing is {article(word.word)}?",
+                f"{article(word.word).capitalize()} is a kind of {broad.word}.",
+            ),
         ],
     )
 

@@ -72,7 +72,9 @@ def novels(directory: Path) -> dict[str, list[str]]:
     base = directory / "austen/usr/lib/R/site-library/janeaustenr/data"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        index = rdata.conversion.convert(rdata.parser.parse_data(gzip.decompress((base / "Rdata.rdx").read_bytes())))
+        index = rdata.conversion.convert(
+            rdata.parser.parse_data(gzip.decompress((base / "Rdata.rdx").read_bytes()))
+        )
         blob = (base / "Rdata.rdb").read_bytes()
         books = {}
         for name, (offset, length) in index["variables"].items():
@@ -133,7 +135,13 @@ def _plain_paragraphs(rst: str) -> list[str]:
     paragraphs = []
     for block in re.split(r"\n\s*\n", rst):
         flat = re.sub(r"\s+", " ", block).strip()
-        if len(flat) > 60 and flat[0].isalpha() and flat.endswith((".", "?", "!")) and "::" not in flat and "|" not in flat:
+        if (
+            len(flat) > 60
+            and flat[0].isalpha()
+            and flat.endswith((".", "?", "!"))
+            and "::" not in flat
+            and "|" not in flat
+        ):
             paragraphs.append(flat)
     return paragraphs
 

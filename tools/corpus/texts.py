@@ -94,5 +94,5 @@ def article(word: str) -> str:
 
 
 def listing(items: list[str] | tuple[str, ...]) -> str:
-    """"a, b and c"."""
+    """ "a, b and c"."""
     return items[0] if len(items) == 1 else ", ".join(items[:-1]) + " and " + items[-1]

@@ -1,0 +1,26 @@
+"""The bundled prompts: complete, held apart, and a clear word for what is not there."""
+
+from __future__ import annotations
+
+import pytest
+
+from moespac_nb import DOMAINS, MoespacError, prompts
+
+
+@pytest.mark.parametrize("domain", DOMAINS)
+def test_every_domain_has_two_halves_with_unique_prompts(domain: str) -> None:
+    both = prompts(domain)
+    assert len({p.id for p in both}) == len({p.prompt for p in both}) == len(both) == 32
+    assert {p.domain for p in both} == {domain}
+    assert len(prompts(domain, half="tune")) == len(prompts(domain, half="report")) == 16
+    assert all(p.prompt.strip() and p.reference.strip() and p.source for p in both)
+
+
+def test_an_unknown_domain_is_told_the_nearest() -> None:
+    with pytest.raises(MoespacError, match=r"'maths'; accepted: mcq, chat, math.*did you mean 'math'"):
+        prompts("maths")
+
+
+def test_an_unknown_half_is_told_what_there_is() -> None:
+    with pytest.raises(MoespacError, match="'test'; accepted: 'tune', 'report'"):
+        prompts("math", half="test")  # type: ignore[arg-type]

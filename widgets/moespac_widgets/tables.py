@@ -1,0 +1,29 @@
+"""A small table as HTML: figures right, words left, in the notebook's own colours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from html import escape
+from numbers import Integral, Real
+
+from IPython.display import HTML
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]], caption: str = "") -> HTML:
+    """Rows of values; floats get three decimals, None an empty cell."""
+    head = "".join(f'<th scope="col" style="text-align:left">{escape(c)}</th>' for c in columns)
+    body = "".join("<tr>" + "".join(map(_cell, row)) + "</tr>" for row in rows)
+    caption = f'<caption style="text-align:left">{escape(caption)}</caption>' if caption else ""
+    return HTML(f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>")
+
+
+def _cell(value: object) -> str:
+    is_number = isinstance(value, Real) and not isinstance(value, bool)
+    text = (
+        ""
+        if value is None
+        else str(value)
+        if not is_number or isinstance(value, Integral)
+        else f"{value:.3f}"
+    )
+    return f'<td style="text-align:{"right" if is_number else "left"}">{escape(text)}</td>'
