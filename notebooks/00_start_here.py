@@ -77,7 +77,8 @@ step = decoding.steps[number]
 words = [model.tokenizer.decode([i]) for i in step.drafted]
 choices = [model.tokenizer.decode([i]) for i in step.target_ids]
 fates = ["accepted" if ok else "not kept" for ok in step.accepted_mask]
-rows = zip(map(repr, words), step.draft_probs, step.target_probs, map(repr, choices), fates, strict=False)
+chances = (step.draft_probs, step.target_probs)
+rows = zip(map(repr, words), *chances, map(repr, choices), fates, strict=False)
 caption = f"Round {number}; then the target's own {choices[step.accepted]!r}"
 table(["drafted", "q", "p", "target's choice", ""], rows, caption)
 
@@ -88,7 +89,7 @@ table(["drafted", "q", "p", "target's choice", ""], rows, caption)
 # have shown, used or not. Drag the slider through the rounds.
 #
 # What to see: the window tells *how much* an expert is wanted, the token only *that* it is. But the window
-# also asks for many more experts, rejected positions included. Speculation makes fewer passes, not fewer bytes.
+# also asks for many more experts, rejected positions included: fewer passes are not fewer bytes.
 
 # %%
 demand_figure(decoding.steps, model.tokenizer)
@@ -119,8 +120,8 @@ from moespac_nb.routing import observe
 
 texts = {d: [p.text for p in prompts(d, half="tune")[:5]] for d in DOMAINS}
 ids = {d: [model.tokenizer(t)["input_ids"][:512] for t in ts] for d, ts in texts.items()}
-routing = {d: [observe(model, i)[0] for i in of_domain] for d, of_domain in tqdm(ids.items(), desc="popularity")}
-shares = {d: use_shares(r, experts) for d, r in routing.items()}
+bar = tqdm(ids.items(), desc="popularity")
+shares = {d: use_shares((observe(model, i)[0] for i in of_domain), experts) for d, of_domain in bar}
 overall = sum(shares.values()) / len(shares)
 
 # %%

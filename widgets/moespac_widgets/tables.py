@@ -18,12 +18,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], caption: str
 
 
 def _cell(value: object) -> str:
-    is_number = isinstance(value, Real) and not isinstance(value, bool)
-    text = (
-        ""
-        if value is None
-        else str(value)
-        if not is_number or isinstance(value, Integral)
-        else f"{value:.3f}"
-    )
-    return f'<td style="text-align:{"right" if is_number else "left"}">{escape(text)}</td>'
+    is_figure = isinstance(value, Real) and not isinstance(value, bool)
+    is_fraction = is_figure and not isinstance(value, Integral)
+    text = "" if value is None else f"{value:.3f}" if is_fraction else str(value)
+    return f'<td style="text-align:{"right" if is_figure else "left"}">{escape(text)}</td>'

@@ -1,0 +1,137 @@
+"""Real JupyterLab in a real browser: a server of its own, a notebook opened and run to the end."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+OPEN_AND_RUN = """async path => {
+  const app = window.jupyterapp;
+  await app.restored;
+  const panel = await app.commands.execute('docmanager:open', {path, factory: 'Notebook'});
+  await panel.context.ready;
+  await panel.sessionContext.ready;
+  await panel.sessionContext.session.kernel.info;
+  app.shell.collapseLeft();
+  app.shell.activateById(panel.id);
+  app.commands.execute('notebook:run-all-cells');
+}"""
+# Off-screen output is not in the page, so the notebook's model is asked; "done" is every code cell counted.
+STATE = """() => {
+  const cells = [...window.jupyterapp.shell.currentWidget.content.model.cells];
+  const code = cells.filter(c => c.type === 'code').map(c => c.toJSON());
+  const outputs = code.flatMap(c => c.outputs);
+  return {
+    done: code.every(c => c.execution_count !== null),
+    errors: outputs.filter(o => o.output_type === 'error').map(o => o.ename + ': ' + o.evalue),
+    text: outputs.map(o => JSON.stringify(o.text ?? o.data ?? '')).join('\\n'),
+  };
+}"""
+
+
+@dataclass
+class Page:
+    """An open notebook: the Playwright page, what it asked other hosts for, what its console said."""
+
+    page: Any
+    foreign_requests: list[str] = field(default_factory=list)
+    console_errors: list[str] = field(default_factory=list)
+
+    def run_all(self, path: str, seconds: float = 240) -> dict[str, Any]:
+        """Run every cell; returns `errors` and `text` of the outputs."""
+        self.page.evaluate(OPEN_AND_RUN, path)
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            state: dict[str, Any] = self.page.evaluate(STATE)
+            if state["done"] or state["errors"]:
+                return state
+            time.sleep(0.5)
+        raise AssertionError(f"{path} was not through after {seconds} s: {state['text'][-500:]}")
+
+
+@contextmanager
+def lab(root: Path, chromium: Path, theme: str = "JupyterLab Light") -> Iterator[Page]:
+    """JupyterLab on `root`, opened in `chromium`; settings and state live and die below `root`."""
+    from playwright.sync_api import sync_playwright
+
+    home = root / ".home"
+    settings = home / "settings/@jupyterlab/apputils-extension"
+    settings.mkdir(parents=True, exist_ok=True)
+    quiet = {"fetchNews": "false", "checkForUpdates": False}
+    (settings / "notification.jupyterlab-settings").write_text(json.dumps(quiet))
+    (settings / "themes.jupyterlab-settings").write_text(json.dumps({"theme": theme}))
+    token, port = secrets.token_hex(16), _free_port()
+    places = {f"JUPYTER_{name}_DIR": str(home / name.lower()) for name in ("CONFIG", "DATA", "RUNTIME")}
+    lab_dirs = {
+        "JUPYTERLAB_SETTINGS_DIR": str(home / "settings"),
+        "JUPYTERLAB_WORKSPACES_DIR": str(home / "workspaces"),
+    }
+    command = [
+        sys.executable, "-m", "jupyterlab", "--expose-app-in-browser", "--no-browser", "--allow-root",
+        "--ServerApp.ip=127.0.0.1", f"--ServerApp.port={port}", "--ServerApp.port_retries=0",
+        f"--IdentityProvider.token={token}", f"--ServerApp.root_dir={root}",
+    ]  # fmt: skip
+    log = (home / "lab.log").open("w")
+    server = subprocess.Popen(
+        command, cwd=root, stdout=log, stderr=log, env={**os.environ, "HOME": str(home), **places, **lab_dirs}
+    )
+    try:
+        _wait_for(f"http://127.0.0.1:{port}/api?token={token}", server, home / "lab.log")
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(
+                executable_path=str(chromium),
+                args=["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync"],
+            )
+            scheme = "dark" if "Dark" in theme else "light"
+            page = browser.new_page(viewport={"width": 1280, "height": 1000}, color_scheme=scheme)
+            opened = Page(page)
+            page.on("request", lambda r: _note_foreign(opened, r.url, port))
+            page.on("console", lambda m: opened.console_errors.append(m.text) if m.type == "error" else None)
+            page.on("pageerror", lambda e: opened.console_errors.append(str(e)))
+            page.goto(f"http://127.0.0.1:{port}/lab?token={token}")
+            page.wait_for_function("() => window.jupyterapp !== undefined", timeout=120_000)
+            yield opened
+            browser.close()
+    finally:
+        server.terminate()
+        try:
+            server.wait(20)
+        except subprocess.TimeoutExpired:
+            server.kill()
+        log.close()
+
+
+def _note_foreign(opened: Page, url: str, port: int) -> None:
+    here = (f"http://127.0.0.1:{port}", f"ws://127.0.0.1:{port}", "data:", "blob:")
+    if not url.startswith(here):
+        opened.foreign_requests.append(url)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _wait_for(url: str, server: subprocess.Popen[bytes], log: Path, seconds: float = 90) -> None:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if server.poll() is not None:
+            raise AssertionError(f"JupyterLab ended with {server.returncode}: {log.read_text()[-1000:]}")
+        try:
+            urllib.request.urlopen(url, timeout=5).read()
+            return
+        except OSError:
+            time.sleep(0.3)
+    raise AssertionError(f"JupyterLab did not answer within {seconds} s: {log.read_text()[-1000:]}")
