@@ -12,12 +12,23 @@ from .errors import MoespacError
 
 if TYPE_CHECKING:
     from .decoding import Decoding
+    from .sampling import Sampling
 
 LOSSLESS_BROKEN, INTERRUPTED = 1, 130
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What can be asked for. Values are checked by the code that uses them, so that all say the same."""
+    decoding_arguments(parser)
+    parser.add_argument(
+        "--check-lossless",
+        action=argparse.BooleanOptionalAction,
+        help="compare with the target's own generate (default: if greedy; takes as long again)",
+    )
+
+
+def decoding_arguments(parser: argparse.ArgumentParser) -> None:
+    """Which prompt, and how it is decoded."""
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--domain", help="a bundled prompt: mcq, chat, math, code, instruct, news or qa")
     source.add_argument("--prompt", metavar="TEXT", help="your own prompt")
@@ -32,24 +43,17 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--draft", default="model", help="model, ngram or none (default %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of all randomness (default %(default)s)")
     parser.add_argument("--max-new-tokens", type=int, default=128, help="(default %(default)s)")
-    parser.add_argument(
-        "--check-lossless",
-        action=argparse.BooleanOptionalAction,
-        help="compare with the target's own generate (default: if greedy; takes as long again)",
-    )
 
 
 def run(options: argparse.Namespace) -> int:
     """Decode and print; 1 where the text is not the target's own, 130 where it was interrupted."""
-    from .sampling import Sampling
-
-    sampling = Sampling(options.mode, options.temperature, options.top_k, options.top_p)
+    sampling = sampling_of(options)
     if options.check_lossless and sampling.mode != "greedy":
         raise MoespacError(
             "--check-lossless was given with --mode sample; accepted: with --mode greedy, as a sampled "
             "text has no other to equal"
         )
-    prompt = options.prompt if options.domain is None else _bundled_prompt(options.domain, options.number)
+    prompt = prompt_of(options)
     decoding = _start(prompt, sampling, options)
     with suppress(KeyboardInterrupt):  # what is committed is whole, and is reported
         _stream(decoding, quiet=options.json)
@@ -77,27 +81,45 @@ def run(options: argparse.Namespace) -> int:
     return INTERRUPTED if interrupted else 0
 
 
-def _bundled_prompt(domain: str, number: int) -> str:
+def sampling_of(options: argparse.Namespace) -> Sampling:
+    from .sampling import Sampling
+
+    return Sampling(options.mode, options.temperature, options.top_k, options.top_p)
+
+
+def prompt_of(options: argparse.Namespace) -> str:
+    """The text that was given, or the bundled one that was named."""
     from .prompts import prompts
 
-    of_domain = prompts(domain)
-    if not 0 <= number < len(of_domain):
-        raise MoespacError(f"--number is {number}; accepted for {domain}: 0 to {len(of_domain) - 1}")
-    return str(of_domain[number].prompt)
+    if options.domain is None:
+        return str(options.prompt)
+    of_domain = prompts(options.domain)
+    if not 0 <= options.number < len(of_domain):
+        raise MoespacError(
+            f"--number is {options.number}; accepted for {options.domain}: 0 to {len(of_domain) - 1}"
+        )
+    return str(of_domain[options.number].prompt)
 
 
-def _start(prompt: str, sampling: Any, options: argparse.Namespace) -> Decoding:
-    from .decoding import decode
+def models_of(options: argparse.Namespace) -> tuple[Any, Any]:
+    """The bundled target, and the draft that was asked for."""
     from .drafts import NgramDraft
     from .models import load_pair
 
     if options.draft not in ("model", "ngram", "none"):
         raise MoespacError(f"--draft is {options.draft!r}; accepted: model, ngram or none")
     target, draft = load_pair()
+    return target, {"model": draft, "ngram": NgramDraft(), "none": None}[options.draft]
+
+
+def _start(prompt: str, sampling: Sampling, options: argparse.Namespace) -> Decoding:
+    from .decoding import decode
+
+    target, draft = models_of(options)
     return decode(
         target,
         prompt,
-        draft={"model": draft, "ngram": NgramDraft(), "none": None}[options.draft],
+        draft=draft,
         gamma=options.gamma,
         sampling=sampling,
         max_new_tokens=options.max_new_tokens,

@@ -22,8 +22,8 @@ from torch import Tensor
 
 from .drafts import Draft, FixedGamma, GammaPolicy, ModelDraft, Proposal, no_proposal
 from .errors import MoespacError
-from .models import check_same_tokenizer, tokenizer_of
-from .reader import Reader, context_of
+from .models import check_same_tokenizer, context_of, tokenizer_of, vocabulary_of
+from .reader import Reader
 from .routing import Routing
 from .sampling import GREEDY, Sampling, accept_greedy, accept_sampled, probabilities
 from .step import Prefill, Step, Top
@@ -104,6 +104,7 @@ class Decoding:
         self._interrupted = False
         self._target = Reader(model)
         self._routing = Routing(model)
+        self._vocabulary = vocabulary_of(model)
 
     @property
     def new_ids(self) -> list[int]:
@@ -211,11 +212,11 @@ class Decoding:
         gamma = max(0, min(gamma, len(self.prompt_ids) + self._limit - len(ids) - 1)) if self._draft else 0
         rng = np.random.default_rng((self._seed, len(self.steps)))
         uniforms = rng.random(2 * gamma + 1)
-        vocabulary = int(self.model.config.get_text_config().vocab_size)
         if self._draft is None or gamma == 0:
-            return no_proposal(vocabulary), uniforms[-1:]
-        proposal = self._draft.propose(ids, uniforms[:gamma], self.sampling, vocabulary)
-        proposal = Proposal(proposal.ids.to(self.model.device), proposal.probs.to(self.model.device))
+            proposal = no_proposal(self._vocabulary)
+        else:
+            proposal = self._draft.propose(ids, uniforms[:gamma], self.sampling, self._vocabulary)
+        proposal = Proposal(*(part.to(self._target.device) for part in (proposal.ids, proposal.probs)))
         return proposal, uniforms[gamma : gamma + len(proposal.ids) + 1]
 
     def _verify(self, window: list[int], position: int) -> tuple[Tensor, np.ndarray, np.ndarray]:
@@ -272,7 +273,7 @@ def _checked_prompt(model: Any, prompt: str | Sequence[int], tokenizer: Any) -> 
         ids = [int(token) for token in prompt]
     if not ids:
         raise MoespacError("the prompt is empty; accepted: at least one token")
-    vocabulary = int(model.config.get_text_config().vocab_size)
+    vocabulary = vocabulary_of(model)
     if strangers := [token for token in ids if not 0 <= token < vocabulary]:
         raise MoespacError(f"the prompt holds token id {strangers[0]}; accepted: 0 to {vocabulary - 1}")
     context = context_of(model)

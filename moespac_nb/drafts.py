@@ -64,7 +64,7 @@ class ModelDraft:
         if gamma <= 0:  # a draft with a shorter context than its target falls silent
             return no_proposal(vocabulary)
         self._rewind_to_common_prefix(ids, len(ids) - 1)
-        unread = torch.as_tensor(ids[self._reader.length :], device=self.model.device)
+        unread = torch.as_tensor(ids[self._reader.length :], device=self._reader.device)
         self._read = list(ids)
         drafted, probs = [], []
         for uniform in uniforms[:gamma]:

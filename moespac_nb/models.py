@@ -100,9 +100,19 @@ def tokenizer_of(model: Any) -> Any | None:
     return getattr(model, "tokenizer", None)
 
 
+def context_of(model: Any) -> int:
+    """The most tokens a sequence may have."""
+    return int(model.config.get_text_config().max_position_embeddings)
+
+
+def vocabulary_of(model: Any) -> int:
+    """How many token ids there are."""
+    return int(model.config.get_text_config().vocab_size)
+
+
 def check_same_tokenizer(target: Any, draft: Any) -> None:
     """Raises MoespacError unless drafted ids mean to the target what they mean to the draft."""
-    sizes = [int(model.config.get_text_config().vocab_size) for model in (target, draft)]
+    sizes = [vocabulary_of(target), vocabulary_of(draft)]
     if sizes[0] != sizes[1]:
         raise MoespacError(
             f"target {_name(target)} has a vocabulary of {sizes[0]}, draft {_name(draft)} one of {sizes[1]}; "

@@ -14,11 +14,7 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from .errors import MoespacError
-
-
-def context_of(model: Any) -> int:
-    """The most tokens a sequence may have."""
-    return int(model.config.get_text_config().max_position_embeddings)
+from .models import context_of
 
 
 class Reader:
@@ -27,6 +23,7 @@ class Reader:
     def __init__(self, model: Any) -> None:
         self.model = model
         self.context = context_of(model)
+        self.device = model.device  # kept: asking walks through the model's parameters
         self.restart()
 
     def restart(self) -> None:
@@ -51,7 +48,7 @@ class Reader:
 
         Interrupted, it has read nothing.
         """
-        ids = torch.as_tensor(ids, device=self.model.device)
+        ids = torch.as_tensor(ids, device=self.device)
         with self._all_or_nothing():
             out = self.model(
                 input_ids=ids[None], cache=self._cache, use_cache=True, logits_to_keep=logits_to_keep

@@ -7,27 +7,19 @@ ends there, whatever it does before (softmax, groups, bias, sorted or not). Chan
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from .errors import MoespacError
+from .models import context_of
+from .step import Geometry
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 __all__ = ["Geometry", "Routing", "expert_modules", "geometry", "observe"]
-
-
-@dataclass(frozen=True)
-class Geometry:
-    """The shape of a model's routing; a dense model has 0 layers."""
-
-    layers: int  # with experts; dense ones in between are not counted
-    experts: int  # in each of them
-    top_k: int  # chosen for each token
 
 
 def expert_modules(model: nn.Module) -> list[Any]:
@@ -44,7 +36,10 @@ def expert_modules(model: nn.Module) -> list[Any]:
 
 def geometry(model: Any) -> Geometry:
     """Layers, experts and top-k of a transformers model."""
-    modules = expert_modules(model)
+    return _geometry(model, expert_modules(model))
+
+
+def _geometry(model: Any, modules: list[Any]) -> Geometry:
     if not modules:
         return Geometry(layers=0, experts=0, top_k=0)
     sizes = {int(module.num_experts) for module in modules}
@@ -67,8 +62,8 @@ class Routing:
     """
 
     def __init__(self, model: nn.Module) -> None:
-        self.geometry = geometry(model)
         self._modules = expert_modules(model)
+        self.geometry = _geometry(model, self._modules)
         self._hooks: list[Any] = []
         self._chosen: list[tuple[Tensor, Tensor]] = []
 
@@ -107,7 +102,7 @@ class Routing:
 @torch.inference_mode()
 def observe(model: Any, ids: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
     """Experts and gate weights (positions, layers, k) of one pass over a given text."""
-    limit = model.config.get_text_config().max_position_embeddings
+    limit = context_of(model)
     if not 0 < len(ids) <= limit:
         raise MoespacError(f"the text has {len(ids)} tokens; accepted: 1 to {limit}, the model's context")
     with Routing(model) as routing:

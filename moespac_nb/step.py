@@ -12,6 +12,15 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 
+@dataclass(frozen=True)
+class Geometry:
+    """The shape of a model's routing; a dense model has 0 layers."""
+
+    layers: int  # with experts; dense ones in between are not counted
+    experts: int  # in each of them
+    top_k: int  # chosen for each token
+
+
 class Top(NamedTuple):
     """The likeliest tokens at each position, likeliest first."""
 

@@ -3,10 +3,10 @@
     python tools/bench_decoding.py                       # the bundled pair, two prompts a domain
     python tools/bench_decoding.py --pair random --json  # an untrained pair of its shape
 
-Each prompt is decoded by all contestants in turn, in an order that rotates, so that a slow spell of the machine
-meets them all. Times are whole calls, prefill included: by the wall clock, or where other work shares the
-machine by this process's own time on the processor (`--clock cpu`, one thread). The draft length is fixed on
-both sides: schedule `constant`, confidence threshold 0.
+Each prompt is decoded by all contestants in turn, in an order that rotates, so that a slow spell of the
+machine meets them all. Times are whole calls, prefill included: by the wall clock, or where other work shares
+the machine by this process's own time on the processor (`--clock cpu`, one thread). The draft length is fixed
+on both sides: schedule `constant`, confidence threshold 0.
 """
 
 from __future__ import annotations
