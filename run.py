@@ -102,7 +102,7 @@ REASONS = (
       "Read timed out", "ConnectTimeout", "Connection refused", "Network is unreachable", "ProxyError"),
      "The package index cannot be reached. Is there a network, or does it need a proxy (HTTPS_PROXY)?"),
     (("No matching distribution found", "Could not find a version"),
-     "A package has no build for this Python and system; constraints.txt holds the versions tried."),
+     "No build of a package was found: is the index in reach, and has it one for this Python and system?"),
 )  # fmt: skip
 
 

@@ -181,7 +181,7 @@ def test_a_missing_venv_module_is_named(run, monkeypatch) -> None:
             "disk is full",
         ),
         ("WARNING: Retrying: NewConnectionError(...)\nERROR: No matching distribution found", "be reached"),
-        ("ERROR: No matching distribution found for torch==2.13.0", "no build for this Python"),
+        ("ERROR: No matching distribution found for torch==2.13.0", "has it one for this Python"),
         ("ERROR: Could not install: [Errno 13] Permission denied: 'x'", "cannot be written"),
         ("something new", "above"),
     ],
