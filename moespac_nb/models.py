@@ -74,7 +74,7 @@ def load_model(
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     name = str(path_or_hub_name)
-    is_folder = Path(name).is_dir()
+    is_folder = name != "" and Path(name).is_dir()
     if is_folder and not (Path(name) / "config.json").is_file():
         raise MoespacError(f"{name!r} has no config.json; accepted: a folder that save_pretrained wrote")
     if not is_folder and not _HUB_NAME.fullmatch(name):
@@ -90,7 +90,8 @@ def load_model(
         )
     except (OSError, ValueError, KeyError, ImportError) as error:
         advice = "" if is_folder or download else "; to fetch it, pass download=True"
-        raise MoespacError(f"the model {name!r} cannot be loaded: {error}{advice}") from error
+        reason = str(error).split("\n", 1)[0]
+        raise MoespacError(f"the model {name!r} cannot be loaded: {reason}{advice}") from error
     model.tokenizer = tokenizer
     return model.to(device).eval()
 
