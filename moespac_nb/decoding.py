@@ -56,15 +56,16 @@ def decode(
     """
     if tokenizer is None:
         tokenizer = tokenizer_of(model)
+    stops = _own_stop_ids(model, tokenizer) if stop_ids is None else frozenset(stop_ids)
     return Decoding(
         model,
         _checked_prompt(model, prompt, tokenizer),
-        draft=_as_draft(model, draft),
+        draft=_as_draft(model, draft, stops),
         policy=_checked_gamma(gamma),
         sampling=sampling,
         max_new_tokens=_checked_whole("max_new_tokens", max_new_tokens, least=1),
         seed=_checked_whole("seed", seed, least=0),
-        stop_ids=_own_stop_ids(model, tokenizer) if stop_ids is None else frozenset(stop_ids),
+        stop_ids=stops,
         tokenizer=tokenizer,
     )
 
@@ -285,13 +286,13 @@ def _checked_prompt(model: Any, prompt: str | Sequence[int], tokenizer: Any) -> 
     return ids
 
 
-def _as_draft(model: Any, draft: Any) -> Draft | None:
+def _as_draft(model: Any, draft: Any, stop_ids: frozenset[int]) -> Draft | None:
     if draft is None or isinstance(draft, Draft):
         return draft
     if not isinstance(draft, torch.nn.Module):
         raise MoespacError(f"draft is {draft!r}; accepted: a model, a draft such as NgramDraft(), or None")
     check_same_tokenizer(model, draft)
-    return ModelDraft(draft)
+    return ModelDraft(draft, stop_ids)
 
 
 def _checked_gamma(gamma: int | GammaPolicy) -> GammaPolicy:

@@ -6,7 +6,7 @@ token, an interrupt or another text needs no message to it. Knows nothing of the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -42,10 +42,11 @@ class Draft(Protocol):
 
 
 class ModelDraft:
-    """A smaller transformers model with the target's tokenizer."""
+    """A smaller transformers model with the target's tokenizer; nothing is drafted after a stop token."""
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, stop_ids: Collection[int] = ()) -> None:
         self.model = model
+        self._stop_ids = stop_ids
         self._reader = Reader(model)
         self._read: list[int] = []  # what the reader was last given, from the start; it may hold less
 
@@ -66,16 +67,16 @@ class ModelDraft:
         self._rewind_to_common_prefix(ids, len(ids) - 1)
         unread = torch.as_tensor(ids[self._reader.length :], device=self._reader.device)
         self._read = list(ids)
-        drafted, probs = [], []
+        probs: list[Tensor] = []
         for uniform in uniforms[:gamma]:
             q = probabilities(self._reader.read(unread, logits_to_keep=1)[0], sampling)
             token = q.argmax(-1) if sampling.mode == "greedy" else draw(q, float(uniform))
-            drafted.append(token)
             probs.append(q)
-            unread = token[None]  # stays on the device: nothing waits for it here
-        proposal = Proposal(torch.stack(drafted), torch.stack(probs))
-        self._read += proposal.ids.tolist()
-        return proposal
+            unread = token[None]
+            self._read.append(int(token))
+            if self._read[-1] in self._stop_ids:
+                break
+        return Proposal(torch.tensor(self._read[len(ids) :]), torch.stack(probs))
 
     def _rewind_to_common_prefix(self, ids: Sequence[int], at_most: int) -> None:
         held = self._read[: self._reader.length]

@@ -1,4 +1,4 @@
-"""`moespac decode`: streamed text, figures that add up, an honest lossless check, clear words on bad input."""
+"""`moespac decode`: streamed text, figures that add up, an honest check, clear words on bad input."""
 
 from __future__ import annotations
 

@@ -63,6 +63,15 @@ def test_an_ngram_draft_is_sure_of_itself():
     assert proposal.probs.gather(-1, proposal.ids[:, None]).tolist() == [[1.0], [1.0]]
 
 
+def test_nothing_is_drafted_after_a_stop_token():
+    ids = [5, 6, 7, 8]
+    free = ModelDraft(tiny.dense()).propose(ids, np.zeros(6), GREEDY, tiny.VOCABULARY).ids.tolist()
+    draft = ModelDraft(tiny.dense(), stop_ids={free[2]})
+    stopped = draft.propose(ids, np.zeros(6), GREEDY, tiny.VOCABULARY)
+    assert stopped.ids.tolist() == free[: free.index(free[2]) + 1]
+    assert len(stopped.probs) == len(stopped.ids)
+
+
 @pytest.mark.parametrize("sizes", [(0, 0), (2, 3), (3, 0)])
 def test_ngram_sizes_are_checked(sizes):
     with pytest.raises(MoespacError, match=rf"max_ngram is {sizes[0]}, min_ngram {sizes[1]}"):
