@@ -1,0 +1,143 @@
+"""Traces made of traces: a part, several in one, one without its prompts; and whether two are the same."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from .errors import MoespacError
+from .trace import COLUMNS, Sensor, Trace
+from .trace_check import REDACTED
+
+__all__ = ["concatenate", "cut", "redact", "same"]
+
+
+def cut(trace: Trace, first: int, last: int) -> Trace:
+    """Steps first to last - 1, with the whole prompt of every text that they belong to."""
+    begin, end = trace.starts["steps"][:-1], trace.starts["steps"][1:]
+    inside = np.minimum(end, last) - np.maximum(begin, first)
+    texts = np.flatnonzero(inside > 0)
+    t0, t1 = (int(texts[0]), int(texts[-1]) + 1) if len(texts) else (0, 0)
+    rows = {
+        "texts": slice(t0, t1),
+        "prompt": slice(*trace.starts["prompt"][[t0, t1]]),
+        "steps": slice(first, last),
+        **{axis: slice(*trace.starts[axis][[first, last]]) for axis in ("committed", "verified", "drafted")},
+    }
+    arrays: dict[str, Any] = {name: array[rows[COLUMNS[name].axis]] for name, array in trace.columns.items()}
+    arrays["text_steps"] = inside[t0:t1].astype(np.int32)
+    sensors = {
+        name: replace(sensor, values=sensor.values[rows[sensor.rows]])
+        for name, sensor in trace.sensors.items()
+    }
+    return replace(trace, texts=trace.texts[t0:t1], sensors=sensors, **arrays)
+
+
+def concatenate(traces: Sequence[Trace]) -> Trace:
+    """Several traces in one, in this order; where one goes on with the text the last one ended in, it is one.
+
+    They must have the same geometry, vocabulary, sensors and optional columns, or MoespacError is raised.
+    """
+    if not traces:
+        raise MoespacError("there is no trace to concatenate; accepted: at least one")
+    whole, *others = traces
+    for number, other in enumerate(others, start=1):
+        if (ours := _kind_of(whole)) != (theirs := _kind_of(other)):
+            name = next(name for name in ours if ours[name] != theirs[name])
+            raise MoespacError(
+                f"trace {number} cannot follow: its {name} is {theirs[name]}, before it {ours[name]}; "
+                "accepted: traces that agree in it"
+            )
+        whole = _joined(whole, other)
+    return whole
+
+
+def _joined(a: Trace, b: Trace) -> Trace:
+    for token in a.pieces.keys() & b.pieces.keys():
+        if a.pieces[token] != b.pieces[token]:
+            raise MoespacError(
+                f"token {token} reads {a.pieces[token]!r} in one trace and {b.pieces[token]!r} in the next; "
+                "accepted: traces of the same tokenizer"
+            )
+    theirs, more_texts = b.columns, b.texts
+    text_steps = a.text_steps
+    if _goes_on(a, b):
+        read = int(b.text_prompt[0])
+        for name, column in COLUMNS.items():
+            if column.axis in ("texts", "prompt"):
+                theirs[name] = theirs[name][1 if column.axis == "texts" else read :]
+        text_steps = text_steps.copy()
+        text_steps[-1] += b.text_steps[0]
+        more_texts = more_texts[1:]
+    arrays: dict[str, Any] = {
+        name: np.concatenate([array, theirs[name]]) for name, array in a.columns.items()
+    }
+    arrays["text_steps"] = np.concatenate([text_steps, theirs["text_steps"]])
+    sensors = {
+        name: Sensor(sensor.rows, np.concatenate([sensor.values, b.sensors[name].values]))
+        for name, sensor in a.sensors.items()
+    }
+    return replace(a, texts=a.texts + more_texts, pieces={**a.pieces, **b.pieces}, sensors=sensors, **arrays)
+
+
+def _goes_on(a: Trace, b: Trace) -> bool:
+    """Whether b begins in the middle of the text that a ends in, just there."""
+    if not len(a) or not len(b) or a.texts[-1] != b.texts[0]:
+        return False
+    last, first = a.prefill(len(a.texts) - 1), b.prefill(0)
+    return (
+        b.step_index[0] == a.step_index[-1] + 1
+        and b.step_position[0] == a.step_position[-1] + a.committed[-1]
+        and all(_same_array(getattr(last, name), getattr(first, name)) for name in ("ids", "gate_weights"))
+    )
+
+
+def redact(trace: Trace) -> Trace:
+    """The same without the prompts: neither their text nor their token ids.
+
+    What was routed for them stays, and so does what the target then said and the draft proposed, which may
+    repeat them.
+    """
+    opening = trace.starts["verified"][:-1][trace.step_index == 0]
+    window = trace.window.copy()
+    window[opening] = REDACTED
+    shown = [window, trace.committed_ids, trace.target_ids, trace.target_top_ids, trace.draft_top_ids]
+    used = set(np.concatenate([array.ravel() for array in shown]).tolist())
+    return replace(
+        trace,
+        texts=tuple(replace(text, prompt=None, prompt_id=None, redacted=True) for text in trace.texts),
+        pieces={token: piece for token, piece in trace.pieces.items() if token in used},
+        prompt_ids=np.full_like(trace.prompt_ids, REDACTED),
+        window=window,
+    )
+
+
+def same(a: Trace, b: Trace) -> bool:
+    """The same in every bit, times and provenance included."""
+    theirs = b.columns
+    return (
+        _kind_of(a) == _kind_of(b)
+        and (a.texts, a.pieces) == (b.texts, b.pieces)
+        and all(_same_array(array, theirs[name]) for name, array in a.columns.items())
+        and all(_same_array(s.values, b.sensors[name].values) for name, s in a.sensors.items())
+    )
+
+
+def _same_array(a: np.ndarray, b: np.ndarray) -> bool:
+    return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
+
+
+def _kind_of(trace: Trace) -> dict[str, Any]:
+    """What two traces must agree in to be one."""
+    return {
+        "geometry": trace.geometry,
+        "vocabulary": trace.vocabulary,
+        "row shapes": {name: array.shape[1:] for name, array in trace.columns.items()},
+        "sensors": {
+            name: (sensor.rows, sensor.values.dtype.str, sensor.values.shape[1:])
+            for name, sensor in trace.sensors.items()
+        },
+    }
