@@ -150,7 +150,7 @@ class _Pool:
                 for name, weight in stores[0].items()
             }
         self._slot_of: dict[tuple[int, int], int] = {}
-        # The least recently used slot comes first; one that was never used holds None.
+        # What was last copied into each slot, the least recently used first; None: nothing yet.
         self._holds: OrderedDict[int, tuple[int, int] | None] = OrderedDict.fromkeys(range(slots))
 
     def bring(self, layer: int, experts: list[int]) -> Iterator[dict[int, int]]:
@@ -174,11 +174,10 @@ class _Pool:
         return slot
 
     def _copy(self, key: tuple[int, int], slot: int) -> None:
-        # The order matters to an interrupt: first nothing is resident here, last the newcomer is.
+        # The order matters to an interrupt: first nothing is resident in this slot, last the newcomer is.
         held = self._holds[slot]
         if held is not None and self._slot_of.pop(held, None) is not None:
             self.evictions += 1
-        self._holds[slot] = None
         layer, expert = key
         for name, weight in self._stores[layer].items():
             self.tensors[name][slot].copy_(weight[expert])
