@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
-from . import __version__, cli_decode
+from . import __version__, cli_decode, cli_trace
 from .errors import MoespacError
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
@@ -39,6 +39,8 @@ def doctor(arguments: argparse.Namespace) -> int:
 COMMANDS = (
     Command("doctor", "versions, devices, memory, bundled data, and what to do", doctor_arguments, doctor),
     Command("decode", "one prompt, decoded with speculation", cli_decode.arguments, cli_decode.run),
+    Command("record", "one prompt, decoded into a trace file", cli_trace.record_arguments, cli_trace.record),
+    Command("trace", "what a trace file holds", cli_trace.trace_arguments, cli_trace.trace),
 )
 
 

@@ -1,0 +1,186 @@
+"""From a decode to a trace: what was decoded as it was, or a fan from which every γ can be replayed.
+
+trace = record(model, "Once upon a time", draft=draft)              # as decode would
+trace = record(model, "Once upon a time", draft=draft, fan=8)       # a draft of 8 at every position
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from . import __version__
+from .decoding import Decoding, decode
+from .drafts import Draft, FixedGamma, ModelDraft, Proposal, common_prefix, no_proposal
+from .errors import MoespacError
+from .routing import geometry
+from .sampling import GREEDY, Sampling
+from .trace import Text, Trace
+
+if TYPE_CHECKING:
+    from .drafts import GammaPolicy
+
+__all__ = ["record", "trace_of"]
+
+
+def record(
+    model: Any,
+    prompt: str | Sequence[int],
+    *,
+    draft: Any = None,
+    gamma: int | GammaPolicy = 8,
+    fan: int | None = None,
+    sampling: Sampling = GREEDY,
+    prompt_id: str | None = None,
+    **options: Any,
+) -> Trace:
+    """Decode a prompt to its end and give back all of it as a trace.
+
+    fan: γ_max; None records the decode as it runs, with `gamma`. A fan has a draft of γ_max tokens and its
+    verification at every committed position, so it costs a pass of the target a token. It needs a draft that
+    always proposes, such as a model.
+    prompt_id: kept in the trace. options: max_new_tokens, seed, stop_ids, tokenizer, as `decode` takes them.
+
+    **A greedy fan** is the target's own text, and at each position just what the decoder would have
+    drafted, verified and accepted there for any γ. Replays are decodes, up to the rounding by which a
+    pass over nine positions differs from one over three; where that decides a near tie, the committed
+    text holds.
+
+    **A sampled fan**: the uniforms that draw, judge and correct a token follow from the seed and the
+    whole text before it. So a row that comes to a position along the committed text decides there as
+    every other row does, and what a rejected token leads on to is drawn afresh. The text has the
+    target's own distribution, and a replay whose γ follows from what it has seen so far, by whatever
+    rule, is distributed as a live decode with that rule: drafted tokens, acceptance and text together.
+
+    What does *not* have it: replays at several γ of one fan share their text and their luck. Their
+    differences are paired, but they are one sample and not several, so spread has to come from more
+    seeds. And to choose γ by what the replay has not seen yet (this round's accepted length, say) bends
+    drafted tokens and acceptance, though never the text. With the same seed a fan's text is another
+    than that of `decode`.
+    """
+    decoding = decode(model, prompt, draft=draft, gamma=gamma, sampling=sampling, **options)
+    if fan is not None:
+        if isinstance(fan, bool) or not isinstance(fan, int) or fan < 1:
+            raise MoespacError(f"fan is {fan!r}; accepted: a whole number from 1, or None for no fan")
+        decoding = _Fan(decoding, fan)
+    for _step in decoding:
+        pass
+    return trace_of(decoding, prompt=prompt if isinstance(prompt, str) else None, prompt_id=prompt_id)
+
+
+def trace_of(decoding: Decoding, *, prompt: str | None = None, prompt_id: str | None = None) -> Trace:
+    """What a decoding has committed so far; it may have been interrupted, and may go on."""
+    if decoding.prefill is None:
+        raise MoespacError("nothing is decoded yet; accepted: a decoding with at least one step")
+    steps = decoding.steps
+    fan = None
+    if isinstance(decoding, _Fan):
+        fan, steps = decoding.fan, decoding.on_committed_text()
+    sampled = decoding.sampling.mode == "sample"
+    policy = decoding._policy
+    text = Text(
+        target=_name_of(decoding.model),
+        draft=None if decoding._draft is None else _draft_name(decoding._draft),
+        mode=decoding.sampling.mode,
+        temperature=decoding.sampling.temperature if sampled else None,
+        top_k=decoding.sampling.top_k if sampled else None,
+        top_p=decoding.sampling.top_p if sampled else None,
+        gamma=str(policy.gamma) if isinstance(policy, FixedGamma) else repr(policy),
+        fan=fan,
+        seed=decoding._seed,
+        stop_ids=tuple(sorted(decoding._stop_ids)),
+        prompt_id=prompt_id,
+        prompt=prompt,
+        text=None if decoding._tokenizer is None else decoding.text,
+        finish_reason=decoding.finish_reason,
+        versions={
+            "moespac-nb": __version__,
+            "torch": torch.__version__,
+            "transformers": metadata.version("transformers"),
+        },
+    )
+    vocabulary = int(decoding.model.config.get_text_config().vocab_size)
+    trace = Trace.of(text, geometry(decoding.model), vocabulary, decoding.prefill, steps)
+    if decoding._tokenizer is None:
+        return trace
+    return replace(trace, pieces=_pieces(trace, decoding._tokenizer))
+
+
+def _pieces(trace: Trace, tokenizer: Any) -> dict[int, str]:
+    """What each token id of the trace reads as by itself."""
+    ids = [trace.prompt_ids, trace.window, trace.committed_ids, trace.target_ids]
+    ids += [trace.target_top_ids.ravel(), trace.draft_top_ids.ravel()]
+    return {token: str(tokenizer.decode([token])) for token in np.unique(np.concatenate(ids)).tolist()}
+
+
+def _name_of(model: Any) -> str:
+    """The model's name; of a folder only the last part, as a trace may be given away."""
+    name = str(getattr(model, "name_or_path", "") or type(model).__name__)
+    return Path(name).name if Path(name).is_dir() else name
+
+
+def _draft_name(draft: Draft) -> str:
+    return _name_of(draft.model) if isinstance(draft, ModelDraft) else type(draft).__name__
+
+
+class _Fan(Decoding):
+    """Drafts γ_max tokens at every position and commits one: made of a decoding that has not begun."""
+
+    def __init__(self, decoding: Decoding, fan: int) -> None:
+        if decoding._draft is None:
+            raise MoespacError(f"fan is {fan} and draft is None; accepted: a fan with a draft")
+        vars(self).update(vars(decoding))
+        self.fan = fan
+        self._policy = FixedGamma(fan)
+
+    def _draft_window(self, ids: list[int]) -> tuple[Proposal, np.ndarray]:
+        """One token after another, each with the uniforms that belong to the text before it."""
+        assert self._draft is not None
+        room = len(self.prompt_ids) + self._limit - len(ids) - 1
+        vocabulary = int(self.model.config.get_text_config().vocab_size)
+        text = list(ids)
+        _drawing, _judging, own = self._uniforms(text)  # the round's own token is kept where it comes first
+        proposals, judging = [no_proposal(vocabulary)], []
+        for _ in range(min(self.fan, room)):
+            draws, judges, _ = self._uniforms(text)
+            one = self._draft.propose(text, np.array([draws]), self.sampling, vocabulary)
+            if not len(one.ids):
+                raise MoespacError(
+                    f"the draft proposed {len(text) - len(ids)} tokens at position {len(ids) - 1}; accepted "
+                    f"for a fan: a draft that always proposes its {min(self.fan, room)}, such as a model"
+                )
+            proposals.append(one)
+            judging.append(judges)
+            text.append(int(one.ids[0]))
+            if text[-1] in self._stop_ids:
+                break
+        device = self.model.device
+        whole = Proposal(
+            torch.cat([one.ids.to(device) for one in proposals]),
+            torch.cat([one.probs.to(device) for one in proposals]),
+        )
+        return whole, np.array([*judging, own])
+
+    def _uniforms(self, text: list[int]) -> np.ndarray:
+        """Of the token that follows the text: to draw it, to judge it, to draw another in its place."""
+        return np.random.default_rng((self._seed, len(text), *text)).random(3)
+
+    def _cut_at_stop(self, emitted: list[int]) -> list[int]:
+        """The position that is committed: the next row goes on behind it."""
+        return emitted[:1]
+
+    def on_committed_text(self) -> list[Any]:
+        """The rows, each accepting no token but the text's next ones, whatever rounding said in its pass."""
+        ids, rows = self.new_ids, []
+        for step in self.steps:
+            claimed = step.drafted[: step.accepted].tolist()
+            known = ids[step.index : step.index + step.accepted]
+            agreed = common_prefix(claimed, known)
+            rows.append(step if agreed == len(known) else replace(step, accepted=agreed))
+        return rows
