@@ -16,11 +16,12 @@ import numpy as np
 import torch
 
 from . import __version__
-from .decoding import Decoding, decode
+from .decoding import Decoding, _checked_whole, decode
 from .drafts import Draft, FixedGamma, ModelDraft, Proposal, common_prefix, no_proposal
 from .errors import MoespacError
-from .routing import geometry
+from .models import vocabulary_of
 from .sampling import GREEDY, Sampling
+from .step import Step
 from .trace import Text, Trace
 
 if TYPE_CHECKING:
@@ -66,9 +67,7 @@ def record(
     """
     decoding = decode(model, prompt, draft=draft, gamma=gamma, sampling=sampling, **options)
     if fan is not None:
-        if isinstance(fan, bool) or not isinstance(fan, int) or fan < 1:
-            raise MoespacError(f"fan is {fan!r}; accepted: a whole number from 1, or None for no fan")
-        decoding = _Fan(decoding, fan)
+        decoding = _Fan(decoding, _checked_whole("fan", fan, least=1))
     for _step in decoding:
         pass
     return trace_of(decoding, prompt=prompt if isinstance(prompt, str) else None, prompt_id=prompt_id)
@@ -105,8 +104,7 @@ def trace_of(decoding: Decoding, *, prompt: str | None = None, prompt_id: str | 
             "transformers": metadata.version("transformers"),
         },
     )
-    vocabulary = int(decoding.model.config.get_text_config().vocab_size)
-    trace = Trace.of(text, geometry(decoding.model), vocabulary, decoding.prefill, steps)
+    trace = Trace.of(text, decoding._routing.geometry, vocabulary_of(decoding.model), decoding.prefill, steps)
     if decoding._tokenizer is None:
         return trace
     return replace(trace, pieces=_pieces(trace, decoding._tokenizer))
@@ -143,7 +141,7 @@ class _Fan(Decoding):
         """One token after another, each with the uniforms that belong to the text before it."""
         assert self._draft is not None
         room = len(self.prompt_ids) + self._limit - len(ids) - 1
-        vocabulary = int(self.model.config.get_text_config().vocab_size)
+        vocabulary = self._vocabulary
         text = list(ids)
         _drawing, _judging, own = self._uniforms(text)  # the round's own token is kept where it comes first
         proposals, judging = [no_proposal(vocabulary)], []
@@ -175,7 +173,7 @@ class _Fan(Decoding):
         """The position that is committed: the next row goes on behind it."""
         return emitted[:1]
 
-    def on_committed_text(self) -> list[Any]:
+    def on_committed_text(self) -> list[Step]:
         """The rows, each accepting no token but the text's next ones, whatever rounding said in its pass."""
         ids, rows = self.new_ids, []
         for step in self.steps:

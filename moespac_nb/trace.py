@@ -286,7 +286,7 @@ class Trace:
         while i < len(self):
             if i in self.starts["steps"]:  # the next text
                 number, last_step = 0, None
-            wanted = gamma if isinstance(gamma, int) else gamma.next_gamma(last_step)
+            wanted = gamma if isinstance(gamma, int | np.integer) else gamma.next_gamma(last_step)
             last_step = replace(self.step(i, wanted), index=number)
             yield last_step
             i += len(last_step.emitted)

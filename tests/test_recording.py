@@ -108,6 +108,16 @@ def test_a_sampled_fan_decides_alike_wherever_a_row_begins():
             assert row.drafted[row.accepted] != text[i + row.accepted]
 
 
+def test_where_rounding_disagrees_the_committed_text_holds():
+    target, draft = tiny.pair()
+    fan = recording._Fan(decode(target, random_prompt(3), draft=draft, **OPTIONS), 4)
+    list(fan)
+    accepted = trace_of(fan).accepted.tolist()
+    fan.steps = [replace(step, accepted=step.gamma) for step in fan.steps]
+    assert trace_of(fan).accepted.tolist() == accepted
+    assert accepted != [step.gamma for step in fan.steps]
+
+
 VOCABULARY, PROMPT, TEXTS = 4, [0, 1, 2, 0, 1], 1000
 
 

@@ -19,6 +19,7 @@ from moespac_nb.step import Geometry, Step, Top
 from moespac_nb.trace import COLUMNS, Sensor, Trace
 from moespac_nb.trace_edit import concatenate
 from moespac_nb.trace_table import COLUMNS as TABLE
+from moespac_nb.trace_table import table
 
 few = settings(max_examples=25)
 
@@ -366,20 +367,30 @@ def test_a_redacted_trace_tells_nothing_of_the_prompt(tmp_path):
 # tables
 
 
-def test_the_table_has_a_row_for_each_expert_chosen(tmp_path):
+def test_the_table_has_a_row_for_each_expert_chosen():
+    trace = one_text(4)
+    rows = table(trace)
+    assert tuple(rows) == TABLE
+    assert {len(column) for column in rows.values()} == {trace.experts.size}
+    for i, step in enumerate(trace):
+        of_step = rows["step"] == i
+        for offset, (token, chosen) in enumerate(zip(step.window, step.experts, strict=True)):
+            here = of_step & (rows["offset"] == offset)
+            assert set(rows["token"][here]) == {token}
+            assert set(rows["position"][here]) == {step.position + offset}
+            assert set(rows["accepted"][here]) == {offset <= step.accepted}
+            assert np.array_equal(rows["expert"][here], chosen.ravel())
+            assert rows["layer"][here].tolist() == [0, 0, 1, 1]
+            assert rows["rank"][here].tolist() == [0, 1, 0, 1]
+
+
+def test_a_frame_and_the_csv_are_the_table(tmp_path):
     pandas = pytest.importorskip("pandas")
     trace = one_text(4)
     frame = trace.to_frame()
-    assert tuple(frame.columns) == TABLE
-    assert len(frame) == trace.experts.size
-    last = frame.iloc[-1]
-    assert last.expert == trace.experts[-1, -1, -1]
-    assert (last.layer, last["rank"], last.token) == (1, 1, trace.window[-1])
-    assert frame[frame.offset == 0].accepted.all()
-    counted = frame[frame.step == 2].groupby(["layer", "expert"]).size()
-    assert all(trace.counts[2][place] == n for place, n in counted.items())
     trace.to_csv(tmp_path / "trace.csv")
     pandas.testing.assert_frame_equal(pandas.read_csv(tmp_path / "trace.csv"), frame, check_dtype=False)
+    assert frame.gate_weight.tolist() == trace.gate_weights.ravel().tolist()
 
 
 def test_csv_needs_nothing_but_python(tmp_path, monkeypatch):
