@@ -125,12 +125,14 @@ def _write_prompts(domain: str, streams: dict, tokenizer: Tokenizer, seed: int) 
     rng.shuffle(chosen)
     with (ROOT / f"data/prompts/{domain}.jsonl").open("w", encoding="utf-8") as file:
         for number, document in enumerate(chosen):
+            # White space joins with what follows into one token: a prompt that ends in it reads as an end.
+            prompt = document.prompt.rstrip()
             row = {
                 "id": f"{domain}-{number:02d}",
                 "domain": domain,
                 "half": "tune" if number < PROMPTS["tune"] else "report",
-                "prompt": document.prompt,
-                "reference": document.reference,
+                "prompt": prompt,
+                "reference": document.text[len(prompt) :],
                 "source": document.source,
                 "templated": document.templated,
             }

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from tqdm import tqdm
 
 from moespac_nb import DOMAINS, Sampling, decode, load_pair, prompts
@@ -34,6 +35,7 @@ def main() -> None:
     parser.add_argument("--prompts", type=int, default=4, help="of each domain's report half")
     parser.add_argument("--tokens", type=int, default=64, help="decoded for each prompt")
     args = parser.parse_args()
+    torch.set_num_threads(1)  # so small a model gains nothing from more
     target, draft = load_pair(verify=False)
     card: dict[str, Any] = json.loads(CARD.read_text()) if CARD.exists() else {}
     card["parameters"] = {

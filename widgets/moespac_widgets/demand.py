@@ -47,9 +47,8 @@ def demand_figure(steps: Sequence[Step], tokenizer: Any = None) -> go.Figure:
         font={"color": INK},
     )
     figure.update_xaxes(title_text="expert", showgrid=False, zeroline=False)
-    figure.update_yaxes(
-        title_text="layer", showgrid=False, zeroline=False, autorange="reversed", dtick=1, col=1
-    )
+    figure.update_yaxes(showgrid=False, zeroline=False, autorange="reversed", dtick=1)
+    figure.update_yaxes(title_text="layer", col=1)
     return figure
 
 
@@ -88,4 +87,9 @@ def _slider(steps: Sequence[Step]) -> dict[str, Any]:
         }
         return {"label": str(step.index), "method": "animate", "args": [[str(step.index)], options]}
 
-    return {"steps": [go_to(step) for step in steps], "currentvalue": {"prefix": "round "}, "pad": {"t": 40}}
+    return {
+        "steps": [go_to(step) for step in steps],
+        "currentvalue": {"prefix": "round "},
+        "pad": {"t": 40},
+        "transition": {"duration": 0},
+    }
