@@ -13,7 +13,7 @@ def test_every_domain_has_two_halves_with_unique_prompts(domain: str) -> None:
     assert len({p.id for p in both}) == len({p.prompt for p in both}) == len(both) == 32
     assert {p.domain for p in both} == {domain}
     assert len(prompts(domain, half="tune")) == len(prompts(domain, half="report")) == 16
-    # "\n" and the indent after it are one token; a lone "\n" is what texts end with, and the model ended there.
+    # A line break and the indent after it are one token; alone it reads as the end of a text.
     assert all(p.prompt == p.prompt.rstrip() for p in both)
     assert all(p.prompt.strip() and p.reference.strip() and p.source for p in both)
 
