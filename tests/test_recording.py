@@ -31,8 +31,8 @@ OPTIONS = {"max_new_tokens": 24, "stop_ids": ()}
 @pytest.mark.parametrize("sampling", [Sampling(), SAMPLE])
 def test_a_recording_is_the_decode_itself(sampling):
     target, draft = tiny.pair()
-    trace = record(target, random_prompt(3), draft=draft, gamma=4, sampling=sampling, seed=5, **OPTIONS)
-    decoding = decode(target, random_prompt(3), draft=draft, gamma=4, sampling=sampling, seed=5, **OPTIONS)
+    trace = record(target, random_prompt(0), draft=draft, gamma=4, sampling=sampling, seed=5, **OPTIONS)
+    decoding = decode(target, random_prompt(0), draft=draft, gamma=4, sampling=sampling, seed=5, **OPTIONS)
     for recorded, step in zip(trace, decoding, strict=True):
         untimed = {"draft_ms": 0.0, "verify_ms": 0.0}
         assert same_step(replace(recorded, **untimed), replace(step, **untimed))
@@ -46,15 +46,15 @@ def test_a_recording_is_the_decode_itself(sampling):
 
 def test_plain_decoding_and_a_lookup_draft_can_be_recorded():
     target, _ = tiny.pair()
-    assert record(target, random_prompt(3), gamma=4, **OPTIONS).gamma.tolist() == [0] * 24
-    looked_up = record(target, random_prompt(3), draft=NgramDraft(), gamma=AdaptiveGamma(), **OPTIONS)
+    assert record(target, random_prompt(0), gamma=4, **OPTIONS).gamma.tolist() == [0] * 24
+    looked_up = record(target, random_prompt(0), draft=NgramDraft(), gamma=AdaptiveGamma(), **OPTIONS)
     assert looked_up.texts[0].draft == "NgramDraft"
     assert looked_up.texts[0].gamma == "AdaptiveGamma(low=1, high=16)"
 
 
 def test_an_interrupted_decoding_can_be_kept_as_far_as_it_came():
     target, draft = tiny.pair()
-    decoding = decode(target, random_prompt(3), draft=draft, gamma=2, **OPTIONS)
+    decoding = decode(target, random_prompt(0), draft=draft, gamma=2, **OPTIONS)
     with pytest.raises(MoespacError, match="nothing is decoded yet"):
         trace_of(decoding)
     next(decoding)
@@ -66,8 +66,8 @@ def test_an_interrupted_decoding_can_be_kept_as_far_as_it_came():
 @pytest.mark.parametrize("gamma", [0, 1, 2, 4, AdaptiveGamma(high=4)])
 def test_a_greedy_fan_replays_what_decoding_does(gamma):
     target, draft = tiny.pair()
-    fan = record(target, random_prompt(3), draft=draft, fan=4, **OPTIONS)
-    decoding = decode(target, random_prompt(3), draft=draft, gamma=gamma, **OPTIONS)
+    fan = record(target, random_prompt(0), draft=draft, fan=4, **OPTIONS)
+    decoding = decode(target, random_prompt(0), draft=draft, gamma=gamma, **OPTIONS)
     for replayed, step in zip(fan.rounds(gamma), decoding, strict=True):
         assert (replayed.index, replayed.position, replayed.accepted) == (
             step.index,
@@ -82,9 +82,9 @@ def test_a_greedy_fan_replays_what_decoding_does(gamma):
 
 def test_a_fan_ends_at_a_stop_token():
     target, draft = tiny.pair()
-    own = tiny.generated(target, random_prompt(3), 24, eos_token_id=None)
+    own = tiny.generated(target, random_prompt(0), 24, eos_token_id=None)
     stop = own[9]
-    fan = record(target, random_prompt(3), draft=draft, fan=4, max_new_tokens=24, stop_ids=[stop])
+    fan = record(target, random_prompt(0), draft=draft, fan=4, max_new_tokens=24, stop_ids=[stop])
     assert fan.committed_ids.tolist() == own[: own.index(stop) + 1]
     assert fan.texts[0].finish_reason == "stop"
     for row in fan:
@@ -96,7 +96,7 @@ def test_a_fan_ends_at_a_stop_token():
 
 def test_a_sampled_fan_decides_alike_wherever_a_row_begins():
     target, draft = tiny.pair()
-    fan = record(target, random_prompt(3), draft=draft, fan=4, sampling=SAMPLE, **OPTIONS)
+    fan = record(target, random_prompt(0), draft=draft, fan=4, sampling=SAMPLE, **OPTIONS)
     text = fan.committed_ids.tolist()
     assert {0, 4} < set(fan.accepted.tolist())
     for i, row in enumerate(fan):
@@ -110,7 +110,7 @@ def test_a_sampled_fan_decides_alike_wherever_a_row_begins():
 
 def test_where_rounding_disagrees_the_committed_text_holds():
     target, draft = tiny.pair()
-    fan = recording._Fan(decode(target, random_prompt(3), draft=draft, **OPTIONS), 4)
+    fan = recording._Fan(decode(target, random_prompt(0), draft=draft, **OPTIONS), 4)
     list(fan)
     accepted = trace_of(fan).accepted.tolist()
     fan.steps = [replace(step, accepted=step.gamma) for step in fan.steps]
@@ -178,12 +178,12 @@ def test_a_fan_that_would_have_holes_is_refused(draft, fan, message):
     target, noised = tiny.pair()
     drafts = {"noised": noised, "ngram": NgramDraft(), None: None}
     with pytest.raises(MoespacError, match=message):
-        record(target, random_prompt(3), draft=drafts[draft], fan=fan, **OPTIONS)
+        record(target, random_prompt(0), draft=drafts[draft], fan=fan, **OPTIONS)
 
 
 def test_recording_costs_little_beside_decoding():
     target, draft = tiny.pair()
-    decoding = decode(target, random_prompt(3), draft=draft, gamma=4, max_new_tokens=60, stop_ids=())
+    decoding = decode(target, random_prompt(0), draft=draft, gamma=4, max_new_tokens=60, stop_ids=())
     start = perf_counter()
     list(decoding)
     decoded = perf_counter() - start
