@@ -63,7 +63,8 @@ def test_the_map_holds_every_rounds_counts_and_its_first_tokens_bits() -> None:
         window, first = frame.data
         assert np.array_equal(np.asarray(window.z), shown.counts)
         assert np.asarray(first.customdata).sum() == 1
-        assert window.zmax == 3
+        assert (window.zmin, window.zmax) == (-0.5, 3.5)  # one colour a count, 0 to γ + 1
+        assert len({colour for _, colour in window.colorscale}) == 4
     assert "0 of 2 accepted" in figure.layout.title.text
 
 

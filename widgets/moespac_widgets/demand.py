@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
+from plotly.colors import sample_colorscale
 from plotly.subplots import make_subplots
 
 from moespac_nb import MoespacError, Step
@@ -55,7 +56,7 @@ def demand_figure(steps: Sequence[Step], tokenizer: Any = None) -> go.Figure:
 def _maps(step: Step, top: int) -> list[go.Heatmap]:
     first = np.zeros_like(step.counts)
     np.put_along_axis(first, step.experts[0].astype(np.int64), 1, axis=1)
-    shown = {"zmin": 0, "zmax": top, "colorscale": "Cividis", "xgap": 1, "ygap": 1}
+    shown = {"zmin": -0.5, "zmax": top + 0.5, "colorscale": _levels(top), "xgap": 1, "ygap": 1}
     hover = "layer %{y}, expert %{x}: %{z} of the window's positions<extra></extra>"
     return [
         go.Heatmap(z=step.counts, **shown, hovertemplate=hover, colorbar={"title": "positions", "dtick": 1}),
@@ -64,6 +65,13 @@ def _maps(step: Step, top: int) -> list[go.Heatmap]:
             hovertemplate="layer %{y}, expert %{x}: used %{customdata}<extra></extra>",
         ),
     ]  # fmt: skip
+
+
+def _levels(top: int) -> list[tuple[float, str]]:
+    """One flat colour a count from 0 to `top`: nothing is nearly the page, and one is seen beside it."""
+    amounts = [0.3 + 0.7 * count / top for count in range(1, top + 1)]
+    colours = ["rgba(128,128,128,0.15)", *sample_colorscale("Cividis", amounts)]
+    return [(edge / (top + 1), colour) for i, colour in enumerate(colours) for edge in (i, i + 1)]
 
 
 def _sentence(step: Step, tokenizer: Any) -> str:
