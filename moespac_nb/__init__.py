@@ -19,9 +19,11 @@ if TYPE_CHECKING:
     from .offload import offload as offload
     from .prompts import DOMAINS as DOMAINS
     from .prompts import prompts as prompts
+    from .recording import record as record
     from .sampling import Sampling as Sampling
     from .step import Prefill as Prefill
     from .step import Step as Step
+    from .trace import Trace as Trace
 
 __version__ = "0.1.0"
 
@@ -31,11 +33,13 @@ _HOME = {
     "Prefill": "step",
     "Sampling": "sampling",
     "Step": "step",
+    "Trace": "trace",
     "decode": "decoding",
     "load_model": "models",
     "load_pair": "models",
     "offload": "offload",
     "prompts": "prompts",
+    "record": "recording",
 }
 __all__ = ["__version__", *_HOME]
 

@@ -1,4 +1,4 @@
-"""Measure the bundled pair and write data/pair/card.json; prints the tables of data/README.md.
+"""Measure the bundled pair: writes data/pair/card.json and the figures of data/README.md.
 
     python tools/evaluate_pair.py [--prompts 4] [--tokens 64]
 
@@ -23,6 +23,9 @@ from moespac_nb.routing import geometry, observe
 
 ROOT = Path(__file__).resolve().parent.parent
 CARD = ROOT / "data/pair/card.json"
+CORPUS_CARD = ROOT / "build/corpus/card.json"
+README = ROOT / "data/README.md"
+FIGURES, END = "<!-- figures: written by tools/evaluate_pair.py -->", "<!-- end of figures -->"
 MODES = {"greedy": Sampling(), "sample 0.8": Sampling("sample", temperature=0.8)}
 GAMMAS = (4, 8)
 NAMED_SHARE = 0.25  # of a layer's experts that each predictor may name
@@ -51,10 +54,18 @@ def main() -> None:
         "named_share": NAMED_SHARE,
     }
     card["acceptance"], card["foretelling_recall"] = decodes(target, draft, shares, args.prompts, args.tokens)
-    partial = CARD.with_suffix(".partial")
-    partial.write_text(json.dumps(card, indent=1) + "\n")
-    os.replace(partial, CARD)
-    print(tables(card))
+    if CORPUS_CARD.exists():
+        card["sources"] = json.loads(CORPUS_CARD.read_text())["sources"]
+    write(CARD, json.dumps(card, indent=1) + "\n")
+    before, _, rest = README.read_text().partition(FIGURES)
+    write(README, f"{before}{FIGURES}\n{figures(card)}\n{END}{rest.partition(END)[2]}")
+    print(f"{CARD}\n{README}")
+
+
+def write(path: Path, text: str) -> None:
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(text)
+    os.replace(partial, path)
 
 
 def held_out_losses(target: Any, draft: Any) -> dict[str, dict[str, float]]:
@@ -131,9 +142,17 @@ def decodes(
     return acceptance, foretelling
 
 
-def tables(card: dict[str, Any]) -> str:
+def figures(card: dict[str, Any]) -> str:
     """The card as Markdown."""
-    lines = []
+    settings, use = card["settings"], card["expert_use"]
+    bits = use["domain_distance_bits"]
+    lines = [
+        f"Measured by `python tools/evaluate_pair.py` ({settings['prompts_a_domain']} prompts of the report half "
+        f"a domain, {settings['tokens_a_prompt']} tokens each: a small sample).",
+        "Loss is in nats a token on held-out text; recall is the share of the next window's experts among "
+        f"{settings['named_share']:.0%} of a layer's experts named beforehand, at γ = {GAMMAS[0]}.",
+        "",
+    ]
     if "held_out_loss_nats" in card:
         lines += ["| held-out text | target | draft |", "| --- | --- | --- |"]
         lines += [
@@ -152,7 +171,13 @@ def tables(card: dict[str, Any]) -> str:
             lines.append(f"| {domain} | " + " | ".join(f"{by_domain[domain][n]:.3f}" for n in names) + " |")
         means = [np.mean([by_domain[d][n] for d in DOMAINS]) for n in names]
         lines.append("| mean | " + " | ".join(f"{m:.3f}" for m in means) + " |")
-    return "\n".join([*lines, "", json.dumps(card["expert_use"], indent=1)])
+    lines += [
+        "",
+        f"Experts that the tune half never uses: {use['dead_experts']}; the busiest serves "
+        f"{use['busiest_over_mean']:.1f} times the mean. Routing differs between two domains by "
+        f"{bits['least']:.2f} to {bits['most']:.2f} bits (Jensen-Shannon, mean over layers; mean of all pairs {bits['mean']:.2f}).",
+    ]
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

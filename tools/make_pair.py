@@ -1,0 +1,35 @@
+"""Make the bundled pair from nothing, and measure it: python tools/make_pair.py
+
+Can be stopped and run again: the corpus is built once, trainings go on from their checkpoints.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+TOOLS = Path(__file__).resolve().parent
+CORPUS_CARD = TOOLS.parent / "build/corpus/card.json"
+STAGES = (
+    ("build_corpus.py",),
+    ("train_pair.py", "target", "--steps", "2000"),
+    ("train_pair.py", "draft", "--steps", "650"),
+    ("train_pair.py", "export"),
+    ("evaluate_pair.py",),
+    ("manifest.py",),
+)
+
+
+def main() -> None:
+    for script, *arguments in STAGES:
+        if script == "build_corpus.py" and CORPUS_CARD.exists():
+            continue
+        print(f"--- {script} {' '.join(arguments)}", flush=True)
+        done = subprocess.run([sys.executable, TOOLS / script, *arguments])
+        if done.returncode:
+            sys.exit(f"{script} ended with {done.returncode}; mend what it says, then run this again.")
+
+
+if __name__ == "__main__":
+    main()
