@@ -147,8 +147,9 @@ def figures(card: dict[str, Any]) -> str:
     settings, use = card["settings"], card["expert_use"]
     bits = use["domain_distance_bits"]
     lines = [
-        f"Measured by `python tools/evaluate_pair.py` ({settings['prompts_a_domain']} prompts of the report half "
-        f"a domain, {settings['tokens_a_prompt']} tokens each: a small sample).",
+        "Measured by `python tools/evaluate_pair.py`, a small sample: "
+        f"{settings['prompts_a_domain']} prompts of the report half a domain, "
+        f"{settings['tokens_a_prompt']} tokens each.",
         "Loss is in nats a token on held-out text; recall is the share of the next window's experts among "
         f"{settings['named_share']:.0%} of a layer's experts named beforehand, at γ = {GAMMAS[0]}.",
         "",
@@ -173,9 +174,10 @@ def figures(card: dict[str, Any]) -> str:
         lines.append("| mean | " + " | ".join(f"{m:.3f}" for m in means) + " |")
     lines += [
         "",
-        f"Experts that the tune half never uses: {use['dead_experts']}; the busiest serves "
-        f"{use['busiest_over_mean']:.1f} times the mean. Routing differs between two domains by "
-        f"{bits['least']:.2f} to {bits['most']:.2f} bits (Jensen-Shannon, mean over layers; mean of all pairs {bits['mean']:.2f}).",
+        f"Experts that the tune half never uses: {use['dead_experts']}; "
+        f"the busiest serves {use['busiest_over_mean']:.1f} times the mean.",
+        f"Routing differs between two domains by {bits['least']:.2f} to {bits['most']:.2f} bits "
+        f"(Jensen-Shannon, mean over layers; mean of all pairs {bits['mean']:.2f}).",
     ]
     return "\n".join(lines)
 
