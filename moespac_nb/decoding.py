@@ -63,8 +63,8 @@ def decode(
         draft=_as_draft(model, draft, stops),
         policy=_checked_gamma(gamma),
         sampling=sampling,
-        max_new_tokens=_checked_whole("max_new_tokens", max_new_tokens, least=1),
-        seed=_checked_whole("seed", seed, least=0),
+        max_new_tokens=checked_whole("max_new_tokens", max_new_tokens, least=1),
+        seed=checked_whole("seed", seed, least=0),
         stop_ids=stops,
         tokenizer=tokenizer,
     )
@@ -94,17 +94,18 @@ class Decoding:
         self.sampling = sampling
         self.steps: list[Step] = []  # all that is committed: ids and text follow from it
         self.prefill: Prefill | None = None  # from the first round on
-        self._draft = draft
-        self._policy = policy
-        self._seed = seed
-        self._stop_ids = stop_ids
-        self._tokenizer = tokenizer
+        self.draft = draft
+        self.policy = policy
+        self.seed = seed
+        self.stop_ids = stop_ids
+        self.tokenizer = tokenizer
         room = context_of(model) - len(prompt_ids)
         self._limit = min(max_new_tokens, room)
         self._ends_with: FinishReason = "length" if max_new_tokens <= room else "context"
         self._interrupted = False
         self._target = Reader(model)
         self._routing = Routing(model)
+        self.geometry = self._routing.geometry
         self._vocabulary = vocabulary_of(model)
 
     @property
@@ -120,14 +121,14 @@ class Decoding:
     @property
     def text(self) -> str:
         """The emitted text, without special tokens."""
-        if self._tokenizer is None:
+        if self.tokenizer is None:
             raise MoespacError("there is no tokenizer to make text with; pass tokenizer=…, or read new_ids")
-        return str(self._tokenizer.decode(self.new_ids, skip_special_tokens=True))
+        return str(self.tokenizer.decode(self.new_ids, skip_special_tokens=True))
 
     @property
     def finish_reason(self) -> FinishReason | None:
         """Why it ended; None while there are rounds to come."""
-        if self.steps and int(self.steps[-1].emitted[-1]) in self._stop_ids:
+        if self.steps and int(self.steps[-1].emitted[-1]) in self.stop_ids:
             return "stop"
         if sum(len(step.emitted) for step in self.steps) >= self._limit:
             return self._ends_with
@@ -159,8 +160,8 @@ class Decoding:
                 self._target.rewind(0)
                 self._target.read(unread, logits_to_keep=1)
             experts, gate_weights = self._routing.take(len(unread))
-        if self._draft is not None:
-            self._draft.prefill(unread)
+        if self.draft is not None:
+            self.draft.prefill(unread)
         ms = 1e3 * (perf_counter() - start)
         return Prefill(np.array(unread, np.int64), experts, gate_weights, ms)
 
@@ -193,7 +194,7 @@ class Decoding:
             emitted=np.array(emitted, np.int64),
             experts=experts,
             gate_weights=gate_weights,
-            experts_per_layer=self._routing.geometry.experts,
+            experts_per_layer=self.geometry.experts,
             draft_top=_top(proposal.probs),
             target_top=_top(p),
             draft_ms=1e3 * (drafted_at - start),
@@ -208,15 +209,15 @@ class Decoding:
 
         A round's randomness follows from the seed and its number alone: taken back, it comes out the same.
         """
-        gamma = self._policy.next_gamma(self.steps[-1] if self.steps else None)
+        gamma = self.policy.next_gamma(self.steps[-1] if self.steps else None)
         # The round emits one token more than it accepts: never draft what could not be kept.
-        gamma = max(0, min(gamma, len(self.prompt_ids) + self._limit - len(ids) - 1)) if self._draft else 0
-        rng = np.random.default_rng((self._seed, len(self.steps)))
+        gamma = max(0, min(gamma, len(self.prompt_ids) + self._limit - len(ids) - 1)) if self.draft else 0
+        rng = np.random.default_rng((self.seed, len(self.steps)))
         uniforms = rng.random(2 * gamma + 1)
-        if self._draft is None or gamma == 0:
+        if self.draft is None or gamma == 0:
             proposal = no_proposal(self._vocabulary)
         else:
-            proposal = self._draft.propose(ids, uniforms[:gamma], self.sampling, self._vocabulary)
+            proposal = self.draft.propose(ids, uniforms[:gamma], self.sampling, self._vocabulary)
         proposal = Proposal(*(part.to(self._target.device) for part in (proposal.ids, proposal.probs)))
         return proposal, uniforms[gamma : gamma + len(proposal.ids) + 1]
 
@@ -229,7 +230,7 @@ class Decoding:
 
     def _cut_at_stop(self, emitted: list[int]) -> list[int]:
         for n, token in enumerate(emitted, start=1):
-            if token in self._stop_ids:
+            if token in self.stop_ids:
                 return emitted[:n]
         return emitted
 
@@ -298,10 +299,10 @@ def _as_draft(model: Any, draft: Any, stop_ids: frozenset[int]) -> Draft | None:
 def _checked_gamma(gamma: int | GammaPolicy) -> GammaPolicy:
     if isinstance(gamma, GammaPolicy):
         return gamma
-    return FixedGamma(_checked_whole("gamma", gamma, least=0))
+    return FixedGamma(checked_whole("gamma", gamma, least=0))
 
 
-def _checked_whole(name: str, value: Any, least: int) -> int:
+def checked_whole(name: str, value: Any, least: int) -> int:
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
         raise MoespacError(f"{name} is {value!r}; accepted: a whole number from {least}")
     return int(value)

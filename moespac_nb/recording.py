@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from . import __version__
-from .decoding import Decoding, _checked_whole, decode
+from .decoding import Decoding, checked_whole, decode
 from .drafts import Draft, FixedGamma, ModelDraft, Proposal, common_prefix, no_proposal
 from .errors import MoespacError
 from .models import vocabulary_of
@@ -67,7 +67,7 @@ def record(
     """
     decoding = decode(model, prompt, draft=draft, gamma=gamma, sampling=sampling, **options)
     if fan is not None:
-        decoding = _Fan(decoding, _checked_whole("fan", fan, least=1))
+        decoding = _Fan(decoding, checked_whole("fan", fan, least=1))
     for _step in decoding:
         pass
     return trace_of(decoding, prompt=prompt if isinstance(prompt, str) else None, prompt_id=prompt_id)
@@ -82,21 +82,21 @@ def trace_of(decoding: Decoding, *, prompt: str | None = None, prompt_id: str | 
     if isinstance(decoding, _Fan):
         fan, steps = decoding.fan, decoding.on_committed_text()
     sampled = decoding.sampling.mode == "sample"
-    policy = decoding._policy
+    policy = decoding.policy
     text = Text(
         target=_name_of(decoding.model),
-        draft=None if decoding._draft is None else _draft_name(decoding._draft),
+        draft=None if decoding.draft is None else _draft_name(decoding.draft),
         mode=decoding.sampling.mode,
         temperature=decoding.sampling.temperature if sampled else None,
         top_k=decoding.sampling.top_k if sampled else None,
         top_p=decoding.sampling.top_p if sampled else None,
         gamma=str(policy.gamma) if isinstance(policy, FixedGamma) else repr(policy),
         fan=fan,
-        seed=decoding._seed,
-        stop_ids=tuple(sorted(decoding._stop_ids)),
+        seed=decoding.seed,
+        stop_ids=tuple(sorted(decoding.stop_ids)),
         prompt_id=prompt_id,
         prompt=prompt,
-        text=None if decoding._tokenizer is None else decoding.text,
+        text=None if decoding.tokenizer is None else decoding.text,
         finish_reason=decoding.finish_reason,
         versions={
             "moespac-nb": __version__,
@@ -104,10 +104,10 @@ def trace_of(decoding: Decoding, *, prompt: str | None = None, prompt_id: str | 
             "transformers": metadata.version("transformers"),
         },
     )
-    trace = Trace.of(text, decoding._routing.geometry, vocabulary_of(decoding.model), decoding.prefill, steps)
-    if decoding._tokenizer is None:
+    trace = Trace.of(text, decoding.geometry, vocabulary_of(decoding.model), decoding.prefill, steps)
+    if decoding.tokenizer is None:
         return trace
-    return replace(trace, pieces=_pieces(trace, decoding._tokenizer))
+    return replace(trace, pieces=_pieces(trace, decoding.tokenizer))
 
 
 def _pieces(trace: Trace, tokenizer: Any) -> dict[int, str]:
@@ -131,15 +131,15 @@ class _Fan(Decoding):
     """Drafts γ_max tokens at every position and commits one: made of a decoding that has not begun."""
 
     def __init__(self, decoding: Decoding, fan: int) -> None:
-        if decoding._draft is None:
+        if decoding.draft is None:
             raise MoespacError(f"fan is {fan} and draft is None; accepted: a fan with a draft")
         vars(self).update(vars(decoding))
         self.fan = fan
-        self._policy = FixedGamma(fan)
+        self.policy = FixedGamma(fan)
 
     def _draft_window(self, ids: list[int]) -> tuple[Proposal, np.ndarray]:
         """One token after another, each with the uniforms that belong to the text before it."""
-        assert self._draft is not None
+        assert self.draft is not None
         room = len(self.prompt_ids) + self._limit - len(ids) - 1
         vocabulary = self._vocabulary
         text = list(ids)
@@ -147,7 +147,7 @@ class _Fan(Decoding):
         proposals, judging = [no_proposal(vocabulary)], []
         for _ in range(min(self.fan, room)):
             draws, judges, _ = self._uniforms(text)
-            one = self._draft.propose(text, np.array([draws]), self.sampling, vocabulary)
+            one = self.draft.propose(text, np.array([draws]), self.sampling, vocabulary)
             if not len(one.ids):
                 raise MoespacError(
                     f"the draft proposed {len(text) - len(ids)} tokens at position {len(ids) - 1}; accepted "
@@ -156,7 +156,7 @@ class _Fan(Decoding):
             proposals.append(one)
             judging.append(judges)
             text.append(int(one.ids[0]))
-            if text[-1] in self._stop_ids:
+            if text[-1] in self.stop_ids:
                 break
         device = self.model.device
         whole = Proposal(
@@ -167,7 +167,7 @@ class _Fan(Decoding):
 
     def _uniforms(self, text: list[int]) -> np.ndarray:
         """Of the token that follows the text: to draw it, to judge it, to draw another in its place."""
-        return np.random.default_rng((self._seed, len(text), *text)).random(3)
+        return np.random.default_rng((self.seed, len(text), *text)).random(3)
 
     def _cut_at_stop(self, emitted: list[int]) -> list[int]:
         """The position that is committed: the next row goes on behind it."""

@@ -159,7 +159,7 @@ def test_a_sampled_fan_has_the_targets_text_and_tails_that_know_nothing_of_it():
 
 def test_uniforms_shared_by_position_would_give_the_text_away(monkeypatch):
     def by_position(self, text):
-        return np.random.default_rng((self._seed, len(text))).random(3)
+        return np.random.default_rng((self.seed, len(text))).random(3)
 
     monkeypatch.setattr(recording._Fan, "_uniforms", by_position)
     assert p_values(sampled_fans(), gamma=2)[1] > 5
