@@ -86,9 +86,7 @@ class Trace:
 
     # one row a text
     text_steps: Annotated[np.ndarray, Column("int32", "texts")]
-    text_prompt: Annotated[
-        np.ndarray, Column("int32", "texts")
-    ]  # prompt tokens before the one that opens the window
+    text_prompt: Annotated[np.ndarray, Column("int32", "texts")]  # tokens before the one that opens a window
     prefill_ms: Annotated[np.ndarray, Column("float64", "texts")]
     # one row a prompt token
     prompt_ids: Annotated[np.ndarray, Column("int32", "prompt")]
@@ -99,9 +97,7 @@ class Trace:
     step_position: Annotated[np.ndarray, Column("int32", "steps")]
     gamma: Annotated[np.ndarray, Column("int32", "steps")]  # drafted tokens
     accepted: Annotated[np.ndarray, Column("int32", "steps")]
-    committed: Annotated[
-        np.ndarray, Column("int32", "steps")
-    ]  # tokens the text grew by: accepted + 1, in a fan 1
+    committed: Annotated[np.ndarray, Column("int32", "steps")]  # what the text grew by: in a fan 1
     draft_ms: Annotated[np.ndarray, Column("float64", "steps")]
     verify_ms: Annotated[np.ndarray, Column("float64", "steps")]
     # one row a committed token

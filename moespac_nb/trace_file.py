@@ -9,8 +9,6 @@ from __future__ import annotations
 import io
 import json
 import math
-import os
-import secrets
 import zipfile
 from collections.abc import Mapping
 from contextlib import suppress
@@ -25,6 +23,7 @@ from .errors import MoespacError
 from .step import Geometry
 from .trace import COLUMNS, Sensor, Text, Trace
 from .trace_check import SENSOR_DTYPES
+from .whole_file import whole_file
 
 __all__ = ["LIMIT_BYTES", "SCHEMA", "read", "write"]
 
@@ -41,17 +40,8 @@ def write(trace: Trace, path: Path) -> None:
     arrays |= {_SENSOR + name: sensor.values for name, sensor in trace.sensors.items()}
     if sum(array.nbytes for array in arrays.values()) > LIMIT_BYTES:
         raise MoespacError(f"{path}: the trace is larger than {LIMIT_BYTES} bytes; save it in parts")
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        with temporary.open("xb") as file:
-            _pack(file, arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        raise MoespacError(f"{path}: the trace cannot be written: {error}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole_file(path, "the trace") as file:
+        _pack(file, arrays)
 
 
 def _pack(file: IO[bytes], arrays: Mapping[str, np.ndarray]) -> None:

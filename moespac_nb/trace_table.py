@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 from itertools import islice
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 
 from .errors import MoespacError
 from .trace import Trace
+from .whole_file import whole_file
 
 __all__ = ["COLUMNS", "table", "to_csv", "to_frame"]
 
@@ -64,11 +66,8 @@ def to_csv(trace: Trace, path: Path) -> None:
     """The table as CSV, a header line first."""
     columns = table(trace)
     rows = zip(*columns.values(), strict=True)
-    try:
-        with path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(columns)
-            while block := [[value.item() for value in row] for row in islice(rows, 10_000)]:
-                writer.writerows(block)
-    except OSError as error:
-        raise MoespacError(f"{path}: the table cannot be written: {error}") from error
+    with whole_file(path, "the table") as file:
+        writer = csv.writer(codecs.getwriter("utf-8")(file))
+        writer.writerow(columns)
+        while block := [[value.item() for value in row] for row in islice(rows, 10_000)]:
+            writer.writerows(block)

@@ -402,6 +402,12 @@ def test_csv_needs_nothing_but_python(tmp_path, monkeypatch):
     assert [int(row["expert"]) for row in rows] == trace.experts.ravel().tolist()
     with pytest.raises(MoespacError, match="cannot be written"):
         trace.to_csv(tmp_path)
+    monkeypatch.setattr("moespac_nb.trace_table.islice", lambda *_: 1 / 0)
+    before = (tmp_path / "trace.csv").read_bytes()
+    with pytest.raises(ZeroDivisionError):
+        trace.to_csv(tmp_path / "trace.csv")
+    assert (tmp_path / "trace.csv").read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["trace.csv"]
     with pytest.raises(MoespacError, match="pip install pandas"):
         trace.to_frame()
 

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from traces import ANY_TRACE, one_text, with_extras
 
-from moespac_nb import trace_file
+from moespac_nb import trace_file, whole_file
 from moespac_nb.errors import MoespacError
 from moespac_nb.trace import COLUMNS, Trace
 from moespac_nb.trace_file import LIMIT_BYTES, SCHEMA, read, write
@@ -103,7 +103,7 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch, whole):
     def full(*_):
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(trace_file.os, "fsync", full)
+    monkeypatch.setattr(whole_file.os, "fsync", full)
     with pytest.raises(MoespacError, match="cannot be written: no space left"):
         one_text(9).save(path)
     assert path.read_bytes() == whole
