@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tiny
 import transformers
+from interrupts import InterruptAtLine, lines_of
 
 import moespac_nb
 from moespac_nb.decoding import decode
@@ -93,45 +93,22 @@ def test_a_decoding_thrown_away_leaves_a_usable_model():
     assert tiny.generated(target, PROMPT, TOKENS, eos_token_id=None) == finished().new_ids
 
 
-class InterruptAtLine:
-    """Raises KeyboardInterrupt as the nth line of the decoder or of the library's caches is about to run."""
-
-    def __init__(self, nth: int | None) -> None:
-        self.nth = nth
-        self.lines = 0
-
-    def __enter__(self) -> InterruptAtLine:
-        sys.settrace(self._call)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        sys.settrace(None)
-
-    def _call(self, frame, _event, _argument):
-        watched = frame.f_code.co_filename.startswith(WATCHED) and frame.f_code.co_name != UNDOING
-        return self._line if watched else None
-
-    def _line(self, _frame, event, _argument):
-        if event == "line":
-            self.lines += 1
-            if self.lines == self.nth:
-                sys.settrace(None)
-                raise KeyboardInterrupt
-        return self._line
+def watched(code) -> bool:
+    """The decoder and the library's caches."""
+    return code.co_filename.startswith(WATCHED) and code.co_name != UNDOING
 
 
 def interrupted_at_every(stride: int, first: int = 1) -> int:
     """Interrupts a decoding at one line in `stride`; returns how many lines there are."""
     whole = finished(SAMPLE)
     decoding = started(SAMPLE)
-    with InterruptAtLine(None) as dry_run:
-        list(decoding)
-    for nth in range(first, dry_run.lines, stride):
+    lines = lines_of(watched, lambda: list(decoding))
+    for nth in range(first, lines, stride):
         decoding = started(SAMPLE)
-        with pytest.raises(KeyboardInterrupt), InterruptAtLine(nth):
+        with pytest.raises(KeyboardInterrupt), InterruptAtLine(watched, nth):
             list(decoding)
         assert_goes_on_as_if_nothing_had_happened(decoding, whole)
-    return dry_run.lines
+    return lines
 
 
 def test_interrupted_at_any_of_many_lines():

@@ -15,6 +15,7 @@ import torch
 import transformers
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from interrupts import InterruptAtLine, Watched, lines_of
 from test_routing import ARCHITECTURES, SIZES
 from torch.multiprocessing.reductions import StorageWeakRef
 
@@ -372,37 +373,9 @@ CLOSING = ("_restore", "free")
 OFFLOAD = sys.modules["moespac_nb.offload"].__file__
 
 
-class InterruptAtLine:
-    """Raises KeyboardInterrupt as the nth line of these functions of offload.py is about to run."""
-
-    def __init__(self, functions: tuple[str, ...], nth: int | None) -> None:
-        self.functions, self.nth, self.lines = functions, nth, 0
-
-    def __enter__(self) -> InterruptAtLine:
-        sys.settrace(self._call)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        sys.settrace(None)
-
-    def _call(self, frame, _event, _argument):
-        code = frame.f_code
-        watched = code.co_filename == OFFLOAD and code.co_name in self.functions
-        return self._line if watched else None
-
-    def _line(self, _frame, event, _argument):
-        if event == "line":
-            self.lines += 1
-            if self.lines == self.nth:
-                sys.settrace(None)
-                raise KeyboardInterrupt
-        return self._line
-
-
-def lines_of(functions: tuple[str, ...], work: Any) -> int:
-    with InterruptAtLine(functions, None) as dry_run:
-        work()
-    return dry_run.lines
+def lines_in(functions: tuple[str, ...]) -> Watched:
+    """The lines of these functions of offload.py."""
+    return lambda code: code.co_filename == OFFLOAD and code.co_name in functions
 
 
 @pytest.mark.parametrize("functions", [OPENING, CLOSING])
@@ -414,10 +387,10 @@ def test_an_interrupt_at_any_line_of_opening_or_closing_leaves_a_whole_model(fun
         with offload(model, "25%"):
             pass
 
-    lines = lines_of(functions, open_and_close)
+    lines = lines_of(lines_in(functions), open_and_close)
     assert lines > 10
     for nth in range(1, lines + 1):
-        with pytest.raises(KeyboardInterrupt), InterruptAtLine(functions, nth):
+        with pytest.raises(KeyboardInterrupt), InterruptAtLine(lines_in(functions), nth):
             open_and_close()
         untouched.check()
 
@@ -435,10 +408,10 @@ def test_after_an_interrupt_at_any_line_every_expert_is_still_computed_right():
         plain = compute()
         budget = 3 * expert_bytes(model)
         with offload(model, budget):
-            lines = lines_of(RUNNING, compute)
+            lines = lines_of(lines_in(RUNNING), compute)
         for nth in range(1, lines + 1):
             with offload(model, budget):
-                with pytest.raises(KeyboardInterrupt), InterruptAtLine(RUNNING, nth):
+                with pytest.raises(KeyboardInterrupt), InterruptAtLine(lines_in(RUNNING), nth):
                     compute()
                 for _ in range(2):
                     assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(compute(), plain, strict=True))
@@ -450,10 +423,10 @@ def test_an_interrupted_decoding_goes_on_from_slots(share):
     model, draft = model_and_draft(QWEN)
     options = {"draft": draft, "gamma": 4, "max_new_tokens": TOKENS, "stop_ids": ()}
     with offload(model, "25%") as run:
-        lines = lines_of(RUNNING, lambda: list(run.decode(PROMPT, **options)))
+        lines = lines_of(lines_in(RUNNING), lambda: list(run.decode(PROMPT, **options)))
     with offload(model, "25%") as run:
         decoding = run.decode(PROMPT, **options)
-        with pytest.raises(KeyboardInterrupt), InterruptAtLine(RUNNING, int(share * lines)):
+        with pytest.raises(KeyboardInterrupt), InterruptAtLine(lines_in(RUNNING), int(share * lines)):
             list(decoding)
         list(decoding)
     assert decoding.new_ids == plain_text(QWEN)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from test_foretelling import step
+from steps import step
 
 from moespac_nb import MoespacError
 from moespac_widgets import GrowingText, demand_figure, table

@@ -1,7 +1,7 @@
 """Train the bundled pair: a mixture-of-experts target, then a dense draft distilled from it.
 
-    python tools/train_pair.py target --steps 3400      # resumes from its checkpoint when there is one
-    python tools/train_pair.py draft --steps 2000
+    python tools/train_pair.py target --steps 2000      # resumes from its checkpoint when there is one
+    python tools/train_pair.py draft --steps 650
     python tools/train_pair.py export                   # fp16 safetensors and configs into data/pair
 
 Needs the corpus of `build_corpus.py`. Every step draws its batch from (seed, step) alone, so a
@@ -70,7 +70,6 @@ class Streams:
     """Random windows of the corpus, domains in equal shares."""
 
     def __init__(self, split: str):
-        self.split = split
         self.tokens = {
             p.name.removesuffix(f".{split}.npy"): np.load(p, mmap_mode="r")
             for p in CORPUS.glob(f"*.{split}.npy")

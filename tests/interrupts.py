@@ -1,0 +1,41 @@
+"""A Ctrl-C at a chosen line of chosen code, so that a test can try them all."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from types import CodeType
+
+Watched = Callable[[CodeType], bool]
+
+
+class InterruptAtLine:
+    """Raises KeyboardInterrupt as the nth line of the watched code is about to run; None only counts them."""
+
+    def __init__(self, watched: Watched, nth: int | None) -> None:
+        self.watched, self.nth, self.lines = watched, nth, 0
+
+    def __enter__(self) -> InterruptAtLine:
+        sys.settrace(self._call)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        sys.settrace(None)
+
+    def _call(self, frame, _event, _argument):
+        return self._line if self.watched(frame.f_code) else None
+
+    def _line(self, _frame, event, _argument):
+        if event == "line":
+            self.lines += 1
+            if self.lines == self.nth:
+                sys.settrace(None)
+                raise KeyboardInterrupt
+        return self._line
+
+
+def lines_of(watched: Watched, work: Callable[[], object]) -> int:
+    """How many of the watched lines the work runs through."""
+    with InterruptAtLine(watched, None) as dry_run:
+        work()
+    return dry_run.lines
