@@ -2,6 +2,7 @@
 
     python tools/build_corpus.py            # needs apt-get, dpkg-deb and `pip install rdata`
 
+A tokenizer that is there already is kept, so that checkpoints stay good when texts change.
 Writes build/corpus/<domain>.<natural|templated>.<train|held-out>.npy, data/pair/tokenizer.json,
 data/prompts/<domain>.jsonl and build/corpus/card.json (sources with licence and checksum, sizes).
 """
@@ -50,8 +51,9 @@ def main() -> None:
                 if documents:
                     streams[domain, kind, split] = documents
 
-    tokenizer = _train_tokenizer(streams, seed)
-    tokenizer.save(str(ROOT / "data/pair/tokenizer.json"))
+    kept = ROOT / "data/pair/tokenizer.json"
+    tokenizer = Tokenizer.from_file(str(kept)) if kept.exists() else _train_tokenizer(streams, seed)
+    tokenizer.save(str(kept))
     end = tokenizer.token_to_id(END)
     for (domain, kind, split), documents in tqdm(streams.items(), desc="tokens"):
         ids = [

@@ -33,7 +33,8 @@ CORPUS, BUILD, PAIR = ROOT / "build/corpus", ROOT / "build/pair", ROOT / "data/p
 NATURAL_SHARE = {"mcq": 0.0, "chat": 0.4, "math": 0.0, "code": 1.0, "instruct": 0.5, "news": 0.6, "qa": 0.5}
 TOKENS_PER_STEP = 4096
 SHORT, LONG, LONG_FROM = 512, 1024, 0.75  # window in tokens; the last quarter sees the full context
-BALANCE = 0.01  # weight of the balancing loss, summed over layers
+BALANCE = 0.001  # weight of the balancing loss, summed over layers
+BALANCE_MEMORY = 0.95  # shares are averaged over about 20 batches: a domain may keep to its own experts
 PEAK_RATE = {"target": 2e-3, "draft": 3e-3}
 
 _COMMON = {
@@ -94,26 +95,33 @@ class BalancingLoss:
     """Sum over layers of experts x (share of tokens routed to each) . (mean probability of each).
 
     Per layer, not pooled over layers as in transformers: a pooled loss lets one layer collapse
-    while the others make up for it.
+    while the others make up for it. Over many batches, not within one, as the models of Qwen3 are
+    balanced: what must be even is the whole corpus, not each text.
     """
 
     def __init__(self, model: nn.Module):
-        self.terms: list[Tensor] = []
+        self.probabilities: list[Tensor] = []
         self.shares: list[Tensor] = []
+        self.average: Tensor | None = None
         for layer in model.model.layers:
             layer.mlp.gate.register_forward_hook(self._hook)
 
     def _hook(self, _gate: nn.Module, _inputs: tuple, outputs: tuple[Tensor, Tensor, Tensor]) -> None:
         logits, _, chosen = outputs
-        share = torch.bincount(chosen.flatten(), minlength=logits.shape[-1]) / chosen.numel()
-        self.shares.append(share)
-        self.terms.append(logits.shape[-1] * (share * logits.float().softmax(-1).mean(0)).sum())
+        self.shares.append(torch.bincount(chosen.flatten(), minlength=logits.shape[-1]) / chosen.numel())
+        self.probabilities.append(logits.float().softmax(-1).mean(0))
 
     def take(self) -> tuple[Tensor, Tensor]:
         """(loss, shares (layers, experts)) of the last forward pass."""
-        loss, shares = torch.stack(self.terms).sum(), torch.stack(self.shares)
-        self.terms.clear(), self.shares.clear()
-        return loss, shares
+        probabilities, shares = torch.stack(self.probabilities), torch.stack(self.shares)
+        self.drop()
+        old = shares if self.average is None else self.average
+        self.average = BALANCE_MEMORY * old + (1 - BALANCE_MEMORY) * shares
+        return shares.shape[1] * (self.average * probabilities).sum(), shares
+
+    def drop(self) -> None:
+        """Forget the last forward pass, as when the model was only evaluated."""
+        self.probabilities.clear(), self.shares.clear()
 
 
 def rate(step: int, steps: int, peak: float) -> float:
@@ -228,7 +236,7 @@ def train(role: str, steps: int, seed: int) -> None:
             model.eval()
             entry |= {"seconds": seconds, "held_out": held_out_loss(model)}
             if balancing is not None:
-                balancing.take()
+                balancing.drop()
             model.train()
         log.write(json.dumps(entry) + "\n")
         log.flush()

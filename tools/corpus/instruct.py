@@ -22,16 +22,20 @@ def _form(task: Task, source: str, templated: bool) -> Document:
 
 
 def natural(texts: Texts) -> Iterator[Document]:
-    """Pages of Python's documentation as answers, the Jargon File's entries as explanations."""
+    """Passages of Python's documentation to go on with, the Jargon File's entries as explanations."""
     for name, paragraphs in texts.pages.items():
         topic = name.split("/")[-1]
         for start in range(0, len(paragraphs) - 1, 4):
-            piece = paragraphs[start : start + 4]
-            yield _form(
-                (f"Explain part of Python's {topic} documentation.", "", "\n".join(piece)),
-                f"python docs {name}",
-                False,
-            )
+            first, *rest = paragraphs[start : start + 4]
+            words = first.split(" ")  # a long first paragraph goes on in the response
+            given, over = " ".join(words[:40]), " ".join(words[40:])
+            response = "\n".join(filter(None, [over, *rest]))
+            if response:
+                yield _form(
+                    (f"Go on with this passage of Python's {topic} documentation.", given, response),
+                    f"python docs {name}",
+                    False,
+                )
     for head, body in texts.jargon.items():
         yield _form((f"Explain the hacker's term {head}.", "", body), f"jargon {head}", False)
 
