@@ -35,6 +35,7 @@ TOKENS_PER_STEP = 4096
 SHORT, LONG, LONG_FROM = 512, 1024, 0.75  # window in tokens; the last quarter sees the full context
 BALANCE = 0.001  # weight of the balancing loss, summed over layers
 BALANCE_MEMORY = 0.95  # shares are averaged over about 20 batches: a domain may keep to its own experts
+OWN_EVERY = 2  # the draft sees people's text every second step, between them the target's own
 PEAK_RATE = {"target": 2e-3, "draft": 3e-3}
 
 _COMMON = {
@@ -80,15 +81,32 @@ class Streams:
 
     def batch(self, seed: int, step: int, length: int) -> Tensor:
         """Token ids (windows, length + 1) of TOKENS_PER_STEP in all."""
-        rng = np.random.default_rng((seed, step))
-        rows = []
-        for _ in range(TOKENS_PER_STEP // length):
-            domain = list(NATURAL_SHARE)[rng.integers(len(NATURAL_SHARE))]
-            kind = "natural" if rng.random() < NATURAL_SHARE[domain] else "templated"
-            stream = self.tokens[f"{domain}.{kind}"]
-            start = rng.integers(len(stream) - length - 1)
-            rows.append(stream[start : start + length + 1].astype(np.int64))
+        rng, domains = np.random.default_rng((seed, step)), list(NATURAL_SHARE)
+        rows = [
+            self.window(rng, domains[rng.integers(len(domains))], length)
+            for _ in range(TOKENS_PER_STEP // length)
+        ]
         return torch.from_numpy(np.stack(rows))
+
+    def window(self, rng: np.random.Generator, domain: str, length: int) -> np.ndarray:
+        """Token ids (length + 1,) from a random place of a domain's text, natural or templated."""
+        kind = "natural" if rng.random() < NATURAL_SHARE[domain] else "templated"
+        stream = self.tokens[f"{domain}.{kind}"]
+        start = rng.integers(len(stream) - length - 1)
+        return stream[start : start + length + 1].astype(np.int64)
+
+
+class OwnText:
+    """Text of the target's own (`own_text.py`), domains in equal shares; there may be none."""
+
+    def __init__(self) -> None:
+        self.windows = [np.load(p, mmap_mode="r") for p in sorted(CORPUS.glob("*.own.npy"))]
+
+    def batch(self, seed: int, step: int) -> Tensor:
+        """Token ids (windows, length + 1) of TOKENS_PER_STEP in all."""
+        rng, length = np.random.default_rng((seed, step)), self.windows[0].shape[1] - 1
+        chosen = [self.windows[rng.integers(len(self.windows))] for _ in range(TOKENS_PER_STEP // length)]
+        return torch.from_numpy(np.stack([w[rng.integers(len(w))] for w in chosen]).astype(np.int64))
 
 
 class BalancingLoss:
@@ -191,6 +209,7 @@ def train(role: str, steps: int, seed: int) -> None:
         if not load_checkpoint(BUILD / "target.safetensors", teacher)[0]:
             raise SystemExit("The draft is distilled from the target: train the target first.")
     opt, streams = optimiser(model), Streams("train")
+    own = OwnText() if role == "draft" else None
     balancing = BalancingLoss(model) if role == "target" else None
     done, seconds = load_checkpoint(checkpoint, model, opt)
     BUILD.mkdir(parents=True, exist_ok=True)
@@ -198,7 +217,10 @@ def train(role: str, steps: int, seed: int) -> None:
     bar = tqdm(range(done, steps), initial=done, total=steps, desc=role, mininterval=5)
     began, smooth = time.monotonic() - seconds, None
     for step in bar:
-        ids = streams.batch(seed, step, LONG if step >= LONG_FROM * steps else SHORT)
+        if own is not None and own.windows and step % OWN_EVERY:
+            ids = own.batch(seed, step)
+        else:
+            ids = streams.batch(seed, step, LONG if step >= LONG_FROM * steps else SHORT)
         for group in opt.param_groups:
             group["lr"] = rate(step, steps, PEAK_RATE[role])
         with torch.autocast("cpu", torch.bfloat16):
