@@ -32,7 +32,8 @@ CORPUS, BUILD, PAIR = ROOT / "build/corpus", ROOT / "build/pair", ROOT / "data/p
 # How much of a domain's text is natural; the rest comes from its generator.
 NATURAL_SHARE = {"mcq": 0.0, "chat": 0.4, "math": 0.0, "code": 1.0, "instruct": 0.5, "news": 0.6, "qa": 0.5}
 TOKENS_PER_STEP = 4096
-SHORT, LONG, LONG_FROM = 512, 1024, 0.75  # window in tokens; the last quarter sees the full context
+CONTEXT = 1024
+WINDOWS = ((0.95, CONTEXT), (0.7, 512), (0.0, 256))  # from which share of the steps on, tokens a window
 BALANCE = 0.001  # weight of the balancing loss, summed over layers
 BALANCE_MEMORY = 0.95  # shares are averaged over about 20 batches: a domain may keep to its own experts
 OWN_EVERY = 2  # the draft sees people's text every second step, between them the target's own
@@ -44,7 +45,7 @@ _COMMON = {
     "num_attention_heads": 6,
     "num_key_value_heads": 3,
     "head_dim": 32,
-    "max_position_embeddings": LONG,
+    "max_position_embeddings": CONTEXT,
     "tie_word_embeddings": True,
     "eos_token_id": 0,
     "pad_token_id": 1,
@@ -142,6 +143,11 @@ class BalancingLoss:
         self.probabilities.clear(), self.shares.clear()
 
 
+def window(step: int, steps: int) -> int:
+    """Tokens a window: attention is a third of a step at 512, so most steps look less far."""
+    return next(length for share, length in WINDOWS if step >= share * steps)
+
+
 def rate(step: int, steps: int, peak: float) -> float:
     """Warm up, hold, and fall linearly to nothing over the last 40 %."""
     return peak * min(1.0, (step + 1) / 100, (steps - step) / (0.4 * steps))
@@ -189,12 +195,12 @@ def new_model(role: str) -> nn.Module:
 
 
 @torch.no_grad()
-def held_out_loss(model: nn.Module, windows: int = 4) -> dict[str, float]:
+def held_out_loss(model: nn.Module, windows: int = 4, length: int = 512) -> dict[str, float]:
     """Loss in nats a token on held-out text, by domain and kind."""
     losses = {}
     for name, stream in sorted(Streams("held-out").tokens.items()):
-        starts = np.linspace(0, len(stream) - SHORT - 2, windows).astype(int)
-        ids = torch.from_numpy(np.stack([stream[s : s + SHORT + 1] for s in starts]).astype(np.int64))
+        starts = np.linspace(0, len(stream) - length - 2, windows).astype(int)
+        ids = torch.from_numpy(np.stack([stream[s : s + length + 1] for s in starts]).astype(np.int64))
         logits = model(input_ids=ids[:, :-1], use_cache=False).logits
         losses[name] = nn.functional.cross_entropy(logits.flatten(0, 1).float(), ids[:, 1:].flatten()).item()
     return losses
@@ -220,7 +226,7 @@ def train(role: str, steps: int, seed: int) -> None:
         if own is not None and own.windows and step % OWN_EVERY:
             ids = own.batch(seed, step)
         else:
-            ids = streams.batch(seed, step, LONG if step >= LONG_FROM * steps else SHORT)
+            ids = streams.batch(seed, step, window(step, steps))
         for group in opt.param_groups:
             group["lr"] = rate(step, steps, PEAK_RATE[role])
         with torch.autocast("cpu", torch.bfloat16):
