@@ -5,14 +5,23 @@ Numpy only. Figures are means over layers and texts of what was recorded.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
+from .caches import one_hot
 from .errors import MoespacError
 from .trace import Trace
 
-__all__ = ["committed_experts", "distinct_by_gamma", "locality", "overlap"]
+__all__ = [
+    "committed_experts",
+    "distinct_by_gamma",
+    "distinct_in_a_row",
+    "locality",
+    "overlap",
+    "overlap_by_layer",
+]
 
 
 def locality(trace: Trace) -> dict[str, Any]:
@@ -37,27 +46,36 @@ def locality(trace: Trace) -> dict[str, Any]:
 def overlap(trace: Trace) -> tuple[float | None, float | None]:
     """Share of a committed token's experts that the next one uses too, and the same with tokens shuffled.
 
-    Shuffled is no trial but the mean over all orders of a text's own tokens: what its popular experts alone
-    would give.
+    The means over layers of `overlap_by_layer`; None where no text has two tokens.
     """
     if not trace.geometry.layers:
         raise MoespacError("the trace is of a dense model; accepted: one with experts")
-    shared = np.zeros(2)
-    pairs = 0
-    for text in range(len(trace.texts)):
-        used = _one_hot(committed_experts(trace, text), trace.geometry.experts)
-        n = len(used)
+    texts = [committed_experts(trace, text) for text in range(len(trace.texts))]
+    found = overlap_by_layer(texts, trace.geometry.experts)
+    return (None, None) if found is None else (float(found[0].mean()), float(found[1].mean()))
+
+
+def overlap_by_layer(
+    texts: Iterable[np.ndarray], experts_per_layer: int
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Share of a token's experts that the next one uses too, and the same with tokens shuffled; two (layers,).
+
+    texts: experts of each text's tokens in their order, (tokens, layers, k); None where none has two tokens.
+    Shuffled is no trial but the mean over all orders of a text's own tokens: what its popular experts alone
+    would give.
+    """
+    in_order, in_any, pairs = 0.0, 0.0, 0
+    for experts in texts:
+        n, _, top_k = experts.shape
         if n < 2:
             continue
+        used = one_hot(experts, experts_per_layer)
         uses = used.sum(axis=0, dtype=np.int64)  # (layers, experts)
-        in_order = (used[1:] & used[:-1]).sum()
-        in_any = (uses * (uses - 1)).sum() / n  # pairs that share it, of n (n - 1), for n - 1 neighbours
-        shared += in_order, in_any
+        in_order += (used[1:] & used[:-1]).sum(axis=(0, 2)) / top_k
+        # Of the n (n - 1) ordered pairs those that share it, for n - 1 neighbours.
+        in_any += (uses * (uses - 1)).sum(axis=1) / (n * top_k)
         pairs += n - 1
-    if not pairs:
-        return None, None
-    in_order, in_any = (shared / (pairs * trace.geometry.layers * trace.geometry.top_k)).tolist()
-    return in_order, in_any
+    return (np.asarray(in_order / pairs), np.asarray(in_any / pairs)) if pairs else None
 
 
 def committed_experts(trace: Trace, text: int) -> np.ndarray:
@@ -79,13 +97,24 @@ def distinct_by_gamma(trace: Trace) -> list[float]:
     for gamma in range(int(trace.gamma.max(initial=-1)) + 1):
         held = np.flatnonzero(trace.gamma >= gamma)
         chosen = trace.experts[trace.starts["verified"][held] + gamma]
-        seen[held] |= _one_hot(chosen, trace.geometry.experts)
+        seen[held] |= one_hot(chosen, trace.geometry.experts)
         means.append(float(seen[held].sum() / (len(held) * trace.geometry.layers)))
     return means
 
 
-def _one_hot(experts: np.ndarray, per_layer: int) -> np.ndarray:
-    """(n, layers, k) -> (n, layers, experts) bool."""
-    used = np.zeros((*experts.shape[:2], per_layer), bool)
-    np.put_along_axis(used, experts.astype(np.int64), True, axis=2)
-    return used
+def distinct_in_a_row(texts: Iterable[np.ndarray], experts_per_layer: int, longest: int) -> list[float]:
+    """Mean number of experts a layer that 1, 2, … `longest` consecutive tokens ask for together.
+
+    texts: experts of each text's tokens in their order, (tokens, layers, k). It is what a window would ask
+    for if every drafted token were right, over all places where it fits; lengths that fit nowhere are left out.
+    """
+    sums, places = np.zeros(longest), np.zeros(longest)
+    for experts in texts:
+        used = one_hot(experts, experts_per_layer)
+        seen = np.zeros_like(used)
+        for length in range(1, min(longest, len(used)) + 1):
+            seen = seen[: len(used) - length + 1] | used[length - 1 :]
+            sums[length - 1] += seen.sum() / used.shape[1]
+            places[length - 1] += len(seen)
+    fits = places > 0
+    return (sums[fits] / places[fits]).tolist()
