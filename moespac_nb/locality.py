@@ -58,7 +58,7 @@ def overlap(trace: Trace) -> tuple[float | None, float | None]:
 def overlap_by_layer(
     texts: Iterable[np.ndarray], experts_per_layer: int
 ) -> tuple[np.ndarray, np.ndarray] | None:
-    """Share of a token's experts that the next one uses too, and the same with tokens shuffled; two (layers,).
+    """Share of a token's experts that the next one uses too, and with tokens shuffled, each (layers,).
 
     texts: experts of each text's tokens in their order, (tokens, layers, k); None where none has two tokens.
     Shuffled is no trial but the mean over all orders of a text's own tokens: what its popular experts alone
@@ -105,8 +105,8 @@ def distinct_by_gamma(trace: Trace) -> list[float]:
 def distinct_in_a_row(texts: Iterable[np.ndarray], experts_per_layer: int, longest: int) -> list[float]:
     """Mean number of experts a layer that 1, 2, … `longest` consecutive tokens ask for together.
 
-    texts: experts of each text's tokens in their order, (tokens, layers, k). It is what a window would ask
-    for if every drafted token were right, over all places where it fits; lengths that fit nowhere are left out.
+    texts: experts of each text's tokens in their order, (tokens, layers, k). What a window would ask for
+    if every drafted token were right, over all places where it fits; lengths that fit nowhere are left out.
     """
     sums, places = np.zeros(longest), np.zeros(longest)
     for experts in texts:
@@ -117,4 +117,4 @@ def distinct_in_a_row(texts: Iterable[np.ndarray], experts_per_layer: int, longe
             sums[length - 1] += seen.sum() / used.shape[1]
             places[length - 1] += len(seen)
     fits = places > 0
-    return (sums[fits] / places[fits]).tolist()
+    return [float(mean) for mean in sums[fits] / places[fits]]
