@@ -20,13 +20,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .drafts import Draft, FixedGamma, GammaPolicy, ModelDraft, Proposal, no_proposal
+from .drafts import Draft, FixedGamma, GammaPolicy, ModelDraft, Proposal
 from .errors import MoespacError
 from .models import check_same_tokenizer, context_of, tokenizer_of, vocabulary_of
 from .reader import Reader
 from .routing import Routing
 from .sampling import GREEDY, Sampling, accept_greedy, accept_sampled, probabilities
 from .step import Prefill, Step, Top
+from .windows import Speculation, Windows
 
 FinishReason = Literal["stop", "length", "context", "interrupted"]
 TOP = 3  # alternatives recorded at each position
@@ -43,6 +44,7 @@ def decode(
     seed: int = 0,
     stop_ids: Iterable[int] | None = None,
     tokenizer: Any = None,
+    windows: Windows | None = None,
 ) -> Decoding:
     """Decode a prompt with a target and a draft: an iterator of `Step`s, one a round.
 
@@ -52,6 +54,7 @@ def decode(
     seed: of all randomness; greedy decoding has none.
     stop_ids: end after any of these; None takes the model's own, () none.
     tokenizer: None takes `model.tokenizer`.
+    windows: how each is drafted and what of it is committed; None is `Speculation()`, with `gamma`.
     Raises `MoespacError` for bad input, before any work.
     """
     if tokenizer is None:
@@ -67,6 +70,7 @@ def decode(
         seed=checked_whole("seed", seed, least=0),
         stop_ids=stops,
         tokenizer=tokenizer,
+        windows=windows or Speculation(),
     )
 
 
@@ -88,6 +92,7 @@ class Decoding:
         seed: int,
         stop_ids: frozenset[int],
         tokenizer: Any,
+        windows: Windows,
     ) -> None:
         self.model = model
         self.prompt_ids = prompt_ids
@@ -99,6 +104,7 @@ class Decoding:
         self.seed = seed
         self.stop_ids = stop_ids
         self.tokenizer = tokenizer
+        self.windows = windows
         room = context_of(model) - len(prompt_ids)
         self._limit = min(max_new_tokens, room)
         self._ends_with: FinishReason = "length" if max_new_tokens <= room else "context"
@@ -106,7 +112,7 @@ class Decoding:
         self._target = Reader(model)
         self._routing = Routing(model)
         self.geometry = self._routing.geometry
-        self._vocabulary = vocabulary_of(model)
+        self.vocabulary = vocabulary_of(model)
 
     @property
     def new_ids(self) -> list[int]:
@@ -130,9 +136,18 @@ class Decoding:
         """Why it ended; None while there are rounds to come."""
         if self.steps and int(self.steps[-1].emitted[-1]) in self.stop_ids:
             return "stop"
-        if sum(len(step.emitted) for step in self.steps) >= self._limit:
+        if self._emitted >= self._limit:
             return self._ends_with
         return "interrupted" if self._interrupted else None
+
+    @property
+    def room(self) -> int:
+        """Tokens the next round may draft: it emits one more than it accepts, and all must have a place."""
+        return self._limit - self._emitted - 1
+
+    @property
+    def _emitted(self) -> int:
+        return sum(len(step.emitted) for step in self.steps)
 
     def __iter__(self) -> Decoding:
         return self
@@ -169,7 +184,8 @@ class Decoding:
         """Draft, verify, accept, commit. Appending the step is the commit: before it, nothing has changed."""
         ids = self.ids
         start = perf_counter()
-        proposal, uniforms = self._draft_window(ids)
+        proposal, uniforms = self.windows.draft(self, ids)
+        proposal = Proposal(*(part.to(self._target.device) for part in (proposal.ids, proposal.probs)))
         drafted = proposal.ids.tolist()
         drafted_at = perf_counter()
 
@@ -180,7 +196,7 @@ class Decoding:
             accepted, own = accept_greedy(drafted, target_ids)
         else:
             accepted, own = accept_sampled(proposal.ids, proposal.probs, p, uniforms)
-        emitted = self._cut_at_stop([*drafted[:accepted], own])
+        emitted = self.windows.commit(self, [*drafted[:accepted], own])
 
         step = Step(
             index=len(self.steps),
@@ -204,35 +220,12 @@ class Decoding:
         self._target.rewind(len(ids) + len(emitted) - 1)
         return step
 
-    def _draft_window(self, ids: list[int]) -> tuple[Proposal, np.ndarray]:
-        """What the draft proposes, and the uniforms (γ+1,) that will judge it.
-
-        A round's randomness follows from the seed and its number alone: taken back, it comes out the same.
-        """
-        gamma = self.policy.next_gamma(self.steps[-1] if self.steps else None)
-        # The round emits one token more than it accepts: never draft what could not be kept.
-        gamma = max(0, min(gamma, len(self.prompt_ids) + self._limit - len(ids) - 1)) if self.draft else 0
-        rng = np.random.default_rng((self.seed, len(self.steps)))
-        uniforms = rng.random(2 * gamma + 1)
-        if self.draft is None or gamma == 0:
-            proposal = no_proposal(self._vocabulary)
-        else:
-            proposal = self.draft.propose(ids, uniforms[:gamma], self.sampling, self._vocabulary)
-        proposal = Proposal(*(part.to(self._target.device) for part in (proposal.ids, proposal.probs)))
-        return proposal, uniforms[gamma : gamma + len(proposal.ids) + 1]
-
     def _verify(self, window: list[int], position: int) -> tuple[Tensor, np.ndarray, np.ndarray]:
         """One pass of the target over the window (γ+1): logits, experts, gate weights."""
         self._target.rewind(position)
         with self._routing:
             logits = self._target.read(window)
             return (logits, *self._routing.take(len(window)))
-
-    def _cut_at_stop(self, emitted: list[int]) -> list[int]:
-        for n, token in enumerate(emitted, start=1):
-            if token in self.stop_ids:
-                return emitted[:n]
-        return emitted
 
     def summary(self) -> dict[str, Any]:
         """Figures of the text so far; speeds are measured on this machine, prefill apart."""

@@ -17,12 +17,12 @@ import torch
 
 from . import __version__
 from .decoding import Decoding, checked_whole, decode
-from .drafts import Draft, FixedGamma, ModelDraft, Proposal, common_prefix, no_proposal
+from .drafts import Draft, FixedGamma, ModelDraft, common_prefix
 from .errors import MoespacError
-from .models import vocabulary_of
 from .sampling import GREEDY, Sampling
 from .step import Step
 from .trace import Text, Trace
+from .windows import Fan
 
 if TYPE_CHECKING:
     from .drafts import GammaPolicy
@@ -65,9 +65,8 @@ def record(
     drafted tokens and acceptance, though never the text. With the same seed a fan's text is another
     than that of `decode`.
     """
-    decoding = decode(model, prompt, draft=draft, gamma=gamma, sampling=sampling, **options)
-    if fan is not None:
-        decoding = _Fan(decoding, checked_whole("fan", fan, least=1))
+    windows = None if fan is None else Fan(checked_whole("fan", fan, least=1))
+    decoding = decode(model, prompt, draft=draft, gamma=gamma, sampling=sampling, windows=windows, **options)
     for _step in decoding:
         pass
     return trace_of(decoding, prompt=prompt if isinstance(prompt, str) else None, prompt_id=prompt_id)
@@ -77,12 +76,10 @@ def trace_of(decoding: Decoding, *, prompt: str | None = None, prompt_id: str | 
     """What a decoding has committed so far; it may have been interrupted, and may go on."""
     if decoding.prefill is None:
         raise MoespacError("nothing is decoded yet; accepted: a decoding with at least one step")
-    steps = decoding.steps
-    fan = None
-    if isinstance(decoding, _Fan):
-        fan, steps = decoding.fan, decoding.on_committed_text()
+    fan = decoding.windows.gamma if isinstance(decoding.windows, Fan) else None
+    steps = decoding.steps if fan is None else _on_committed_text(decoding)
     sampled = decoding.sampling.mode == "sample"
-    policy = decoding.policy
+    policy = decoding.policy if fan is None else FixedGamma(fan)
     text = Text(
         target=_name_of(decoding.model),
         draft=None if decoding.draft is None else _draft_name(decoding.draft),
@@ -104,7 +101,7 @@ def trace_of(decoding: Decoding, *, prompt: str | None = None, prompt_id: str | 
             "transformers": metadata.version("transformers"),
         },
     )
-    trace = Trace.of(text, decoding.geometry, vocabulary_of(decoding.model), decoding.prefill, steps)
+    trace = Trace.of(text, decoding.geometry, decoding.vocabulary, decoding.prefill, steps)
     if decoding.tokenizer is None:
         return trace
     return replace(trace, pieces=_pieces(trace, decoding.tokenizer))
@@ -127,58 +124,12 @@ def _draft_name(draft: Draft) -> str:
     return _name_of(draft.model) if isinstance(draft, ModelDraft) else type(draft).__name__
 
 
-class _Fan(Decoding):
-    """Drafts γ_max tokens at every position and commits one: made of a decoding that has not begun."""
-
-    def __init__(self, decoding: Decoding, fan: int) -> None:
-        if decoding.draft is None:
-            raise MoespacError(f"fan is {fan} and draft is None; accepted: a fan with a draft")
-        vars(self).update(vars(decoding))
-        self.fan = fan
-        self.policy = FixedGamma(fan)
-
-    def _draft_window(self, ids: list[int]) -> tuple[Proposal, np.ndarray]:
-        """One token after another, each with the uniforms that belong to the text before it."""
-        assert self.draft is not None
-        room = len(self.prompt_ids) + self._limit - len(ids) - 1
-        vocabulary = self._vocabulary
-        text = list(ids)
-        _drawing, _judging, own = self._uniforms(text)  # the round's own token is kept where it comes first
-        proposals, judging = [no_proposal(vocabulary)], []
-        for _ in range(min(self.fan, room)):
-            draws, judges, _ = self._uniforms(text)
-            one = self.draft.propose(text, np.array([draws]), self.sampling, vocabulary)
-            if not len(one.ids):
-                raise MoespacError(
-                    f"the draft proposed {len(text) - len(ids)} tokens at position {len(ids) - 1}; accepted "
-                    f"for a fan: a draft that always proposes its {min(self.fan, room)}, such as a model"
-                )
-            proposals.append(one)
-            judging.append(judges)
-            text.append(int(one.ids[0]))
-            if text[-1] in self.stop_ids:
-                break
-        device = self.model.device
-        whole = Proposal(
-            torch.cat([one.ids.to(device) for one in proposals]),
-            torch.cat([one.probs.to(device) for one in proposals]),
-        )
-        return whole, np.array([*judging, own])
-
-    def _uniforms(self, text: list[int]) -> np.ndarray:
-        """Of the token that follows the text: to draw it, to judge it, to draw another in its place."""
-        return np.random.default_rng((self.seed, len(text), *text)).random(3)
-
-    def _cut_at_stop(self, emitted: list[int]) -> list[int]:
-        """The position that is committed: the next row goes on behind it."""
-        return emitted[:1]
-
-    def on_committed_text(self) -> list[Step]:
-        """The rows, each accepting no token but the text's next ones, whatever rounding said in its pass."""
-        ids, rows = self.new_ids, []
-        for step in self.steps:
-            claimed = step.drafted[: step.accepted].tolist()
-            known = ids[step.index : step.index + step.accepted]
-            agreed = common_prefix(claimed, known)
-            rows.append(step if agreed == len(known) else replace(step, accepted=agreed))
-        return rows
+def _on_committed_text(decoding: Decoding) -> list[Step]:
+    """A fan's rows, each accepting no token but the text's next ones, whatever rounding said in its pass."""
+    ids, rows = decoding.new_ids, []
+    for step in decoding.steps:
+        claimed = step.drafted[: step.accepted].tolist()
+        known = ids[step.index : step.index + step.accepted]
+        agreed = common_prefix(claimed, known)
+        rows.append(step if agreed == len(known) else replace(step, accepted=agreed))
+    return rows
