@@ -3,7 +3,7 @@
     decode(model, prompt, draft=draft)                  # Speculation(): γ by the policy, all that is accepted
     decode(model, prompt, draft=draft, windows=Fan(8))  # a draft of 8 at every position, one token committed
 
-An object with these two methods is all it takes; it keeps nothing, so that a round that an interrupt took back
+An object with these two methods is all it takes. It keeps nothing, so a round that an interrupt took back
 comes out the same. Verifying and accepting in between are the decoder's, and so is losslessness.
 """
 
@@ -79,8 +79,6 @@ class Fan:
         text, wanted = list(ids), min(self.gamma, decoding.room)
         # The round's own token is kept where it comes first, so it is drawn there and nowhere else.
         *_, own = self.uniforms(decoding.seed, text)
-            decoding.seed, text
-        )  # the round's own token is kept where it comes first
         proposals, judging = [no_proposal(decoding.vocabulary)], []
         for drafted in range(wanted):
             draws, judges, _ = self.uniforms(decoding.seed, text)
