@@ -1,0 +1,117 @@
+"""What each threshold would bring in each layer: the table that every formulation of one τ a layer chooses from.
+
+table = candidates(utility, resident, slots, times, demand)
+table.total_s[3, 0]      # seconds of layer 3 at τ = 1, both lanes side by side
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from ..errors import MoespacError
+from .demand import Demand, checked_utility
+from .times import LaneTimes
+
+__all__ = ["Candidates", "candidates"]
+
+Array = np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Candidates:
+    """Layers × levels: row l is a layer, column τ − 1 a threshold; an expert is hot where s ≥ τ."""
+
+    cpu_s: Array  # (layers, K) T_cpu: the cold pairs, on the CPU lane
+    gpu_s: Array  # (layers, K) T_gpu: the hot experts, on the GPU lane
+    hot: Array  # (layers, K) experts that are to have a slot: kept, or loaded
+    loads: Array  # (layers, K) n(τ): those of them that are not resident
+    room: Array  # (K,) slots free, or held by an expert that is cold at τ: what τ alone could load into
+    slots: int
+    times: LaneTimes
+
+    @cached_property
+    def total_s(self) -> Array:
+        """max(T_cpu, T_gpu), (layers, K): the lanes run side by side."""
+        return np.maximum(self.cpu_s, self.gpu_s)
+
+    @property
+    def layers(self) -> int:
+        return len(self.hot)
+
+    @property
+    def levels(self) -> int:
+        return int(self.hot.shape[1])
+
+    @cached_property
+    def unit_s(self) -> float:
+        """The largest time in sight: a solver is given times in it, so that its tolerances fit any machine."""
+        return max(float(self.total_s.max()), self.times.copy_s, self.times.draft_window_s) or 1.0
+
+    @property
+    def tolerance_s(self) -> float:
+        """How far a time constraint may be missed: what a solver's arithmetic cannot tell from kept."""
+        return 1e-6 * self.unit_s
+
+    @cached_property
+    def fastest(self) -> Array:
+        """(layers,) each layer's τ of least total_s, were it alone; of equal ones the highest: fewest copies."""
+        return lowest(self.total_s)
+
+    def of(self, table: Array, tau: Array) -> Array:
+        """One entry a layer, (layers,): a table's at these thresholds."""
+        return np.asarray(table[np.arange(self.layers), tau - 1])
+
+
+def lowest(cost: Array) -> Array:
+    """(layers,) the τ of least cost (layers, K); of equal ones the highest, which asks for the fewest slots."""
+    return cost.shape[1] - cost[:, ::-1].argmin(axis=1)
+
+
+def candidates(utility: Array, resident: Array, slots: int, times: LaneTimes, demand: Demand) -> Candidates:
+    """The table for one window.
+
+    utility: (layers, experts) integers 0 … K, K being the demand's levels.
+    resident: (layers, experts) bool, True where a slot holds the expert.
+    slots: in all, shared by the layers; at least one, and no fewer than there are residents.
+    Raises MoespacError where shapes disagree or numbers are out of range.
+    """
+    layers, levels = demand.cold_share.shape
+    utility = checked_utility(utility, levels)
+    resident = np.asarray(resident)
+    if resident.dtype != bool or resident.shape != utility.shape:
+        raise MoespacError(
+            f"resident is {resident.dtype} of shape {resident.shape}; accepted: bool of the utility's "
+            f"shape, {utility.shape}"
+        )
+    if len(utility) != layers:
+        raise MoespacError(
+            f"the utility has {len(utility)} layers and the demand {layers}; accepted: as many"
+        )
+    held = int(np.count_nonzero(resident))
+    if slots < max(1, held):
+        raise MoespacError(
+            f"slots is {slots} with {held} experts resident; accepted: at least one slot, and one for each "
+            "resident"
+        )
+    # One pass over the experts: cell (layer, level, resident or not).
+    cell = 2 * utility.astype(np.int32) + (2 * (levels + 1) * np.arange(layers, dtype=np.int32))[:, None]
+    cell += resident
+    counts = np.bincount(cell.ravel(), minlength=2 * layers * (levels + 1)).reshape(layers, levels + 1, 2)
+    at_least = counts[:, :0:-1].cumsum(axis=1)[:, ::-1]  # levels K … 1 summed, back in order
+    kept_or_loaded = at_least.sum(axis=2)
+    hot_residents = at_least[:, :, 1].sum(axis=0)
+    pairs, distinct = demand.pairs[:, None], demand.distinct[:, None]
+    cpu_s = np.maximum(
+        demand.cold_share * (pairs * times.cpu_pair_s),
+        (1.0 - demand.hot_share) * (distinct * times.cpu_expert_s),
+    )
+    gpu_s = np.maximum(
+        demand.hot_share * (distinct * times.gpu_expert_s),
+        (1.0 - demand.cold_share) * (pairs * times.gpu_pair_s),
+    )
+    return Candidates(
+        cpu_s, gpu_s, kept_or_loaded, at_least[:, :, 0], slots - hot_residents, int(slots), times
+    )

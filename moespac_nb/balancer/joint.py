@@ -1,0 +1,229 @@
+"""All layers at once: one threshold a layer, the slots shared, and a deadline a layer on the shared link.
+
+    joint = Joint(table)
+    print(joint)
+    joint.solve("pulp"), joint.solve("fast"), joint.explain()
+
+A copy for layer l must be there when layer l begins its experts. It can hide in the drafting and in the layers
+before l, never in what comes later: hence one deadline a layer, not one sum over the window.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import product
+from time import perf_counter
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from ..errors import MoespacError
+from .candidates import Candidates
+from .solver import problem, solve
+from .thresholds import Thresholds
+
+__all__ = ["Joint", "Switches"]
+
+Array = np.ndarray
+ENUMERATED_AT_MOST = 100_000
+
+
+class Switches(NamedTuple):
+    """What changing one layer's τ would do, all other layers left as they are; (layers, K) each."""
+
+    gain_s: Array  # seconds won
+    slots_kept: Array
+    link_kept: Array
+
+    @property
+    def allowed(self) -> Array:
+        return np.asarray(self.slots_kept & self.link_kept)
+
+
+@dataclass(frozen=True, eq=False)
+class Joint:
+    """One integer programme for the whole window."""
+
+    table: Candidates
+
+    def objective_s(self, tau: Array) -> float:
+        return float(self.table.of(self.table.total_s, tau).sum())
+
+    def slack_s(self, tau: Array) -> Array:
+        """(layers,) time the link has left when each layer begins its experts; below 0 it comes too late."""
+        table, times = self.table, self.table.times
+        total_s = table.of(table.total_s, tau)
+        begins_s = times.draft_window_s + (total_s + times.dense_s).cumsum() - total_s
+        return np.asarray(begins_s - times.copy_s * table.of(table.loads, tau).cumsum())
+
+    def breaks(self, tau: Array) -> tuple[str, ...]:
+        """The constraints that these thresholds break; of the deadlines the first."""
+        late = np.flatnonzero(self.slack_s(tau) < -self.table.tolerance_s)
+        slots = ("slots",) if self.table.of(self.table.hot, tau).sum() > self.table.slots else ()
+        return slots + tuple(f"link by layer {layer}" for layer in late[:1])
+
+    def switches(self, tau: Array) -> Switches:
+        table, least_s = self.table, -self.table.tolerance_s
+        rows, at = np.arange(table.layers), tau - 1
+        gain_s = table.total_s[rows, at][:, None] - table.total_s
+        hot = table.hot[rows, at]
+        slack_s = self.slack_s(tau)
+        # The tightest deadline after each layer.
+        later_s = np.append(np.minimum.accumulate(slack_s[:0:-1])[::-1], np.inf)
+        copies_s = table.times.copy_s * (table.loads - table.loads[rows, at][:, None])
+        in_time = (slack_s[:, None] - copies_s >= least_s) & (later_s[:, None] - copies_s - gain_s >= least_s)
+        return Switches(gain_s, table.hot - (hot[:, None] - (hot.sum() - table.slots)) <= 0, in_time)
+
+    def binding(self, tau: Array, switches: Switches | None = None) -> tuple[str, ...]:
+        """What keeps some layer from a faster τ: the slots, and the tightest deadline of the link."""
+        gain_s, slots_kept, link_kept = switches or self.switches(tau)
+        faster = gain_s > self.table.tolerance_s
+        names = ("slots",) if (faster & ~slots_kept).any() else ()
+        if (faster & ~link_kept).any():
+            names += (f"link by layer {int(self.slack_s(tau).argmin())}",)
+        return names
+
+    def thresholds(
+        self, tau: Array | None, how: str, optimal: bool, switches: Switches | None = None
+    ) -> Thresholds:
+        """A feasible point as a result; None says that there is none, and every τ is K."""
+        if tau is None:
+            tau = np.full(self.table.layers, self.table.levels)
+            return Thresholds(tau, self.objective_s(tau), False, False, how, self.breaks(tau))
+        return Thresholds(tau, self.objective_s(tau), True, optimal, how, self.binding(tau, switches))
+
+    def solve(
+        self, how: Literal["pulp", "fast", "enumerate"] = "pulp", time_limit_s: float | None = None
+    ) -> Thresholds:
+        """The best thresholds: proven by PuLP and by enumeration, a good point by the fast path.
+
+        time_limit_s: PuLP's; when it strikes, the better of its point and the fast path's is kept.
+        """
+        start = perf_counter()
+        if how == "fast":
+            from .fast import fast
+
+            found = fast(self)
+        elif how == "pulp":
+            found = self._by_pulp(time_limit_s)
+        elif how == "enumerate":
+            found = self._by_enumeration()
+        else:
+            raise MoespacError(f"how is {how!r}; accepted: pulp, fast, enumerate")
+        return replace(found, seconds=perf_counter() - start)
+
+    def _by_enumeration(self) -> Thresholds:
+        points = self.table.levels**self.table.layers
+        if points > ENUMERATED_AT_MOST:
+            raise MoespacError(
+                f"{self.table.layers} layers of {self.table.levels} levels have {points} points; accepted: at "
+                f"most {ENUMERATED_AT_MOST} to enumerate, else how='pulp'"
+            )
+        feasible = [tau for tau in self._points() if not self.breaks(tau)]
+        return self.thresholds(min(feasible, key=self.objective_s, default=None), "enumerate", True)
+
+    def _points(self) -> Iterator[Array]:
+        for tau in product(range(self.table.levels, 0, -1), repeat=self.table.layers):
+            yield np.array(tau)
+
+    def programme(self) -> tuple[Any, list[dict[int, Any]]]:
+        """The PuLP problem, times in units of `unit_s`, and its choices: chosen[layer][τ] is 0 or 1.
+
+        A layer's time is known at each τ, so max(T_cpu, T_gpu) is a coefficient; the link's slack is carried
+        from layer to layer, which keeps a deadline's row short.
+        """
+        table, times, unit_s = self.table, self.table.times, self.table.unit_s
+        taus = range(1, table.levels + 1)
+        programme = problem("joint")
+        chosen = [
+            programme.add_variable_dicts(f"tau_{layer}", taus, cat="Binary") for layer in range(table.layers)
+        ]
+        slack = [programme.add_variable(f"slack_{layer}", 0) for layer in range(table.layers)]
+        total, copies = (table.total_s / unit_s).tolist(), (table.loads * (times.copy_s / unit_s)).tolist()
+        hot, dense = table.hot.tolist(), times.dense_s / unit_s
+        programme += _sum((x[tau], total[l][tau - 1]) for l, x in enumerate(chosen) for tau in taus)
+        programme += (
+            _sum((x[tau], hot[l][tau - 1]) for l, x in enumerate(chosen) for tau in taus) <= table.slots,
+            "slots",
+        )
+        for layer, x in enumerate(chosen):
+            programme += _sum((x[tau], 1.0) for tau in taus) == 1, f"one_{layer}"
+            terms = [(slack[layer], 1.0), *((x[tau], copies[layer][tau - 1]) for tau in taus)]
+            if layer:
+                terms.append((slack[layer - 1], -1.0))
+                terms += [(chosen[layer - 1][tau], -total[layer - 1][tau - 1]) for tau in taus]
+            begins = dense if layer else dense + times.draft_window_s / unit_s
+            programme += _sum(terms) == begins, f"link_{layer}"
+        return programme, chosen
+
+    def _by_pulp(self, time_limit_s: float | None) -> Thresholds:
+        programme, chosen = self.programme()
+        status = solve(programme, time_limit_s)
+        if status == "infeasible":
+            return self.thresholds(None, "pulp", False)
+        tau = None
+        if status != "unsolved":
+            tau = np.array([max(x, key=lambda t, x=x: x[t].value() or 0.0) for x in chosen])
+        if status == "optimal" and tau is not None and not self.breaks(tau):
+            return self.thresholds(tau, "pulp", True)
+        from .fast import fast
+
+        other = fast(self)
+        if tau is None or self.breaks(tau) or (other.feasible and other.objective_s < self.objective_s(tau)):
+            return other
+        return self.thresholds(tau, "pulp", False)
+
+    def explain(self, tau: Array | None = None) -> list[dict[str, Any]]:
+        """Every candidate of every layer beside the thresholds chosen (the fast path's unless others are given).
+
+        A candidate is feasible where that layer alone may switch to it; `binding` names what it would break.
+        """
+        table = self.table
+        tau = self.solve("fast").tau if tau is None else tau
+        switches = self.switches(tau)
+        rows = []
+        for layer, level in np.ndindex(table.hot.shape):
+            other = tau.copy()
+            other[layer] = level + 1
+            broken = self.breaks(other)
+            rows.append(
+                {
+                    "layer": layer,
+                    "tau": level + 1,
+                    "cpu_s": float(table.cpu_s[layer, level]),
+                    "gpu_s": float(table.gpu_s[layer, level]),
+                    "total_s": float(table.total_s[layer, level]),
+                    "gain_s": float(switches.gain_s[layer, level]),
+                    "hot": int(table.hot[layer, level]),
+                    "loads": int(table.loads[layer, level]),
+                    "copies_s": float(table.loads[layer, level] * table.times.copy_s),
+                    "feasible": not broken,
+                    "binding": list(broken),
+                    "chosen": bool(tau[layer] == level + 1),
+                }
+            )
+        return rows
+
+    def __str__(self) -> str:
+        table, times = self.table, self.table.times
+        return "\n".join(
+            [
+                f"For all {table.layers} layers at once: thresholds τ_l of the hot experts (s ≥ τ_l)",
+                "  minimise    Σ_l max(T_cpu,l(τ_l), T_gpu,l(τ_l))",
+                f"  over        τ_l = 1 … {table.levels}, one of each layer: {table.levels}^{table.layers} points",
+                f"  subject to  slots            Σ_l hot_l(τ_l) ≤ {table.slots}",
+                f"              link by layer l  {times.copy_s * 1e3:.4g} ms · Σ_(j≤l) n_j(τ_j) ≤ "
+                f"{times.draft_window_s * 1e3:.4g} ms of drafting + {times.dense_s * 1e3:.4g} ms · (l + 1) + "
+                "Σ_(j<l) max(T_cpu,j, T_gpu,j)",
+                "  else        every τ_l = K, where no point is feasible",
+                "hot: experts to be kept or loaded. n: those of them that are not resident.",
+            ]
+        )
+
+
+def _sum(terms: Any) -> Any:
+    """A linear expression from (variable, coefficient) pairs, no zeros: PuLP's own sums are slow to build."""
+    import pulp
+
+    return pulp.LpAffineExpression([(variable, value) for variable, value in terms if value])

@@ -1,0 +1,25 @@
+"""What a balancer decides: one threshold a layer, how it was found and what stood in the way of a better one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+__all__ = ["Thresholds"]
+
+
+@dataclass(frozen=True, eq=False)
+class Thresholds:
+    """Experts of layer l with utility s ≥ tau[l] are hot. Where nothing is feasible every τ is K."""
+
+    tau: np.ndarray  # (layers,) integers 1 … K
+    objective_s: float  # what was minimised, at these thresholds
+    feasible: bool
+    optimal: bool  # proven; False of a heuristic's point and of a solver stopped by its time limit
+    how: str  # "pulp", "enumerate" or "fast": whose point this is
+    binding: tuple[str, ...] = ()  # constraints that it breaks, or that keep layers from a better τ
+    seconds: float = 0.0  # measured: what finding it took
+
+    def after(self, seconds: float) -> Thresholds:
+        return replace(self, seconds=seconds)
