@@ -4,9 +4,9 @@
     s = rule.update(step.counts)      # (layers, experts) int: 0 is cold, K is hot
     rule.state().branch               # which way each expert's state machine went, and why
 
-Evidence is in positions: how many of a window's γ + 1 an expert served, or is expected to serve. The paper's is
-the counts f of the window just verified; `sensors.py` has others, and any drives any rule. Every expert starts
-at s = 0, and as if its evidence before the first had been 0. Numpy only.
+Evidence is in positions: how many of a window's γ + 1 an expert served, or is expected to serve. The paper's
+is the counts f of the window just verified; `sensors.py` has others, and any drives any rule. Every expert
+starts at s = 0, and as if its evidence before the first had been 0. Numpy only.
 
 The rules:
 
@@ -27,15 +27,14 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Any, ClassVar
 
 import numpy as np
 
-from .errors import MoespacError
+from .errors import MoespacError, did_you_mean
 
-__all__ = ["BRANCHES", "DOWN", "RULES", "STAY", "UP", "Estimator", "State", "estimator", "nearest_of"]
+__all__ = ["BRANCHES", "DOWN", "RULES", "STAY", "UP", "Estimator", "State", "estimator"]
 
 UP, STAY, DOWN = 1, 0, -1
 BRANCHES: Mapping[int, str] = MappingProxyType({UP: "up", STAY: "stay", DOWN: "down"})
@@ -260,22 +259,17 @@ def estimator(rule: str, layers: int, experts: int, **options: float) -> Estimat
     options: K and gamma of any; forgetting of `paper`, `paper-real` and `ema`; up and down of `level`.
     """
     if rule not in RULES:
-        raise MoespacError(f"rule is {rule!r}; accepted: {', '.join(RULES)}{nearest_of(rule, RULES)}")
-    accepted = [
+        raise MoespacError(f"rule is {rule!r}; accepted: {', '.join(RULES)}{did_you_mean(rule, RULES)}")
+    accepted = tuple(
         name for name in inspect.signature(RULES[rule]).parameters if name not in ("layers", "experts")
-    ]
+    )
     for name in options:
         if name not in accepted:
             raise MoespacError(
-                f"rule {rule!r} was given {name}; accepted: {', '.join(accepted)}{nearest_of(name, accepted)}"
+                f"{name} was given to rule {rule!r}; accepted: {', '.join(accepted)}"
+                + did_you_mean(name, accepted)
             )
     return RULES[rule](layers, experts, **options)  # type: ignore[arg-type]
-
-
-def nearest_of(name: object, names: Any) -> str:
-    """For the end of an error: the accepted name that was meant, if one is near."""
-    nearest = get_close_matches(str(name), list(names), n=1, cutoff=0.4)
-    return f"; did you mean {nearest[0]!r}?" if nearest else ""
 
 
 def _whole(name: str, value: Any, least: int) -> int:
