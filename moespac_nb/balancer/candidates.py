@@ -1,4 +1,4 @@
-"""What each threshold would bring in each layer: the table that every formulation of one τ a layer chooses from.
+"""What each threshold would bring in each layer: the table that formulations of one τ a layer choose from.
 
 table = candidates(utility, resident, slots, times, demand)
 table.total_s[3, 0]      # seconds of layer 3 at τ = 1, both lanes side by side
@@ -35,7 +35,7 @@ class Candidates:
     @cached_property
     def total_s(self) -> Array:
         """max(T_cpu, T_gpu), (layers, K): the lanes run side by side."""
-        return np.maximum(self.cpu_s, self.gpu_s)
+        return np.asarray(np.maximum(self.cpu_s, self.gpu_s))
 
     @property
     def layers(self) -> int:
@@ -47,7 +47,7 @@ class Candidates:
 
     @cached_property
     def unit_s(self) -> float:
-        """The largest time in sight: a solver is given times in it, so that its tolerances fit any machine."""
+        """The largest time in sight: a solver is given times in it, and its tolerances fit any machine."""
         return max(float(self.total_s.max()), self.times.copy_s, self.times.draft_window_s) or 1.0
 
     @property
@@ -57,7 +57,7 @@ class Candidates:
 
     @cached_property
     def fastest(self) -> Array:
-        """(layers,) each layer's τ of least total_s, were it alone; of equal ones the highest: fewest copies."""
+        """(layers,) each layer's τ of least total_s, were it alone; of equal ones the highest."""
         return lowest(self.total_s)
 
     def of(self, table: Array, tau: Array) -> Array:
@@ -66,8 +66,8 @@ class Candidates:
 
 
 def lowest(cost: Array) -> Array:
-    """(layers,) the τ of least cost (layers, K); of equal ones the highest, which asks for the fewest slots."""
-    return cost.shape[1] - cost[:, ::-1].argmin(axis=1)
+    """(layers,) the τ of least cost (layers, K); of equal ones the highest, with the fewest slots."""
+    return np.asarray(cost.shape[1] - cost[:, ::-1].argmin(axis=1))
 
 
 def candidates(utility: Array, resident: Array, slots: int, times: LaneTimes, demand: Demand) -> Candidates:

@@ -45,7 +45,7 @@ class Demand:
 
     @classmethod
     def of(cls, utility: Array, counts: Array, levels: int) -> Demand:
-        """The demand of a window whose counts f are known, (layers, experts) floats: expected or true ones."""
+        """Of a window whose counts f (layers, experts) are known: expected or true ones, whole or not."""
         utility = checked_utility(utility, levels)
         counts = np.asarray(counts, np.float64)
         if counts.shape != utility.shape:

@@ -1,8 +1,9 @@
 """A good point of the joint programme within half a millisecond, by putting a price on what the layers share.
 
 Given a price on a slot and one on a second of the link, the layers have nothing more to do with each other:
-each takes the τ whose time and charges come to least. Many pairs of prices are tried at once, the best point
-that keeps all constraints is kept, and what is still free is then given to whom it helps most.
+each takes the τ whose time and charges come to least. Many pairs of prices are looked at together. A few of
+them are then walked: layer after layer takes the cheapest τ that still leaves the layers to come a way out.
+What is free after the best walk goes to whom it helps most.
 """
 
 from __future__ import annotations
@@ -14,12 +15,13 @@ import numpy as np
 from .thresholds import Thresholds
 
 if TYPE_CHECKING:
-    from .joint import Joint
+    from .joint import Joint, Switches
 
 __all__ = ["fast"]
 
 Array = np.ndarray
-SLOT_PRICES, LINK_PRICES, IMPROVEMENTS = 16, 6, 6
+SLOT_PRICES, LINK_PRICES = 12, 5  # tried together
+WALKS, ROUNDS = 3, 3  # more find little more
 
 
 def fast(joint: Joint) -> Thresholds:
@@ -28,54 +30,119 @@ def fast(joint: Joint) -> Thresholds:
     tau = table.fastest
     if not joint.breaks(tau):
         return joint.thresholds(tau, "fast", True)
-    start = np.full(table.layers, table.levels)  # the least slots and copies
-    if joint.breaks(start):
+    way_out = np.full(table.layers, table.levels)  # the least slots and copies
+    if joint.breaks(way_out):
         found = most_slack(joint)
         if found is None:
             return joint.thresholds(None, "fast", False)
-        start = found
-    tau = priced(joint, start)
-    for _ in range(IMPROVEMENTS):
-        switches = joint.switches(tau)
-        gain_s = np.where(switches.allowed, switches.gain_s, 0.0)
-        layer, level = divmod(int(gain_s.argmax()), table.levels)
-        if gain_s[layer, level] <= 0:
+        way_out = found
+    walked = [walk(joint, cost, way_out) for cost in priced(joint)]
+    tau = min([way_out, *walked], key=joint.objective_s)
+    switches = joint.switches(tau)
+    for _ in range(ROUNDS):
+        if not improve(joint, tau, switches):
             break
-        tau[layer] = level + 1
-    else:
         switches = joint.switches(tau)
     return joint.thresholds(tau, "fast", False, switches)
 
 
-def priced(joint: Joint, start: Array) -> Array:
-    """The best feasible point over a grid of prices, or `start` where that is better."""
+def priced(joint: Joint) -> list[Array]:
+    """What each τ of each layer costs, charges included, (layers, K): at the prices that promise most.
+
+    At any prices the layers' least costs, less what the shared resources are worth at them, bound the optimum
+    from below; the prices of the highest bounds are those whose layers come nearest to it.
+    """
     table, times = joint.table, joint.table.times
     total_s, hot, copies_s = table.total_s.T, table.hot.T, table.loads.T * times.copy_s  # (K, layers)
     gain_s = np.diff(total_s, axis=0)
-    slot_prices = _prices(gain_s, -np.diff(hot, axis=0), SLOT_PRICES)
-    link_prices = _prices(gain_s, -np.diff(copies_s, axis=0), LINK_PRICES)
-    charged = total_s[:, None, None] + slot_prices[:, None, None] * hot[:, None, None]
-    charged = (
-        charged + link_prices[:, None] * copies_s[:, None, None]
-    )  # (K, slot prices, link prices, layers)
-    level = charged.argmin(axis=0).reshape(-1, table.layers)  # (points, layers)
-    layers = np.arange(table.layers)
-    taken_s = total_s[level, layers]
-    begins_s = times.draft_window_s + (taken_s + times.dense_s).cumsum(axis=1) - taken_s
-    in_time = (begins_s - copies_s[level, layers].cumsum(axis=1)).min(axis=1) >= -table.tolerance_s
-    feasible = in_time & (hot[level, layers].sum(axis=1) <= table.slots)
-    cost_s = np.where(feasible, taken_s.sum(axis=1), np.inf)
-    best = int(cost_s.argmin())
-    return level[best] + 1 if cost_s[best] < joint.objective_s(start) else start.copy()
+    slot_price = _prices(gain_s, -np.diff(hot, axis=0), SLOT_PRICES)[:, None]
+    link_price = _prices(gain_s, -np.diff(copies_s, axis=0), LINK_PRICES)
+    # (K, slot prices, link prices, layers)
+    charged = (total_s[:, None] + slot_price * hot[:, None])[:, :, None] + link_price[:, None] * copies_s[
+        :, None, None
+    ]
+    window_s = times.draft_window_s + table.layers * times.dense_s
+    least = charged.min(axis=0).sum(axis=-1)
+    # A second won by one layer is a second less for the link: the last deadline's price is paid on both.
+    bound = (least - slot_price * table.slots - link_price * window_s) / (1 + link_price)
+    best = np.argsort(-bound, axis=None)[:WALKS]
+    return [charged[:, i, j].T for i, j in zip(*np.unravel_index(best, bound.shape), strict=True)]
 
 
 def _prices(gain_s: Array, used: Array, number: int) -> Array:
     """0, and prices at which layers change their mind: quantiles of what a unit of the resource gains."""
-    worth = gain_s[(gain_s > 0) & (used > 0)] / used[(gain_s > 0) & (used > 0)]
+    tells = (gain_s > 0) & (used > 0)
+    worth = gain_s[tells] / used[tells]
     if not worth.size:
         return np.zeros(1)
     worth.sort()
-    return np.append(0.0, worth[np.linspace(0, worth.size - 1, number - 1).astype(int)] * (1 + 1e-9))
+    return np.append(0.0, worth[np.linspace(0, worth.size - 1, number - 1).astype(int)])
+
+
+def walk(joint: Joint, cost: Array, way_out: Array) -> Array:
+    """Each layer in turn takes its cheapest τ after which `way_out` is still feasible for those to come."""
+    table, times = joint.table, joint.table.times
+    out_s = table.of(table.total_s, way_out).tolist()
+    out_hot = table.of(table.hot, way_out)
+    out_copies_s = (times.copy_s * table.of(table.loads, way_out)).tolist()
+    slots = (table.slots - out_hot[::-1].cumsum()[::-1] + out_hot).tolist()  # for this layer and those before
+    # needed[l]: the link's slack after layer l without which the way out would be late.
+    needed = [-np.inf] * table.layers
+    for layer in range(table.layers - 1, 0, -1):
+        own = out_copies_s[layer] - times.dense_s
+        needed[layer - 1] = own + max(0.0, needed[layer] - out_s[layer])
+    order = cost.argsort(axis=1).tolist()
+    total, hot, copies = table.total_s.tolist(), table.hot.tolist(), (times.copy_s * table.loads).tolist()
+    tau, used, slack, least = way_out.tolist(), 0, times.draft_window_s, -table.tolerance_s
+    for layer in range(table.layers):
+        slack += times.dense_s
+        for level in order[layer]:
+            left = slack - copies[layer][level]
+            if (
+                left >= least
+                and used + hot[layer][level] <= slots[layer]
+                and left + total[layer][level] - needed[layer] >= least
+            ):
+                tau[layer] = level + 1
+                break
+        level = tau[layer] - 1
+        used += hot[layer][level]
+        slack += total[layer][level] - copies[layer][level]
+    return np.array(tau)
+
+
+def improve(joint: Joint, tau: Array, switches: Switches) -> bool:
+    """Give what is free to the layers that gain most, in place; False where nobody gains.
+
+    Switches that are allowed one by one need not be allowed together: what is left is counted along.
+    """
+    table = joint.table
+    gain_s = np.where(switches.allowed, switches.gain_s, 0.0)
+    flat = gain_s.ravel()
+    worth = np.flatnonzero(flat > table.tolerance_s)
+    if not worth.size:
+        return False
+    worth = worth[np.argsort(-flat[worth])]
+    free = table.slots - int(table.of(table.hot, tau).sum())
+    slack = joint.slack_s(tau).tolist()
+    seen = set()
+    for cell in worth.tolist():
+        layer, level = divmod(cell, table.levels)
+        if layer in seen:
+            continue
+        at = int(tau[layer]) - 1
+        more = int(table.hot[layer, level] - table.hot[layer, at])
+        copies = table.times.copy_s * float(table.loads[layer, level] - table.loads[layer, at])
+        gain = flat[cell]
+        if more > free or slack[layer] < copies or min(slack[layer + 1 :], default=np.inf) < copies + gain:
+            continue
+        seen.add(layer)
+        free -= more
+        slack[layer] -= copies
+        for i in range(layer + 1, table.layers):
+            slack[i] -= copies + gain
+        tau[layer] = level + 1
+    return bool(seen)
 
 
 def most_slack(joint: Joint) -> Array | None:

@@ -4,8 +4,8 @@
     print(joint)
     joint.solve("pulp"), joint.solve("fast"), joint.explain()
 
-A copy for layer l must be there when layer l begins its experts. It can hide in the drafting and in the layers
-before l, never in what comes later: hence one deadline a layer, not one sum over the window.
+A copy for layer l must be there when layer l begins its experts. It can hide in the drafting and in the
+layers before l, never in what comes later: hence one deadline a layer, not one sum over the window.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import numpy as np
 
 from ..errors import MoespacError
 from .candidates import Candidates
-from .solver import problem, solve
+from .solver import linear, problem, solve
 from .thresholds import Thresholds
 
 __all__ = ["Joint", "Switches"]
@@ -79,7 +79,7 @@ class Joint:
         """What keeps some layer from a faster τ: the slots, and the tightest deadline of the link."""
         gain_s, slots_kept, link_kept = switches or self.switches(tau)
         faster = gain_s > self.table.tolerance_s
-        names = ("slots",) if (faster & ~slots_kept).any() else ()
+        names: tuple[str, ...] = ("slots",) if (faster & ~slots_kept).any() else ()
         if (faster & ~link_kept).any():
             names += (f"link by layer {int(self.slack_s(tau).argmin())}",)
         return names
@@ -117,8 +117,8 @@ class Joint:
         points = self.table.levels**self.table.layers
         if points > ENUMERATED_AT_MOST:
             raise MoespacError(
-                f"{self.table.layers} layers of {self.table.levels} levels have {points} points; accepted: at "
-                f"most {ENUMERATED_AT_MOST} to enumerate, else how='pulp'"
+                f"{self.table.layers} layers of {self.table.levels} levels have {points} points; accepted: "
+                f"at most {ENUMERATED_AT_MOST} to enumerate, else how='pulp'"
             )
         feasible = [tau for tau in self._points() if not self.breaks(tau)]
         return self.thresholds(min(feasible, key=self.objective_s, default=None), "enumerate", True)
@@ -142,19 +142,20 @@ class Joint:
         slack = [programme.add_variable(f"slack_{layer}", 0) for layer in range(table.layers)]
         total, copies = (table.total_s / unit_s).tolist(), (table.loads * (times.copy_s / unit_s)).tolist()
         hot, dense = table.hot.tolist(), times.dense_s / unit_s
-        programme += _sum((x[tau], total[l][tau - 1]) for l, x in enumerate(chosen) for tau in taus)
+        programme += linear((x[tau], total[row][tau - 1]) for row, x in enumerate(chosen) for tau in taus)
         programme += (
-            _sum((x[tau], hot[l][tau - 1]) for l, x in enumerate(chosen) for tau in taus) <= table.slots,
+            linear((x[tau], hot[row][tau - 1]) for row, x in enumerate(chosen) for tau in taus)
+            <= table.slots,
             "slots",
         )
         for layer, x in enumerate(chosen):
-            programme += _sum((x[tau], 1.0) for tau in taus) == 1, f"one_{layer}"
+            programme += linear((x[tau], 1.0) for tau in taus) == 1, f"one_{layer}"
             terms = [(slack[layer], 1.0), *((x[tau], copies[layer][tau - 1]) for tau in taus)]
             if layer:
                 terms.append((slack[layer - 1], -1.0))
                 terms += [(chosen[layer - 1][tau], -total[layer - 1][tau - 1]) for tau in taus]
             begins = dense if layer else dense + times.draft_window_s / unit_s
-            programme += _sum(terms) == begins, f"link_{layer}"
+            programme += linear(terms) == begins, f"link_{layer}"
         return programme, chosen
 
     def _by_pulp(self, time_limit_s: float | None) -> Thresholds:
@@ -164,7 +165,7 @@ class Joint:
             return self.thresholds(None, "pulp", False)
         tau = None
         if status != "unsolved":
-            tau = np.array([max(x, key=lambda t, x=x: x[t].value() or 0.0) for x in chosen])
+            tau = np.array([max((bit.value() or 0.0, tau) for tau, bit in x.items())[1] for x in chosen])
         if status == "optimal" and tau is not None and not self.breaks(tau):
             return self.thresholds(tau, "pulp", True)
         from .fast import fast
@@ -175,7 +176,7 @@ class Joint:
         return self.thresholds(tau, "pulp", False)
 
     def explain(self, tau: Array | None = None) -> list[dict[str, Any]]:
-        """Every candidate of every layer beside the thresholds chosen (the fast path's unless others are given).
+        """Every candidate of every layer beside the thresholds chosen (the fast path's if None).
 
         A candidate is feasible where that layer alone may switch to it; `binding` names what it would break.
         """
@@ -211,7 +212,7 @@ class Joint:
             [
                 f"For all {table.layers} layers at once: thresholds τ_l of the hot experts (s ≥ τ_l)",
                 "  minimise    Σ_l max(T_cpu,l(τ_l), T_gpu,l(τ_l))",
-                f"  over        τ_l = 1 … {table.levels}, one of each layer: {table.levels}^{table.layers} points",
+                f"  over        τ_l = 1 … {table.levels}, {table.levels}^{table.layers} points",
                 f"  subject to  slots            Σ_l hot_l(τ_l) ≤ {table.slots}",
                 f"              link by layer l  {times.copy_s * 1e3:.4g} ms · Σ_(j≤l) n_j(τ_j) ≤ "
                 f"{times.draft_window_s * 1e3:.4g} ms of drafting + {times.dense_s * 1e3:.4g} ms · (l + 1) + "
@@ -220,10 +221,3 @@ class Joint:
                 "hot: experts to be kept or loaded. n: those of them that are not resident.",
             ]
         )
-
-
-def _sum(terms: Any) -> Any:
-    """A linear expression from (variable, coefficient) pairs, no zeros: PuLP's own sums are slow to build."""
-    import pulp
-
-    return pulp.LpAffineExpression([(variable, value) for variable, value in terms if value])

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..errors import MoespacError
 from .candidates import Candidates, lowest
-from .solver import problem, solve
+from .solver import linear, problem, solve
 from .thresholds import Thresholds
 
 __all__ = ["PerLayer"]
@@ -25,7 +25,7 @@ OBJECTIVES = {"difference": "|T_cpu(τ) − T_gpu(τ)|", "max": "max(T_cpu(τ), 
 
 @dataclass(frozen=True, eq=False)
 class PerLayer:
-    """One small integer programme a layer. `difference` is the paper's objective, `max` what a layer takes."""
+    """One small programme a layer. `difference` is the paper's objective, `max` what a layer takes."""
 
     table: Candidates
     objective: Literal["difference", "max"] = "max"
@@ -57,7 +57,7 @@ class PerLayer:
 
     @cached_property
     def feasible(self) -> np.ndarray:
-        return ~(self.breaks_link | self.breaks_slots)
+        return np.asarray(~(self.breaks_link | self.breaks_slots))
 
     def solve(
         self, how: Literal["enumerate", "pulp"] = "enumerate", time_limit_s: float | None = None
@@ -79,7 +79,7 @@ class PerLayer:
             feasible=feasible,
             optimal=feasible and not stopped,
             how=how,
-            binding=self._binding(tau),
+            binding=self._binding(),
             seconds=perf_counter() - start,
         )
 
@@ -91,12 +91,12 @@ class PerLayer:
         chosen = programme.add_variable_dicts("tau", taus, cat="Binary")
 
         def at_tau(row: np.ndarray) -> Any:
-            return sum(float(value) * chosen[tau] for tau, value in zip(taus, row, strict=True))
+            return linear((chosen[tau], float(value)) for tau, value in zip(taus, row, strict=True))
 
         cpu, gpu = at_tau(table.cpu_s[layer] / unit_s), at_tau(table.gpu_s[layer] / unit_s)
         cost = programme.add_variable("cost", 0)
         programme += cost
-        programme += sum(chosen.values()) == 1
+        programme += at_tau(np.ones(table.levels)) == 1
         if self.objective == "difference":
             programme += cost >= cpu - gpu
             programme += cost >= gpu - cpu
@@ -118,8 +118,8 @@ class PerLayer:
         tau = max(taus, key=lambda t: chosen[t].value())
         return (tau, True) if status == "optimal" else (own, False)
 
-    def _binding(self, tau: np.ndarray) -> tuple[str, ...]:
-        """What the layers' unconstrained best would break; where a layer has nothing feasible, what K breaks."""
+    def _binding(self) -> tuple[str, ...]:
+        """What a layer's unconstrained best would break; where nothing is feasible, what K breaks."""
         wished = np.where(self.feasible.any(axis=1), lowest(self.cost_s), self.table.levels)
         names = []
         for name, broken in (("link", self.breaks_link), ("slots", self.breaks_slots)):
@@ -168,6 +168,6 @@ class PerLayer:
                 f"              slots   n(τ) ≤ free + evictable = {', '.join(map(str, table.room))} at "
                 f"τ = 1 … {table.levels}",
                 "  else        τ = K, where no τ is feasible",
-                "n(τ): hot experts that are not resident. T_cpu, T_gpu: seconds of the cold and the hot ones.",
+                "n(τ): hot experts that are not resident. T_cpu, T_gpu: of the cold and of the hot.",
             ]
         )

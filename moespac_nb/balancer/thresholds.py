@@ -1,8 +1,8 @@
-"""What a balancer decides: one threshold a layer, how it was found and what stood in the way of a better one."""
+"""What a balancer decides: one threshold a layer, how it was found, what keeps it from a better one."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -20,6 +20,3 @@ class Thresholds:
     how: str  # "pulp", "enumerate" or "fast": whose point this is
     binding: tuple[str, ...] = ()  # constraints that it breaks, or that keep layers from a better τ
     seconds: float = 0.0  # measured: what finding it took
-
-    def after(self, seconds: float) -> Thresholds:
-        return replace(self, seconds=seconds)
