@@ -1,0 +1,43 @@
+"""The contestants by name. One is a frozen composition, and a page of code at most.
+
+    policy("recency")                               # one of POLICIES
+    policy("static-hot").missing("load")            # the same with another way with a miss
+
+What a policy is made of:
+
+- **sensor**: what it observes, and when: a verified window's counts, a drafted window, other texts.
+- **score**: what an expert is worth, (layers, experts). One order: what is worth more is copied first and
+  evicted last.
+- **admission**: which experts it has copied ahead. The engine copies the best first, and only what beats the
+  weakest resident, so wanting too much costs nothing but a list.
+- **miss**: what an expert does that is in no slot, see `engine.MISSES`.
+
+To write one: a `Planner` with the moments it has something to say at, and a `Policy` that names it. It may
+keep what it has seen; it is never shown what has not happened, unless it says `reads_future`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from ..errors import MoespacError, did_you_mean
+from .policy import Order, Planner, Policy, Setting
+from .simple import CPU_ONLY, NEXT_WINDOW_ORACLE, ON_DEMAND, RECENCY, STATIC_HOT
+
+__all__ = ["POLICIES", "Order", "Planner", "Policy", "Setting", "policy"]
+
+POLICIES: Mapping[str, Policy] = MappingProxyType(
+    {each.name: each for each in (CPU_ONLY, ON_DEMAND, STATIC_HOT, RECENCY, NEXT_WINDOW_ORACLE)}
+)
+
+
+def policy(given: str | Policy) -> Policy:
+    """A policy by its name; one's own as it is."""
+    if isinstance(given, Policy):
+        return given
+    if given not in POLICIES:
+        raise MoespacError(
+            f"policy is {given!r}; accepted: {', '.join(POLICIES)}{did_you_mean(given, POLICIES)}"
+        )
+    return POLICIES[given]

@@ -1,0 +1,200 @@
+"""A trace run through a policy on a modelled machine: what its decode would have taken there.
+
+    result = replay(trace, "recency", "17%", costs=costs)
+    result.tps_modelled, result.hit_rate, result.parts
+
+The same scheduler, engine and policies as of a live decode, without the arithmetic; so everything here is
+modelled, and comes out the same each time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .budget import parse_budget
+from .costs import Costs
+from .devices import Operation, VirtualDevice
+from .engine import Counters
+from .errors import MoespacError
+from .events import Recorded, recorded
+from .policies import Policy, policy
+from .scheduler import Parts, Scheduler
+from .step import expert_counts
+from .trace import Trace
+
+__all__ = ["Result", "profile_of", "replay", "replay_texts", "to_csv", "to_frame"]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one replay came to. Rates and times are of decoding alone, where nothing else is said."""
+
+    policy: str
+    tps_modelled: float  # tokens a second
+    tokens: int
+    windows: int
+    hit_rate: float  # of the experts that events asked for, those whose copy had come
+    late_rate: float  # those whose copy was under way
+    bytes_per_token: float  # copied
+    wasted_bytes: int  # of them, those that were evicted without use
+    stall_share: float  # of the time, how much was spent waiting for copies alone
+    cpu_share: float  # of all pairs of position and expert, those that the CPU lane served
+    policy_ms_per_step: float
+    ttft_s: float  # from the start of a text to its first window's tokens, mean over texts
+    prefill_s: float  # reading a prompt, mean over texts
+    budget: str
+    budget_bytes: int
+    slots: int
+    accounting: str
+    fits: bool
+    gamma: int | None  # None: as recorded
+    cold: bool
+    label: str
+    counters: Counters
+    parts: Parts
+    timeline: tuple[Operation, ...] = field(repr=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything but the timeline, as plain values."""
+        plain = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "timeline"}
+        return plain | {"counters": asdict(self.counters), "parts": asdict(self.parts)}
+
+    def row(self) -> dict[str, Any]:
+        """The same in one level, for a table."""
+        nested = self.to_dict()
+        return {**nested, **nested.pop("counters"), **nested.pop("parts")}
+
+
+def replay(
+    trace: Trace,
+    contestant: str | Policy = "recency",
+    budget: Any = "17%",
+    *,
+    costs: Costs,
+    gamma: int | None = None,
+    profile: np.ndarray | None = None,
+    cold: bool = False,
+    in_flight: int = 4,
+    timeline: bool = True,
+) -> Result:
+    """What decoding this trace's texts would have taken, one after another.
+
+    budget: see `parse_budget`; shares are of the trace's own layers and experts. costs: machine and model.
+    gamma: of a fan, the draft length; None takes all it holds. profile: see `profile_of`.
+    cold: empty the slots, and the policy's mind, before each text; else both stay warm from text to text.
+    timeline: whether to keep every operation.
+    """
+    played = policy(contestant)
+    texts = recorded(trace, gamma)
+    if not texts:
+        raise MoespacError("the trace holds no text; accepted: at least one")
+    geometry = trace.geometry
+    room = parse_budget(budget).room(costs.expert_bytes, geometry.layers * geometry.experts)
+    device = VirtualDevice(record=timeline)
+    reckoned = max((window.step.gamma for text in texts for window in text.windows), default=0)
+    scheduler = Scheduler(
+        device, costs, played, geometry, room.slots, gamma=reckoned, profile=profile, in_flight=in_flight
+    )
+    first_s, prefills_s = replay_texts(scheduler, texts, cold)
+    counters, parts = scheduler.decode.counters, scheduler.decode.parts
+    windows = [window for text in texts for window in text.windows]
+    tokens = sum(len(window.step.emitted) for window in windows)
+    asked = counters.ready + counters.late + counters.miss
+    total_s = parts.total_s
+    return Result(
+        policy=played.name,
+        tps_modelled=tokens / total_s,
+        tokens=tokens,
+        windows=len(windows),
+        hit_rate=counters.ready / asked,
+        late_rate=counters.late / asked,
+        bytes_per_token=counters.bytes / tokens,
+        wasted_bytes=counters.wasted_bytes,
+        stall_share=parts.link_wait_s / total_s,
+        cpu_share=counters.cpu_pairs / counters.pairs,
+        policy_ms_per_step=1e3 * parts.plan_s / len(windows),
+        ttft_s=float(np.mean(first_s)),
+        prefill_s=float(np.mean(prefills_s)),
+        budget=str(budget),
+        budget_bytes=room.budget_bytes,
+        slots=scheduler.engine.slots.count(),
+        accounting="slots-equal",
+        fits=True,
+        gamma=gamma,
+        cold=cold,
+        label="modelled",
+        counters=counters,
+        parts=parts,
+        timeline=tuple(device.timeline()),
+    )
+
+
+def replay_texts(
+    scheduler: Scheduler, texts: Sequence[Recorded], cold: bool = False
+) -> tuple[list[float], list[float]]:
+    """Drive a scheduler through recorded texts. Seconds from each start to its first tokens, and to its end
+    of prefill."""
+    device, tells = scheduler.device, scheduler.policy.reads_future
+    first_s, prefills_s = [], []
+    for text in texts:
+        if cold:
+            scheduler.restart()
+        start = device.now()
+        steps = [window.step for window in text.windows]
+        following = [*steps, None] if tells else [None] * (len(steps) + 1)
+        if len(text.prefill.ids):
+            scheduler.begin_prefill(len(text.prefill.ids))
+            for layer, (experts, positions) in enumerate(text.prompt):
+                scheduler.layer(layer, experts, positions)
+        scheduler.end_prefill(text.prefill, following[0])
+        prefills_s.append(device.now() - start)
+        for number, (seen, tokens, layers) in enumerate(text.windows):
+            scheduler.begin_window(tokens[0])
+            gates = seen.draft_gates
+            for drafted, token in enumerate(tokens[1:]):
+                scheduler.drafted(token, None if gates is None else gates[drafted])
+            scheduler.verify()
+            ahead = seen.next_gates
+            for layer, (experts, positions) in enumerate(layers):
+                scheduler.layer(
+                    layer, experts, positions, None, None, None if ahead is None else ahead[:, layer]
+                )
+            scheduler.end_window(seen.step, following[number + 1])
+            if not number:
+                first_s.append(device.now() - start)
+    return first_s, prefills_s
+
+
+def profile_of(trace: Trace) -> np.ndarray:
+    """How often a trace's verified positions used each expert, (layers, experts): for `static-hot`."""
+    return expert_counts(trace.experts, trace.geometry.experts)
+
+
+def to_frame(results: Iterable[Result]) -> Any:
+    """A pandas DataFrame, one row a result."""
+    try:
+        import pandas as pd  # type: ignore[import-untyped,unused-ignore]
+    except ImportError:
+        raise MoespacError("a DataFrame needs pandas, which is not installed: pip install pandas") from None
+    return pd.DataFrame([result.row() for result in results])
+
+
+def to_csv(results: Iterable[Result], path: str | Path) -> None:
+    """The same rows as text, a header line first."""
+    import codecs
+    import csv
+
+    from .whole_file import whole_file
+
+    rows = [result.row() for result in results]
+    if not rows:
+        raise MoespacError("there is no result to write; accepted: at least one")
+    with whole_file(Path(path), "the table") as file:
+        writer = csv.DictWriter(codecs.getwriter("utf-8")(file), fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)

@@ -1,0 +1,289 @@
+"""The loop that a live decode and a replay both drive: a window is drafted, verified by layers, learned from.
+
+    scheduler = Scheduler(VirtualDevice(), costs, policy("recency"), geometry, slots=16)
+    scheduler.begin_window(token)
+    scheduler.drafted(token)                        # once for each
+    scheduler.layer(0, experts, positions)          # layer after layer, as the routers choose
+    scheduler.end_window(step)
+
+It never knows whether time is real. A live decode gives `layer` what computes the experts; a replay gives
+nothing, and the device lets the modelled time pass. Reading a prompt is a pass like any other, but for its
+misses: they go where they take less time, for every policy alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from .costs import Costs
+from .devices import Device, Event, OperationError
+from .engine import Counters, Engine, Placement, Seat
+from .policies.policy import Order, Planner, Policy, Setting
+from .step import Geometry, Prefill, Step
+
+__all__ = ["Parts", "Phase", "Scheduler"]
+
+RunGpu = Callable[[list[int], list[int]], object]  # experts, their slots
+RunCpu = Callable[[list[int]], object]
+
+
+@dataclass
+class Parts:
+    """Where the time went, in seconds on the device's clock: they add up to all of it."""
+
+    draft_s: float = 0.0
+    plan_s: float = 0.0  # the policy thought
+    dense_s: float = 0.0  # the target outside its experts
+    experts_s: float = 0.0  # experts computed from slots
+    cpu_wait_s: float = 0.0  # all but the CPU lane was through
+    link_wait_s: float = 0.0  # everything was through but experts whose copies had not come
+
+    @property
+    def total_s(self) -> float:
+        return float(sum(getattr(self, field.name) for field in fields(self)))
+
+
+class Phase:
+    """What is counted and timed, apart for prompts and for decoding."""
+
+    def __init__(self) -> None:
+        self.counters = Counters()
+        self.parts = Parts()
+
+
+class Scheduler:
+    """One decode, or several in a row, of one policy on one device.
+
+    slots: what the budget pays for; a policy without slots takes none.
+    gamma: the draft length that the policy's rules reckon with; each window may have its own.
+    copy: (layer, expert, slot) → brings the weights, on the link's lane; None in a replay.
+    profile: (layers, experts), how often other texts used each expert, for policies that need it.
+    """
+
+    def __init__(
+        self,
+        device: Device,
+        costs: Costs,
+        policy: Policy,
+        geometry: Geometry,
+        slots: int,
+        *,
+        gamma: int = 8,
+        profile: np.ndarray | None = None,
+        copy: Callable[[int, int, int], object] | None = None,
+        in_flight: int = 4,
+    ) -> None:
+        slots = slots if policy.slots else 0
+        self.device = device
+        self.costs = costs
+        self.policy = policy
+        self.geometry = geometry
+        self.engine = Engine(device, geometry.layers, geometry.experts, slots, costs, copy, in_flight)
+        self.prefill, self.decode = Phase(), Phase()
+        self._setting = Setting(geometry, costs, gamma, self.engine.slots, profile)
+        self._plan_s = policy.plan_s(self._setting)
+        self.planner: Planner = policy.planner(self._setting)
+        self._phase = self.decode
+        self._miss = policy.miss
+        self._tokens: list[int] = []
+        self._gates: list[np.ndarray] = []
+        self._positions = 0  # of the pass: prompt tokens, or the window's
+        self._running: list[Event] = []  # what has been submitted in this layer
+        layers = range(geometry.layers)
+        self._labels = {kind: [f"L{layer} {kind}" for layer in layers] for kind in ("dense", "gpu", "cpu")}
+
+    def begin_prefill(self, positions: int) -> None:
+        """A prompt of so many positions is read."""
+        self._enter(self.prefill)
+        self._positions = positions
+        self._miss = "cheaper" if self.policy.slots else "cpu"
+        self.engine.begin_pass()
+
+    def end_prefill(self, prefill: Prefill, following: Step | None = None) -> None:
+        """It has been read, by the draft too. following: for a policy that says that it reads the future."""
+        parts, start = self._phase.parts, self.device.now()
+        self._finish("gpu", self.costs.head_s, "head")
+        middle = self.device.now()
+        parts.dense_s += middle - start
+        self._finish("draft", self._positions * self.costs.draft_prefill_s, "draft reads")
+        parts.draft_s += self.device.now() - middle
+        self._think(self.planner.begin(prefill, following))
+        self._enter(self.decode)
+        self._miss = self.policy.miss
+
+    def begin_window(self, token: int) -> None:
+        """The last committed token opens a window."""
+        self._tokens = [token]
+        self._gates = []
+        self._positions = 1
+        self.engine.begin_pass()
+        self.engine.pump()
+
+    def drafted(self, token: int, gates: np.ndarray | None = None) -> None:
+        """One more token is drafted. gates: (layers, m), see `sensors.DraftGates`."""
+        start = self.device.now()
+        self._finish("draft", self.costs.draft_s, "draft")
+        self._phase.parts.draft_s += self.device.now() - start
+        self._tokens.append(token)
+        if gates is not None:
+            self._gates.append(gates)
+        self._positions += 1
+        self.engine.pump()
+
+    def verify(self) -> None:
+        """The draft is complete: the window's first layer comes next."""
+        if self.planner.known == "drafted":
+            gates = np.stack(self._gates) if self._gates else None
+            self._order(self.planner.drafted(np.array(self._tokens), gates))
+
+    def layer(
+        self,
+        layer: int,
+        experts: Sequence[int],
+        positions: Sequence[int],
+        run_gpu: RunGpu | None = None,
+        run_cpu: RunCpu | None = None,
+        gates: np.ndarray | None = None,
+    ) -> None:
+        """One layer of the pass: its distinct experts, and how many positions each serves.
+
+        run_gpu(experts, slots) and run_cpu(experts) compute them, each expert once, on the lanes of those
+        names; on return all have. gates: (positions, m) of this layer, see `sensors.NextGate`.
+        Raises OperationError if one of them failed; a copy that failed only sends its expert to the CPU lane.
+        """
+        device, parts = self.device, self._phase.parts
+        start = device.now()
+        dense = device.submit(
+            "gpu",
+            self.costs.dense_s + self._positions * self.costs.dense_position_s,
+            label=self._labels["dense"][layer],
+        )
+        if self.planner.known == "layer":
+            self._order(self.planner.layer(layer, gates))
+        self.engine.pump()
+        device.wait(dense)
+        parts.dense_s += device.now() - start
+        todo, counts = experts, positions
+        while todo:
+            placement = self.engine.layer(layer, todo, counts, self._miss)
+            self._compute(placement, run_gpu, run_cpu)
+            self.engine.release(placement)
+            todo, counts = placement.rest
+        score = self.planner.used(layer)
+        if score is not None:
+            self.engine.touch(layer, experts, score)
+
+    def end_window(self, step: Step, following: Step | None = None) -> None:
+        """The window is verified. following: for a policy that says that it reads the future."""
+        start = self.device.now()
+        self._finish("gpu", self.costs.head_s, "head")
+        self._phase.parts.dense_s += self.device.now() - start
+        self.engine.begin_pass()
+        self._think(self.planner.verified(step, following))
+
+    def resize(self, slots: int) -> None:
+        """Another budget, at any time; a policy without slots has no use for it."""
+        if self.policy.slots:
+            self.engine.resize(slots)
+
+    def restart(self) -> None:
+        """As at the start: empty slots, and a policy that has seen nothing. What was counted stays."""
+        self.engine.forget()
+        self.planner = self.policy.planner(self._setting)
+
+    def cancel(self) -> None:
+        """Take back a pass that broke off: wait for what it started, and pin nothing any more."""
+        while self._running:
+            with suppress(OperationError):  # it has been raised to whoever asked for the layer
+                self.device.wait(self._running[-1])
+            self._running.pop()
+        self.engine.abandon()
+        self.engine.begin_pass()
+
+    def _compute(self, placement: Placement, run_gpu: RunGpu | None, run_cpu: RunCpu | None) -> None:
+        """Both shares side by side; then what has to be waited for."""
+        device, parts, layer = self.device, self._phase.parts, placement.layer
+        gpu_label, cpu_label = self._labels["gpu"][layer], self._labels["cpu"][layer]
+        running = self._running
+        start = device.now()
+        gpu = cpu = None
+        if placement.ready:
+            run = None if run_gpu is None else _call(run_gpu, placement.ready, placement.slots)
+            gpu = device.submit("gpu", placement.ready_s, run, (), gpu_label)
+            running.append(gpu)
+        if placement.cpu:
+            run = None if run_cpu is None else _call(run_cpu, placement.cpu)
+            cpu = device.submit("cpu", placement.cpu_s, run, (), cpu_label)
+            running.append(cpu)
+        awaited: list[tuple[Seat, Event]] = []
+        for seat in placement.awaited:
+            run = None if run_gpu is None else _call(run_gpu, [seat.expert], [seat.slot])
+            seconds = self.costs.gpu_s(seat.positions)
+            event = device.submit("gpu", seconds, run, (seat.event,), gpu_label)
+            running.append(event)
+            awaited.append((seat, event))
+        self.engine.pump()
+        if gpu is not None:
+            device.wait(gpu)
+        now = device.now()
+        parts.experts_s += now - start
+        if cpu is not None:
+            device.wait(cpu)
+            start, now = now, device.now()
+            parts.cpu_wait_s += now - start
+        if awaited:
+            self._await(awaited, run_cpu, cpu_label, now)
+        running.clear()
+
+    def _await(
+        self, awaited: list[tuple[Seat, Event]], run_cpu: RunCpu | None, cpu_label: str, start: float
+    ) -> None:
+        """What computes once its copy has come; if that failed, on the CPU lane after all."""
+        device, parts, costs = self.device, self._phase.parts, self.costs
+        failed: list[Seat] = []
+        computing_s = 0.0
+        for seat, event in awaited:
+            if self.engine.arrived(seat):
+                device.wait(event)
+                computing_s += costs.gpu_s(seat.positions)
+            else:
+                failed.append(seat)
+        now = device.now()
+        computing_s = min(computing_s, now - start)
+        parts.experts_s += computing_s
+        parts.link_wait_s += now - start - computing_s
+        if failed:
+            run = None if run_cpu is None else _call(run_cpu, [seat.expert for seat in failed])
+            seconds = sum(costs.cpu_s(seat.positions) for seat in failed)
+            event = device.submit("cpu", seconds, run, (), cpu_label)
+            self._running.append(event)
+            device.wait(event)
+            parts.cpu_wait_s += device.now() - now
+
+    def _think(self, order: Order | None) -> None:
+        """The policy's time is charged before its order holds: as its constant where no time has passed."""
+        if self._plan_s:
+            start = self.device.now()
+            self.device.spend(self._plan_s, "plan")
+            self._phase.parts.plan_s += self.device.now() - start
+        self._order(order)
+
+    def _order(self, order: Order | None) -> None:
+        if order is not None:
+            self.engine.order(order.scores, order.wanted)
+
+    def _finish(self, lane: str, seconds: float, label: str) -> None:
+        if seconds:
+            self.device.wait(self.device.submit(lane, seconds, None, (), label))
+
+    def _enter(self, phase: Phase) -> None:
+        self._phase = phase
+        self.engine.counters = phase.counters
+
+
+def _call(function: Callable[..., object], *args: object) -> Callable[[], object]:
+    return lambda: function(*args)

@@ -1,0 +1,171 @@
+"""Room on the device: which expert each slot holds, in what state, and which resident is worth least.
+
+A slot goes FREE → LOADING (its copy is under way) → READY (may be read, may be evicted) ⇄ PINNED (is being
+read), and READY or LOADING → FREE. Each time it is given to another expert its generation goes up. A slot
+that a smaller budget took away is RETIRED.
+
+Worth is a score an expert, and among equal scores the layer that the pass comes to sooner is worth more. An
+expert's key is layer · experts + expert. Plain lists: they are read and written one by one, many times a
+layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from heapq import heapify, heappop, heappush, heapreplace
+
+import numpy as np
+
+__all__ = ["FREE", "LOADING", "NOBODY", "PINNED", "READY", "RETIRED", "STATES", "Slots", "Worth"]
+
+FREE, LOADING, READY, PINNED, RETIRED = range(5)
+STATES = ("free", "loading", "ready", "pinned", "retired")
+NOBODY = -1
+# Weighs one layer of distance against scores: it never outweighs a difference of 1e-4 in them.
+NEARER = 2.0**-24
+
+
+class Worth:
+    """A score for each expert, and where the pass is."""
+
+    def __init__(self, layers: int, experts: int) -> None:
+        self.experts = experts
+        self.score = [0.0] * (layers * experts)  # by key
+        self._start = [NEARER * (layers - layer) for layer in range(layers)]
+        self._passed = [near - NEARER * layers for near in self._start]
+        self.nearness = self._start.copy()  # by layer
+
+    def of(self, key: int) -> float:
+        return self.score[key] + self.nearness[key // self.experts]
+
+    def begin_pass(self) -> None:
+        """The first layer comes next again."""
+        self.nearness[:] = self._start
+
+    def passed(self, layer: int) -> None:
+        """This layer comes again in the next pass only."""
+        self.nearness[layer] = self._passed[layer]
+
+
+class Slots:
+    """The states of all slots, and the residents in order of worth, the weakest first."""
+
+    def __init__(self, layers: int, experts: int, slots: int, worth: Worth) -> None:
+        self.experts = experts
+        self.worth = worth
+        self.state = [FREE] * slots
+        self.owner = [NOBODY] * slots  # the key it holds or is loading
+        self.generation = [0] * slots
+        self.used = [False] * slots  # since it was copied
+        self.where: list[dict[int, int]] = [{} for _ in range(layers)]  # expert → slot, loading ones too
+        self.absent = np.ones(layers * experts, bool)  # by key: neither here nor on its way
+        self._free = list(range(slots))[::-1]
+        self.surplus = 0  # slots that a smaller budget has yet to take away
+        # A heap of (worth, slot) in which each READY slot has an entry, at most its worth of now; None until
+        # it is asked for. Layers whose residents have been let go, and may lack one, are listed.
+        self._weakest: list[tuple[float, int]] | None = None
+        self._let_go: list[int] = []
+
+    def count(self) -> int:
+        """Slots there are room for: those not retired, less those that are about to."""
+        return len(self.state) - self.state.count(RETIRED) - self.surplus
+
+    def take_free(self) -> int | None:
+        """A free slot, if any; it is the caller's to load."""
+        return self._free.pop() if self._free else None
+
+    def load(self, slot: int, key: int) -> None:
+        """A free slot becomes this expert's; its copy is under way."""
+        layer, expert = divmod(key, self.experts)
+        self.state[slot] = LOADING
+        self.owner[slot] = key
+        self.generation[slot] += 1
+        self.used[slot] = False
+        self.where[layer][expert] = slot
+        self.absent[key] = False
+
+    def arrive(self, slot: int, pinned: bool) -> None:
+        """Its copy is done: it may be read."""
+        self.state[slot] = PINNED if pinned else READY
+        if self._weakest is not None and not pinned:
+            heappush(self._weakest, (self.worth.of(self.owner[slot]), slot))
+
+    def let_go(self, layer: int, slots: Iterable[int]) -> None:
+        """What this layer pinned may be evicted again."""
+        for slot in slots:
+            if self.state[slot] == PINNED:
+                self.state[slot] = READY
+        if self._weakest is not None:
+            self._let_go.append(layer)
+
+    def vacate(self, slot: int) -> None:
+        """Its expert is no longer here. The slot is the caller's, to load or to give back."""
+        key = self.owner[slot]
+        layer, expert = divmod(key, self.experts)
+        del self.where[layer][expert]
+        self.absent[key] = True
+        self.state[slot] = FREE
+        self.owner[slot] = NOBODY
+
+    def give_back(self, slot: int) -> None:
+        """A vacated slot is free, or retires where there are too many."""
+        if self.surplus:
+            self.surplus -= 1
+            self.state[slot] = RETIRED
+        else:
+            self._free.append(slot)
+
+    def weakest(self) -> int | None:
+        """The READY slot whose expert is worth least, None where there is none; it stays where it is."""
+        heap, state, owner, worth = self._heap(), self.state, self.owner, self.worth
+        while heap:
+            value, slot = heap[0]
+            if state[slot] != READY:
+                heappop(heap)
+                continue
+            now = worth.of(owner[slot])
+            if now == value:
+                return slot
+            heapreplace(heap, (now, slot))  # it has gained since
+        return None
+
+    def reorder(self) -> None:
+        """Scores or the pass have changed."""
+        self._weakest = None
+        self._let_go = []
+
+    def resize(self, slots: int) -> None:
+        """Room for so many: new ones are free at once; of too many, free ones retire, others are surplus."""
+        more = slots - self.count()
+        spared = max(0, min(more, self.surplus))
+        self.surplus += max(0, -more) - spared
+        while self.surplus and self._free:
+            self.give_back(self._free.pop())
+        for _ in range(more - spared):
+            if RETIRED in self.state:
+                slot = self.state.index(RETIRED)
+                self.state[slot] = FREE
+            else:
+                slot = len(self.state)
+                self.state.append(FREE)
+                self.owner.append(NOBODY)
+                self.generation.append(0)
+                self.used.append(False)
+            self._free.append(slot)
+
+    def _heap(self) -> list[tuple[float, int]]:
+        state, worth = self.state, self.worth
+        if self._weakest is None:
+            of = worth.of
+            self._weakest = [(of(key), slot) for slot, key in enumerate(self.owner) if state[slot] == READY]
+            heapify(self._weakest)
+            self._let_go = []
+        elif self._let_go:
+            heap = self._weakest
+            for layer in self._let_go:
+                score, nearness, first = worth.score, worth.nearness[layer], layer * self.experts
+                for expert, slot in self.where[layer].items():
+                    if state[slot] == READY:
+                        heappush(heap, (score[first + expert] + nearness, slot))
+            self._let_go = []
+        return self._weakest
