@@ -4,8 +4,8 @@
     cost.copy_s(), cost.gpu_s(positions=3), cost.cpu_s(positions=3)
 
 Plain arithmetic over named constants: a copy takes α + bytes/bandwidth; an expert takes as long as the slower
-of reading its weights once and computing its pairs. Everything that follows from these numbers is *modelled*.
-Left out, so that modelled times flatter: kernel launches, and lanes that share one memory and slow each other.
+of reading its weights once and computing its pairs. What follows from these numbers is *modelled*. Left out, so
+that modelled times flatter: kernel launches, and lanes that share one memory and slow each other.
 """
 
 from __future__ import annotations
