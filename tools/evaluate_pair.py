@@ -1,185 +1,201 @@
 """Measure the bundled pair: writes data/pair/card.json and the figures of data/README.md.
 
-    python tools/evaluate_pair.py [--prompts 4] [--tokens 64]
+    python tools/evaluate_pair.py                  # some minutes on one core
+    python tools/evaluate_pair.py --tables-only    # measure nothing; take up what train_seeds.py reports
 
-Held-out loss needs the corpus of `build_corpus.py` and is left as it was without it.
+Stopped and run again, it goes on with the decodes it has not done. Held-out loss needs the corpus of
+`build_corpus.py`; without it the card keeps those it has of the same weights.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
+import re
+import shutil
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from tqdm import tqdm
+from card import acceptance, losses, recall, reuse, samples, seeds, use
+from card.decodes import decodes, fingerprint
+from card.markdown import paragraphs, prose
+from card.readings import Reading, readings
+from card.streams import LEGEND, chosen, grouped, stream_of
 
-from moespac_nb import DOMAINS, Sampling, decode, load_pair, prompts
-from moespac_nb.foretelling import recall_by_predictor, use_shares
-from moespac_nb.routing import geometry, observe
+from moespac_nb import DOMAINS, load_pair
+from moespac_nb.resources import digest
+from moespac_nb.routing import geometry
+from moespac_nb.step import Geometry
+from moespac_nb.whole_file import whole_file
 
 ROOT = Path(__file__).resolve().parent.parent
-CARD = ROOT / "data/pair/card.json"
-CORPUS_CARD = ROOT / "build/corpus/card.json"
-README = ROOT / "data/README.md"
+DATA, CORPUS_CARD = ROOT / "data", ROOT / "build/corpus/card.json"
+SEEDS_REPORT = ROOT / "build/seeds/report.json"
 FIGURES, END = "<!-- figures: written by tools/evaluate_pair.py -->", "<!-- end of figures -->"
-MODES = {"greedy": Sampling(), "sample 0.8": Sampling("sample", temperature=0.8)}
-GAMMAS = (4, 8)
-NAMED_SHARE = 0.25  # of a layer's experts that each predictor may name
+PAIR = ("target.safetensors", "draft.safetensors", "tokenizer.json", "target.json", "draft.json")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How much is measured."""
+
+    prompts_a_domain: int = 6  # of the report half
+    tokens_a_prompt: int = 96
+    texts_a_half: int = 16  # read, not decoded, of each domain
+    tokens_a_text: int = 512  # prompt included, of which none has more than 200
+    loss_windows: int = 16  # a stream
+
+
+QUICK = Settings(prompts_a_domain=1, tokens_a_prompt=8, texts_a_half=2, tokens_a_text=256, loss_windows=1)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--prompts", type=int, default=4, help="of each domain's report half")
-    parser.add_argument("--tokens", type=int, default=64, help="decoded for each prompt")
+    parser.add_argument("--prompts", type=int, default=Settings.prompts_a_domain, help="of each report half")
+    parser.add_argument(
+        "--tokens", type=int, default=Settings.tokens_a_prompt, help="decoded for each prompt"
+    )
+    parser.add_argument("--quick", action="store_true", help="next to nothing of everything, to try the tool")
+    parser.add_argument("--tables-only", action="store_true", help="write the tables of the card as it is")
+    parser.add_argument("--card", type=Path, default=DATA / "pair/card.json")
+    parser.add_argument("--readme", type=Path, default=DATA / "README.md", help="its figures are replaced")
+    parser.add_argument("--decodes", type=Path, default=ROOT / "build/card", help="kept until all is done")
     args = parser.parse_args()
+    settings = QUICK if args.quick else Settings(args.prompts, args.tokens)
+    readme = args.readme.read_text(encoding="utf-8")
+    if FIGURES not in readme or END not in readme:
+        parser.error(f"{args.readme} lacks the lines {FIGURES!r} and {END!r}; put the figures between them")
+    old = json.loads(args.card.read_text(encoding="utf-8")) if args.card.exists() else {}
+    if args.tables_only and not old:
+        parser.error(f"{args.card} is not there; leave --tables-only out to measure")
+    kept = args.decodes / made_of(settings)
+    card = old if args.tables_only else measure(settings, old, kept)
+    if SEEDS_REPORT.exists():
+        card["seeds"] = json.loads(SEEDS_REPORT.read_text(encoding="utf-8"))
+    write(args.card, as_json(card))
+    before, _, rest = readme.partition(FIGURES)
+    write(args.readme, f"{before}{FIGURES}\n{figures(card)}\n{END}{rest.partition(END)[2]}")
+    if not args.tables_only:
+        shutil.rmtree(kept)
+    print(f"{args.card}\n{args.readme}")
+
+
+def measure(settings: Settings, old: dict[str, Any], kept: Path) -> dict[str, Any]:
+    """The card. old: the one before, whose losses hold as long as the weights are the same."""
     torch.set_num_threads(1)  # so small a model gains nothing from more
     target, draft = load_pair(verify=False)
-    card: dict[str, Any] = json.loads(CARD.read_text()) if CARD.exists() else {}
-    card["parameters"] = {
-        n: sum(p.numel() for p in m.parameters()) for n, m in (("target", target), ("draft", draft))
-    }
-    if losses := held_out_losses(target, draft):
-        card["held_out_loss_nats"] = losses
-    shares = popularity(target)
-    card["expert_use"] = expert_use(shares)
-    card["settings"] = {
-        "prompts_a_domain": args.prompts,
-        "tokens_a_prompt": args.tokens,
-        "named_share": NAMED_SHARE,
-    }
-    card["acceptance"], card["foretelling_recall"] = decodes(target, draft, shares, args.prompts, args.tokens)
-    if CORPUS_CARD.exists():
-        card["sources"] = json.loads(CORPUS_CARD.read_text())["sources"]
-    write(CARD, json.dumps(card, indent=1) + "\n")
-    before, _, rest = README.read_text().partition(FIGURES)
-    write(README, f"{before}{FIGURES}\n{figures(card)}\n{END}{rest.partition(END)[2]}")
-    print(f"{CARD}\n{README}")
+    shape = geometry(target)
+    weights = {name: digest(DATA / "pair" / name) for name in PAIR}
+    found = losses.measure(target, draft, settings.loss_windows)
+    if found is None and old.get("sha256") == weights:
+        found = old["held_out_loss_nats"]
 
+    texts = [
+        p for d in DOMAINS for half in ("tune", "report") for p in chosen(d, half, settings.texts_a_half)
+    ]
+    read = readings(target, texts, settings.tokens_a_text)
+    counts = counts_of(read, shape)
+    shares = recall.popularity(counts_of([r for r in read if r.half == "tune"], shape))
 
-def write(path: Path, text: str) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text)
-    os.replace(partial, path)
-
-
-def held_out_losses(target: Any, draft: Any) -> dict[str, dict[str, float]]:
-    """Nats a token by stream of the corpus, both models."""
-    from train_pair import CORPUS, held_out_loss
-
-    if not list(CORPUS.glob("*.held-out.npy")):
-        return {}
-    both = [held_out_loss(model, windows=16) for model in (target, draft)]
-    return {name: {"target": both[0][name], "draft": both[1][name]} for name in both[0]}
-
-
-def popularity(target: Any) -> dict[str, np.ndarray]:
-    """How often each expert is used by the tune half of each domain, (layers, experts)."""
-    shares = {}
-    for domain in tqdm(DOMAINS, desc="popularity"):
-        ids = [target.tokenizer(p.text)["input_ids"][:512] for p in prompts(domain, half="tune")]
-        shares[domain] = use_shares((observe(target, i)[0] for i in ids), geometry(target).experts)
-    return shares
-
-
-def expert_use(shares: dict[str, np.ndarray]) -> dict[str, Any]:
-    """Dead experts, imbalance, and how far apart the domains' routing lies."""
-    overall = np.mean(list(shares.values()), axis=0)
-    distances = [_jensen_shannon(shares[a], shares[b]) for a in shares for b in shares if a < b]
+    asked = [p for domain in DOMAINS for p in chosen(domain, "report", settings.prompts_a_domain)]
+    code = [
+        *(ROOT / "moespac_nb").glob("*.py"),
+        *(DATA / "prompts").iterdir(),
+        ROOT / "tools/card/decodes.py",
+    ]
+    key = fingerprint(code, weights, settings)
+    traces = decodes(target, draft, asked, settings.tokens_a_prompt, kept / key)
+    streams = [stream_of(prompt) for prompt in asked]
+    by_mode = reuse.decoded_texts(traces, streams) | {reuse.READ: gone_on(read, settings.tokens_a_prompt)}
+    corpus = json.loads(CORPUS_CARD.read_text(encoding="utf-8")) if CORPUS_CARD.exists() else old
     return {
-        "dead_experts": int((overall == 0).sum()),
-        "busiest_over_mean": float(overall.max() * overall.shape[1]),
-        "domain_distance_bits": {
-            "least": min(distances),
-            "mean": float(np.mean(distances)),
-            "most": max(distances),
+        "parameters": {
+            n: sum(p.numel() for p in m.parameters()) for n, m in (("target", target), ("draft", draft))
         },
+        "geometry": asdict(shape),
+        "sha256": weights,
+        "sources": corpus.get("sources"),
+        "settings": asdict(settings),
+        "held_out_loss_nats": found,
+        "acceptance": acceptance.measure(traces, asked),
+        "expert_use": use.measure(counts),
+        "reuse": reuse.measure(by_mode, traces, shape),
+        "foretelling_recall": recall.measure(traces, streams, shares, shape),
+        "samples": samples.measure(traces, asked),
+        "seeds": old.get("seeds"),
     }
 
 
-def _jensen_shannon(p: np.ndarray, q: np.ndarray) -> float:
-    """Mean over layers, in bits."""
+def made_of(settings: Settings) -> str:
+    """The decodes' folder: another one for other weights, prompts, code or settings."""
+    code = [
+        *(ROOT / "moespac_nb").glob("*.py"),
+        ROOT / "tools/card/decodes.py",
+        ROOT / "tools/card/streams.py",
+    ]
+    data = [*(DATA / "prompts").iterdir(), *(DATA / "pair" / name for name in PAIR)]
+    return fingerprint([*code, *data], settings)
 
-    def entropy(x: np.ndarray) -> np.ndarray:
-        return -(x * np.log2(np.where(x > 0, x, 1))).sum(axis=1)
 
-    return float((entropy((p + q) / 2) - (entropy(p) + entropy(q)) / 2).mean())
+def counts_of(read: list[Reading], shape: Geometry) -> use.Counts:
+    """Of each text, how many tokens went to each expert, by stream."""
+    by_stream = grouped(read, lambda reading: reading.stream)
+    return {stream: [r.counts(shape.experts) for r in texts] for stream, texts in by_stream.items()}
 
 
-def decodes(
-    target: Any, draft: Any, shares: dict[str, np.ndarray], count: int, tokens: int
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Acceptance by mode, γ and domain; foretelling by mode, domain and predictor, at the first γ."""
-    overall = np.mean(list(shares.values()), axis=0)
-    size = round(NAMED_SHARE * geometry(target).experts)
-    acceptance: dict[str, Any] = {}
-    foretelling: dict[str, Any] = {}
-    for mode, sampling in MODES.items():
-        for gamma in GAMMAS:
-            for domain in tqdm(DOMAINS, desc=f"{mode}, γ = {gamma}"):
-                known = {"overall popularity": overall, "this domain's popularity": shares[domain]}
-                accepted = drafted = 0
-                recalls = []
-                for seed, prompt in enumerate(prompts(domain, half="report")[:count]):
-                    run = decode(
-                        target, prompt.prompt, draft=draft, gamma=gamma, sampling=sampling, seed=seed,
-                        max_new_tokens=tokens, stop_ids=(),
-                    )  # fmt: skip
-                    steps = list(run)
-                    assert run.prefill is not None
-                    accepted += sum(step.accepted for step in steps)
-                    drafted += sum(step.gamma for step in steps)
-                    recalls.append(recall_by_predictor(run.prefill, steps, size, known))
-                acceptance.setdefault(mode, {}).setdefault(str(gamma), {})[domain] = accepted / drafted
-                if gamma == GAMMAS[0]:
-                    mean = {n: float(np.mean([r[n] for r in recalls])) for n in recalls[0]}
-                    foretelling.setdefault(mode, {})[domain] = mean
-    return acceptance, foretelling
+def gone_on(read: list[Reading], tokens: int) -> dict[str, Any]:
+    """Routing of as many tokens as are decoded, in the report half's texts, after their prompts."""
+    by_stream = grouped((r for r in read if r.half == "report"), lambda reading: reading.stream)
+    return {
+        stream: [r.experts[r.prompt_tokens : r.prompt_tokens + tokens] for r in texts]
+        for stream, texts in by_stream.items()
+    }
 
 
 def figures(card: dict[str, Any]) -> str:
     """The card as Markdown."""
-    settings, use = card["settings"], card["expert_use"]
-    bits = use["domain_distance_bits"]
-    lines = [
-        "Measured by `python tools/evaluate_pair.py`, a small sample: "
-        f"{settings['prompts_a_domain']} prompts of the report half a domain, "
-        f"{settings['tokens_a_prompt']} tokens each.",
-        "Loss is in nats a token on held-out text; recall is the share of the next window's experts among "
-        f"{settings['named_share']:.0%} of a layer's experts named beforehand, at γ = {GAMMAS[0]}.",
-        "",
-    ]
-    if "held_out_loss_nats" in card:
-        lines += ["| held-out text | target | draft |", "| --- | --- | --- |"]
-        lines += [
-            f"| {n} | {v['target']:.2f} | {v['draft']:.2f} |" for n, v in card["held_out_loss_nats"].items()
-        ]
-    lines += ["", "| acceptance | " + " | ".join(DOMAINS) + " |", "| --- |" + " --- |" * len(DOMAINS)]
-    for mode, by_gamma in card["acceptance"].items():
-        for gamma, by_domain in by_gamma.items():
-            lines.append(
-                f"| {mode}, γ = {gamma} | " + " | ".join(f"{by_domain[d]:.2f}" for d in DOMAINS) + " |"
-            )
-    for mode, by_domain in card["foretelling_recall"].items():
-        names = list(by_domain[DOMAINS[0]])
-        lines += ["", f"| recall, {mode} | " + " | ".join(names) + " |", "| --- |" + " --- |" * len(names)]
-        for domain in DOMAINS:
-            lines.append(f"| {domain} | " + " | ".join(f"{by_domain[domain][n]:.3f}" for n in names) + " |")
-        means = [np.mean([by_domain[d][n] for d in DOMAINS]) for n in names]
-        lines.append("| mean | " + " | ".join(f"{m:.3f}" for m in means) + " |")
-    lines += [
-        "",
-        f"Experts that the tune half never uses: {use['dead_experts']}; "
-        f"the busiest serves {use['busiest_over_mean']:.1f} times the mean.",
-        f"Routing differs between two domains by {bits['least']:.2f} to {bits['most']:.2f} bits "
-        f"(Jensen-Shannon, mean over layers; mean of all pairs {bits['mean']:.2f}).",
-    ]
-    return "\n".join(lines)
+    settings = card["settings"]
+    shape = Geometry(**card["geometry"])
+    return paragraphs(
+        prose(f"""
+            Measured by `python tools/evaluate_pair.py`: {settings["prompts_a_domain"]} prompts of the
+            report half a domain, {settings["tokens_a_prompt"]} tokens each, decoded on past any end;
+            beside them up to {2 * settings["texts_a_half"]} held-out texts a domain that the target only
+            reads.
+        """),
+        f"**Marks:** {LEGEND}",
+        losses.show(card["held_out_loss_nats"]),
+        acceptance.show(card["acceptance"]),
+        use.show(card["expert_use"]),
+        reuse.show(card["reuse"], shape),
+        recall.show(card["foretelling_recall"]),
+        seeds.show(card["seeds"]),
+        samples.show(card["samples"]),
+    )
+
+
+def as_json(card: dict[str, Any]) -> str:
+    """Indented, but a row of numbers on one line; numbers to four digits after the point."""
+    text = json.dumps(_rounded(card), indent=1, ensure_ascii=False)
+    # A string holds no line break of its own, so this meets lists of numbers only.
+    return re.sub(r"\[\n\s*([-\d.,\se]+?)\s*\]", lambda m: "[" + " ".join(m[1].split()) + "]", text) + "\n"
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _rounded(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_rounded(item) for item in value]
+    return round(float(value), 4) if isinstance(value, float) else value
+
+
+def write(path: Path, text: str) -> None:
+    with whole_file(path, "the card") as file:
+        file.write(text.encode())
 
 
 if __name__ == "__main__":
