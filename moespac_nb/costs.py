@@ -4,8 +4,8 @@
     cost.copy_s(), cost.gpu_s(positions=3), cost.cpu_s(positions=3)
 
 Plain arithmetic over named constants: a copy takes α + bytes/bandwidth; an expert takes as long as the slower
-of reading its weights once and computing its pairs. What follows from these numbers is *modelled*. Left out, so
-that modelled times flatter: kernel launches, and lanes that share one memory and slow each other.
+of reading its weights once and computing its pairs. What follows from these numbers is *modelled*. Left out,
+so that modelled times flatter: kernel launches, and lanes that share one memory and slow each other.
 """
 
 from __future__ import annotations
@@ -13,10 +13,16 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, fields
 from functools import cached_property
+from pathlib import Path
 
 from .errors import MoespacError
+from .machines import Machine, machine
+from .model_profiles import ModelProfile, model_profile
+from .step import Geometry
 
-__all__ = ["Costs"]
+__all__ = ["Costs", "costs"]
+
+PLANNED_LAYERS = 48  # a machine's plan_ms is for so many, as the paper's target has
 
 MAY_BE_ZERO = {
     "copy_alpha_s",
@@ -100,3 +106,40 @@ class Costs:
     def layer_s(self, positions: int) -> float:
         """One layer's dense part in a pass over so many positions."""
         return self.dense_s + positions * self.dense_position_s
+
+
+def costs(
+    on: Machine | str | Path,
+    model: ModelProfile | str | Path,
+    *,
+    context: int = 1024,
+    geometry: Geometry | None = None,
+) -> Costs:
+    """The costs of a model on a machine, each a profile, its name, or a TOML file.
+
+    context: tokens whose keys and values a pass reads. geometry: that of a trace to be replayed as if its
+    experts were this model's; `model_profiles.mismatch` says what is then scaled. A model without a draft
+    drafts in no time.
+    """
+    on, model = machine(on), model_profile(model)
+    if isinstance(context, bool) or not isinstance(context, int) or context < 0:
+        raise MoespacError(f"context is {context!r}; accepted: a whole number of tokens, 0 or more")
+    model = model if geometry is None else model.as_if(geometry)
+    kv_bytes = 2 * model.kv_values * context  # one layer's
+    draft = model.draft
+    return Costs(
+        expert_bytes=model.expert_bytes,
+        expert_flops=2.0 * model.expert_parameters,
+        copy_alpha_s=on.copy_alpha_s,
+        link_bytes_per_s=on.link_bytes_per_s,
+        gpu_bytes_per_s=on.memory_bytes_per_s,
+        gpu_flops_per_s=on.flops_per_s,
+        cpu_bytes_per_s=on.cpu_bytes_per_s,
+        cpu_flops_per_s=on.host_flops_per_s,
+        dense_s=(model.layer_bytes + kv_bytes) / on.memory_bytes_per_s,
+        dense_position_s=2 * model.layer_parameters / on.flops_per_s,
+        head_s=model.head_bytes / on.memory_bytes_per_s,
+        draft_s=draft.token_s(on.memory_bytes_per_s, on.flops_per_s) if draft else 0.0,
+        draft_prefill_s=draft.prompt_token_s(on.flops_per_s) if draft else 0.0,
+        plan_s=on.plan_s * model.moe_layers / PLANNED_LAYERS,
+    )

@@ -1,4 +1,4 @@
-"""A machine: what its memories, its link and its processors can do. The bundled ones, or a TOML file of one's own.
+"""A machine: what its memories, its link and its processors can do. Bundled, or a TOML file.
 
 machine("rtx4090").link_bytes_per_s
 machine("my_machine.toml")           # what `moespac calibrate --out` wrote
@@ -62,7 +62,7 @@ class Machine:
 
     @property
     def cpu_bytes_per_s(self) -> float:
-        """How fast the CPU lane gets at an expert that is in no slot: from storage no faster than the link."""
+        """How fast the CPU lane reads an expert that is in no slot: from storage no faster than the link."""
         if self.experts_in == "host":
             return self.host_expert_bytes_per_s
         return min(self.host_expert_bytes_per_s, self.link_bytes_per_s)

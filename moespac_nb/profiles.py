@@ -4,8 +4,8 @@
     alpha_ms = { value = 0.3, source = "one published report" }
     bandwidth_gb_per_s = { value = 12, assumption = "PCIe 3 x16 at three quarters of its rate" }
 
-A constant says `source`, `assumption` or `measured`; in a file of one's own it may be a bare number. The unit is
-in the key. Anything unknown, missing, negative or not a number raises MoespacError naming file and key.
+A constant says `source`, `assumption` or `measured`; in a file of one's own it may be a bare number. The unit
+is in the key. Anything unknown, missing, negative or not a number raises MoespacError naming file and key.
 """
 
 from __future__ import annotations
@@ -84,8 +84,8 @@ def read_profile(kind: Kind, given: str | Path, schema: Mapping[str, Quantity]) 
         path = data_path(f"profiles/{kind}/{given}.toml")
     else:
         raise MoespacError(
-            f"{kind[:-1]} is {str(given)!r}; accepted: {_names(kind)}, or the path of an own profile, a .toml "
-            f"file{did_you_mean(given, profile_names(kind))}"
+            f"{kind[:-1]} is {str(given)!r}; accepted: {_names(kind)}, or the path of an own profile, a "
+            f".toml file{did_you_mean(given, profile_names(kind))}"
         )
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
