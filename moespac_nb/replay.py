@@ -19,9 +19,9 @@ import numpy as np
 from .budget import parse_budget
 from .costs import Costs
 from .devices import Operation, VirtualDevice
-from .engine import Counters
 from .errors import MoespacError
 from .events import Recorded, recorded
+from .placement import Counters
 from .policies import Policy, policy
 from .scheduler import Parts, Scheduler
 from .step import expert_counts
@@ -57,11 +57,16 @@ class Result:
     label: str
     counters: Counters
     parts: Parts
-    timeline: tuple[Operation, ...] = field(repr=False)
+    device: VirtualDevice = field(repr=False, compare=False)
+
+    @property
+    def timeline(self) -> list[Operation]:
+        """Everything that ran, by start."""
+        return self.device.timeline()
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the timeline, as plain values."""
-        plain = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "timeline"}
+        plain = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "device"}
         return plain | {"counters": asdict(self.counters), "parts": asdict(self.parts)}
 
     def row(self) -> dict[str, Any]:
@@ -87,7 +92,7 @@ def replay(
     budget: see `parse_budget`; shares are of the trace's own layers and experts. costs: machine and model.
     gamma: of a fan, the draft length; None takes all it holds. profile: see `profile_of`.
     cold: empty the slots, and the policy's mind, before each text; else both stay warm from text to text.
-    timeline: whether to keep every operation.
+    timeline: whether to keep one.
     """
     played = policy(contestant)
     texts = recorded(trace, gamma)
@@ -130,7 +135,7 @@ def replay(
         label="modelled",
         counters=counters,
         parts=parts,
-        timeline=tuple(device.timeline()),
+        device=device,
     )
 
 

@@ -21,7 +21,8 @@ import numpy as np
 
 from .costs import Costs
 from .devices import Device, Event, OperationError
-from .engine import Counters, Engine, Placement, Seat
+from .engine import Engine
+from .placement import Counters, Placement, Seat
 from .policies.policy import Order, Planner, Policy, Setting
 from .step import Geometry, Prefill, Step
 

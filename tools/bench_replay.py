@@ -1,4 +1,5 @@
 """How fast a replay is: (step, layer) events a second, and a sweep of budgets and policies.
+Seconds are the process's own, so that what else the machine does counts little.
 
 python tools/bench_replay.py [--profile] [--trace FILE]
 
@@ -11,7 +12,7 @@ from __future__ import annotations
 import argparse
 import cProfile
 import pstats
-from time import perf_counter
+from time import process_time
 
 import numpy as np
 
@@ -69,25 +70,11 @@ def made_up(geometry: Geometry, gamma: int, steps: int, seed: int = 0, prompt: i
         top = [Top(np.zeros((n, 1), np.int64), np.ones((n, 1), np.float32)) for n in (gamma, gamma + 1)]
         if made:
             window[0] = made[-1].emitted[-1]
-        made.append(
-            Step(
-                index,
-                position,
-                window,
-                ones,
-                ones,
-                None,
-                targets,
-                accepted,
-                targets[: accepted + 1],
-                seen,
-                np.ones(seen.shape, np.float32),
-                experts,
-                *top,
-                draft_ms=1.0,
-                verify_ms=1.0,
-            )  # fmt: skip
-        )
+        step = Step(
+            index, position, window, ones, ones, None, targets, accepted, targets[: accepted + 1], seen,
+            np.ones(seen.shape, np.float32), experts, *top, draft_ms=1.0, verify_ms=1.0,
+        )  # fmt: skip
+        made.append(step)
         position += accepted + 1
     ids = np.append(rng.integers(0, 99, prompt - 1), 0)[: prompt - 1]
     seen = routed(prompt - 1, topic)
@@ -101,17 +88,17 @@ def made_up(geometry: Geometry, gamma: int, steps: int, seed: int = 0, prompt: i
 
 def timed(trace: Trace, names: list[str], budgets: list[str], gamma: int | None = None) -> None:
     profile = profile_of(trace)
-    start = perf_counter()
+    start = process_time()
     replay(trace, "cpu-only", budgets[0], costs=COSTS, gamma=gamma)
-    print(f"  events worked out once: {perf_counter() - start:.3f} s, a replay of cpu-only included")
+    print(f"  events worked out once: {process_time() - start:.3f} s, a replay of cpu-only included")
     passes, whole_s = 0, 0.0
     for name in names:
-        start, windows, tps = perf_counter(), 0, []
+        start, windows, tps = process_time(), 0, []
         for budget in budgets:
             result = replay(trace, name, budget, costs=COSTS, gamma=gamma, profile=profile)
             windows += result.windows
             tps.append(result.tps_modelled)
-        seconds, events = perf_counter() - start, windows * trace.geometry.layers
+        seconds, events = process_time() - start, windows * trace.geometry.layers
         passes, whole_s = passes + events, whole_s + seconds
         print(
             f"  {name:20s} {events / seconds:8.0f} events/s, {1e6 * seconds / events:6.1f} µs each; "

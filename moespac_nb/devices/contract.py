@@ -10,11 +10,13 @@ clock on any computer, and `cuda.CudaDevice`.
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Any, Final, Protocol, TypeAlias, runtime_checkable
+from typing import Any, Final, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
-__all__ = ["HOST", "LANES", "Device", "Event", "Operation", "OperationError"]
+from ..errors import MoespacError
+
+__all__ = ["HOST", "LANES", "Device", "Event", "Operation", "OperationError", "attempt", "failure", "refusal"]
 
 LANES: Final = ("gpu", "cpu", "link", "draft")
 HOST: Final = "host"  # not a lane: where a timeline shows what the caller spent on thinking
@@ -29,8 +31,7 @@ class OperationError(RuntimeError):
     """
 
 
-@dataclass(frozen=True, slots=True)
-class Operation:
+class Operation(NamedTuple):
     """One thing that ran, in seconds on the device's clock."""
 
     lane: str
@@ -83,3 +84,34 @@ class Device(Protocol):
 
     def close(self) -> None:
         """Cancel what has not started, which then fails; wait for what has. Closing again does nothing."""
+
+
+def attempt(run: Callable[[], object], kept: type[BaseException] = Exception) -> BaseException | None:
+    """Do the work. What it raises is returned, fit to be kept: its traceback no longer holds any tensor."""
+    try:
+        run()
+    except kept as error:
+        assert error.__traceback__ is not None
+        error.__traceback__ = error.__traceback__.tb_next  # without this frame, which holds the work
+        link: BaseException | None = error
+        while link is not None:
+            traceback.clear_frames(link.__traceback__)
+            link = link.__cause__ or link.__context__
+        return error
+    return None
+
+
+def failure(lane: str, label: str, cause: BaseException) -> OperationError:
+    """What `wait` raises for an operation that failed: a new one each time."""
+    error = OperationError(f"{label or 'an operation'} on lane {lane} failed: {cause}")
+    error.__cause__ = cause
+    return error
+
+
+def refusal(lane: str, seconds: float, closed: bool) -> MoespacError:
+    """Why a device does not take an operation."""
+    if closed:
+        return MoespacError("this device is closed; accepted: operations until then; make a new device")
+    if lane not in LANES and lane != HOST:
+        return MoespacError(f"lane is {lane!r}; accepted: {', '.join(LANES)}")
+    return MoespacError(f"seconds is {seconds}; accepted: 0 or more, and finite")

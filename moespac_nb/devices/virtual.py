@@ -9,8 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 
-from ..errors import MoespacError
-from .contract import HOST, LANES, Operation, OperationError
+from .contract import HOST, LANES, Operation, OperationError, attempt, failure, refusal
 
 __all__ = ["VirtualDevice"]
 
@@ -45,7 +44,7 @@ class VirtualDevice:
     ) -> float:
         start = self._free.get(lane)
         if start is None or not 0 <= seconds < math.inf or self._closed:
-            raise self._refusal(lane, seconds)
+            raise refusal(lane, seconds, self._closed)
         if start < self._now:
             start = self._now
         cause: BaseException | None = None
@@ -58,10 +57,7 @@ class VirtualDevice:
         if cause is None and self._fails is not None and self._fails(lane, label):
             cause = OperationError(f"{label or 'an operation'} on lane {lane}: its device made it fail")
         elif run is not None:
-            try:
-                run()
-            except Exception as error:
-                cause = error
+            cause = attempt(run)
         self._free[lane] = end
         if self._ran is not None:
             self._ran.append((lane, label, start, end, size_bytes, cause is not None))
@@ -69,7 +65,7 @@ class VirtualDevice:
 
     def spend(self, seconds: float, label: str = "") -> None:
         if not 0 <= seconds < math.inf:
-            raise self._refusal(HOST, seconds)
+            raise refusal(HOST, seconds, self._closed)
         start = self._now
         self._now += seconds
         if self._ran is not None and seconds:
@@ -82,22 +78,13 @@ class VirtualDevice:
         if event > self._now:
             self._now = event
         if isinstance(event, _Failed):
-            raise OperationError(
-                f"{event.label or 'an operation'} on lane {event.lane} failed: {event.error}"
-            ) from event.error
+            raise failure(event.lane, event.label, event.error)
 
     def timeline(self) -> list[Operation]:
-        return sorted((Operation(*ran) for ran in self._ran or ()), key=lambda ran: ran.start)
+        return sorted(map(Operation._make, self._ran or ()), key=lambda ran: ran.start)
 
     def close(self) -> None:
         self._closed = True  # what was submitted has run
-
-    def _refusal(self, lane: str, seconds: float) -> MoespacError:
-        if self._closed:
-            return MoespacError("this device is closed; accepted: operations until then; make a new device")
-        if lane not in LANES and lane != HOST:
-            return MoespacError(f"lane is {lane!r}; accepted: {', '.join(LANES)}")
-        return MoespacError(f"seconds is {seconds}; accepted: 0 or more, and finite")
 
 
 class _Failed(float):

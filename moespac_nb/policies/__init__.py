@@ -2,6 +2,7 @@
 
     policy("recency")                               # one of POLICIES
     policy("static-hot").missing("load")            # the same with another way with a miss
+    composed("mine", rule="level", admission=2)     # one's own, of parts
 
 What a policy is made of:
 
@@ -10,7 +11,7 @@ What a policy is made of:
   evicted last.
 - **admission**: which experts it has copied ahead. The engine copies the best first, and only what beats the
   weakest resident, so wanting too much costs nothing but a list.
-- **miss**: what an expert does that is in no slot, see `engine.MISSES`.
+- **miss**: what an expert does that is in no slot, see `placement.MISSES`.
 
 To write one: a `Planner` with the moments it has something to say at, and a `Policy` that names it. It may
 keep what it has seen; it is never shown what has not happened, unless it says `reads_future`.
@@ -22,13 +23,25 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from ..errors import MoespacError, did_you_mean
+from .composed import SPAC_JOINT, SPAC_PAPER, composed
 from .policy import Order, Planner, Policy, Setting
 from .simple import CPU_ONLY, NEXT_WINDOW_ORACLE, ON_DEMAND, RECENCY, STATIC_HOT
 
-__all__ = ["POLICIES", "Order", "Planner", "Policy", "Setting", "policy"]
+__all__ = ["POLICIES", "Order", "Planner", "Policy", "Setting", "composed", "policy"]
 
 POLICIES: Mapping[str, Policy] = MappingProxyType(
-    {each.name: each for each in (CPU_ONLY, ON_DEMAND, STATIC_HOT, RECENCY, NEXT_WINDOW_ORACLE)}
+    {
+        each.name: each
+        for each in (
+            CPU_ONLY,
+            ON_DEMAND,
+            STATIC_HOT,
+            RECENCY,
+            SPAC_PAPER,
+            SPAC_JOINT,
+            NEXT_WINDOW_ORACLE,
+        )
+    }
 )
 
 

@@ -9,7 +9,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from ..costs import Costs
-from ..engine import Miss
+from ..placement import Miss
+from ..sensors import sensor
 from ..slots import Slots
 from ..step import Geometry, Prefill, Step
 
@@ -72,11 +73,13 @@ class Policy:
     slots: bool = True  # whether it has any use for them
     reads_future: bool = False  # a bound and no contestant: refused where there is no recorded future
     needs_profile: bool = False  # it must be told how often experts were used in other texts
-    thinking: float = 1.0  # its time a window, in `Costs.plan_s`
+    thinking: float = 1.0  # its time a window without its sensor's, in `Costs.plan_s`
+    sensor: str | None = None  # of sensors.SENSORS, where it has one of them
 
     def plan_s(self, setting: Setting) -> float:
-        """What it thinks in one window, modelled."""
-        return self.thinking * setting.costs.plan_s
+        """What it thinks in one window: a calibrated constant, so that results can be made again."""
+        sensor_s = sensor(self.sensor, setting.geometry).cost_s(setting.gamma) if self.sensor else 0.0
+        return self.thinking * setting.costs.plan_s + sensor_s
 
     def missing(self, miss: Miss, name: str | None = None) -> Policy:
         """The same with another way with a miss."""
