@@ -201,15 +201,11 @@ def main() -> None:
         rng = np.random.default_rng(options.seed)
         sources = [(f"made up {i}", made_up(rng, 12)) for i in range(2)]
     shapes = sorted({counts.shape[1:] for _, counts in sources})
-    every = [
-        instance
-        for cell in cells
-        for source, counts in sources
-        for instance in instances(source, counts, *cell)
-    ]
-    # Spread over cells and windows alike, whatever the number.
-    picked = np.linspace(0, len(every) - 1, min(options.instances, len(every))).astype(int)
-    records = [measure(every[i], options.time_limit) for i in picked]
+    total = len(cells) * sum(len(counts) - 1 for _, counts in sources)
+    # Spread over cells, sources and windows alike, whatever the number.
+    picked = set(np.linspace(0, total - 1, min(options.instances, total)).astype(int).tolist())
+    every = (one for cell in cells for source, counts in sources for one in instances(source, counts, *cell))
+    records = [measure(one, options.time_limit) for i, one in enumerate(every) if i in picked]
     result = {"layers_by_experts": shapes, "levels": LEVELS, **summary(records)}
     print(json.dumps(result, indent=2, ensure_ascii=False) if options.json else in_words(result))
 

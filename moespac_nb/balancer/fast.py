@@ -1,9 +1,9 @@
 """A good point of the joint programme within half a millisecond, by putting a price on what the layers share.
 
 Given a price on a slot and one on a second of the link, the layers have nothing more to do with each other:
-each takes the τ whose time and charges come to least. Many pairs of prices are looked at together. A few of
-them are then walked: layer after layer takes the cheapest τ that still leaves the layers to come a way out.
-What is free after the best walk goes to whom it helps most.
+each takes the τ whose time and charges come to least. Many pairs of prices are looked at together. At the
+best of them the layers are walked: each in turn takes the cheapest τ that leaves those to come a way out.
+What is then free goes to whom it helps most, and layers trade where both together gain.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 __all__ = ["fast"]
 
 Array = np.ndarray
-SLOT_PRICES, LINK_PRICES = 12, 5  # tried together
-WALKS, ROUNDS = 3, 3  # more find little more
+SLOT_PRICES, LINK_PRICES = 12, 5  # looked at together
+ROUNDS, GIVERS, PAIRS = 6, 40, 3  # more finds little more
 
 
 def fast(joint: Joint) -> Thresholds:
@@ -36,37 +36,36 @@ def fast(joint: Joint) -> Thresholds:
         if found is None:
             return joint.thresholds(None, "fast", False)
         way_out = found
-    walked = [walk(joint, cost, way_out) for cost in priced(joint)]
-    tau = min([way_out, *walked], key=joint.objective_s)
+    tau = min(walk(joint, priced(joint), way_out), way_out, key=joint.objective_s)
     switches = joint.switches(tau)
     for _ in range(ROUNDS):
-        if not improve(joint, tau, switches):
+        if not (improve(joint, tau, switches) or exchange(joint, tau, switches)):
             break
         switches = joint.switches(tau)
     return joint.thresholds(tau, "fast", False, switches)
 
 
-def priced(joint: Joint) -> list[Array]:
-    """What each τ of each layer costs, charges included, (layers, K): at the prices that promise most.
+def priced(joint: Joint) -> Array:
+    """What each τ of each layer costs, charges included, (layers, K), at the prices that promise most.
 
     At any prices the layers' least costs, less what the shared resources are worth at them, bound the optimum
-    from below; the prices of the highest bounds are those whose layers come nearest to it.
+    from below; the prices of the highest bound are those whose layers come nearest to it.
     """
     table, times = joint.table, joint.table.times
-    total_s, hot, copies_s = table.total_s.T, table.hot.T, table.loads.T * times.copy_s  # (K, layers)
-    gain_s = np.diff(total_s, axis=0)
-    slot_price = _prices(gain_s, -np.diff(hot, axis=0), SLOT_PRICES)[:, None]
-    link_price = _prices(gain_s, -np.diff(copies_s, axis=0), LINK_PRICES)
-    # (K, slot prices, link prices, layers)
-    charged = (total_s[:, None] + slot_price * hot[:, None])[:, :, None] + link_price[:, None] * copies_s[
-        :, None, None
-    ]
+    # (K, layers) and, with the prices in between, (K, slot prices, link prices, layers).
+    total_s, hot = np.ascontiguousarray(table.total_s.T), np.ascontiguousarray(table.hot.T, np.float64)
+    copies_s = np.multiply(table.loads.T, times.copy_s, order="C")
+    gain_s = total_s[1:] - total_s[:-1]
+    slot_price = _prices(gain_s, hot[:-1] - hot[1:], SLOT_PRICES)[:, None]
+    link_price = _prices(gain_s, copies_s[:-1] - copies_s[1:], LINK_PRICES)
+    for_slots = total_s[:, None] + slot_price * hot[:, None]
+    for_copies = link_price[:, None] * copies_s[:, None]
+    least_s = (for_slots[:, :, None] + for_copies[:, None]).min(axis=0).sum(axis=-1)
     window_s = times.draft_window_s + table.layers * times.dense_s
-    least = charged.min(axis=0).sum(axis=-1)
-    # A second won by one layer is a second less for the link: the last deadline's price is paid on both.
-    bound = (least - slot_price * table.slots - link_price * window_s) / (1 + link_price)
-    best = np.argsort(-bound, axis=None)[:WALKS]
-    return [charged[:, i, j].T for i, j in zip(*np.unravel_index(best, bound.shape), strict=True)]
+    # Time that a layer takes is time the link has: at the last deadline it earns what a copy pays.
+    bound_s = (least_s - slot_price * table.slots - link_price * window_s) / (1 + link_price)
+    at_slot, at_link = divmod(int(bound_s.argmax()), len(link_price))
+    return np.asarray((for_slots[:, at_slot] + for_copies[:, at_link]).T)
 
 
 def _prices(gain_s: Array, used: Array, number: int) -> Array:
@@ -117,32 +116,58 @@ def improve(joint: Joint, tau: Array, switches: Switches) -> bool:
     Switches that are allowed one by one need not be allowed together: what is left is counted along.
     """
     table = joint.table
-    gain_s = np.where(switches.allowed, switches.gain_s, 0.0)
-    flat = gain_s.ravel()
-    worth = np.flatnonzero(flat > table.tolerance_s)
-    if not worth.size:
-        return False
-    worth = worth[np.argsort(-flat[worth])]
-    free = table.slots - int(table.of(table.hot, tau).sum())
-    slack = joint.slack_s(tau).tolist()
-    seen = set()
-    for cell in worth.tolist():
+    gain_s = np.where(switches.allowed, switches.gain_s, 0.0).ravel()
+    worth = np.flatnonzero(gain_s > table.tolerance_s)
+    free, slack_s, changed = switches.free, joint.slack_s(tau), set()
+    for cell in worth[np.argsort(-gain_s[worth])].tolist():
         layer, level = divmod(cell, table.levels)
-        if layer in seen:
+        more, copies_s = switches.hot[layer, level], switches.copies_s[layer, level]
+        later_s = slack_s[layer + 1 :]
+        if (
+            layer in changed
+            or more > free
+            or slack_s[layer] < copies_s
+            or (later_s < copies_s + gain_s[cell]).any()
+        ):
             continue
-        at = int(tau[layer]) - 1
-        more = int(table.hot[layer, level] - table.hot[layer, at])
-        copies = table.times.copy_s * float(table.loads[layer, level] - table.loads[layer, at])
-        gain = flat[cell]
-        if more > free or slack[layer] < copies or min(slack[layer + 1 :], default=np.inf) < copies + gain:
-            continue
-        seen.add(layer)
-        free -= more
-        slack[layer] -= copies
-        for i in range(layer + 1, table.layers):
-            slack[i] -= copies + gain
         tau[layer] = level + 1
-    return bool(seen)
+        changed.add(layer)
+        free -= more
+        slack_s[layer] -= copies_s
+        later_s -= copies_s + gain_s[cell]
+    return bool(changed)
+
+
+def exchange(joint: Joint, tau: Array, switches: Switches) -> bool:
+    """Slow one layer down for another that gains more by it, in place; False where no pair is found."""
+    table, gain_s, K = joint.table, switches.gain_s, joint.table.levels
+    takers = np.flatnonzero(gain_s > table.tolerance_s)
+    givers = np.flatnonzero((gain_s <= 0) & ((switches.hot < 0) | (switches.copies_s < 0)))
+    givers = givers[np.argsort(-gain_s.flat[givers])[:GIVERS]]
+    if not (takers.size and givers.size):
+        return False
+    give, take = givers[:, None] // K, takers // K  # layers
+    won_s = gain_s.flat[givers][:, None] + gain_s.flat[takers]
+    giver_s = (switches.copies_s + gain_s).flat[givers][:, None]  # off the slack of the layers after it
+    taker_s = switches.copies_s.flat[takers]
+    slack_s = joint.slack_s(tau)
+    fits = switches.hot.flat[givers][:, None] + switches.hot.flat[takers] <= switches.free
+    fits &= (give != take) & (taker_s + giver_s * (give < take) <= slack_s[take])
+    # The last deadline sees all of both; those between are looked at for the best pairs only.
+    fits &= giver_s + taker_s + gain_s.flat[takers] * (take < table.layers - 1) <= slack_s[-1]
+    won_s = np.where(fits, won_s, 0.0)
+    for _ in range(PAIRS):
+        giver, taker = divmod(int(won_s.argmax()), takers.size)
+        if won_s[giver, taker] <= table.tolerance_s:
+            return False
+        other = tau.copy()
+        for cell in (givers[giver], takers[taker]):
+            other[cell // K] = cell % K + 1
+        if not joint.breaks(other):
+            tau[:] = other
+            return True
+        won_s[giver, taker] = 0.0
+    return False
 
 
 def most_slack(joint: Joint) -> Array | None:

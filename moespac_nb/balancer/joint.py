@@ -33,8 +33,14 @@ class Switches(NamedTuple):
     """What changing one layer's τ would do, all other layers left as they are; (layers, K) each."""
 
     gain_s: Array  # seconds won
-    slots_kept: Array
-    link_kept: Array
+    hot: Array  # more slots taken
+    copies_s: Array  # more time on the link
+    link_kept: Array  # bool: every deadline
+    free: int  # slots, before
+
+    @property
+    def slots_kept(self) -> Array:
+        return np.asarray(self.hot <= self.free)
 
     @property
     def allowed(self) -> Array:
@@ -66,21 +72,21 @@ class Joint:
     def switches(self, tau: Array) -> Switches:
         table, least_s = self.table, -self.table.tolerance_s
         rows, at = np.arange(table.layers), tau - 1
-        gain_s = table.total_s[rows, at][:, None] - table.total_s
         hot = table.hot[rows, at]
+        gain_s = table.total_s[rows, at][:, None] - table.total_s
+        copies_s = table.times.copy_s * (table.loads - table.loads[rows, at][:, None])
         slack_s = self.slack_s(tau)
         # The tightest deadline after each layer.
         later_s = np.append(np.minimum.accumulate(slack_s[:0:-1])[::-1], np.inf)
-        copies_s = table.times.copy_s * (table.loads - table.loads[rows, at][:, None])
         in_time = (slack_s[:, None] - copies_s >= least_s) & (later_s[:, None] - copies_s - gain_s >= least_s)
-        return Switches(gain_s, table.hot - (hot[:, None] - (hot.sum() - table.slots)) <= 0, in_time)
+        return Switches(gain_s, table.hot - hot[:, None], copies_s, in_time, table.slots - int(hot.sum()))
 
     def binding(self, tau: Array, switches: Switches | None = None) -> tuple[str, ...]:
         """What keeps some layer from a faster τ: the slots, and the tightest deadline of the link."""
-        gain_s, slots_kept, link_kept = switches or self.switches(tau)
-        faster = gain_s > self.table.tolerance_s
-        names: tuple[str, ...] = ("slots",) if (faster & ~slots_kept).any() else ()
-        if (faster & ~link_kept).any():
+        switches = switches or self.switches(tau)
+        faster = switches.gain_s > self.table.tolerance_s
+        names: tuple[str, ...] = ("slots",) if (faster & ~switches.slots_kept).any() else ()
+        if (faster & ~switches.link_kept).any():
             names += (f"link by layer {int(self.slack_s(tau).argmin())}",)
         return names
 
