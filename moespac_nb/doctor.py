@@ -45,7 +45,7 @@ class Report:
 def examine() -> Report:
     packages, advice = _packages()
     devices, device_advice = _devices()
-    memory = _memory()
+    memory = system_memory()
     data = _data()
     advice += device_advice
     advice += data["problems"]
@@ -116,7 +116,8 @@ def _devices() -> tuple[dict[str, Any], list[str]]:
     return devices, []
 
 
-def _memory() -> dict[str, int | None]:
+def system_memory() -> dict[str, int | None]:
+    """`total_bytes` and `available_bytes` of this system or its container; None where it does not say."""
     total: int | None = None
     available: int | None = None
     try:

@@ -54,7 +54,7 @@ def test_doctor_says_what_to_do_about_a_missing_and_an_old_package(monkeypatch) 
 
 
 def test_doctor_says_so_when_memory_is_short(monkeypatch) -> None:
-    monkeypatch.setattr(doctor, "_memory", lambda: {"total_bytes": 2**30, "available_bytes": 2**29})
+    monkeypatch.setattr(doctor, "system_memory", lambda: {"total_bytes": 2**30, "available_bytes": 2**29})
     assert any(line.startswith("0.5 GiB of memory available") for line in examine().advice)
 
 

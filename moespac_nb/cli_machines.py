@@ -1,0 +1,102 @@
+"""`moespac fit`: what a machine's memory leaves for experts. `moespac calibrate`: this machine's profile."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .errors import MoespacError
+
+if TYPE_CHECKING:
+    from .fit import Fit
+
+DOES_NOT_FIT = 1
+
+
+def fit_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--machine", required=True, metavar="NAME|FILE", help="rtx4090, …, or a .toml file")
+    parser.add_argument(
+        "--model-profile",
+        required=True,
+        metavar="NAME|FILE",
+        help="qwen3-30b-a3b, …-4bit, …, or a .toml file",
+    )
+    parser.add_argument("--context", type=int, default=4096, help="tokens to keep (default %(default)s)")
+    parser.add_argument("--draft", default="yes", help="yes or no: is the draft there too? (default yes)")
+
+
+def fit(options: argparse.Namespace) -> int:
+    """Print what is left for experts; 1 where it does not fit."""
+    from .fit import fit as fitted
+
+    if options.draft not in ("yes", "no"):
+        raise MoespacError(f"--draft is {options.draft!r}; accepted: yes or no")
+    found = fitted(
+        options.machine, options.model_profile, context=options.context, draft=options.draft == "yes"
+    )
+    print(json.dumps(found.as_dict(), indent=2, ensure_ascii=False) if options.json else fit_in_words(found))
+    return 0 if found.fits else DOES_NOT_FIT
+
+
+def fit_in_words(found: Fit) -> str:
+    """Every item of the subtraction, what it leaves, and what to change."""
+    names = {
+        "reserved": "reserved by driver and system",
+        "dense": "attention, embeddings, shared",
+        "kv_cache": f"KV cache of {found.context} tokens",
+        "draft": f"draft, {found.draft}" if found.draft else "draft, none",
+        "workspace": "workspace",
+    }
+    rows = [("device memory", found.memory_bytes)]
+    rows += [(f"- {names[item]}", taken) for item, taken in found.taken_bytes.items()]
+    rows.append(("= left for experts", found.left_bytes))
+    width = max(len(words) for words, _ in rows)
+    lines = [f"{found.model} on {found.machine}, modelled from their profiles"]
+    lines += [f"  {words:<{width}} {_gib(size):>8} GiB" for words, size in rows]
+    if found.fits_device:
+        lines.append(
+            f"fits: {found.slots:,} slots of {found.expert_bytes / 1e6:.1f} MB, {found.share:.0%} of "
+            f"{found.all_experts:,} experts, a budget of {found.budget_bytes:,} bytes"
+        )
+    else:
+        lines.append(
+            f"does not fit: not one expert of {found.expert_bytes / 1e6:.1f} MB has room on the device"
+        )
+    if not found.fits_host:
+        lines.append(
+            f"does not fit: all experts take {_gib(found.all_experts_bytes)} GiB, the host has "
+            f"{_gib(found.host_memory_bytes)}"
+        )
+    if found.advice:
+        lines += ["with another choice:", *(f"  {line}" for line in found.advice)]
+    return "\n".join(lines)
+
+
+def _gib(size_bytes: int) -> str:
+    return f"{size_bytes / 2**30:.2f}"
+
+
+def calibrate_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", type=Path, metavar="FILE", help="the profile to write, a .toml file")
+    parser.add_argument("--quick", action="store_true", help="some seconds, small buffers: rougher")
+
+
+def calibrate(options: argparse.Namespace) -> int:
+    """Measure, print, and write the profile where one was asked for."""
+    from .calibrate import as_dict, check_path, to_toml, write_machine
+    from .calibrate import calibrate as calibrated
+
+    if options.out is not None:
+        check_path(options.out)  # before the measuring, not after
+    found = calibrated(quick=options.quick)
+    if options.out is not None:
+        write_machine(found, options.out)
+    if options.json:
+        print(json.dumps({**as_dict(found), "file": options.out and str(options.out)}, indent=2))
+    elif options.out is None:
+        print(to_toml(found), end="")
+    else:
+        print(to_toml(found) + f"\nwritten: --machine {options.out}")
+    return 0
