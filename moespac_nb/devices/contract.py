@@ -91,8 +91,8 @@ def attempt(run: Callable[[], object], kept: type[BaseException] = Exception) ->
     try:
         run()
     except kept as error:
-        assert error.__traceback__ is not None
-        error.__traceback__ = error.__traceback__.tb_next  # without this frame, which holds the work
+        if error.__traceback__ is not None:
+            error.__traceback__ = error.__traceback__.tb_next  # without this frame, which holds the work
         link: BaseException | None = error
         while link is not None:
             traceback.clear_frames(link.__traceback__)
