@@ -1,0 +1,193 @@
+"""An NVIDIA GPU as a device: lanes that are streams, events that are CUDA events, and a thread for the CPU.
+
+    gpu    the caller's: the stream that was current when the device was made
+    draft  the same: a draft and its verification need each other's tokens and have nothing to overlap
+    link   the one copy stream
+    cpu    a thread, as on the host device
+
+The work of the first three launches kernels or copies and returns; it is called within `submit`, in the
+caller's thread. A stream waits for a stream on the GPU. What comes after an operation of the cpu lane is
+launched once that has finished: `submit` waits for it, as no stream can. This cannot lock up, since that
+operation waits for earlier ones only. `close` cancels in the cpu lane; what a stream was given has started.
+
+A copy overlaps with kernels only out of pinned memory: see `pinned`; and room that the copy stream writes to
+is announced once: see `room`. Everything else about threads and torch is as `host` says. Without a GPU the
+order of streams, events and waits is tested on a stand-in.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from ..errors import MoespacError
+from .contract import LANES, Operation, attempt
+from .host import HostDevice
+
+__all__ = ["CudaDevice"]
+
+# Past this, the GPU's clock is compared with the caller's again: they drift apart, and an elapsed time is a
+# float32 of milliseconds, good to a microsecond up to here.
+CLOCK_GOOD_FOR_S: Final = 10.0
+
+
+class CudaDevice(HostDevice):
+    """The current CUDA device.
+
+    record: whether to keep a timeline. cuda: what is used of `torch.cuda`, or a stand-in.
+    Raises MoespacError where there is no GPU that torch can use.
+    """
+
+    kind = "cuda"
+
+    def __init__(self, record: bool = True, cuda: Any = None) -> None:
+        if cuda is None:
+            import torch
+
+            cuda = torch.cuda
+        if not cuda.is_available():
+            raise _no_gpu()
+        super().__init__(record)
+        self._cuda = cuda
+        self._kernels = cuda.current_stream()
+        self._copies = cuda.Stream()
+        self._clock = cuda.Stream()  # idle but for reading the GPU's time
+        self._read = self._read_clock()
+        self._launched: dict[str, deque[_Launched]] = {lane: deque() for lane in LANES}
+
+    def submit(
+        self,
+        lane: str,
+        seconds: float,
+        run: Callable[[], object] | None = None,
+        after: Iterable[Any] = (),
+        label: str = "",
+        size_bytes: int = 0,
+    ) -> Any:
+        if lane == "cpu":
+            return super().submit(lane, seconds, run, after, label, size_bytes)
+        self._check(lane, seconds)
+        stream = self._copies if lane == "link" else self._kernels
+        error: BaseException | None = None
+        for event in after:
+            if isinstance(event, _Launched):
+                stream.wait_event(event.finish)
+                error = event.failure or error
+            else:
+                error = event.error() or error
+        if self.now() - self._read[0] > CLOCK_GOOD_FOR_S:
+            self._read = self._read_clock()
+        start, finish = self._event(), self._event()
+        issued = self.now()
+        with self._cuda.stream(stream):
+            start.record(stream)
+            if run is not None and error is None:
+                error = attempt(run)
+            # After a failure too: what was launched before it still reads and writes.
+            finish.record(stream)
+        launched = _Launched(lane, label, size_bytes, issued, *self._read, start, finish, error)
+        self._launched[lane].append(launched)
+        self._collect(lane)
+        return launched
+
+    def timeline(self) -> list[Operation]:
+        for lane in LANES:
+            self._collect(lane)
+        return super().timeline()
+
+    def close(self) -> None:
+        super().close()
+        for lane, launched in self._launched.items():
+            for event in launched:
+                event.error()
+            self._collect(lane)
+
+    def pinned(self, tensor: Any) -> Any:
+        """A copy of a CPU tensor in pinned memory, to be copied from with `non_blocking=True`.
+
+        torch takes a power of two of bytes for each: pin a layer's experts together.
+        """
+        return tensor.pin_memory()
+
+    def room(self, tensor: Any) -> Any:
+        """The GPU tensor given, from now on safe to be written by the copy stream.
+
+        Its memory may have been another tensor's, which kernels still use; and once freed, it may not be
+        another's before the copies to it have ended.
+        """
+        self._copies.wait_stream(self._kernels)
+        tensor.record_stream(self._copies)
+        return tensor
+
+    def _event(self) -> Any:
+        # blocking: who waits for it on the host sleeps, and leaves the core to the CPU lane.
+        return self._cuda.Event(enable_timing=True, blocking=True)
+
+    def _read_clock(self) -> tuple[float, Any]:
+        """A time on the caller's clock, and an event that came at that time or a little later."""
+        event, at = self._event(), self.now()
+        event.record(self._clock)
+        event.synchronize()
+        return at, event
+
+    def _collect(self, lane: str) -> None:
+        """Writes down what has finished. A lane's operations finish in order."""
+        launched = self._launched[lane]
+        while launched and launched[0].done():
+            self._record(launched.popleft().operation())
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Launched:
+    """The event of an operation on a stream."""
+
+    lane: str
+    label: str
+    size_bytes: int
+    issued: float  # when `submit` launched it, seconds on the caller's clock
+    read_at: float  # the same, of an event of which the time is known
+    read: Any
+    start: Any  # CUDA events, recorded on the operation's stream before and after its work
+    finish: Any
+    failure: BaseException | None
+
+    def done(self) -> bool:
+        try:
+            return bool(self.finish.query())
+        except RuntimeError:  # the GPU itself has failed, see `error`
+            return True
+
+    def error(self) -> BaseException | None:
+        """Waits until it has finished, and says why it failed, if it did."""
+        try:
+            self.finish.synchronize()
+        except RuntimeError as error:
+            return error
+        return self.failure
+
+    def operation(self) -> Operation:
+        """What to write down, once it has finished.
+
+        `read` is taken for a little older than it is, by a launch. So no time is later than the true one, and
+        none is earlier than the launch: an operation is never shown before what it came after.
+        """
+        try:
+            start, end = (self.read_at + self.read.elapsed_time(at) / 1e3 for at in (self.start, self.finish))
+        except RuntimeError:
+            return Operation(self.lane, self.label, self.issued, self.issued, self.size_bytes, True)
+        start = max(start, self.issued)
+        failed = self.failure is not None
+        return Operation(self.lane, self.label, start, max(start, end), self.size_bytes, failed)
+
+
+def _no_gpu() -> MoespacError:
+    import torch
+
+    built = torch.version.cuda
+    found = "is built without CUDA" if built is None else f"is built for CUDA {built} and finds no GPU"
+    return MoespacError(
+        f"the device is cuda, but torch {torch.__version__} {found}; accepted: a computer with an NVIDIA GPU, "
+        "its driver, and a torch built for it (see moespac doctor); or use the device host, or virtual"
+    )
