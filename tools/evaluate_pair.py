@@ -76,9 +76,10 @@ def main() -> None:
     card = old if args.tables_only else measure(settings, old, kept)
     if SEEDS_REPORT.exists():
         card["seeds"] = json.loads(SEEDS_REPORT.read_text(encoding="utf-8"))
-    write(args.card, as_json(card))
+    text = as_json(card)
+    write(args.card, text)
     before, _, rest = readme.partition(FIGURES)
-    write(args.readme, f"{before}{FIGURES}\n{figures(card)}\n{END}{rest.partition(END)[2]}")
+    write(args.readme, f"{before}{FIGURES}\n{figures(json.loads(text))}\n{END}{rest.partition(END)[2]}")
     if not args.tables_only:
         shutil.rmtree(kept)
     print(f"{args.card}\n{args.readme}")

@@ -114,7 +114,7 @@ def _routing(texts: dict[str, list[np.ndarray]], shape: Geometry) -> dict[str, f
 
 
 def _recall(texts: dict[str, list[np.ndarray]], shape: Geometry) -> dict[str, float]:
-    """By predictor, mean over streams: windows of given text, as a draft that is always right would fill them."""
+    """By predictor, mean over texts: windows of given text, as a draft that is always right fills them."""
     shares = recall.popularity(_counts({stream: of[::2] for stream, of in texts.items()}, shape))
     nothing_read = Prefill(
         np.zeros(0, np.int64),
