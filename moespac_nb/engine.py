@@ -146,9 +146,9 @@ class Engine:
     ) -> Placement:
         """Where one layer's distinct experts compute; those in slots are pinned until `release`.
 
-        positions: how many each expert serves. miss: see `placement.MISSES`. An expert whose copy is under way is waited
-        for if that is expected to come before the CPU lane would be through with it, and in any case where
-        misses are loaded.
+        positions: how many each expert serves. miss: see `placement.MISSES`. An expert whose copy is under
+        way is waited for if that is expected to come before the CPU lane would be through with it; where
+        misses are loaded, in any case.
         """
         if self._flights:
             self._land_finished()

@@ -167,11 +167,14 @@ class Scheduler:
             self._order(self.planner.layer(layer, gates))
         self.engine.pump()
         device.wait(dense)
-        parts.dense_s += device.now() - start
+        now = device.now()
+        parts.dense_s += now - start
         todo, counts = experts, positions
         while todo:
             placement = self.engine.layer(layer, todo, counts, self._miss)
-            self._compute(placement, run_gpu, run_cpu)
+            start, now = now, device.now()
+            parts.link_wait_s += now - start  # where only a copy under way could make room
+            now = self._compute(placement, run_gpu, run_cpu)
             self.engine.release(placement)
             todo, counts = placement.rest
         score = self.planner.used(layer)
@@ -205,8 +208,8 @@ class Scheduler:
         self.engine.abandon()
         self.engine.begin_pass()
 
-    def _compute(self, placement: Placement, run_gpu: RunGpu | None, run_cpu: RunCpu | None) -> None:
-        """Both shares side by side; then what has to be waited for."""
+    def _compute(self, placement: Placement, run_gpu: RunGpu | None, run_cpu: RunCpu | None) -> float:
+        """Both shares side by side; then what has to be waited for. When that is."""
         device, parts, layer = self.device, self._phase.parts, placement.layer
         gpu_label, cpu_label = self._labels["gpu"][layer], self._labels["cpu"][layer]
         running = self._running
@@ -237,12 +240,13 @@ class Scheduler:
             start, now = now, device.now()
             parts.cpu_wait_s += now - start
         if awaited:
-            self._await(awaited, run_cpu, cpu_label, now)
+            now = self._await(awaited, run_cpu, cpu_label, now)
         running.clear()
+        return now
 
     def _await(
         self, awaited: list[tuple[Seat, Event]], run_cpu: RunCpu | None, cpu_label: str, start: float
-    ) -> None:
+    ) -> float:
         """What computes once its copy has come; if that failed, on the CPU lane after all."""
         device, parts, costs = self.device, self._phase.parts, self.costs
         failed: list[Seat] = []
@@ -263,7 +267,9 @@ class Scheduler:
             event = device.submit("cpu", seconds, run, (), cpu_label)
             self._running.append(event)
             device.wait(event)
-            parts.cpu_wait_s += device.now() - now
+            start, now = now, device.now()
+            parts.cpu_wait_s += now - start
+        return now
 
     def _think(self, order: Order | None) -> None:
         """The policy's time is charged before its order holds: as its constant where no time has passed."""
