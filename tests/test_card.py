@@ -22,7 +22,7 @@ TOOLS = Path(__file__).resolve().parent.parent / "tools"
 sys.path.insert(0, str(TOOLS))
 
 import evaluate_pair  # noqa: E402
-from card import acceptance, decodes, markdown, readings, reuse, samples, seeds, streams, use  # noqa: E402
+from card import acceptance, decodes, losses, markdown, readings, reuse, samples, seeds, streams, use  # noqa: E402
 
 MARK = streams.ALL_TEMPLATED
 
@@ -151,6 +151,14 @@ def test_decodes_of_other_files_or_settings_lie_elsewhere(tmp_path: Path) -> Non
     assert first != decodes.fingerprint([path], 1)
 
 
+def test_without_a_corpus_there_is_no_loss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import train_pair
+
+    monkeypatch.setattr(train_pair, "CORPUS", tmp_path)
+    assert losses.measure(*tiny.pair(), windows=1) is None
+    assert losses.show(None) == ""
+
+
 # streams
 
 
@@ -228,6 +236,7 @@ def test_hit_rates_pool_texts_that_each_start_cold() -> None:
     slots = [reuse.slots_of(share, GEOMETRY) for share in reuse.SHARES]
     assert slots == [1, 1, 2, 3]
     assert rates["LRU"] == rates["Belady"] == [2 / 6, 2 / 6, 4 / 6, 4 / 6]
+    assert rates[reuse.NO_LIMIT] == pytest.approx([4 / 6])
 
 
 def test_loads_are_of_what_a_pass_asks_for_and_belady_has_the_fewest() -> None:
@@ -248,7 +257,7 @@ def test_figures_of_reuse_take_each_mode_by_stream() -> None:
     assert found["overlap"].keys() == found["hit_rate"].keys() == set(decodes.MODES)
     windows = found["experts_of_a_window"][decodes.GREEDY]
     assert windows["in a row"][0] == windows["as verified"][0] == GEOMETRY.top_k
-    assert f"| chat, templated {MARK} |" in reuse.show(found, GEOMETRY)
+    assert f"| chat, templated {MARK} |" in reuse.show(found, GEOMETRY, expert_bytes=55_000)
 
 
 def test_given_text_is_cut_into_windows_that_are_all_accepted() -> None:

@@ -26,7 +26,7 @@ from card.streams import LEGEND, chosen, grouped, stream_of
 
 from moespac_nb import DOMAINS, load_pair
 from moespac_nb.resources import digest
-from moespac_nb.routing import geometry
+from moespac_nb.routing import expert_modules, geometry
 from moespac_nb.step import Geometry
 from moespac_nb.whole_file import whole_file
 
@@ -34,6 +34,7 @@ ROOT = Path(__file__).resolve().parent.parent
 DATA, CORPUS_CARD = ROOT / "data", ROOT / "build/corpus/card.json"
 SEEDS_REPORT = ROOT / "build/seeds/report.json"
 FIGURES, END = "<!-- figures: written by tools/evaluate_pair.py -->", "<!-- end of figures -->"
+STORED_BYTES = 2  # a weight, in half precision
 PAIR = ("target.safetensors", "draft.safetensors", "tokenizer.json", "target.json", "draft.json")
 
 
@@ -118,6 +119,9 @@ def measure(settings: Settings, old: dict[str, Any], kept: Path) -> dict[str, An
             n: sum(p.numel() for p in m.parameters()) for n, m in (("target", target), ("draft", draft))
         },
         "geometry": asdict(shape),
+        "expert_bytes": STORED_BYTES
+        * sum(p.numel() for p in expert_modules(target)[0].parameters())
+        // shape.experts,
         "sha256": weights,
         "sources": corpus.get("sources"),
         "settings": asdict(settings),
@@ -172,7 +176,7 @@ def figures(card: dict[str, Any]) -> str:
         losses.show(card["held_out_loss_nats"]),
         acceptance.show(card["acceptance"]),
         use.show(card["expert_use"]),
-        reuse.show(card["reuse"], shape),
+        reuse.show(card["reuse"], shape, card["expert_bytes"]),
         recall.show(card["foretelling_recall"]),
         seeds.show(card["seeds"]),
         samples.show(card["samples"]),

@@ -20,6 +20,7 @@ from .streams import grouped, with_means
 READ = "held-out text"  # beside the modes of decoding: what the target only reads
 POLICIES = {"LRU": lru_hits, "Belady": belady_hits}
 SHARES = (0.10, 0.17, 0.25, 0.50)  # of a layer's experts that a cache holds
+NO_LIMIT = "room for all"
 SHARE_OF_LOADS = 0.25
 MOST_GAMMA = 12
 Texts = Mapping[str, Mapping[str, Sequence[np.ndarray]]]  # by mode and stream: (tokens, layers, k)
@@ -57,7 +58,10 @@ def overlaps(by_stream: Mapping[str, Sequence[np.ndarray]], geometry: Geometry) 
 
 
 def hit_rates(by_stream: Mapping[str, Sequence[np.ndarray]], geometry: Geometry) -> dict[str, Any]:
-    """By stream and policy: a rate a share. An event is a token; each text begins with empty caches."""
+    """By stream and policy: a rate a share, and the one rate of a cache that holds all, whatever its policy.
+
+    An event is a token; each text begins with empty caches.
+    """
     rates: dict[str, Any] = {}
     for stream, texts in by_stream.items():
         used = [one_hot(experts, geometry.experts) for experts in texts]
@@ -66,6 +70,7 @@ def hit_rates(by_stream: Mapping[str, Sequence[np.ndarray]], geometry: Geometry)
             name: [sum(int(hits(u, slots_of(s, geometry)).sum()) for u in used) / asked for s in SHARES]
             for name, hits in POLICIES.items()
         }
+        rates[stream][NO_LIMIT] = [1 - sum(int(u.any(axis=0).sum()) for u in used) / asked]
     return rates
 
 
@@ -109,12 +114,12 @@ def _loads(used: Sequence[np.ndarray], tokens: int, slots: int) -> dict[str, flo
     }
 
 
-def show(reuse: Mapping[str, Any], geometry: Geometry) -> str:
+def show(reuse: Mapping[str, Any], geometry: Geometry, expert_bytes: int) -> str:
     return paragraphs(
         _show_overlap(reuse["overlap"]),
         _show_hit_rates(reuse["hit_rate"], geometry),
         _show_windows(reuse["experts_of_a_window"], geometry),
-        _show_loads(reuse["loads_a_token"], geometry),
+        _show_loads(reuse["loads_a_token"], geometry, expert_bytes),
     )
 
 
@@ -137,8 +142,9 @@ def _show_overlap(overlap: Mapping[str, Any]) -> str:
         "Overlap of consecutive tokens",
         prose("""
             Share of a token's experts that serve the next one too, and the same with each text's tokens
-            shuffled: what popular experts alone would give. Greedy text of so small a model loops, and a
-            loop overlaps with itself; held-out text is only read.
+            shuffled: what popular experts alone would give. Where greedy text loops (see Repetition), few
+            experts serve all of it: its shuffled share is high, and its cache figures flatter. Held-out
+            text is only read.
         """),
         table(["overlap", *head], [[n, *(f"{x:.2f}" for x in row)] for n, row in with_means(values)]),
         "By layer, mean of all streams, the templated ones among them ‡:",
@@ -147,10 +153,12 @@ def _show_overlap(overlap: Mapping[str, Any]) -> str:
 
 
 def _show_hit_rates(rates: Mapping[str, Any], geometry: Geometry) -> str:
-    head = [f"{name} {share:.0%}" for name in POLICIES for share in SHARES]
+    head = [f"{name} {share:.0%}" for name in POLICIES for share in SHARES] + [NO_LIMIT]
     parts = []
     for mode, by_stream in rates.items():
-        rows = with_means({s: [x for name in POLICIES for x in v[name]] for s, v in by_stream.items()})
+        rows = with_means(
+            {s: [x for name in (*POLICIES, NO_LIMIT) for x in v[name]] for s, v in by_stream.items()}
+        )
         parts.append(table([f"hit rate, {mode}", *head], [[n, *(f"{x:.2f}" for x in v)] for n, v in rows]))
     slots = ", ".join(str(slots_of(share, geometry)) for share in SHARES)
     return section(
@@ -196,7 +204,7 @@ def _show_windows(windows: Mapping[str, Any], geometry: Geometry) -> str:
     )
 
 
-def _show_loads(loads: Mapping[str, Any], geometry: Geometry) -> str:
+def _show_loads(loads: Mapping[str, Any], geometry: Geometry, expert_bytes: int) -> str:
     gammas = [0, *GAMMAS]
     head = [f"{name}, γ = {gamma}" for name in POLICIES for gamma in gammas]
     rows = [
@@ -206,10 +214,11 @@ def _show_loads(loads: Mapping[str, Any], geometry: Geometry) -> str:
     return section(
         "What speculation loads",
         prose(f"""
-            Experts loaded a committed token and layer, with room for {slots_of(SHARE_OF_LOADS, geometry)}
-            of {geometry.experts}; here an event is a pass, rejected positions included, and γ = 0 is
-            plain decoding. Rejected positions fetch experts as well: what speculation can gain is fewer
-            passes and time to copy ahead, not fewer bytes.
+            Experts loaded a committed token and layer, {expert_bytes / 1e3:.0f} kB each as stored, with
+            room for {slots_of(SHARE_OF_LOADS, geometry)} of {geometry.experts}; here an event is a pass,
+            rejected positions included, and γ = 0 is plain decoding. Rejected positions fetch experts as
+            well: where more is loaded than at γ = 0, speculation gains by fewer passes and by time to
+            copy ahead, not by fewer bytes.
         """),
         table(["experts loaded", *head], rows),
     )
