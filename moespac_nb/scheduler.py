@@ -86,10 +86,9 @@ class Scheduler:
         self.engine = Engine(device, geometry.layers, geometry.experts, slots, costs, copy, in_flight)
         self.prefill, self.decode = Phase(), Phase()
         self._setting = Setting(geometry, costs, gamma, self.engine.slots, profile)
-        self._plan_s = policy.plan_s(self._setting)
         self.planner: Planner = policy.planner(self._setting)
-        self._phase = self.decode
         self._miss = policy.miss
+        self._enter(self.decode)
         self._tokens: list[int] = []
         self._gates: list[np.ndarray] = []
         self._positions = 0  # of the pass: prompt tokens, or the window's
@@ -112,7 +111,7 @@ class Scheduler:
         parts.dense_s += middle - start
         self._finish("draft", self._positions * self.costs.draft_prefill_s, "draft reads")
         parts.draft_s += self.device.now() - middle
-        self._think(self.planner.begin(prefill, following))
+        self._think(lambda: self.planner.begin(prefill, following))
         self._enter(self.decode)
         self._miss = self.policy.miss
 
@@ -187,7 +186,7 @@ class Scheduler:
         self._finish("gpu", self.costs.head_s, "head")
         self._phase.parts.dense_s += self.device.now() - start
         self.engine.begin_pass()
-        self._think(self.planner.verified(step, following))
+        self._think(lambda: self.planner.verified(step, following))
 
     def resize(self, slots: int) -> None:
         """Another budget, at any time; a policy without slots has no use for it."""
@@ -271,13 +270,17 @@ class Scheduler:
             parts.cpu_wait_s += now - start
         return now
 
-    def _think(self, order: Order | None) -> None:
-        """The policy's time is charged before its order holds: as its constant where no time has passed."""
-        if self._plan_s:
-            start = self.device.now()
-            self.device.spend(self._plan_s, "plan")
-            self._phase.parts.plan_s += self.device.now() - start
+    def _think(self, ask: Callable[[], Order | None]) -> None:
+        """The policy's time is charged before its order holds: as measured, as modelled where none passes."""
+        start = self.device.now()
+        order = ask()
+        passed = self.device.now() - start
+        if not passed:
+            self.device.spend(self.planner.plan_s(), "plan")
+        else:
+            self.device.spend(passed, "plan")
         self._order(order)
+        self._phase.parts.plan_s += self.device.now() - start
 
     def _order(self, order: Order | None) -> None:
         if order is not None:

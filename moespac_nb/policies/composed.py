@@ -55,6 +55,11 @@ class Composed(Planner):
             self._times = LaneTimes.of(setting.costs, setting.gamma)
         self.known = self._sensor.known
 
+    def plan_s(self) -> float:
+        # A machine's plan_s is of estimator and balancer together.
+        thinking_s = self.setting.costs.plan_s if self._balancer else self._estimator.thinking_s
+        return thinking_s + self._sensor.cost_s(self.setting.gamma)
+
     def begin(self, prefill: Prefill, _following: Step | None = None, /) -> Order | None:
         evidence = self._sensor.begin(prefill)
         if evidence is None and self.known == "verified" and len(prefill.ids):
@@ -109,7 +114,6 @@ def composed(
     admission: str | int = "joint",
     miss: Miss = "cpu",
     K: int = 4,
-    thinking: float = 1.0,
     about: str = "",
     **options: float,
 ) -> Policy:
@@ -134,7 +138,7 @@ def composed(
     made_of = (
         f"{sensor} × {rule} × {admission if isinstance(admission, str) else f'τ = {admission}'} × {miss}"
     )
-    return Policy(name, about or made_of, parts, miss=miss, sensor=sensor, thinking=thinking)
+    return Policy(name, about or made_of, parts, miss=miss)
 
 
 SPAC_PAPER = composed(

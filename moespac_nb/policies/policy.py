@@ -10,7 +10,6 @@ import numpy as np
 
 from ..costs import Costs
 from ..placement import Miss
-from ..sensors import sensor
 from ..slots import Slots
 from ..step import Geometry, Prefill, Step
 
@@ -46,6 +45,10 @@ class Planner:
     def __init__(self, setting: Setting) -> None:
         self.setting = setting
 
+    def plan_s(self) -> float:
+        """Seconds it thinks in one window: a calibrated constant, so that results can be made again."""
+        return 0.0
+
     def begin(self, prefill: Prefill, following: Step | None = None, /) -> Order | None:
         """A prompt has been read. following: the window to come, for who says that it reads the future."""
 
@@ -73,13 +76,6 @@ class Policy:
     slots: bool = True  # whether it has any use for them
     reads_future: bool = False  # a bound and no contestant: refused where there is no recorded future
     needs_profile: bool = False  # it must be told how often experts were used in other texts
-    thinking: float = 1.0  # its time a window without its sensor's, in `Costs.plan_s`
-    sensor: str | None = None  # of sensors.SENSORS, where it has one of them
-
-    def plan_s(self, setting: Setting) -> float:
-        """What it thinks in one window: a calibrated constant, so that results can be made again."""
-        sensor_s = sensor(self.sensor, setting.geometry).cost_s(setting.gamma) if self.sensor else 0.0
-        return self.thinking * setting.costs.plan_s + sensor_s
 
     def missing(self, miss: Miss, name: str | None = None) -> Policy:
         """The same with another way with a miss."""

@@ -48,6 +48,11 @@ class Recency(Planner):
         self._last = np.zeros((setting.geometry.layers, setting.geometry.experts))
         self._windows = 0.0
 
+    def plan_s(self) -> float:
+        return (
+            0.1 * self.setting.costs.plan_s
+        )  # measured beside estimator and balancer, see tools/bench_replay.py
+
     def begin(self, prefill: Prefill, _following: Step | None = None, /) -> Order | None:
         return self._order(last_window(prefill, self.setting)) if len(prefill.ids) else None
 
@@ -89,20 +94,18 @@ def last_window(prefill: Prefill, setting: Setting) -> np.ndarray:
     return expert_counts(prefill.experts[-(setting.gamma + 1) :], setting.geometry.experts)
 
 
-CPU_ONLY = Policy("cpu-only", "no slots: every expert on the CPU lane", Planner, slots=False, thinking=0.0)
+CPU_ONLY = Policy("cpu-only", "no slots: every expert on the CPU lane", Planner, slots=False)
 ON_DEMAND = Policy(
     "on-demand",
     "least recently used over one pool; a miss is copied and waited for",
     LeastRecentlyUsed,
     miss="load",
-    thinking=0.0,
 )
 STATIC_HOT = Policy(
     "static-hot",
     "what other texts used most, copied once; misses on the CPU lane",
     StaticHot,
     needs_profile=True,
-    thinking=0.0,
 )
 RECENCY = Policy(
     "recency",
@@ -114,5 +117,4 @@ NEXT_WINDOW_ORACLE = Policy(
     "reads the future: what the next window uses is copied, the rest kept by recency; misses on the CPU lane",
     NextWindow,
     reads_future=True,
-    thinking=0.0,
 )
