@@ -56,8 +56,9 @@ def fit_in_words(found: Fit) -> str:
     lines = [f"{found.model} on {found.machine}, modelled from their profiles"]
     lines += [f"  {words:<{width}} {_gib(size):>8} GiB" for words, size in rows]
     if found.fits_device:
+        verdict = "fits" if found.fits else "room for"
         lines.append(
-            f"fits: {found.slots:,} slots of {found.expert_bytes / 1e6:.1f} MB, {found.share:.0%} of "
+            f"{verdict}: {found.slots:,} slots of {found.expert_bytes / 1e6:.1f} MB, {found.share:.0%} of "
             f"{found.all_experts:,} experts, a budget of {found.budget_bytes:,} bytes"
         )
     else:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import MoespacError
-from .machines import GIB, Machine, machine
+from .machines import Machine, machine
 from .model_profiles import FOUR_BIT, ModelProfile, model_profile, model_profile_names
 
 __all__ = ["Fit", "fit"]
@@ -138,9 +138,7 @@ def _advice(on: Machine, model: ModelProfile, context: int, draft: bool, found: 
         for words, other in tried.items()
         if (other.fits, other.share) > (found.fits, found.share)
     ]
-    if not found.fits_host:
-        needed = f"{found.all_experts_bytes / GIB:.1f} GiB"
-        lines.append(f"or a machine whose host has more than {needed}, which all experts take")
-    if not any(other.fits for other in tried.values()) and not found.fits:
-        lines.append("or a machine with more memory: nothing above makes it fit")
+    if not found.fits and not any(other.fits for other in tried.values()):
+        lacks = "host memory" if found.fits_device else "device memory"
+        lines.append(f"nothing above makes it fit; a machine with more {lacks} would")
     return tuple(lines)

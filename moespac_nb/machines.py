@@ -83,31 +83,31 @@ def machine(given: Machine | str | Path) -> Machine:
     if isinstance(given, Machine):
         return given
     profile = read_profile("machines", given, MACHINE_KEYS)
-    get = profile.get
-    if get("experts_in") not in PLACES:
+    at = profile.values
+    if at["experts_in"] not in PLACES:
         raise MoespacError(
-            f"{profile.path}: experts_in is {get('experts_in')!r}; accepted: {' or '.join(map(repr, PLACES))}"
+            f"{profile.path}: experts_in is {at['experts_in']!r}; accepted: {' or '.join(map(repr, PLACES))}"
         )
-    if get("device.reserved_gib") >= get("device.memory_gib"):
+    if at["device.reserved_gib"] >= at["device.memory_gib"]:
         raise MoespacError(
-            f"{profile.path}: device.reserved_gib is {get('device.reserved_gb')!r}; accepted: less than "
-            f"device.memory_gib, {get('device.memory_gib')!r}"
+            f"{profile.path}: device.reserved_gib is {at['device.reserved_gib']!r}; accepted: less than "
+            f"device.memory_gib, {at['device.memory_gib']!r}"
         )
     return Machine(
         name=profile.name,
-        about=get("about"),
-        experts_in=get("experts_in"),
-        memory_bytes=round(get("device.memory_gib") * GIB),
-        reserved_bytes=round(get("device.reserved_gib") * GIB),
-        memory_bytes_per_s=get("device.bandwidth_gb_per_s") * 1e9,
-        flops_per_s=get("device.tflops") * 1e12,
-        copy_alpha_s=get("link.alpha_ms") / 1e3,
-        link_bytes_per_s=get("link.bandwidth_gb_per_s") * 1e9,
-        host_memory_bytes=round(get("host.memory_gib") * GIB),
-        host_read_bytes_per_s=get("host.read_gb_per_s") * 1e9,
-        host_expert_bytes_per_s=get("host.expert_gb_per_s") * 1e9,
-        host_flops_per_s=get("host.gflops") * 1e9,
-        plan_s=get("policy.plan_ms") / 1e3,
-        measured_on=get("measured.on"),
+        about=at["about"],
+        experts_in=at["experts_in"],
+        memory_bytes=round(at["device.memory_gib"] * GIB),
+        reserved_bytes=round(at["device.reserved_gib"] * GIB),
+        memory_bytes_per_s=at["device.bandwidth_gb_per_s"] * 1e9,
+        flops_per_s=at["device.tflops"] * 1e12,
+        copy_alpha_s=at["link.alpha_ms"] / 1e3,
+        link_bytes_per_s=at["link.bandwidth_gb_per_s"] * 1e9,
+        host_memory_bytes=round(at["host.memory_gib"] * GIB),
+        host_read_bytes_per_s=at["host.read_gb_per_s"] * 1e9,
+        host_expert_bytes_per_s=at["host.expert_gb_per_s"] * 1e9,
+        host_flops_per_s=at["host.gflops"] * 1e9,
+        plan_s=at["policy.plan_ms"] / 1e3,
+        measured_on=profile.get("measured.on"),
         origins=profile.origins,
     )
