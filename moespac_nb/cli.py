@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
-from . import __version__, cli_decode, cli_trace
+from . import __version__, cli_decode, cli_machines, cli_trace
 from .errors import MoespacError
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
@@ -41,6 +41,13 @@ COMMANDS = (
     Command("decode", "one prompt, decoded with speculation", cli_decode.arguments, cli_decode.run),
     Command("record", "one prompt, decoded into a trace file", cli_trace.record_arguments, cli_trace.record),
     Command("trace", "what a trace file holds", cli_trace.trace_arguments, cli_trace.trace),
+    Command("fit", "what a machine leaves for experts", cli_machines.fit_arguments, cli_machines.fit),
+    Command(
+        "calibrate",
+        "measure this machine and write its profile",
+        cli_machines.calibrate_arguments,
+        cli_machines.calibrate,
+    ),
 )
 
 
