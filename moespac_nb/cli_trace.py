@@ -19,6 +19,10 @@ def record_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--fan", type=int, metavar="G", help="draft G tokens at every position, for any γ up to G"
     )
+    parser.add_argument("--scores", action="store_true", help="record the routers' scores too")
+    parser.add_argument(
+        "--sensors", default="", metavar="NAMES", help="and what they see: draft-gates,next-gate"
+    )
     parser.add_argument("--redact", action="store_true", help="leave the prompt out of the file")
     parser.add_argument(
         "--out", type=Path, required=True, metavar="FILE", help="the trace to write, an .npz file"
@@ -40,6 +44,8 @@ def record(options: argparse.Namespace) -> int:
         gamma=options.gamma,
         fan=options.fan,
         sampling=sampling,
+        scores=options.scores,
+        sensors=[name for name in options.sensors.split(",") if name],
         seed=options.seed,
         max_new_tokens=options.max_new_tokens,
         prompt_id=None if options.domain is None else f"{options.domain}/{options.number}",
@@ -53,20 +59,43 @@ def record(options: argparse.Namespace) -> int:
 
 def trace_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("action", choices=("show",), help="print what is in it and its locality figures")
-    parser.add_argument("file", metavar="FILE", help="a file that `moespac record --out` wrote")
+    parser.add_argument(
+        "what", metavar="FILE|DOMAIN", help="a file that `moespac record --out` wrote, or what is bundled"
+    )
+    parser.add_argument("--mode", help="of a domain: greedy or sample (default: both)")
+    parser.add_argument("--kind", help="of a domain: plain or fan (default: both)")
+    parser.add_argument("--half", help="of a domain: tune or report (default: both)")
 
 
 def trace(options: argparse.Namespace) -> int:
     from .prompts import DOMAINS
     from .trace import Trace
 
-    path = Path(options.file)
-    if options.file in DOMAINS and not path.exists():
-        raise MoespacError(
-            f"{options.file} is a domain, and no trace is bundled with this version; accepted: a file, "
-            f"which this makes: moespac record --domain {options.file} --out {options.file}.npz"
-        )
+    path = Path(options.what)
+    if options.what in DOMAINS and not path.exists():
+        return _show_domain(options)
+    if given := [name for name in ("mode", "kind", "half") if getattr(options, name) is not None]:
+        raise MoespacError(f"--{given[0]} was given with a file; accepted: with one of {', '.join(DOMAINS)}")
     _print(Trace.load(path), path, options.json)
+    return 0
+
+
+def _show_domain(options: argparse.Namespace) -> int:
+    """Every bundled trace of the domain, or those that were asked for."""
+    from .traces import KINDS, MODES, Bundled, bundled, listing
+
+    modes, kinds = ((given,) if given else None for given in (options.mode, options.kind))
+    there = [(one.mode, one.kind) for one in listing(options.what)]
+    wanted = [(mode, kind) for mode in modes or MODES for kind in kinds or KINDS]
+    shown = [pair for pair in wanted if pair in there] or wanted  # none there: the first says so
+    figures = [
+        describe(bundled(options.what, mode, kind, options.half), Bundled(options.what, mode, kind).path)
+        for mode, kind in shown
+    ]
+    if options.json:
+        print(json.dumps({"domain": options.what, "traces": figures}, ensure_ascii=False, indent=2))
+    else:
+        print("\n\n".join(map(_in_words, figures)))
     return 0
 
 
@@ -107,7 +136,11 @@ def describe(trace: Trace, path: Path) -> dict[str, Any]:
 def _in_words(figures: dict[str, Any]) -> str:
     geometry, local = figures["geometry"], figures["locality"]
     lines = [f"{figures['file']}: {figures['file_bytes']:,} bytes"]
-    lines += [_text_in_words(text) for text in figures["texts"]]
+    texts = figures["texts"]
+    lines += [_text_in_words(text) for text in texts[:1]]
+    if len(texts) > 1:
+        prompts = ", ".join(str(text["prompt_id"]) for text in texts[1:])
+        lines.append(f"           and {len(texts) - 1} more texts, of the prompts {prompts}")
     lines += [
         f"experts    {geometry['layers']} layers of {geometry['experts']}, {geometry['top_k']} a token",
         f"recorded   {figures['steps']} steps, {figures['committed_tokens']} committed, "

@@ -2,6 +2,7 @@
 
 trace = record(model, "Once upon a time", draft=draft)              # as decode would
 trace = record(model, "Once upon a time", draft=draft, fan=8)       # a draft of 8 at every position
+trace = record(model, "Once upon a time", draft=draft, scores=True, sensors=("next-gate",))
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import numpy as np
 import torch
 
 from . import __version__
+from .channels import Channels
 from .decoding import Decoding, checked_whole, decode
 from .drafts import Draft, FixedGamma, ModelDraft, common_prefix
 from .errors import MoespacError
@@ -38,6 +40,8 @@ def record(
     gamma: int | GammaPolicy = 8,
     fan: int | None = None,
     sampling: Sampling = GREEDY,
+    scores: bool = False,
+    sensors: Sequence[str] = (),
     prompt_id: str | None = None,
     **options: Any,
 ) -> Trace:
@@ -46,6 +50,7 @@ def record(
     fan: γ_max; None records the decode as it runs, with `gamma`. A fan has a draft of γ_max tokens and its
     verification at every committed position, so it costs a pass of the target a token. It needs a draft that
     always proposes, such as a model.
+    scores, sensors: record router scores and sensor channels too, see `channels.Channels`.
     prompt_id: kept in the trace. options: max_new_tokens, seed, stop_ids, tokenizer, as `decode` takes them.
 
     **A greedy fan** is the target's own text, and at each position just what the decoder would have
@@ -67,9 +72,11 @@ def record(
     """
     windows = None if fan is None else Fan(checked_whole("fan", fan, least=1))
     decoding = decode(model, prompt, draft=draft, gamma=gamma, sampling=sampling, windows=windows, **options)
-    for _step in decoding:
-        pass
-    return trace_of(decoding, prompt=prompt if isinstance(prompt, str) else None, prompt_id=prompt_id)
+    with Channels(decoding, scores=scores, sensors=sensors) as channels:
+        for step in decoding:
+            channels.take(step)
+    text = prompt if isinstance(prompt, str) else None
+    return channels.beside(trace_of(decoding, prompt=text, prompt_id=prompt_id))
 
 
 def trace_of(decoding: Decoding, *, prompt: str | None = None, prompt_id: str | None = None) -> Trace:

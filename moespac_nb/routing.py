@@ -19,7 +19,7 @@ from .step import Geometry
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-__all__ = ["Geometry", "Routing", "expert_modules", "geometry", "observe"]
+__all__ = ["Geometry", "Routing", "expert_modules", "gates", "geometry", "observe"]
 
 
 def expert_modules(model: nn.Module) -> list[Any]:
@@ -27,8 +27,17 @@ def expert_modules(model: nn.Module) -> list[Any]:
 
     A layer is one if it holds `experts` beside the `gate` or `router` that chooses among them.
     """
+    return [layer.experts for layer in _layers(model)]
+
+
+def gates(model: nn.Module) -> list[Any]:
+    """What chooses among them: called with hidden states, it returns (scores, weights, indices)."""
+    return [layer.gate if hasattr(layer, "gate") else layer.router for layer in _layers(model)]
+
+
+def _layers(model: nn.Module) -> list[Any]:
     return [
-        module.experts
+        module
         for module in model.modules()
         if hasattr(module, "experts") and (hasattr(module, "gate") or hasattr(module, "router"))
     ]

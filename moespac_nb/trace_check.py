@@ -9,7 +9,7 @@ import re
 import sys
 from collections.abc import Mapping
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -17,14 +17,18 @@ from .errors import MoespacError
 from .step import Geometry
 
 if TYPE_CHECKING:
-    from .trace import Column, Text, Trace
+    from .trace import Column, Sensor, Text, Trace
 
-__all__ = ["REDACTED", "SENSOR_DTYPES", "check"]
+Rows = Literal["verified", "drafted"]
+
+__all__ = ["EXPERT_CHANNELS", "REDACTED", "SENSOR_DTYPES", "check"]
 
 REDACTED = -1  # stands for a token id of a prompt that was taken out
 SENSOR_DTYPES = ("bool", "uint8", "int16", "int32", "float16", "float32")
+# Sensors that name experts, best first, -1 for none: int16 (rows, layers, m); and what their rows are.
+EXPERT_CHANNELS: dict[str, Rows] = {"draft-gates": "drafted", "next-gate": "verified"}
 MOST_VOCABULARY, MOST_EXPERTS = 2**31 - 1, 2**15 - 1  # what int32 ids and int16 experts can name
-_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
+_NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 _FINITE = float(np.finfo(np.float32).min), float(np.finfo(np.float32).max)
 _ROUNDING = 1e-3  # a softmax may exceed 1 by as much as its precision
 _SIGNED = {"accepted", "committed", "gamma", "text_steps", "text_prompt", "step_index", "step_position"}
@@ -62,7 +66,7 @@ def _check_header(trace: Trace) -> None:
             raise _wrong(f"pieces.{token}", repr(piece), "text")
     for name, sensor in trace.sensors.items():
         if not (isinstance(name, str) and _NAME.fullmatch(name)):
-            raise _wrong("sensors", repr(name), "a name of small letters, digits and _")
+            raise _wrong("sensors", repr(name), "a name of small letters, digits, _ and -")
         if sensor.rows not in ("verified", "drafted"):
             raise _wrong(f"sensors.{name}.rows", repr(sensor.rows), "'verified' or 'drafted'")
     for number, text in enumerate(trace.texts):
@@ -153,6 +157,18 @@ def _check_shapes(trace: Trace, columns: Mapping[str, Column]) -> None:
         if values.ndim == 0 or len(values) != rows[sensor.rows]:
             expected_rows = f"{rows[sensor.rows]} rows, one for each of {sensor.rows}"
             raise _wrong(f"sensor.{name}", f"of shape {values.shape}", expected_rows)
+        if name in EXPERT_CHANNELS:
+            _check_channel(trace, name, sensor)
+
+
+def _check_channel(trace: Trace, name: str, sensor: Sensor) -> None:
+    if sensor.rows != EXPERT_CHANNELS[name]:
+        raise _wrong(f"sensors.{name}.rows", repr(sensor.rows), repr(EXPERT_CHANNELS[name]))
+    values, layers = sensor.values, trace.geometry.layers
+    if values.dtype != "int16" or values.ndim != 3 or values.shape[1] != layers:
+        given = f"of {values.dtype} and shape {values.shape}"
+        raise _wrong(f"sensor.{name}", given, f"int16 (rows, {layers} layers, experts named)")
+    _between(f"sensor.{name}", values, -1, trace.geometry.experts - 1)
 
 
 def _check_ranges(trace: Trace) -> None:

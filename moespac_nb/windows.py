@@ -77,7 +77,7 @@ class Fan:
         if decoding.draft is None:
             raise MoespacError(f"fan is {self.gamma} and draft is None; accepted: a fan with a draft")
         text, wanted = list(ids), min(self.gamma, decoding.room)
-        # The round's own token is kept where it comes first, so it is drawn there and nowhere else.
+        # The round's own token is committed only where it comes first, right behind the ids.
         *_, own = self.uniforms(decoding.seed, text)
         proposals, judging = [no_proposal(decoding.vocabulary)], []
         for drafted in range(wanted):
