@@ -10,6 +10,7 @@ clock on any computer, and `cuda.CudaDevice`.
 
 from __future__ import annotations
 
+import sys
 import traceback
 from collections.abc import Callable, Iterable
 from typing import Any, Final, NamedTuple, Protocol, TypeAlias, runtime_checkable
@@ -87,16 +88,21 @@ class Device(Protocol):
 
 
 def attempt(run: Callable[[], object], kept: type[BaseException] = Exception) -> BaseException | None:
-    """Do the work. What it raises is returned, fit to be kept: its traceback no longer holds any tensor."""
+    """Do the work. What it raises is returned, fit to be kept.
+
+    Its traceback becomes a note: the frames would keep the work alive, and the tensors it holds.
+    """
+    handled = sys.exception()  # the caller's own, if any: the context of what is raised here
     try:
         run()
     except kept as error:
-        if error.__traceback__ is not None:
-            error.__traceback__ = error.__traceback__.tb_next  # without this frame, which holds the work
-        link: BaseException | None = error
-        while link is not None:
-            traceback.clear_frames(link.__traceback__)
-            link = link.__cause__ or link.__context__
+        chain: list[BaseException | None] = [error]
+        while chain:
+            link = chain.pop()
+            if link is not None and link is not handled and link.__traceback__ is not None:
+                link.add_note("".join(traceback.format_tb(link.__traceback__)))
+                link.__traceback__ = None
+                chain += link.__cause__, link.__context__
         return error
     return None
 

@@ -28,8 +28,8 @@ from .host import HostDevice
 
 __all__ = ["CudaDevice"]
 
-# Past this, the GPU's clock is compared with the caller's again: they drift apart, and an elapsed time is a
-# float32 of milliseconds, good to a microsecond up to here.
+# Past this, the GPU's clock is compared with the caller's again, as soon as no operation runs that would be
+# measured by both: they drift apart, and an elapsed time is a float32 of milliseconds, good to 1 us so far.
 CLOCK_GOOD_FOR_S: Final = 10.0
 
 
@@ -77,7 +77,7 @@ class CudaDevice(HostDevice):
                 error = event.failure or error
             else:
                 error = event.error() or error
-        if self.now() - self._read[0] > CLOCK_GOOD_FOR_S:
+        if self.now() - self._read[0] > CLOCK_GOOD_FOR_S and self._idle():
             self._read = self._read_clock()
         start, finish = self._event(), self._event()
         issued = self.now()
@@ -93,16 +93,15 @@ class CudaDevice(HostDevice):
         return launched
 
     def timeline(self) -> list[Operation]:
-        for lane in LANES:
-            self._collect(lane)
+        self._idle()
         return super().timeline()
 
     def close(self) -> None:
         super().close()
-        for lane, launched in self._launched.items():
+        for launched in self._launched.values():
             for event in launched:
                 event.error()
-            self._collect(lane)
+        self._idle()
 
     def pinned(self, tensor: Any) -> Any:
         """A copy of a CPU tensor in pinned memory, to be copied from with `non_blocking=True`.
@@ -131,6 +130,12 @@ class CudaDevice(HostDevice):
         event.record(self._clock)
         event.synchronize()
         return at, event
+
+    def _idle(self) -> bool:
+        """Whether no stream has anything left to do; what has been done is written down."""
+        for lane in LANES:
+            self._collect(lane)
+        return not any(self._launched.values())
 
     def _collect(self, lane: str) -> None:
         """Writes down what has finished. A lane's operations finish in order."""
@@ -188,6 +193,6 @@ def _no_gpu() -> MoespacError:
     built = torch.version.cuda
     found = "is built without CUDA" if built is None else f"is built for CUDA {built} and finds no GPU"
     return MoespacError(
-        f"the device is cuda, but torch {torch.__version__} {found}; accepted: a computer with an NVIDIA GPU, "
-        "its driver, and a torch built for it (see moespac doctor); or use the device host, or virtual"
+        f"the device is cuda, but torch {torch.__version__} {found}; accepted: a computer with an NVIDIA "
+        "GPU, its driver, and a torch built for it (see moespac doctor); or use the device host, or virtual"
     )
