@@ -44,7 +44,7 @@ class Effort:
     repeats: int
 
 
-QUICK = Effort(buffer_bytes=64 * 2**20, experts=6, repeats=5)
+QUICK = Effort(buffer_bytes=256 * 2**20, experts=12, repeats=5)
 THOROUGH = Effort(buffer_bytes=512 * 2**20, experts=24, repeats=15)
 
 
