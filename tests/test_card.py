@@ -15,6 +15,7 @@ import tiny
 from traces import GEOMETRY, one_text
 
 from moespac_nb import DOMAINS, prompts
+from moespac_nb.foretelling import LAST_WINDOW
 from moespac_nb.prompts import Prompt
 from moespac_nb.resources import data_path
 
@@ -22,6 +23,7 @@ TOOLS = Path(__file__).resolve().parent.parent / "tools"
 sys.path.insert(0, str(TOOLS))
 
 import evaluate_pair  # noqa: E402
+import train_seeds  # noqa: E402
 from card import acceptance, decodes, losses, markdown, readings, reuse, samples, seeds, streams, use  # noqa: E402
 
 MARK = streams.ALL_TEMPLATED
@@ -152,9 +154,7 @@ def test_decodes_of_other_files_or_settings_lie_elsewhere(tmp_path: Path) -> Non
 
 
 def test_without_a_corpus_there_is_no_loss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import train_pair
-
-    monkeypatch.setattr(train_pair, "CORPUS", tmp_path)
+    monkeypatch.setattr(train_seeds.train_pair, "CORPUS", tmp_path)
     assert losses.measure(*tiny.pair(), windows=1) is None
     assert losses.show(None) == ""
 
@@ -285,6 +285,33 @@ def test_seeds_are_told_by_mean_and_deviation() -> None:
     assert "| overlap ‡ | 0.250 ± 0.177 | 0.125 | 0.375 |" in shown
     assert seeds.show(None) == ""
     assert seeds.spread(runs[:1])["routing"]["overlap"]["deviation"] is None
+
+
+def test_a_seed_that_is_trained_is_not_trained_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done, trained = {"seed-1": 5, "seed-2": 3}, []
+    pair = train_seeds.train_pair
+    monkeypatch.setattr(train_seeds, "SEEDS", tmp_path)
+    monkeypatch.setattr(pair, "BUILD", None)  # put back afterwards: each seed sets its own
+    monkeypatch.setattr(pair, "new_model", lambda role: tiny.moe())
+    monkeypatch.setattr(
+        pair, "load_checkpoint", lambda path, model: (done[path.parent.name.partition("steps-")[2]], 0.0)
+    )
+    monkeypatch.setattr(
+        pair, "train", lambda role, steps, seed: trained.append((role, steps, seed, pair.BUILD))
+    )
+    for seed in (1, 2):
+        assert not train_seeds.trained(5, seed).training
+    assert trained == [("target", 5, 2, tmp_path / "5-steps-seed-2")]
+
+
+def test_the_figures_of_a_seed_follow_from_its_routing() -> None:
+    left, right = np.array([[[0, 1]] * 2] * 20), np.array([[[2, 3]] * 2] * 20)
+    texts = {"math.templated": [left] * 4, "code.natural": [right] * 4}
+    found = train_seeds._routing(texts, GEOMETRY)
+    assert found["overlap"] == found["overlap, shuffled"] == found["bits between domains"] == 1.0
+    assert (found["bits of noise"], found["experts never used, all layers"]) == (0.0, 4)
+    assert found["busiest over mean, worst layer"] == 1.5
+    assert train_seeds._recall(texts, GEOMETRY)[LAST_WINDOW] == 1.0
 
 
 # what is written
