@@ -1,8 +1,8 @@
 """A small GPU of numbers and queues, with the part of `torch.cuda` that CudaDevice uses.
 
-A stream is a queue of records, waits, work and gates, and goes on as far as it can whenever anybody asks. Work
-is done when its stream reaches it, not when it is launched: what is out of order really goes wrong. All that
-was asked for is in `log`.
+A stream is a queue of records, waits, work and gates, and goes on as far as it can whenever anybody asks.
+Work is done when its stream reaches it, not when it is launched: what is out of order really goes wrong. All
+that was asked for is in `log`.
 """
 
 from __future__ import annotations
