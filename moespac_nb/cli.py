@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
-from . import __version__, cli_decode, cli_machines, cli_trace
+from . import __version__, cli_decode, cli_foretell, cli_machines, cli_trace
 from .errors import MoespacError
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
@@ -47,6 +47,12 @@ COMMANDS = (
         "measure this machine and write its profile",
         cli_machines.calibrate_arguments,
         cli_machines.calibrate,
+    ),
+    Command(
+        "foretell",
+        "how well sensors and rules foretell the next window's experts",
+        cli_foretell.arguments,
+        cli_foretell.run,
     ),
 )
 

@@ -34,7 +34,8 @@ Known = Literal["verified", "drafted", "layer"]
 class Sensor:
     """One that sees nothing; each of the others answers at one of the moments.
 
-    window_s, cell_s: calibrated, see `cost_s`.
+    window_s, cell_s: calibrated once for all, see `thinking_s`, on one core of an x86 server (2026), so that
+    results can be made again anywhere.
     """
 
     name: ClassVar[str]
@@ -48,9 +49,13 @@ class Sensor:
         self.geometry = geometry
 
     def cost_s(self, gamma: int) -> float:
-        """Seconds a window takes it: modelled, from constants that `moespac foretell --timing` measures."""
+        """Seconds a window takes it, modelled: its thinking, and what it asks of the target's gates."""
+        return self.thinking_s(gamma) + GATE_S * self._gates(gamma)
+
+    def thinking_s(self, gamma: int) -> float:
+        """Seconds of plain computing, from constants that `moespac foretell --timing` measures."""
         cells = self.geometry.layers * self.geometry.experts
-        return self.window_s + self.cell_s * cells * (gamma + 1) + GATE_S * self._gates(gamma)
+        return self.window_s + self.cell_s * cells * (gamma + 1)
 
     def learn(self, rows: Rows) -> None:
         """Take in what other texts have shown, before any is begun."""
@@ -99,7 +104,7 @@ class VerifyCounts(Sensor):
     """The paper's: the counts f of the last window, rejected positions included."""
 
     name, known = "verify-counts", "verified"
-    window_s, cell_s = 6e-6, 0.2e-9
+    window_s, cell_s = 5e-6, 0.5e-9
 
     def verified(self, step: Step, /) -> np.ndarray:
         return step.counts
@@ -109,7 +114,7 @@ class CommittedCounts(Sensor):
     """The counts of the last window's positions that were kept: its first token and the accepted ones."""
 
     name, known = "committed-counts", "verified"
-    window_s, cell_s = 6e-6, 0.2e-9
+    window_s, cell_s = 3.5e-6, 0.1e-9
 
     def verified(self, step: Step, /) -> np.ndarray:
         return expert_counts(step.experts[: step.accepted + 1], step.experts_per_layer)
@@ -119,7 +124,7 @@ class LastWindow(Sensor):
     """One bit: whether any position of the last window used the expert. Against the counts, what they add."""
 
     name, known = "last-window", "verified"
-    window_s, cell_s = 6e-6, 0.2e-9
+    window_s, cell_s = 5e-6, 0.5e-9
 
     def verified(self, step: Step, /) -> np.ndarray:
         return (step.counts > 0).astype(np.int64)
@@ -129,7 +134,7 @@ class Recency(Sensor):
     """How lately a committed token used the expert: (γ+1) / (1 + tokens since), 0 if none ever did."""
 
     name, known = "recency", "verified"
-    window_s, cell_s = 6e-6, 0.2e-9
+    window_s, cell_s = 14e-6, 0.25e-9
 
     def begin(self, prefill: Prefill, /) -> None:
         self._used = np.full((self.geometry.layers, self.geometry.experts), -np.inf)
@@ -151,7 +156,7 @@ class Popularity(Sensor):
     """How often experts are used in the texts it has learned from, and nothing about this one."""
 
     name, known, fitted = "popularity", "verified", True
-    window_s, cell_s = 6e-6, 0.2e-9
+    window_s, cell_s = 2e-6, 0.04e-9
 
     def __init__(self, geometry: Geometry) -> None:
         super().__init__(geometry)
@@ -188,7 +193,7 @@ class TokenTable(Sensor):
     """
 
     name, known = "token-table", "drafted"
-    window_s, cell_s = 6e-6, 0.2e-9
+    window_s, cell_s = 55e-6, 2.4e-9
 
     def __init__(self, geometry: Geometry) -> None:
         super().__init__(geometry)
@@ -228,7 +233,7 @@ class DraftGates(Sensor):
     """The target's gates on the draft's state at each drafted token: all but the window's first position."""
 
     name, known, channel = "draft-gates", "drafted", DRAFT_GATES
-    window_s, cell_s = 6e-6, 0.2e-9
+    window_s, cell_s = 6.4e-6, 0.12e-9
 
     def drafted(self, _tokens: np.ndarray, gates: np.ndarray | None = None, /) -> np.ndarray:
         return self._counted(gates)
@@ -241,11 +246,14 @@ class NextGate(Sensor):
     """Each layer's gate on the input of the gate before it, one layer ahead: nothing is known of layer 0."""
 
     name, known, channel = "next-gate", "layer", NEXT_GATE
-    window_s, cell_s = 6e-6, 0.2e-9
+    window_s, cell_s = 6.4e-6, 0.0
 
     def layer(self, _layer: int, gates: np.ndarray | None = None, /) -> np.ndarray:
         counts: np.ndarray = self._counted(None if gates is None else gates[:, None])[0]
         return counts
+
+    def thinking_s(self, _gamma: int) -> float:
+        return self.window_s * (self.geometry.layers - 1)  # asked anew at each layer
 
     def _gates(self, _gamma: int) -> int:
         return self.geometry.layers - 1

@@ -72,6 +72,8 @@ class Estimator:
     """What all rules share: the state, and one update after another. A rule is what `_transition` does."""
 
     rule: ClassVar[str]
+    update_s: ClassVar[float]  # calibrated, see `thinking_s`
+    cell_s: ClassVar[float]
 
     def __init__(self, layers: int, experts: int, *, K: int = 4, gamma: int = 8) -> None:
         """K: the highest utility. gamma: the draft length, which the boundaries of some rules start from."""
@@ -105,6 +107,11 @@ class Estimator:
         self._transition(evidence, s, at)
         self._f[at] = evidence
         return s
+
+    @property
+    def thinking_s(self) -> float:
+        """Seconds an update takes, modelled: from constants that `moespac foretell --timing` measures."""
+        return self.update_s + self.cell_s * self.layers * self.experts
 
     @property
     def value(self) -> np.ndarray:
@@ -151,6 +158,7 @@ class Paper(Estimator):
     """Algorithm 1 as printed. At γ < 2 its boundaries start at 0, and then every expert climbs to K."""
 
     rule = "paper"
+    update_s, cell_s = 18e-6, 7.5e-9
 
     def __init__(
         self, layers: int, experts: int, *, K: int = 4, gamma: int = 8, forgetting: float = 0.1
@@ -180,6 +188,7 @@ class PaperReal(Paper):
     """The same with real boundaries: no floor, neither where they start nor where they go."""
 
     rule = "paper-real"
+    update_s, cell_s = 17e-6, 7e-9
 
     def _start(self) -> float:
         # γ/2; of plain decoding, where that is 0, half of the one change there can be.
@@ -197,6 +206,7 @@ class Level(Estimator):
     """
 
     rule = "level"
+    update_s, cell_s = 10.5e-6, 2.4e-9
 
     def __init__(
         self, layers: int, experts: int, *, K: int = 4, gamma: int = 8, up: float = 3, down: float = 1
@@ -214,6 +224,7 @@ class Ema(Estimator):
     """Average ← (1-λ)·average + λ·f, from 0; s is it, rounded (halves up) and cut at K."""
 
     rule = "ema"
+    update_s, cell_s = 8.7e-6, 2.1e-9
 
     def __init__(
         self, layers: int, experts: int, *, K: int = 4, gamma: int = 8, forgetting: float = 0.3
@@ -238,6 +249,7 @@ class LastCount(Estimator):
     """No memory: s is the evidence, rounded (halves up) and cut at K."""
 
     rule = "last-count"
+    update_s, cell_s = 7.2e-6, 1.8e-9
 
     @property
     def value(self) -> np.ndarray:
