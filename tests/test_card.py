@@ -26,6 +26,7 @@ import evaluate_pair  # noqa: E402
 import train_seeds  # noqa: E402
 from card import acceptance, decodes, losses, markdown, readings, reuse, samples, seeds, streams, use  # noqa: E402
 
+WITH_MARKS = f"{evaluate_pair.FIGURES}\n{evaluate_pair.END}"
 MARK = streams.ALL_TEMPLATED
 
 
@@ -108,14 +109,24 @@ def test_tables_alone_come_out_the_same(
 
 
 @pytest.mark.parametrize(
-    ("readme", "message"),
-    [("no marks", "lacks the lines"), (f"{evaluate_pair.FIGURES}\n{evaluate_pair.END}", "is not there")],
+    ("readme", "options", "message"),
+    [
+        ("no marks", [], "lacks the lines"),
+        (WITH_MARKS, [], "holds no card"),
+        (WITH_MARKS, ["--tokens", "5"], "--tokens 5; accepted: from 1, from 6"),
+        (WITH_MARKS, ["--prompts", "0"], "--prompts is 0"),
+    ],
 )
 def test_what_is_missing_is_said_before_any_work(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], readme, message
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    readme,
+    options,
+    message,
 ) -> None:
     (tmp_path / "README.md").write_text(readme)
-    monkeypatch.setattr(sys, "argv", ["evaluate_pair.py", "--tables-only", *paths(tmp_path)])
+    monkeypatch.setattr(sys, "argv", ["evaluate_pair.py", "--tables-only", *options, *paths(tmp_path)])
     with pytest.raises(SystemExit):
         evaluate_pair.main()
     assert message in capsys.readouterr().err

@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 from card import acceptance, losses, recall, reuse, samples, seeds, use
-from card.decodes import decodes, fingerprint
+from card.decodes import GAMMAS, decodes, fingerprint
 from card.markdown import paragraphs, prose
 from card.readings import Reading, readings
 from card.streams import LEGEND, chosen, grouped, stream_of
@@ -35,6 +35,7 @@ DATA, CORPUS_CARD = ROOT / "data", ROOT / "build/corpus/card.json"
 SEEDS_REPORT = ROOT / "build/seeds/report.json"
 FIGURES, END = "<!-- figures: written by tools/evaluate_pair.py -->", "<!-- end of figures -->"
 STORED_BYTES = 2  # a weight, in half precision
+FEWEST_TOKENS = GAMMAS[0] + 2  # so that one window has a next one to foretell
 PAIR = ("target.safetensors", "draft.safetensors", "tokenizer.json", "target.json", "draft.json")
 
 
@@ -66,13 +67,17 @@ def main() -> None:
     parser.add_argument("--readme", type=Path, default=DATA / "README.md", help="its figures are replaced")
     parser.add_argument("--decodes", type=Path, default=ROOT / "build/card", help="kept until all is done")
     args = parser.parse_args()
+    if args.prompts < 1 or args.tokens < FEWEST_TOKENS:
+        parser.error(
+            f"--prompts is {args.prompts}, --tokens {args.tokens}; accepted: from 1, from {FEWEST_TOKENS}"
+        )
     settings = QUICK if args.quick else Settings(args.prompts, args.tokens)
     readme = args.readme.read_text(encoding="utf-8")
     if FIGURES not in readme or END not in readme:
         parser.error(f"{args.readme} lacks the lines {FIGURES!r} and {END!r}; put the figures between them")
     old = json.loads(args.card.read_text(encoding="utf-8")) if args.card.exists() else {}
-    if args.tables_only and not old:
-        parser.error(f"{args.card} is not there; leave --tables-only out to measure")
+    if args.tables_only and "reuse" not in old:
+        parser.error(f"{args.card} holds no card of this command; leave --tables-only out to measure")
     kept = args.decodes / made_of(settings)
     card = old if args.tables_only else measure(settings, old, kept)
     if SEEDS_REPORT.exists():
