@@ -2,6 +2,9 @@
 
 from .demand import demand_figure
 from .growing_text import GrowingText
+from .live_view import LiveView
+from .page import write_page
+from .stepper import Stepper
 from .tables import table
 
-__all__ = ["GrowingText", "demand_figure", "table"]
+__all__ = ["GrowingText", "LiveView", "Stepper", "demand_figure", "table", "write_page"]

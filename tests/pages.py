@@ -1,0 +1,59 @@
+"""A widget's own page in a real browser, opened from a file: nothing serves it, and no kernel is there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+@dataclass
+class Opened:
+    """The Playwright page, what it asked for beside its own file, and what went wrong in it."""
+
+    page: Any
+    requests: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def sentence(self) -> str:
+        return str(self.page.locator(".ms-sentence").first.text_content())
+
+    def press(self, *keys: str) -> None:
+        """Keys, each after the frame that the last one led to."""
+        for key in keys:
+            self.page.keyboard.press(key)
+            self.settle()
+
+    def settle(self) -> None:
+        self.page.evaluate(
+            "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
+        )
+
+
+@contextmanager
+def browser_of(chromium: Path) -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=str(chromium),
+            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync"],
+        )
+        yield browser
+        browser.close()
+
+
+def open_page(browser: Any, path: Path, scheme: str = "light", fragment: str = "", **options: Any) -> Opened:
+    size = {"width": 1120, "height": 900}
+    page = browser.new_page(viewport=size, color_scheme=scheme, **options)
+    opened = Opened(page)
+    own = path.resolve().as_uri()
+    page.on("request", lambda r: None if r.url.startswith((own, "data:")) else opened.requests.append(r.url))
+    page.on("console", lambda m: opened.problems.append(m.text) if m.type in ("error", "warning") else None)
+    page.on("pageerror", lambda e: opened.problems.append(str(e)))
+    page.goto(own + fragment)
+    page.wait_for_function("() => document.querySelector('.ms-sentence')?.textContent")
+    return opened

@@ -1,0 +1,152 @@
+"""The widgets' stories by keyboard and by mouse, as pages of their own: no kernel, no network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pages import Opened, browser_of, open_page
+from traces import one_text
+
+from moespac_widgets import Stepper
+
+pytestmark = [pytest.mark.browser]
+
+
+# How much of the map is drawn upon, and how bright the page beneath it is.
+PIXELS = """() => {
+  const canvas = document.querySelector('canvas');
+  const data = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
+  let drawn = 0;
+  for (let i = 3; i < data.length; i += 4) drawn += data[i] > 0;
+  const [red] = getComputedStyle(document.querySelector('.moespac')).backgroundColor.match(/\\d+/g);
+  return [drawn / (data.length / 4), Number(red)];
+}"""
+
+
+@pytest.fixture(scope="module")
+def browser(chromium: Path) -> Iterator[Any]:
+    with browser_of(chromium) as browser:
+        yield browser
+
+
+def without_a_fault(opened: Opened) -> None:
+    assert opened.problems == []
+    assert opened.requests == []
+    assert not opened.page.locator(".ms-alert").first.is_visible()
+
+
+def test_the_stepper_is_stepped_played_and_asked_by_keyboard(browser: Any, tmp_path: Path) -> None:
+    trace = one_text(3, sampled=True, steps=9)
+    opened = open_page(browser, Stepper(trace, step=2).to_html(tmp_path / "s.html"))
+    page = opened.page
+    page.keyboard.press("Tab")  # to the first button: the player's keys work from anywhere inside
+    opened.press("l", "ArrowRight", "j")
+    assert opened.sentence.startswith("Round 3: ")
+    opened.press("End")
+    assert opened.sentence.startswith("Round 8: ")
+    opened.press("Home", "k")
+    page.wait_for_function("() => document.querySelector('.ms-sentence').textContent.startsWith('Round 1')")
+    assert page.get_by_role("button", name="Pause").count() == 1
+    opened.press("k", "Home", "l")
+    now = int(opened.sentence.split()[1].rstrip(":"))
+    step = trace[now]
+    page.locator(".ms-card").first.focus()
+    opened.press("Enter")
+    chosen = page.locator(".ms-detail table").first.inner_text()
+    for layer in range(2):
+        expert, weight = step.experts[0, layer, 0], step.gate_weights[0, layer, 0]
+        assert f"{expert} ({f'{weight:.2f}'.lstrip('0')})" in chosen
+    opened.press("Escape")
+    assert page.locator(".ms-detail table").count() == 0
+    page.locator("canvas").focus()
+    opened.press("ArrowDown", "ArrowRight", "ArrowRight")
+    count = int(step.counts[1, 2])
+    words = f"by {count} of {step.gamma + 1} positions" if count else "No position of this window"
+    assert words in page.locator(".ms-detail").inner_text()
+    without_a_fault(opened)
+
+
+def test_the_stepper_is_scrubbed_and_asked_by_mouse_and_comes_back_after_a_reload(
+    browser: Any, tmp_path: Path
+) -> None:
+    trace = one_text(3, sampled=True, steps=9)
+    opened = open_page(browser, Stepper(trace).to_html(tmp_path / "s.html"))
+    page = opened.page
+    slider = page.get_by_role("slider")
+    box = slider.bounding_box()
+    page.mouse.click(box["x"] + box["width"] * 0.5, box["y"] + box["height"] / 2)
+    opened.settle()
+    assert opened.sentence.startswith("Round 4: ")
+    step = trace[4]
+    page.locator(".ms-card").first.click()
+    assert page.locator(".ms-card[aria-pressed=true]").count() == 1
+    map_ = page.locator("canvas").bounding_box()
+    page.mouse.click(map_["x"] + 34 + (map_["width"] - 34) / 6 * 3.5, map_["y"] + 5)
+    opened.settle()
+    asked = int(step.counts[0, 3])
+    assert page.locator(".ms-card.asks").count() == asked
+    page.get_by_text("Show as table").click()
+    page.wait_for_selector(".ms-more table")
+    rows = page.locator(".ms-more tbody tr")
+    assert rows.count() == step.gamma + 1
+    page.wait_for_function("() => location.hash.includes('expert=3')")
+    page.reload()
+    page.wait_for_function("() => document.querySelector('.ms-sentence')?.textContent.startsWith('Round 4')")
+    assert page.locator(".ms-card.asks").count() == asked
+    without_a_fault(opened)
+
+
+def test_a_view_code_brings_a_view_back_and_a_bad_one_is_explained(browser: Any, tmp_path: Path) -> None:
+    opened = open_page(browser, Stepper(one_text(3, steps=9)).to_html(tmp_path / "s.html"))
+    code = opened.page.get_by_label("view code: paste one and press Enter")
+    code.fill("step=5&layer=1&expert=2")
+    code.press("Enter")
+    opened.settle()
+    assert opened.sentence.startswith("Round 5: ")
+    code.fill("step=500")
+    code.press("Enter")
+    alert = opened.page.get_by_role("alert")
+    assert "step is 500; accepted: 0 … 8" in alert.inner_text()
+    opened.page.locator("canvas").focus()
+    opened.press("l")
+    assert not alert.is_visible()
+    opened.page.get_by_role("button", name="Copy this view").click()
+    assert code.input_value() == "step=6&token=-1&layer=1&expert=2"
+    assert opened.problems == []
+
+
+@pytest.mark.full
+def test_text_verdicts_and_tables_follow_every_round(browser: Any, tmp_path: Path) -> None:
+    for trace in (one_text(1, sampled=True, steps=30), one_text(2, steps=30)):
+        opened = open_page(browser, Stepper(trace).to_html(tmp_path / "s.html"))
+        opened.page.locator("canvas").focus()
+        text = ""
+        for step in trace:
+            text += "".join(f"«{token}»" for token in step.emitted)
+            shown = opened.page.locator(".ms-text").inner_text()
+            assert shown.endswith(text)
+            assert opened.page.locator("button.ms-card.accepted").count() == step.accepted
+            assert opened.page.locator("button.ms-card.rejected").count() == (step.accepted < step.gamma)
+            assert opened.page.locator("div.ms-card.own").count() == 1
+            opened.press("l")
+        without_a_fault(opened)
+        opened.page.close()
+
+
+def test_dark_light_and_reduced_motion_draw_the_map_in_the_pages_own_ink(
+    browser: Any, tmp_path: Path
+) -> None:
+    path = Stepper(one_text(3, steps=4)).to_html(tmp_path / "s.html")
+    seen = {}
+    for scheme in ("light", "dark"):
+        opened = open_page(browser, path, scheme, reduced_motion="reduce")
+        assert opened.page.get_by_label("Speed").input_value() == "1"
+        opened.settle()
+        drawn, seen[scheme] = opened.page.evaluate(PIXELS)
+        assert drawn > 0.5
+        without_a_fault(opened)
+        opened.page.close()
+    assert seen["light"] > 128 > seen["dark"]

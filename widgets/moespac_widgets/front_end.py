@@ -1,0 +1,74 @@
+"""The front-end files: what a widget sends to the browser, and the catalogue of its words.
+
+A widget's file is a real ES module that imports what it shares from its neighbours in `front/`. anywidget
+takes one module as one string and there is no build step, so `bundle` puts what is imported in front of the
+file, once each, and leaves the import lines out. Names at the top level of the files must therefore differ.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from functools import cache
+from pathlib import Path
+
+from moespac_nb import MoespacError
+
+__all__ = ["CIVIDIS", "KINDS", "LANGUAGE", "bundle", "catalogue", "style"]
+
+HOME = Path(__file__).resolve().parent
+LANGUAGE = "MOESPAC_LANGUAGE"  # the environment variable that names the catalogue, texts/<name>.json
+_IMPORT = re.compile(r'^import (?:\{[^}]*\}|(\w+)) from "\./([\w.]+)"(?: with \{ type: "json" \})?;\n', re.M)
+
+_PALETTE = json.loads((HOME / "front/palette.json").read_text(encoding="utf-8"))
+KINDS: dict[str, str] = _PALETTE["kinds"]  # Okabe-Ito: what a token or an operation is
+CIVIDIS: list[str] = _PALETTE["cividis"]  # amounts, from least to most
+
+
+@cache
+def bundle(script: str) -> str:
+    """One ES module: the file `script` of `front/` and before it all that it imports."""
+    parts: list[str] = []
+    taken: set[str] = set()
+
+    def take(name: str) -> None:
+        source = (HOME / "front" / name).read_text(encoding="utf-8")
+        for line in _IMPORT.finditer(source):
+            constant, imported = line.groups()
+            if imported in taken:
+                continue
+            taken.add(imported)
+            if constant:
+                value = json.loads((HOME / "front" / imported).read_text(encoding="utf-8"))
+                parts.append(f"const {constant} = {json.dumps(value)};\n")
+            else:
+                take(imported)
+        parts.append(_IMPORT.sub("", source))
+
+    take(script)
+    return "\n".join(parts)
+
+
+def style(*scripts: str) -> str:
+    """The style sheet that all widgets share, then those of these widgets: stepper.css beside stepper.js."""
+    kinds = "".join(f" --ms-{name}: {colour};" for name, colour in KINDS.items())
+    files = ["base.css", *(script.replace(".js", ".css") for script in scripts)]
+    paths = [HOME / "front" / name for name in files]
+    sheets = [path.read_text(encoding="utf-8") for path in paths if path.exists()]
+    return "\n".join([f":root {{{kinds} }}", *sheets])
+
+
+def catalogue(language: str | None, *prefixes: str) -> dict[str, str]:
+    """The texts whose keys begin with one of the prefixes; what a translation lacks stays English.
+
+    language: the name of a file in `texts/`; None takes MOESPAC_LANGUAGE, or English.
+    """
+    name = language or os.environ.get(LANGUAGE) or "en"
+    names = sorted(path.stem for path in (HOME / "texts").glob("*.json"))
+    if name not in names:
+        raise MoespacError(f"language is {name!r}; accepted: {', '.join(names)}")
+    texts: dict[str, str] = {}
+    for each in ("en", name):
+        texts |= json.loads((HOME / "texts" / f"{each}.json").read_text(encoding="utf-8"))
+    return {key: text for key, text in texts.items() if key.split(".")[0] in prefixes}

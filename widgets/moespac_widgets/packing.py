@@ -1,0 +1,47 @@
+"""Arrays on their way to the browser: each in the smallest type that holds it, as bytes with type and shape."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from moespac_nb import MoespacError
+
+__all__ = ["pack", "split"]
+
+Packed = dict[str, Any]  # dtype, shape, bytes
+_WHOLE = [np.dtype(name) for name in ("uint8", "int8", "uint16", "int16", "int32")]
+
+
+def pack(array: np.ndarray) -> Packed:
+    """Whole numbers in as few bytes as hold them all, others as float32."""
+    array = np.asarray(array)
+    smallest = _smallest(array)
+    return {
+        "dtype": smallest.name,
+        "shape": list(array.shape),
+        "bytes": memoryview(np.ascontiguousarray(array, smallest).tobytes()),
+    }
+
+
+def _smallest(array: np.ndarray) -> np.dtype[Any]:
+    if array.dtype.kind not in "biu":
+        if array.size == 0 or not np.array_equal(array, np.rint(array)):
+            return np.dtype("float32")
+    least, most = (int(array.min()), int(array.max())) if array.size else (0, 0)
+    for dtype in _WHOLE:
+        if np.iinfo(dtype).min <= least and most <= np.iinfo(dtype).max:
+            return dtype
+    raise MoespacError(f"the values {least} to {most} are too large to show; accepted: within 32 bits")
+
+
+def split(value: Any, buffers: list[memoryview]) -> Any:
+    """The value with its bytes moved to `buffers`: what a message can carry."""
+    if isinstance(value, Mapping):
+        if "bytes" in value:
+            buffers.append(value["bytes"])
+            return {"dtype": value["dtype"], "shape": value["shape"], "buffer": len(buffers) - 1}
+        return {key: split(each, buffers) for key, each in value.items()}
+    return value

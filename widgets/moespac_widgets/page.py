@@ -1,0 +1,99 @@
+"""Widgets as one page that needs no kernel and no network: front end, state and data in a single HTML file."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from moespac_nb import MoespacError
+from moespac_nb.whole_file import whole_file
+
+from .front_end import HOME, bundle, style
+from .live_view import LiveView
+
+__all__ = ["write_page"]
+
+_PAGE = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:">
+<link rel="icon" href="data:,">
+<title>{title}</title>
+<style>
+:root {{ color-scheme: light dark; }}
+body {{ margin: 12px auto; max-width: 1120px; padding: 0 8px; background: Canvas; color: CanvasText; }}
+h1 {{ font: 600 18px system-ui, sans-serif; }}
+.moespac {{ margin-bottom: 12px; }}
+{style}
+</style>
+<h1>{title}</h1>
+<main></main>
+<script type="application/json" id="state">{state}</script>
+<script>
+"use strict";
+const SCRIPTS = {{ {scripts} }};
+{page}
+</script>
+</html>
+"""
+
+
+def write_page(
+    path: str | Path, widgets: Sequence[LiveView], title: str | None = None, linked: Sequence[str] = ("step",)
+) -> Path:
+    """Write widgets, one under the other, as a page; returns its path.
+
+    linked: traits that move together in all widgets that have them.
+    """
+    if not widgets:
+        raise MoespacError("there is no widget to write; accepted: at least one")
+    path = Path(path)
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise MoespacError(f"the page would be written to {path}; accepted: a name that ends in .html")
+    scripts = {widget.SCRIPT: _as_function(bundle(widget.SCRIPT)) for widget in widgets}
+    state = {
+        "linked": list(linked),
+        "widgets": [{"script": widget.SCRIPT, "state": _state(widget)} for widget in widgets],
+    }
+    page = _PAGE.format(
+        title=escape(title or widgets[0]._title),
+        style=style(*scripts),
+        state=json.dumps(state, ensure_ascii=False).replace("<", "\\u003c"),
+        scripts=",\n".join(f"{json.dumps(name)}: {source}" for name, source in scripts.items()),
+        page=(HOME / "front/page.js").read_text(encoding="utf-8"),
+    )
+    with whole_file(path, "the page") as file:
+        file.write(page.encode())
+    return path
+
+
+def _state(widget: LiveView) -> dict[str, Any]:
+    shared = ("_title", "_texts", "_notices", "_parts", "_limits", *widget.view_names())
+    return {
+        **{name: getattr(widget, name) for name in shared},
+        "_data": _readable(widget.page_data()),
+        "_kernel": False,
+        "_error": "",
+    }
+
+
+def _readable(value: Any) -> Any:
+    """The value as JSON holds it: bytes in base 64."""
+    if isinstance(value, Mapping):
+        return {key: _readable(each) for key, each in value.items()}
+    if isinstance(value, memoryview):
+        return {"base64": base64.b64encode(value).decode()}
+    return value
+
+
+def _as_function(module: str) -> str:
+    """The module as a function that returns its default export: a page opened as a file may import nothing."""
+    inline = re.sub(r"^export default ", "return ", module, flags=re.M)
+    inline = re.sub(r"^export ", "", inline, flags=re.M).replace("</script", "<\\/script")
+    return f"() => {{\n{inline}\n}}"

@@ -1,0 +1,85 @@
+"""The rounds of a trace as widgets show them, and how many of them can be sent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from moespac_nb import MoespacError, Step, Trace
+from moespac_nb.step import Geometry
+
+__all__ = ["SENT_BYTES", "Rounds", "kept"]
+
+SENT_BYTES = 4_000_000  # of one widget; a notebook's widgets together should stay below 6 MB
+
+
+@dataclass(frozen=True, eq=False)
+class Rounds:
+    """A trace's steps; of a fan, the rounds that decoding with one draft length would have been."""
+
+    trace: Trace
+    steps: tuple[Step, ...]
+    text: np.ndarray  # (steps,) which text of the trace each belongs to
+
+    @classmethod
+    def of(cls, trace: Any, gamma: int | None = None, name: str = "trace") -> Rounds:
+        """gamma: None takes a trace as it was decoded, and a fan at its longest draft."""
+        if not isinstance(trace, Trace):
+            raise MoespacError(
+                f"{name} is {type(trace).__name__} {str(trace)[:60]!r}; accepted: a Trace, such as "
+                "Trace.load(path) or record(model, prompt, draft=draft) gives"
+            )
+        if not len(trace):
+            raise MoespacError(f"{name} has no steps; accepted: at least one")
+        if not trace.geometry.layers:
+            raise MoespacError(f"{name} is of a dense model, without experts; accepted: one of a mixture")
+        fans = {text.fan for text in trace.texts}
+        if gamma is None and fans == {None}:
+            return cls(trace, tuple(trace), trace.text_of_step)
+        if None in fans:
+            raise MoespacError(f"gamma is {gamma}; accepted: None, or a {name} that is a fan throughout")
+        steps = tuple(trace.rounds(min(fan for fan in fans if fan) if gamma is None else gamma))
+        # A text's rounds are numbered from 0; the walk begins a text where the trace does.
+        text = np.cumsum([step.index == 0 for step in steps]) - 1
+        return cls(trace, steps, text)
+
+    @property
+    def geometry(self) -> Geometry:
+        return self.trace.geometry
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+    @cached_property
+    def counts(self) -> np.ndarray:
+        """The windows' counts, (steps, layers, experts)."""
+        return np.stack([step.counts for step in self.steps])
+
+    @cached_property
+    def bits(self) -> np.ndarray:
+        """Whether each window's first token alone used an expert, (steps, layers, experts) of 0 and 1."""
+        bits = np.zeros_like(self.counts)
+        first = np.stack([step.experts[0] for step in self.steps]).astype(np.int64)
+        np.put_along_axis(bits, first, 1, axis=2)
+        return bits
+
+
+def kept(steps: int, bytes_a_step: float, limit: int = SENT_BYTES) -> tuple[np.ndarray, list[str]]:
+    """The steps that fit into `limit` bytes, evenly thinned, and the notice that says so."""
+    stride = max(1, int(np.ceil(steps * bytes_a_step / limit)))
+    if stride == 1:
+        return np.arange(steps), []
+    whole = max(1, int(limit / bytes_a_step))
+    notice = (
+        f"Thinned: of {steps} steps every {_ordinal(stride)} is shown, as all of them would be "
+        f"{steps * bytes_a_step / 1e6:.0f} MB. A part of at most {whole} steps, trace[:{whole}] say, is shown whole."
+    )
+    return np.arange(0, steps, stride), [notice]
+
+
+def _ordinal(n: int) -> str:
+    ending = "th" if n % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(n % 10, "th")
+    return f"{n}{ending}"
