@@ -267,6 +267,8 @@ class Engine:
             if owner != NOBODY:
                 self._evict(slot)
                 self._slots.give_back(slot)
+        self._slots.sort_free()
+        self._worth.score = [0.0] * len(self._worth.score)
 
     def _holds(self, seat: Seat) -> bool:
         slots = self._slots

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .errors import MoespacError
 from .seen import Seen, windows
 from .step import Prefill, Step, expert_counts
 from .trace import Trace
@@ -46,7 +47,11 @@ class Recorded(NamedTuple):
 
 
 def recorded(trace: Trace, gamma: int | None = None) -> list[Recorded]:
-    """The texts of a trace, of a fan those of decoding with this draft length."""
+    """The texts of a trace, of a fan those of decoding with this draft length; None takes all it holds."""
+    if gamma is not None and any(text.fan is None for text in trace.texts):
+        raise MoespacError(
+            f"gamma is {gamma} and the trace is no fan recording; accepted: None, the draft lengths it has"
+        )
     key = id(trace)  # a trace compares by its content, which is slow, and so cannot be a key itself
     if key not in _KNOWN:
         weakref.finalize(trace, _KNOWN.pop, key, None)

@@ -1,6 +1,6 @@
 """A trace run through a policy on a modelled machine: what its decode would have taken there.
 
-    result = replay(trace, "recency", "17%", costs=costs)
+    result = replay(trace, "recency", "17%", machine="rtx4090", model_profile="qwen3-30b-a3b")
     result.tps_modelled, result.hit_rate, result.parts
 
 The same scheduler, engine and policies as of a live decode, without the arithmetic; so everything here is
@@ -16,15 +16,22 @@ from typing import Any
 
 import numpy as np
 
+from .accounting import charge, check_accounting
 from .budget import parse_budget
 from .costs import Costs
+from .costs import costs as costs_of
 from .devices import Operation, VirtualDevice
 from .errors import MoespacError
 from .events import Recorded, recorded
+from .fit import fit
+from .machines import Machine
+from .machines import machine as machine_of
+from .model_profiles import model_profile as model_profile_of
+from .model_shape import ModelProfile, mismatch
 from .placement import Counters
 from .policies import Policy, policy
 from .scheduler import Parts, Scheduler
-from .step import expert_counts
+from .step import Geometry, expert_counts
 from .trace import Trace
 
 __all__ = ["Result", "profile_of", "replay", "replay_texts", "to_csv", "to_frame"]
@@ -51,10 +58,14 @@ class Result:
     budget_bytes: int
     slots: int
     accounting: str
-    fits: bool
+    fits: bool  # the machine holds it all; False is flagged, and not ranked
+    machine: str | None
+    model_profile: str | None
+    notes: tuple[str, ...]  # what of the profile is scaled to the trace's geometry
     gamma: int | None  # None: as recorded
-    cold: bool
-    label: str
+    cold: bool  # slots and policy start anew in each text
+    label: str  # what the figures are: modelled
+    prefill_bytes: int  # copied while prompts were read
     counters: Counters
     parts: Parts
     device: VirtualDevice = field(repr=False, compare=False)
@@ -67,12 +78,14 @@ class Result:
     def to_dict(self) -> dict[str, Any]:
         """Everything but the timeline, as plain values."""
         plain = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "device"}
-        return plain | {"counters": asdict(self.counters), "parts": asdict(self.parts)}
+        nested = {"counters": asdict(self.counters), "parts": asdict(self.parts)}
+        return plain | nested | {"notes": list(self.notes)}
 
     def row(self) -> dict[str, Any]:
         """The same in one level, for a table."""
         nested = self.to_dict()
-        return {**nested, **nested.pop("counters"), **nested.pop("parts")}
+        flat = {**nested.pop("counters"), **nested.pop("parts")}
+        return {**flat, **nested, "notes": "; ".join(self.notes)}
 
 
 def replay(
@@ -80,30 +93,46 @@ def replay(
     contestant: str | Policy = "recency",
     budget: Any = "17%",
     *,
-    costs: Costs,
+    machine: Machine | str | Path = "rtx4090",
+    model_profile: ModelProfile | str | Path = "qwen3-30b-a3b",
+    costs: Costs | None = None,
     gamma: int | None = None,
-    profile: np.ndarray | None = None,
+    accounting: str = "slots-equal",
+    context: int = 1024,
+    profile: np.ndarray | Trace | None = None,
     cold: bool = False,
     in_flight: int = 4,
     timeline: bool = True,
 ) -> Result:
     """What decoding this trace's texts would have taken, one after another.
 
-    budget: see `parse_budget`; shares are of the trace's own layers and experts. costs: machine and model.
-    gamma: of a fan, the draft length; None takes all it holds. profile: see `profile_of`.
+    contestant: a policy or its name. budget: see `parse_budget`; shares are of the trace's own experts.
+    machine, model_profile: the trace is replayed as if its experts were that model's. costs: given instead of
+    the two, for a machine without a name; nothing is then known of what fits it.
+    gamma: of a fan, the draft length; None takes all it holds. accounting: see `accounting`.
+    context: tokens whose keys and values a pass reads, and a draft keeps.
+    profile: how often other texts used each expert (layers, experts), or a trace that says so.
     cold: empty the slots, and the policy's mind, before each text; else both stay warm from text to text.
     timeline: whether to keep one.
+    Raises MoespacError for what is not accepted, before any work.
     """
     played = policy(contestant)
-    texts = recorded(trace, gamma)
-    if not texts:
-        raise MoespacError("the trace holds no text; accepted: at least one")
     geometry = trace.geometry
-    room = parse_budget(budget).room(costs.expert_bytes, geometry.layers * geometry.experts)
+    if not geometry.layers:
+        raise MoespacError("the trace is of a dense model; accepted: one with experts")
+    texts = recorded(trace, gamma)
+    reckoned = max((window.step.gamma for text in texts for window in text.windows), default=0)
+    on = _on(played, budget, geometry, machine, model_profile, costs, accounting, context, reckoned > 0)
+    known = profile_of(profile) if isinstance(profile, Trace) else profile
+    if known is not None and known.shape != (geometry.layers, geometry.experts):
+        raise MoespacError(
+            f"the profile has shape {known.shape}; accepted: the trace's {geometry.layers} layers × "
+            f"{geometry.experts} experts"
+        )
     device = VirtualDevice(record=timeline)
     reckoned = max((window.step.gamma for text in texts for window in text.windows), default=0)
     scheduler = Scheduler(
-        device, costs, played, geometry, room.slots, gamma=reckoned, profile=profile, in_flight=in_flight
+        device, on.costs, played, geometry, on.slots, gamma=reckoned, profile=known, in_flight=in_flight
     )
     first_s, prefills_s = replay_texts(scheduler, texts, cold)
     counters, parts = scheduler.decode.counters, scheduler.decode.parts
@@ -126,16 +155,69 @@ def replay(
         ttft_s=float(np.mean(first_s)),
         prefill_s=float(np.mean(prefills_s)),
         budget=str(budget),
-        budget_bytes=room.budget_bytes,
+        budget_bytes=on.budget_bytes,
         slots=scheduler.engine.slots.count(),
-        accounting="slots-equal",
-        fits=True,
+        accounting=accounting,
+        fits=on.fits,
+        machine=on.machine,
+        model_profile=on.model_profile,
+        notes=on.notes,
         gamma=gamma,
         cold=cold,
         label="modelled",
+        prefill_bytes=scheduler.prefill.counters.bytes,
         counters=counters,
         parts=parts,
         device=device,
+    )
+
+
+@dataclass(frozen=True)
+class _On:
+    """What a replay runs on."""
+
+    costs: Costs
+    budget_bytes: int
+    slots: int
+    fits: bool
+    machine: str | None = None
+    model_profile: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+def _on(
+    played: Policy,
+    budget: Any,
+    geometry: Geometry,
+    on: Machine | str | Path,
+    model: ModelProfile | str | Path,
+    given: Costs | None,
+    accounting: str,
+    context: int,
+    drafts: bool,
+) -> _On:
+    check_accounting(accounting)
+    if given is not None:
+        if accounting != "slots-equal":
+            raise MoespacError(
+                f"accounting is {accounting!r} and costs are given; accepted: 'slots-equal', or a machine "
+                "and a model profile instead of costs"
+            )
+        room = parse_budget(budget).room(given.expert_bytes, geometry.layers * geometry.experts)
+        return _On(given, room.budget_bytes, room.slots, fits=True)
+    on, model = machine_of(on), model_profile_of(model)
+    charged = charge(accounting, budget, model.as_if(geometry), draft=drafts, context=context)
+    # What the card holds is a matter of the whole model, not of the trace it is replayed with.
+    found = fit(on, model, context=context, draft=drafts and model.draft is not None)
+    share = charged.slots / (geometry.layers * geometry.experts) if played.slots else 0.0
+    return _On(
+        costs_of(on, model, context=context, geometry=geometry),
+        charged.budget_bytes,
+        charged.slots,
+        charged.fits and found.fits_host and found.left_bytes >= 0 and share <= found.share,
+        on.name,
+        model.name,
+        mismatch(geometry, model),
     )
 
 

@@ -22,6 +22,7 @@ import numpy as np
 from .costs import Costs
 from .devices import Device, Event, OperationError
 from .engine import Engine
+from .errors import MoespacError
 from .placement import Counters, Placement, Seat
 from .policies.policy import Order, Planner, Policy, Setting
 from .step import Geometry, Prefill, Step
@@ -111,7 +112,8 @@ class Scheduler:
         parts.dense_s += middle - start
         self._finish("draft", self._positions * self.costs.draft_prefill_s, "draft reads")
         parts.draft_s += self.device.now() - middle
-        self._think(lambda: self.planner.begin(prefill, following))
+        told = self._told(following)
+        self._think(lambda: self.planner.begin(prefill, told))
         self._enter(self.decode)
         self._miss = self.policy.miss
 
@@ -186,7 +188,8 @@ class Scheduler:
         self._finish("gpu", self.costs.head_s, "head")
         self._phase.parts.dense_s += self.device.now() - start
         self.engine.begin_pass()
-        self._think(lambda: self.planner.verified(step, following))
+        told = self._told(following)
+        self._think(lambda: self.planner.verified(step, told))
 
     def resize(self, slots: int) -> None:
         """Another budget, at any time; a policy without slots has no use for it."""
@@ -269,6 +272,14 @@ class Scheduler:
             start, now = now, device.now()
             parts.cpu_wait_s += now - start
         return now
+
+    def _told(self, following: Step | None) -> Step | None:
+        if following is not None and not self.policy.reads_future:
+            raise MoespacError(
+                f"policy {self.policy.name!r} was given the window to come; accepted: None, for all that do "
+                "not say that they read the future"
+            )
+        return following
 
     def _think(self, ask: Callable[[], Order | None]) -> None:
         """The policy's time is charged before its order holds: as measured, as modelled where none passes."""

@@ -74,6 +74,10 @@ class Slots:
         """A free slot, if any; it is the caller's to load."""
         return self._free.pop() if self._free else None
 
+    def sort_free(self) -> None:
+        """Free slots are taken in order again: equal residents leave by the number of their slot."""
+        self._free.sort(reverse=True)
+
     def load(self, slot: int, key: int) -> None:
         """A free slot becomes this expert's; its copy is under way."""
         layer, expert = divmod(key, self.experts)

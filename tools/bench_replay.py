@@ -3,8 +3,7 @@ Seconds are the process's own, so that what else the machine does counts little.
 
 python tools/bench_replay.py [--profile] [--trace FILE]
 
-A made-up trace with locality stands in where no file is given: experts have lasting popularity, topics change
-every few windows, and a position keeps some of the experts of the one before it.
+A made-up trace with locality, see tests/made_up.py, stands in where no file is given.
 """
 
 from __future__ import annotations
@@ -12,15 +11,19 @@ from __future__ import annotations
 import argparse
 import cProfile
 import pstats
+import sys
+from pathlib import Path
 from time import process_time
-
-import numpy as np
 
 from moespac_nb.costs import Costs
 from moespac_nb.policies import POLICIES
 from moespac_nb.replay import profile_of, replay
-from moespac_nb.step import Geometry, Prefill, Step, Top
-from moespac_nb.trace import Text, Trace
+from moespac_nb.step import Geometry
+from moespac_nb.trace import Trace
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+
+from made_up import made_up
 
 # About Qwen3-30B-A3B in 16 bits on an RTX 4090 beside a desktop CPU; only the ratios matter here.
 COSTS = Costs(
@@ -39,51 +42,6 @@ COSTS = Costs(
     draft_prefill_s=20e-6,
     plan_s=1e-3,
 )
-
-
-def made_up(geometry: Geometry, gamma: int, steps: int, seed: int = 0, prompt: int = 64) -> Trace:
-    """A trace of one text, with routing that has locality; its tokens mean nothing."""
-    rng = np.random.default_rng(seed)
-    layers, experts, k = geometry.layers, geometry.experts, geometry.top_k
-    lasting = rng.gumbel(size=(layers, experts))
-
-    def routed(positions: int, topic: np.ndarray) -> np.ndarray:
-        chosen = np.empty((positions, layers, k), np.int16)
-        last = np.zeros((layers, experts))
-        for position in range(positions):
-            scores = lasting + 1.5 * topic + 1.5 * last + rng.gumbel(size=(layers, experts))
-            chosen[position] = np.argpartition(-scores, k, axis=1)[:, :k]
-            last = np.zeros((layers, experts))
-            np.put_along_axis(last, chosen[position].astype(np.int64), 1.0, axis=1)
-        return chosen
-
-    made, position, topic = [], prompt - 1, rng.gumbel(size=(layers, experts))
-    for index in range(steps):
-        if index % 12 == 0:
-            topic = rng.gumbel(size=(layers, experts))
-        accepted = int(rng.binomial(gamma, 0.6))
-        seen = routed(gamma + 1, topic)
-        window = rng.integers(0, 99, gamma + 1)
-        targets = rng.integers(0, 99, gamma + 1)
-        targets[:accepted] = window[1 : accepted + 1]
-        ones = np.ones(gamma, np.float32)
-        top = [Top(np.zeros((n, 1), np.int64), np.ones((n, 1), np.float32)) for n in (gamma, gamma + 1)]
-        if made:
-            window[0] = made[-1].emitted[-1]
-        step = Step(
-            index, position, window, ones, ones, None, targets, accepted, targets[: accepted + 1], seen,
-            np.ones(seen.shape, np.float32), experts, *top, draft_ms=1.0, verify_ms=1.0,
-        )  # fmt: skip
-        made.append(step)
-        position += accepted + 1
-    ids = np.append(rng.integers(0, 99, prompt - 1), 0)[: prompt - 1]
-    seen = routed(prompt - 1, topic)
-    text = Text(
-        target="made up", draft="made up", mode="greedy", temperature=None, top_k=None, top_p=None,
-        gamma=str(gamma), fan=None, seed=seed, stop_ids=(), prompt_id=None, prompt=None, text=None,
-        finish_reason="length", versions={},
-    )  # fmt: skip
-    return Trace.of(text, geometry, 99, Prefill(ids, seen, np.ones(seen.shape, np.float32), 1.0), made)
 
 
 def timed(trace: Trace, names: list[str], budgets: list[str], gamma: int | None = None) -> None:

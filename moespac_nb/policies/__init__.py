@@ -45,12 +45,20 @@ POLICIES: Mapping[str, Policy] = MappingProxyType(
 )
 
 
-def policy(given: str | Policy) -> Policy:
-    """A policy by its name; one's own as it is."""
+def policy(given: str | Policy, live: bool = False) -> Policy:
+    """A policy by its name; one's own as it is.
+
+    live: for a decode whose future is not recorded: then one that reads it is refused.
+    """
     if isinstance(given, Policy):
+        if live and given.reads_future:
+            raise MoespacError(
+                f"policy {given.name!r} reads the future, which a live decode does not have; accepted: "
+                f"{', '.join(each.name for each in POLICIES.values() if not each.reads_future)}, or a replay"
+            )
         return given
     if given not in POLICIES:
         raise MoespacError(
             f"policy is {given!r}; accepted: {', '.join(POLICIES)}{did_you_mean(given, POLICIES)}"
         )
-    return POLICIES[given]
+    return policy(POLICIES[given], live)
