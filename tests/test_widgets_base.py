@@ -25,7 +25,7 @@ BLACK, WHITE = "#111111", "#ffffff"  # JupyterLab's dark page and its light one
 
 
 def every_widget() -> list[type[LiveView]]:
-    return list(LiveView.__subclasses__())
+    return [kind for kind in LiveView.__subclasses__() if kind.__module__.startswith("moespac_widgets")]
 
 
 class Probe(LiveView):
@@ -60,7 +60,7 @@ def test_a_widgets_script_is_whole_small_and_reaches_no_other_place(widget: type
     assert len(script.encode()) <= SCRIPT_LIMIT
     assert not re.search(r"^import |\bimport\(|\bfetch\(|XMLHttpRequest|WebSocket|eval\(", script, re.M)
     assert set(re.findall(r"https?://[^\"' ]+", script)) <= {"http://www.w3.org/2000/svg"}
-    assert script.count("export default ") == 1
+    assert len(re.findall("^export default ", script, re.M)) == 1
 
 
 def test_what_is_imported_twice_is_sent_once() -> None:
@@ -71,7 +71,7 @@ def test_what_is_imported_twice_is_sent_once() -> None:
 @pytest.mark.parametrize("widget", every_widget())
 def test_every_text_a_script_asks_for_is_in_the_catalogue(widget: type[LiveView]) -> None:
     texts = front_end.catalogue("en", "base", *widget.TEXTS)
-    asked = set(re.findall(r'text\("([\w.]+)"', front_end.bundle(widget.SCRIPT)))
+    asked = set(re.findall(r'\.text\("([\w.]+)"', front_end.bundle(widget.SCRIPT)))
     assert len(asked) > 10
     assert asked <= set(texts)
 
@@ -112,9 +112,9 @@ def test_a_kinds_colour_is_seen_on_a_light_page_and_on_a_dark_one(colour: str) -
 # Machado, Oliveira and Fernandes 2009, severity 1.0, on linear RGB.
 SEEN_BY = {
     "everyone": np.eye(3),
-    "protanopia": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
-    "deuteranopia": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
-    "tritanopia": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]],
+    "protanopia": [[0.1523, 1.0526, -0.2049], [0.1145, 0.7863, 0.0992], [-0.0039, -0.0481, 1.0520]],
+    "deuteranopia": [[0.3673, 0.8606, -0.2280], [0.2801, 0.6725, 0.0474], [-0.0118, 0.0429, 0.9689]],
+    "tritanopia": [[1.2555, -0.0767, -0.1788], [-0.0784, 0.9308, 0.1476], [0.0047, 0.6914, 0.3039]],
 }  # fmt: skip
 
 
@@ -193,7 +193,7 @@ def test_of_a_fan_the_rounds_of_one_draft_length_are_shown() -> None:
 
 
 def test_what_is_no_trace_or_has_nothing_to_show_is_refused() -> None:
-    with pytest.raises(MoespacError, match="trace is str 'math.npz'; accepted: a Trace"):
+    with pytest.raises(MoespacError, match=r"trace is str 'math\.npz'; accepted: a Trace"):
         Stepper("math.npz")  # type: ignore[arg-type]
     with pytest.raises(MoespacError, match="no steps"):
         Stepper(one_text(1)[2:2])
@@ -235,7 +235,7 @@ def test_a_bad_view_code_changes_nothing_and_says_what_is_accepted(code: str, wo
 @pytest.mark.parametrize("value", [-1, 10, 1.5, "3", None, True])
 def test_state_out_of_its_limits_is_refused_in_python(value: Any) -> None:
     widget = Probe()
-    with pytest.raises(MoespacError, match="step is .*accepted: 0 to 9"):
+    with pytest.raises(MoespacError, match=r"step is .*accepted: 0 to 9"):
         widget.step = value
     with pytest.raises(MoespacError):
         Probe(step=value)
@@ -283,7 +283,7 @@ def test_a_page_holds_everything_and_nothing_of_a_text_can_break_it(tmp_path: Pa
     assert widget["state"]["step"] == 3
     assert widget["state"]["_kernel"] is False
     assert hostile in widget["state"]["_data"]["pieces"].values()
-    with pytest.raises(MoespacError, match="a name that ends in .html"):
+    with pytest.raises(MoespacError, match=r"a name that ends in \.html"):
         Stepper(trace).to_html(tmp_path / "s.txt")
     with pytest.raises(MoespacError, match="cannot be written"):
         Stepper(trace).to_html(tmp_path / "missing" / "s.html")

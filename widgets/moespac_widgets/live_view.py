@@ -44,6 +44,8 @@ def view_trait(default: int | str) -> Any:
 
 
 class _ViewTrait(traitlets.Any):
+    allow_none = False
+
     def validate(self, obj: LiveView, value: Any) -> Any:
         return obj.checked(self.name, value)
 
@@ -135,7 +137,7 @@ class LiveView(anywidget.AnyWidget):
         return write_page(path, [self])
 
     def page_data(self) -> Mapping[str, Any]:
-        """What a page without a kernel is given; more than what was sent, where a widget asks for the rest."""
+        """What a page without a kernel is given: what was sent, and what the widget would ask for."""
         return self._data
 
     def answer_ping(self) -> None:

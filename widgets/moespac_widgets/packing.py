@@ -1,4 +1,4 @@
-"""Arrays on their way to the browser: each in the smallest type that holds it, as bytes with type and shape."""
+"""Arrays on their way to the browser: in the smallest type that holds them, as bytes with type and shape."""
 
 from __future__ import annotations
 
@@ -27,9 +27,8 @@ def pack(array: np.ndarray) -> Packed:
 
 
 def _smallest(array: np.ndarray) -> np.dtype[Any]:
-    if array.dtype.kind not in "biu":
-        if array.size == 0 or not np.array_equal(array, np.rint(array)):
-            return np.dtype("float32")
+    if array.dtype.kind == "f" and not (array.size and np.array_equal(array, np.rint(array))):
+        return np.dtype("float32")
     least, most = (int(array.min()), int(array.max())) if array.size else (0, 0)
     for dtype in _WHOLE:
         if np.iinfo(dtype).min <= least and most <= np.iinfo(dtype).max:

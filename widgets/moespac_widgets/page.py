@@ -1,4 +1,4 @@
-"""Widgets as one page that needs no kernel and no network: front end, state and data in a single HTML file."""
+"""Widgets as one page without kernel or network: front end, state and data in a single HTML file."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ _PAGE = """<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:">
+<meta http-equiv="Content-Security-Policy"
+  content="default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:">
 <link rel="icon" href="data:,">
 <title>{title}</title>
 <style>
@@ -93,7 +94,7 @@ def _readable(value: Any) -> Any:
 
 
 def _as_function(module: str) -> str:
-    """The module as a function that returns its default export: a page opened as a file may import nothing."""
+    """The module as a function that returns its default export: a file may import nothing."""
     inline = re.sub(r"^export default ", "return ", module, flags=re.M)
     inline = re.sub(r"^export ", "", inline, flags=re.M).replace("</script", "<\\/script")
     return f"() => {{\n{inline}\n}}"

@@ -75,7 +75,8 @@ def kept(steps: int, bytes_a_step: float, limit: int = SENT_BYTES) -> tuple[np.n
     whole = max(1, int(limit / bytes_a_step))
     notice = (
         f"Thinned: of {steps} steps every {_ordinal(stride)} is shown, as all of them would be "
-        f"{steps * bytes_a_step / 1e6:.0f} MB. A part of at most {whole} steps, trace[:{whole}] say, is shown whole."
+        f"{steps * bytes_a_step / 1e6:.0f} MB. A part of at most {whole} steps is shown whole: "
+        f"trace[:{whole}] say."
     )
     return np.arange(0, steps, stride), [notice]
 

@@ -1,4 +1,4 @@
-"""Decoding stepper: through a decode round by round: what was drafted, what became of it, which experts it asked for."""
+"""Decoding stepper: round by round, what was drafted, what became of it, which experts it asked for."""
 
 from __future__ import annotations
 
@@ -43,7 +43,10 @@ class Stepper(LiveView):
         language: str | None = None,
         limit_bytes: int = SENT_BYTES,
     ) -> None:
-        """gamma: of a fan, the draft length to decode with. limit_bytes: what may be sent; a longer trace is thinned."""
+        """gamma: of a fan, the draft length to decode with.
+
+        limit_bytes: what may be sent; a longer trace is thinned, and the widget says so.
+        """
         rounds = Rounds.of(trace, gamma)
         longest = max(step.gamma for step in rounds.steps)
         shown, notices = kept(len(rounds), _bytes_a_step(rounds), limit_bytes)
