@@ -13,7 +13,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .errors import MoespacError
 from .step import Step
 from .trace import Trace
 
@@ -65,11 +64,5 @@ def windows(trace: Trace, text: int = 0, gamma: int | None = None) -> Iterator[S
 def _channel(trace: Trace, name: str, axis: str, step: int, rows: int) -> np.ndarray | None:
     if name not in trace.sensors:
         return None
-    values, geometry = trace.sensors[name].values, trace.geometry
-    if trace.sensors[name].rows != axis or values.ndim != 3 or values.shape[1] != geometry.layers:
-        raise MoespacError(
-            f"channel {name!r} has {trace.sensors[name].rows} rows of shape {values.shape[1:]}; accepted: "
-            f"{axis} rows of shape ({geometry.layers}, m), experts by layer"
-        )
     start = trace.starts[axis][step]
-    return values[start : start + rows]
+    return trace.sensors[name].values[start : start + rows]
