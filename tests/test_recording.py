@@ -21,6 +21,7 @@ from moespac_nb.decoding import decode
 from moespac_nb.drafts import AdaptiveGamma, NgramDraft
 from moespac_nb.errors import MoespacError
 from moespac_nb.recording import record, trace_of
+from moespac_nb.routing import gates
 from moespac_nb.sampling import Sampling, probabilities
 from moespac_nb.trace import Trace
 from moespac_nb.windows import Fan
@@ -182,6 +183,110 @@ def test_a_fan_that_would_have_holes_is_refused(draft, fan, message):
         record(target, random_prompt(0), draft=drafts[draft], fan=fan, **OPTIONS)
 
 
+# router scores and sensors
+
+ALL = {"scores": True, "sensors": ("draft-gates", "next-gate")}
+
+
+@pytest.fixture(scope="module")
+def sensed() -> Trace:
+    target, draft = tiny.pair()
+    return record(target, random_prompt(0), draft=draft, gamma=4, **ALL, **OPTIONS)
+
+
+def test_what_is_recorded_beside_changes_nothing_and_leaves_no_hook(sensed):
+    target, draft = tiny.pair()
+    assert tiny.hook_count(target) == tiny.hook_count(draft) == 0
+    plain = record(target, random_prompt(0), draft=draft, gamma=4, **OPTIONS)
+    bare = replace(sensed, scores=None, score_experts=None, sensors={})
+    for name, array in bare.columns.items():
+        assert name.endswith("_ms") or np.array_equal(array, getattr(plain, name), equal_nan=True), name
+
+
+def test_the_best_scores_are_those_of_the_experts_that_were_chosen(sensed):
+    assert sensed.scores.shape == (len(sensed.window), 4, 8)
+    assert (np.diff(sensed.scores, axis=-1) <= 0).all()
+    assert np.array_equal(np.sort(sensed.score_experts[..., :4]), np.sort(sensed.experts))
+    best = sensed.scores[..., :4]
+    softmax = np.exp(best - best.max(-1, keepdims=True))
+    softmax /= softmax.sum(-1, keepdims=True)
+    assert np.allclose(softmax, sensed.gate_weights, atol=1e-5)  # this model weighs them so
+
+
+@torch.inference_mode()
+def states_of(target: torch.nn.Module, draft: torch.nn.Module, ids: list[int]):
+    """By layer what its gate read in one pass over the text; and from what the draft's head spoke."""
+    read: list[torch.Tensor] = []
+    hooks = [g.register_forward_pre_hook(lambda _, args: read.append(args[0])) for g in gates(target)]
+    target(torch.tensor([ids]))
+    for hook in hooks:
+        hook.remove()
+    return read, draft.model(torch.tensor([ids])).last_hidden_state[0]
+
+
+def named(gate: torch.nn.Module, state: torch.Tensor) -> list[int]:
+    return (gate.weight @ state).topk(8).indices.tolist()
+
+
+def test_sensors_see_the_states_they_are_said_to_see(sensed):
+    target, draft = tiny.pair()
+    prompt = random_prompt(0)
+    text = [*prompt, *sensed.committed_ids.tolist()]
+    read, spoke = states_of(target, draft, text)
+    next_gate, draft_gates = (sensed.sensors[name].values for name in ("next-gate", "draft-gates"))
+    assert (next_gate[:, 0] == -1).all()
+    seen = agreed = 0
+    for i, step in enumerate(sensed):
+        at, of = sensed.starts["verified"][i], sensed.starts["drafted"][i]
+        for offset in range(step.accepted + 1):  # what is committed can be read again in one pass
+            place = step.position + offset
+            for layer in range(1, 4):
+                seen += 1
+                agreed += next_gate[at + offset, layer].tolist() == named(
+                    gates(target)[layer], read[layer - 1][place]
+                )
+            if offset < step.gamma:
+                for layer in range(4):
+                    seen += 1
+                    agreed += draft_gates[of + offset, layer].tolist() == named(
+                        gates(target)[layer], spoke[place]
+                    )
+    assert seen > 100
+    assert agreed >= 0.99 * seen  # passes of other lengths round near ties the other way
+
+
+def test_a_fan_records_them_too():
+    target, draft = tiny.pair()
+    fan = record(target, random_prompt(0), draft=draft, fan=3, **ALL, max_new_tokens=6, stop_ids=())
+    assert fan.sensors["draft-gates"].values.shape == (len(fan.draft_probs), 4, 8)
+    assert fan.sensors["next-gate"].values.shape == fan.score_experts.shape == (len(fan.window), 4, 8)
+    again = record(target, random_prompt(0), draft=draft, fan=3, **ALL, max_new_tokens=6, stop_ids=())
+    untimed = {name: np.zeros_like(getattr(fan, name)) for name in ("prefill_ms", "draft_ms", "verify_ms")}
+    assert replace(fan, **untimed) == replace(again, **untimed)
+
+
+def test_where_nothing_is_drafted_the_draft_says_nothing():
+    target, draft = tiny.pair()
+    trace = record(target, random_prompt(0), draft=draft, gamma=0, **ALL, max_new_tokens=3, stop_ids=())
+    assert trace.sensors["draft-gates"].values.shape == (0, 4, 8)
+
+
+@pytest.mark.parametrize(
+    ("target", "draft", "asked", "message"),
+    [
+        ("moe", "moe", {"sensors": ("draft-gate",)}, "sensors has 'draft-gate'.* did you mean 'draft-gates'"),
+        ("moe", "ngram", {"sensors": ("draft-gates",)}, "draft is NgramDraft; accepted for draft-gates"),
+        ("moe", None, {"sensors": ("draft-gates",)}, "draft is None; accepted for draft-gates"),
+        ("moe", "dense", {"sensors": ("draft-gates",)}, "state has 32 numbers .* gates read 64"),
+        ("dense", None, {"scores": True}, "Qwen3ForCausalLM, a dense model; accepted: a target with experts"),
+    ],
+)
+def test_what_cannot_be_recorded_is_refused(target, draft, asked, message):
+    models = {"moe": tiny.pair()[0], "dense": tiny.dense(), "ngram": NgramDraft(), None: None}
+    with pytest.raises(MoespacError, match=message):
+        record(models[target], random_prompt(0), draft=models[draft], **asked, **OPTIONS)
+
+
 def test_recording_costs_little_beside_decoding():
     target, draft = tiny.pair()
     decoding = decode(target, random_prompt(0), draft=draft, gamma=4, max_new_tokens=60, stop_ids=())
@@ -208,12 +313,14 @@ def run(capsys, *argv: str) -> tuple[int, str, str]:
 def test_a_trace_is_recorded_and_shown(tmp_path, capsys):
     path = tmp_path / "math.npz"
     command = ["record", "--domain", "math", "--mode", "sample", "--fan", "3", "--max-new-tokens", "8"]
-    code, said, _ = run(capsys, *command, "--out", str(path))
+    beside = ["--scores", "--sensors", "draft-gates,next-gate"]
+    code, said, _ = run(capsys, *command, *beside, "--out", str(path))
     assert code == 0
     code, shown, _ = run(capsys, "trace", "show", str(path))
     assert (code, shown) == (0, said)
     assert "a fan of γ ≤ 3" in shown
     assert "overlap" in shown
+    assert "router scores: yes; sensors: draft-gates, next-gate" in shown
     trace = Trace.load(path)
     code, out, _ = run(capsys, "trace", "show", str(path), "--json")
     figures = json.loads(out)
@@ -246,7 +353,8 @@ def test_an_own_prompt_can_be_left_out(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["trace", "show", "math"], "math is a domain, and no trace is bundled"),
+        (["record", "--prompt", "x", "--sensors", "next-gat", "--out", "x.npz"], "did you mean 'next-gate'"),
+        (["trace", "show", "none.npz", "--half", "tune"], "--half was given with a file"),
         (["trace", "show", "none.npz"], "none.npz: there is no such file"),
         (["trace", "hide", "none.npz"], "invalid choice: 'hide'"),
         (["record", "--domain", "math"], "--out"),

@@ -222,6 +222,16 @@ def sensed(name="s", rows="verified", values=None):
     return lambda trace: {"sensors": {name: Sensor(rows, values)}}
 
 
+def channel(rows="verified", dtype="int16", layers=GEOMETRY.layers, value=0):
+    """A sensor that should name experts."""
+
+    def change(trace):
+        count = len(trace.window if rows == "verified" else trace.draft_probs)
+        return {"sensors": {"next-gate": Sensor(rows, np.full((count, layers, 3), value, dtype))}}
+
+    return change
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -272,6 +282,11 @@ def sensed(name="s", rows="verified", values=None):
         (sensed(values=np.zeros(3, np.float32)), r"^sensor.s is of shape \(3,\); accepted: \d+ rows"),
         (sensed(values=np.zeros(3, object)), "^sensor.s is of object"),
         (sensed(values=[1.0]), "^sensor.s is of None"),
+        (sensed("next-gate", "drafted", np.zeros(3, np.int16)), r"^sensor.next-gate is of shape \(3,\)"),
+        (channel(rows="drafted"), "^sensors.next-gate.rows is 'drafted'; accepted: 'verified'"),
+        (channel(dtype="float32"), "^sensor.next-gate is of float32"),
+        (channel(layers=1), r"^sensor.next-gate is of int16 and shape .*accepted: int16 \(rows, 2 layers"),
+        (channel(value=GEOMETRY.experts), "^sensor.next-gate is 6; accepted: -1 to 5"),
     ],
 )
 def test_what_disagrees_is_no_trace(change, message):

@@ -373,6 +373,10 @@ def set_in(*path):
         (set_in("vocabulary", "many"), "vocabulary is missing or no int"),
         (set_in("vocabulary", 5), "pieces is 5; accepted: a whole number from 0 to 4"),
         (set_in("geometry", [2, 6, 2]), "geometry is missing or no dict"),
+        (
+            set_in("geometry", "layers", 3),
+            r"prompt_experts is of shape \(\d+, 2, 2\); accepted: \(\d+, 3, 2\)",
+        ),
         (set_in("geometry", "top_k", 2.0), "geometry.top_k is 2.0"),
         (set_in("geometry", "depth", 2), "geometry.depth is missing or unknown"),
         (set_in("texts", {}), "texts is missing or no list"),
@@ -392,6 +396,23 @@ def set_in(*path):
 )
 def test_a_header_that_makes_no_sense_names_the_field(tmp_path, whole, change, message):
     refused(tmp_path / "trace.npz", with_header(whole, json.dumps(change(header(whole)))), message)
+
+
+def test_a_fan_with_a_hole_names_file_and_field(tmp_path):
+    path = tmp_path / "fan.npz"
+    one_text(5, fan=3, steps=8).save(path)
+    content = path.read_bytes()
+    holed = np.load(path)["step_position"].copy()
+    holed[4:] += 1
+    changed = packed(entries(content) | {"step_position.npy": npy(holed)})
+    refused(path, changed, "step_position disagrees at step 4; .* there is a hole before it")
+
+
+def test_tokens_and_routing_that_disagree_in_length_name_file_and_field(tmp_path, whole):
+    for name in ("window", "experts", "gate_weights", "sensor.next_gate"):
+        array = np.load(io.BytesIO(whole))[name]
+        changed = packed(entries(whole) | {f"{name}.npy": npy(np.concatenate([array, array[:1]]))})
+        refused(tmp_path / "trace.npz", changed, f": {name} is of shape .*accepted: ")
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from moespac_nb import resources
 
 pytestmark = [pytest.mark.wheel, pytest.mark.slow]
 
-WHEEL_LIMIT_BYTES = 45_000_000
+WHEEL_LIMIT_BYTES = 80_000_000
 
 
 @dataclass(frozen=True)
