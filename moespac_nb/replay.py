@@ -248,9 +248,8 @@ def replay_texts(
             scheduler.verify()
             ahead = seen.next_gates
             for layer, (experts, positions) in enumerate(layers):
-                scheduler.layer(
-                    layer, experts, positions, None, None, None if ahead is None else ahead[:, layer]
-                )
+                next_gates = None if ahead is None or layer + 1 == len(layers) else ahead[:, layer + 1]
+                scheduler.layer(layer, experts, positions, next_gates=next_gates)
             scheduler.end_window(seen.step, following[number + 1])
             if not number:
                 first_s.append(device.now() - start)

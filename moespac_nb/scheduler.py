@@ -134,13 +134,12 @@ class Scheduler:
         if gates is not None:
             self._gates.append(gates)
         self._positions += 1
+        self._show_draft(complete=False)
         self.engine.pump()
 
     def verify(self) -> None:
         """The draft is complete: the window's first layer comes next."""
-        if self.planner.known == "drafted":
-            gates = np.stack(self._gates) if self._gates else None
-            self._order(self.planner.drafted(np.array(self._tokens), gates))
+        self._show_draft(complete=True)
 
     def layer(
         self,
@@ -149,12 +148,13 @@ class Scheduler:
         positions: Sequence[int],
         run_gpu: RunGpu | None = None,
         run_cpu: RunCpu | None = None,
-        gates: np.ndarray | None = None,
+        next_gates: np.ndarray | None = None,
     ) -> None:
         """One layer of the pass: its distinct experts, and how many positions each serves.
 
         run_gpu(experts, slots) and run_cpu(experts) compute them, each expert once, on the lanes of those
-        names; on return all have. gates: (positions, m) of this layer, see `sensors.NextGate`.
+        names; on return all have. next_gates: (positions, m), what the next layer's gate picks from the input
+        of this one's, see `sensors.NextGate`.
         Raises OperationError if one of them failed; a copy that failed only sends its expert to the CPU lane.
         """
         device, parts = self.device, self._phase.parts
@@ -164,12 +164,13 @@ class Scheduler:
             self.costs.dense_s + self._positions * self.costs.dense_position_s,
             label=self._labels["dense"][layer],
         )
-        if self.planner.known == "layer":
-            self._order(self.planner.layer(layer, gates))
         self.engine.pump()
         device.wait(dense)
         now = device.now()
         parts.dense_s += now - start
+        ahead = self._phase is self.decode and layer + 1 < self.geometry.layers
+        if ahead and self.planner.known == "layer":
+            self._order(self.planner.layer(layer + 1, next_gates))
         todo, counts = experts, positions
         while todo:
             placement = self.engine.layer(layer, todo, counts, self._miss)
@@ -272,6 +273,11 @@ class Scheduler:
             start, now = now, device.now()
             parts.cpu_wait_s += now - start
         return now
+
+    def _show_draft(self, complete: bool) -> None:
+        if self.planner.known == "drafted":
+            gates = np.stack(self._gates) if self._gates else None
+            self._order(self.planner.drafted(np.array(self._tokens), gates, complete))
 
     def _told(self, following: Step | None) -> Step | None:
         if following is not None and not self.policy.reads_future:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from engines import COSTS
+from made_up import made_up
 from steps import step
 
 from moespac_nb.balancer import Balancer, LaneTimes
@@ -13,8 +16,10 @@ from moespac_nb.engine import Engine
 from moespac_nb.errors import MoespacError
 from moespac_nb.placement import MISSES
 from moespac_nb.policies import POLICIES, Planner, Setting, composed, policy
+from moespac_nb.replay import replay
 from moespac_nb.scheduler import Scheduler
 from moespac_nb.step import Geometry, Prefill, Step
+from moespac_nb.trace import Sensor
 from moespac_nb.utility import estimator
 
 GEOMETRY = Geometry(2, 4, 1)
@@ -119,6 +124,27 @@ def test_a_sensor_that_needs_the_draft_is_asked_when_it_stands() -> None:
             one.layer(layer, [2], [2])
         one.end_window(seen((2, 2), (2, 2)))
     assert one.engine.counters.ready + one.engine.counters.late > 0
+
+
+@pytest.mark.parametrize("sensor", ["draft-gates", "next-gate"])
+def test_recorded_channels_foretell_and_the_engine_uses_it(sensor: str) -> None:
+    """Gates that pick what the target's routers will: then most of it is copied before it is needed."""
+    trace = made_up(Geometry(4, 16, 2), gamma=4, steps=20, seed=3)
+    told = replace(
+        trace,
+        sensors={
+            "draft-gates": Sensor("drafted", np.delete(trace.experts, trace.starts["verified"][:-1], axis=0)),
+            "next-gate": Sensor("verified", trace.experts),
+        },
+    )
+    follows = composed("follows", sensor=sensor, rule="last-count", admission=1)
+    # A copy takes a twentieth of a layer.
+    quick = replace(COSTS, link_bytes_per_s=100 / 0.05)
+    hits = replay(told, follows, "40%", costs=quick).hit_rate
+    assert hits > replay(told, "recency", "40%", costs=quick).hit_rate
+    assert hits > (0.6 if sensor == "next-gate" else 0.8)  # of layer 0 the one knows nothing
+    with pytest.raises(MoespacError, match="that channel"):
+        replay(trace, follows, "40%", costs=quick)
 
 
 def test_thinking_costs_what_the_parts_are_calibrated_to() -> None:

@@ -167,41 +167,41 @@ def test_what_breaks_off_is_raised_and_after_cancel_it_goes_on() -> None:
 
 
 def test_a_sensor_that_knows_a_layer_ahead_is_asked_while_the_layer_before_it_computes() -> None:
-    asked: list[tuple[int, float]] = []
+    asked: list[tuple[int, float, bool]] = []
 
     class Ahead(Planner):
         known = "layer"
 
         def layer(self, layer: int, gates: np.ndarray | None = None, /) -> Order:
-            asked.append((layer, float(np.sum(gates))))
+            asked.append((layer, float(np.sum(gates)), self.setting.slots.absent.all()))
             scores = np.zeros((2, 4))
             scores[1, 2] = 1.0
             return Order(scores, scores > 0)
 
     one = scheduler(Policy("ahead", "", Ahead), geometry=Geometry(2, 4, 2))
     one.begin_window(0)
-    one.layer(0, [0], [1], gates=np.array([[5]]))
-    one.layer(1, [2], [1], gates=np.array([[6]]))
-    assert asked == [(0, 5.0), (1, 6.0)]
+    one.layer(0, [0], [1], next_gates=np.array([[5]]))
+    one.layer(1, [2], [1])
+    assert asked == [(1, 5.0, True)]
     assert one.decode.counters.ready == 1  # copied while layer 0 computed
 
 
-def test_a_drafted_window_is_shown_once_it_stands() -> None:
-    seen: list[list[int]] = []
+def test_a_draft_is_shown_as_it_grows_and_when_it_stands() -> None:
+    seen: list[tuple[list[int], bool]] = []
 
     class Drafted(Planner):
         known = "drafted"
 
-        def drafted(self, tokens: np.ndarray, gates: np.ndarray | None = None, /) -> None:
-            assert gates is None or gates.shape == (2, 1, 3)
-            seen.append(tokens.tolist())
+        def drafted(self, tokens: np.ndarray, gates: np.ndarray, complete: bool, /) -> None:
+            assert gates.shape == (len(tokens) - 1, 1, 3)
+            seen.append((tokens.tolist(), complete))
 
     one = scheduler(Policy("drafted", "", Drafted))
     one.begin_window(7)
     one.drafted(8, np.zeros((1, 3)))
     one.drafted(9, np.zeros((1, 3)))
     one.verify()
-    assert seen == [[7, 8, 9]]
+    assert seen == [([7, 8], False), ([7, 8, 9], False), ([7, 8, 9], True)]
 
 
 def test_a_policy_without_slots_takes_none_whatever_the_budget() -> None:

@@ -67,9 +67,17 @@ class Composed(Planner):
             evidence = last_window(prefill, self.setting)
         return None if evidence is None else self._order(evidence)
 
-    def drafted(self, tokens: np.ndarray, gates: np.ndarray | None = None, /) -> Order | None:
+    def drafted(
+        self, tokens: np.ndarray, gates: np.ndarray | None = None, complete: bool = True, /
+    ) -> Order | None:
+        # A rule with a memory must take in a window once; one without follows the draft as it grows.
+        if not complete and (len(tokens) < 2 or self._estimator.rule != "last-count"):
+            return None
         evidence = self._sensor.drafted(tokens, gates)
-        return None if evidence is None else self._order(evidence)
+        if evidence is None or complete:
+            return None if evidence is None else self._order(evidence)
+        s = self._estimator.update(evidence)
+        return Order(s, s >= self._tau)
 
     def layer(self, layer: int, gates: np.ndarray | None = None, /) -> Order | None:
         evidence = self._sensor.layer(layer, gates)

@@ -52,11 +52,13 @@ class Planner:
     def begin(self, prefill: Prefill, following: Step | None = None, /) -> Order | None:
         """A prompt has been read. following: the window to come, for who says that it reads the future."""
 
-    def drafted(self, tokens: np.ndarray, gates: np.ndarray | None = None, /) -> Order | None:
-        """The window stands: its first token and those drafted."""
+    def drafted(
+        self, tokens: np.ndarray, gates: np.ndarray | None = None, complete: bool = True, /
+    ) -> Order | None:
+        """The window stands, or so much of it: its first token and those drafted so far."""
 
     def layer(self, layer: int, gates: np.ndarray | None = None, /) -> Order | None:
-        """The layer before is through: what its gate's neighbour says of this one."""
+        """The layer before is about to compute: what this one's gate makes of its input."""
 
     def used(self, layer: int, /) -> float | None:
         """The score that the experts just used have from now on; None: what the last order said."""
