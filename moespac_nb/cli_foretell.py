@@ -230,7 +230,7 @@ def _halves(trace: Trace) -> tuple[list[int], list[int]]:
     """Texts to fit on, texts to report on: bundled prompts by their halves, others as they come."""
     from .prompts import DOMAINS, prompts
 
-    half_of = {prompt.id: prompt.half for domain in DOMAINS for prompt in prompts(domain)}
+    half_of = {f"{domain}/{n}": p.half for domain in DOMAINS for n, p in enumerate(prompts(domain))}
     halves = [half_of.get(text.prompt_id or "") for text in trace.texts]
     if None in halves or "report" not in halves:
         halves = ["tune" if 2 * n < len(halves) - 1 else "report" for n in range(len(halves))]

@@ -207,7 +207,7 @@ class TokenTable(Sensor):
     def learn(self, rows: Rows) -> None:
         order = np.argsort(rows.tokens, kind="stable")
         tokens, starts = np.unique(rows.tokens[order], return_index=True)
-        for token, group in zip(tokens.tolist(), np.split(order, starts[1:]), strict=True):
+        for token, group in zip(tokens.tolist(), np.split(order, starts)[1:], strict=True):
             counts = expert_counts(rows.experts[group], self.geometry.experts)
             self._total += counts
             self._positions += len(group)
