@@ -213,7 +213,7 @@ def test_the_best_scores_are_those_of_the_experts_that_were_chosen(sensed):
     assert np.allclose(softmax, sensed.gate_weights, atol=1e-5)  # this model weighs them so
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def states_of(target: torch.nn.Module, draft: torch.nn.Module, ids: list[int]):
     """By layer what its gate read in one pass over the text; and from what the draft's head spoke."""
     read: list[torch.Tensor] = []
@@ -225,7 +225,7 @@ def states_of(target: torch.nn.Module, draft: torch.nn.Module, ids: list[int]):
 
 
 def named(gate: torch.nn.Module, state: torch.Tensor) -> list[int]:
-    return (gate.weight @ state).topk(8).indices.tolist()
+    return (gate.weight.detach() @ state).topk(8).indices.tolist()
 
 
 def test_sensors_see_the_states_they_are_said_to_see(sensed):

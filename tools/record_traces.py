@@ -102,9 +102,7 @@ def provenance(count: int, tokens: int) -> dict[str, str]:
     return {
         "made by": f"tools/record_traces.py --prompts {count} --tokens {tokens}",
         "rounded to 2^-n": ", ".join(f"{name} {bits}" for name, bits in BITS.items()),
-        **{
-            f"{name} sha256": str(files[f"pair/{name}.safetensors"]["sha256"]) for name in ("target", "draft")
-        },
+        **{f"{name} sha256": digest for name, digest in weights.items()},
     }
 
 
