@@ -150,10 +150,8 @@ class Report:
             names = [Path(name).stem for name in self.figures]
             lines += ["", f"recall by {self.options.rule}, each", *_table(rows, names, self.known)]
         for at, timed in self.timing:
-            lines += [
-                "",
-                f"µs a window at {at}, γ = {self.options.gamma}: measured here; modelled, as replays charge it",
-            ]
+            gamma = self.options.gamma
+            lines += ["", f"µs a window at {at}, γ = {gamma}: measured here; modelled, as replays charge it"]
             lines += [
                 f"{row.name:<20}{row.measured_s * 1e6:>9.1f}{row.charged_s * 1e6:>9.1f}" for row in timed
             ]
