@@ -15,6 +15,8 @@ from contextlib import contextmanager
 
 
 class FakeCuda:
+    clock_s = 0.0  # from asking for the time on the clock's stream to its being taken
+
     def __init__(self, available: bool = True) -> None:
         self.available = available
         self.broken = False
@@ -104,6 +106,9 @@ class FakeEvent:
         self.time: float | None = None  # when its stream came to it, seconds
 
     def record(self, stream: FakeStream) -> None:
+        if stream.name == "clock":
+            time.sleep(self.cuda.clock_s)
+
         def reach() -> bool:
             self.time = time.perf_counter()
             return True
