@@ -13,10 +13,13 @@ TOOLS = Path(__file__).resolve().parent
 CORPUS_CARD = TOOLS.parent / "build/corpus/card.json"
 STAGES = (
     ("build_corpus.py",),
-    ("train_pair.py", "target", "--steps", "2000"),
-    ("train_pair.py", "draft", "--steps", "650"),
+    ("train_pair.py", "target", "--steps", "5000"),
+    ("own_text.py", "--rounds", "56"),
+    ("train_pair.py", "draft", "--steps", "3200"),
     ("train_pair.py", "export"),
+    ("manifest.py",),
     ("evaluate_pair.py",),
+    ("record_traces.py",),
     ("manifest.py",),
 )
 
