@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
-from . import __version__, cli_decode, cli_foretell, cli_machines, cli_trace
+from . import __version__, cli_decode, cli_foretell, cli_machines, cli_replay, cli_trace
 from .errors import MoespacError
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
@@ -41,6 +41,12 @@ COMMANDS = (
     Command("decode", "one prompt, decoded with speculation", cli_decode.arguments, cli_decode.run),
     Command("record", "one prompt, decoded into a trace file", cli_trace.record_arguments, cli_trace.record),
     Command("trace", "what a trace file holds", cli_trace.trace_arguments, cli_trace.trace),
+    Command(
+        "replay",
+        "what a trace's decode would have taken on a machine, by policy and budget (modelled)",
+        cli_replay.arguments,
+        cli_replay.run,
+    ),
     Command("fit", "what a machine leaves for experts", cli_machines.fit_arguments, cli_machines.fit),
     Command(
         "calibrate",

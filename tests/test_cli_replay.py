@@ -1,0 +1,264 @@
+"""`moespac replay`: the figures of a replay in words and as JSON, a timeline, clear words on bad input."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+from made_up import made_up
+
+from moespac_nb import cli
+from moespac_nb.replay import replay
+from moespac_nb.resources import data_path
+from moespac_nb.step import Geometry
+from moespac_nb.trace import Trace
+
+WANTED = {
+    "tps_modelled", "hit_rate", "late_rate", "bytes_per_token", "wasted_bytes", "stall_share", "cpu_share",
+    "policy_ms_per_step", "tokens", "budget_bytes", "accounting", "fits",
+}  # fmt: skip
+SMALL = Geometry(4, 16, 2)
+
+
+@pytest.fixture(scope="module")
+def traces(tmp_path_factory):
+    """A folder with two traces of one geometry, and one of a model profile's own."""
+    folder = tmp_path_factory.mktemp("traces")
+    made_up(SMALL, gamma=4, steps=12, seed=1).save(folder / "a.npz")
+    made_up(SMALL, gamma=4, steps=12, seed=2).save(folder / "b.npz")
+    made_up(Geometry(32, 8, 2), gamma=2, steps=3, prompt=4).save(folder / "mixtral.npz")
+    return folder
+
+
+def called(capsys, *arguments: object) -> tuple[int, str, str]:
+    code = cli.main(["replay", *map(str, arguments)])
+    return code, *capsys.readouterr()
+
+
+def figures(capsys, *arguments: object) -> dict:
+    code, out, err = called(capsys, *arguments, "--json")
+    assert (code, err) == (0, "")
+    return json.loads(out)
+
+
+def test_json_holds_the_figures_of_the_replay_it_names(capsys, traces):
+    asked = ("--budget", "25%", "--policy", "recency", "--machine", "laptop4060")
+    found = figures(capsys, traces / "a.npz", *asked, "--model-profile", "olmoe-1b-7b")
+    own = replay(
+        Trace.load(traces / "a.npz"), "recency", "25%", machine="laptop4060", model_profile="olmoe-1b-7b"
+    )
+    assert found.keys() > WANTED
+    assert {name: found[name] for name in WANTED} == {name: getattr(own, name) for name in WANTED}
+    assert found["label"] == "modelled"
+    assert found["counters"] == vars(own.counters)
+
+
+def test_words_name_what_everything_is(capsys, traces):
+    code, out, err = called(capsys, traces / "a.npz")
+    assert (code, err) == (0, "")
+    lines = dict(line.split(maxsplit=1) for line in out.splitlines())
+    assert out.startswith("modelled, every figure: qwen3-30b-a3b on rtx4090, slots-equal\n")
+    assert lines["policy"].startswith("spac-joint, ")
+    assert lines["budget"].startswith("17%: 10 slots, ")
+    shares = [int(share) for share in re.findall(r"(\d+)%", lines["time"])]
+    assert sum(shares) == pytest.approx(100, abs=3)
+    assert sum(map(float, re.findall(r"([\d.]+)% (?:ready|late|missed)", lines["experts"]))) == pytest.approx(
+        100, abs=0.3
+    )
+
+
+def test_what_is_scaled_is_said_and_nothing_where_nothing_is(capsys, traces):
+    own = figures(capsys, traces / "mixtral.npz", "--model-profile", "mixtral-8x7b-4bit")
+    assert own["notes"] == []
+    other = figures(capsys, traces / "a.npz", "--model-profile", "mixtral-8x7b-4bit")
+    assert "experts a layer: the trace has 16, mixtral-8x7b 8" in [
+        n.replace("-4bit", "") for n in other["notes"]
+    ]
+    _, out, _ = called(capsys, traces / "a.npz", "--model-profile", "mixtral-8x7b-4bit")
+    assert [line for line in out.splitlines() if line.startswith("scaled")] == [
+        f"scaled    {note}" for note in other["notes"]
+    ]
+
+
+def test_several_policies_and_budgets_are_a_table(capsys, traces):
+    asked = (traces / "a.npz", "--policy", "cpu-only,recency", "--budget", "10%, 50%")
+    several = figures(capsys, *asked)["results"]
+    assert [(one["policy"], one["budget"]) for one in several] == [
+        ("cpu-only", "10%"), ("cpu-only", "50%"), ("recency", "10%"), ("recency", "50%"),
+    ]  # fmt: skip
+    alone = figures(capsys, traces / "a.npz", "--policy", "recency", "--budget", "50%")
+    assert {name: alone[name] for name in WANTED} == {name: several[3][name] for name in WANTED}
+    _, out, _ = called(capsys, *asked)
+    rows = [line.split() for line in out.splitlines() if line.startswith(("cpu-only", "recency"))]
+    assert [float(row[3]) for row in rows] == [round(one["tps_modelled"], 2) for one in several]
+
+
+def test_the_draft_is_charged_where_devices_are_equal(capsys, traces):
+    asked = (traces / "a.npz", "--budget", "50%", "--model-profile", "qwen3-30b-a3b")
+    slots, device = (figures(capsys, *asked, "--accounting", f"{of}-equal") for of in ("slots", "device"))
+    assert (slots["accounting"], device["accounting"]) == ("slots-equal", "device-equal")
+    assert device["budget_bytes"] < slots["budget_bytes"]
+
+
+def test_what_does_not_fit_the_machine_is_flagged(capsys, traces):
+    asked = (traces / "a.npz", "--machine", "rtx3060", "--model-profile", "mixtral-8x7b")
+    assert figures(capsys, *asked)["fits"] is False
+    assert "does not fit: more than rtx3060 holds" in called(capsys, *asked)[1]
+
+
+def test_a_policy_that_knows_other_texts_is_told_of_those_named(capsys, traces):
+    asked = (traces / "a.npz", "--policy", "static-hot")
+    other, itself = (figures(capsys, *asked, "--profile", traces / name) for name in ("b.npz", "a.npz"))
+    assert other["hit_rate"] < itself["hit_rate"]
+    code, out, err = called(capsys, *asked)
+    assert (code, out) == (2, "")
+    assert "policy 'static-hot' must know how often other texts used each expert" in err
+
+
+def test_a_domain_is_its_bundled_trace_and_its_other_half_is_known(capsys, monkeypatch, traces):
+    from moespac_nb import traces as bundles
+
+    asked = []
+
+    def bundled(domain, **chosen):
+        asked.append((domain, *chosen.values()))
+        return Trace.load(traces / ("a.npz" if chosen["half"] == "report" else "b.npz"))
+
+    monkeypatch.setattr(bundles, "bundled", bundled)
+    found = figures(capsys, "math", "--policy", "recency")
+    assert asked == [("math", "sample", "fan", "report")]
+    assert found["trace"] == "math, sample, fan, report half"
+    named = figures(capsys, traces / "a.npz", "--policy", "static-hot", "--profile", traces / "b.npz")
+    known = figures(capsys, "math", "--policy", "static-hot")
+    assert asked[1:] == [("math", "sample", "fan", "report"), ("math", "sample", "fan", "tune")]
+    assert known["hit_rate"] == named["hit_rate"]
+
+
+def test_cold_texts_start_with_empty_slots(capsys, traces, tmp_path):
+    from moespac_nb.trace_edit import concatenate
+
+    concatenate([Trace.load(traces / name) for name in ("a.npz", "a.npz")]).save(tmp_path / "twice.npz")
+    warm, cold = (
+        figures(capsys, tmp_path / "twice.npz", "--policy", "recency", *how) for how in ((), ("--cold",))
+    )
+    assert cold["hit_rate"] < warm["hit_rate"]
+
+
+def test_the_timeline_is_a_whole_chrome_trace(capsys, traces, tmp_path):
+    path = tmp_path / "run.json"
+    found = figures(capsys, traces / "a.npz", "--policy", "recency", "--timeline", path)
+    written = json.loads(path.read_text())
+    assert found["timeline"] == str(path)
+    assert written["otherData"]["label"] == "modelled: recency, 17%, qwen3-30b-a3b on rtx4090"
+    ran = [event for event in written["traceEvents"] if event["ph"] == "X"]
+    copied = sum(event["args"]["size_bytes"] for event in ran)
+    assert copied == found["counters"]["bytes"] + found["prefill_bytes"] > 0
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_more_than_everything_is_a_warning(capsys, traces):
+    asked = (traces / "mixtral.npz", "--budget", "900GiB", "--policy", "recency")
+    code, out, err = called(capsys, *asked)
+    assert code == 0
+    assert re.fullmatch(r"moespac: warning: budget is '900GiB'.*and no more is used\n", err)
+    assert ": 256 slots, " in out
+    assert figures(capsys, *asked)["warnings"] == [err.removeprefix("moespac: warning: ").strip()]
+
+
+def profile_with(tmp_path, kind: str, name: str, line: str) -> str:
+    """A bundled profile with one line of it changed, as a file of one's own."""
+    key = line.split(" = ")[0]
+    text = data_path(f"profiles/{kind}/{name}.toml").read_text()
+    changed, found = re.subn(rf"^{key} = .*$", line, text, count=1, flags=re.MULTILINE)
+    assert found == 1
+    (tmp_path / "own.toml").write_text(changed)
+    return str(tmp_path / "own.toml")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--budget", "0"), "budget is '0'; accepted: a share above 0%"),
+        (("--budget", "0%"), "budget is '0%'; accepted: a share above 0%"),
+        (("--budget", "1"), "budget is '1'; accepted: .*such as '25%'"),
+        (("--budget", "101%"), "budget is '101%'; accepted: .*up to 100%"),
+        (("--budget=-3GiB",), "budget is '-3GiB'"),
+        (("--budget", "12 parsecs"), "budget is '12 parsecs'; accepted: .*a size above 0 with its unit"),
+        (("--budget", "1%"), "budget is '1%', .*accepted: at least one slot, 9437184 bytes"),
+        (("--budget", "25%,"), "--budget is '25%,'; accepted: one, or several with commas"),
+        (("--policy", "spac-joins"), "policy is 'spac-joins'; accepted: .*did you mean 'spac-joint'"),
+        (("--machine", "rtx4080"), "machine is 'rtx4080'; accepted: .*did you mean 'rtx4090'"),
+        (("--machine", "absent.toml"), "absent.toml is not there; accepted: a profile in TOML"),
+        (("--model-profile", "qwen3-30b"), "model profile is 'qwen3-30b'; .*did you mean 'qwen3-30b-a3b'"),
+        (("--accounting", "slot-equal"), "accounting is 'slot-equal'; .*did you mean 'slots-equal'"),
+        (("--context", "0"), "context is 0; accepted: 1 to"),
+        (("--gamma", "4"), "gamma is 4 and the trace is no fan recording"),
+        (("--half", "tune"), "--half was given with a file; accepted: with one of mcq"),
+        (("--policy", "recency,on-demand"), "--timeline was given with 2 replays; accepted: with one"),
+        (("--profile", "absent.npz", "--policy", "static-hot"), "absent.npz"),
+    ],
+)
+def test_bad_input_is_one_clear_line_and_nothing_is_written(capsys, traces, tmp_path, arguments, said):
+    asked = (traces / "a.npz", "--policy", "recency", *arguments, "--timeline", tmp_path / "run.json")
+    code, out, err = called(capsys, *asked)
+    assert (code, out) == (2, "")
+    assert err.startswith("moespac: ")
+    assert err.count("\n") == 1
+    assert re.search(said, err), err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("bandwidth_gb_per_s = nan", "bandwidth_gb_per_s is nan; accepted: a number of GB/s"),
+        ("bandwidth_gb_per_s = inf", "bandwidth_gb_per_s is inf; accepted: a number of GB/s"),
+        ("tflops = -1", "device.tflops is -1; accepted: a number"),
+        ("plan_ms = 'much'", "policy.plan_ms is 'much'; accepted: a number of milliseconds"),
+    ],
+)
+def test_a_constant_that_is_none_is_named_with_its_file(capsys, traces, tmp_path, line, said):
+    own = profile_with(tmp_path, "machines", "rtx4090", line)
+    code, out, err = called(capsys, traces / "a.npz", "--machine", own)
+    assert (code, out) == (2, "")
+    assert own in err
+    assert said in err
+
+
+def test_a_negative_constant_of_a_model_is_refused(capsys, traces, tmp_path):
+    own = profile_with(tmp_path, "models", "olmoe-1b-7b", "bits_per_weight = -4")
+    code, out, err = called(capsys, traces / "a.npz", "--model-profile", own)
+    assert (code, out) == (2, "")
+    assert "bits_per_weight is -4; accepted: a number of bits, from 1" in err
+
+
+@pytest.mark.parametrize(
+    ("what", "said"),
+    [
+        ("maths", "'maths' is neither a file nor a domain; accepted: .*did you mean 'math'"),
+        ("notes.txt", "notes.txt"),
+    ],
+)
+def test_what_is_no_trace_is_refused(capsys, tmp_path, monkeypatch, what, said):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "notes.txt").write_text("no trace")
+    code, out, err = called(capsys, what)
+    assert (code, out) == (2, "")
+    assert re.search(said, err)
+
+
+def test_a_timeline_that_cannot_be_written_is_said_before_any_work(capsys, traces, tmp_path, monkeypatch):
+    from moespac_nb import replay as replays
+
+    monkeypatch.setattr(replays, "replay", None)
+    for path in (tmp_path / "absent" / "run.json", tmp_path):
+        code, out, err = called(capsys, traces / "a.npz", "--timeline", path)
+        assert (code, out) == (2, "")
+        assert "accepted: a file in a folder that is there" in err
+
+
+def test_an_error_is_json_where_json_was_asked_for(capsys, traces):
+    code, out, _ = called(capsys, traces / "a.npz", "--policy", "mru", "--json")
+    assert code == 2
+    assert json.loads(out)["error"].startswith("policy is 'mru'; accepted: ")
