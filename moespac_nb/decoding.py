@@ -11,7 +11,7 @@ memory budgets; a model whose experts live in slots decodes through the same lin
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from time import perf_counter
 from typing import Any, Literal
@@ -20,8 +20,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .drafts import Draft, FixedGamma, GammaPolicy, ModelDraft, Proposal
+from .drafts import Draft, FixedGamma, GammaPolicy, ModelDraft, Proposal, TokenDraft, gathered
 from .errors import MoespacError
+from .listener import Listener
 from .models import check_same_tokenizer, context_of, tokenizer_of, vocabulary_of
 from .reader import Reader
 from .routing import Routing
@@ -45,6 +46,7 @@ def decode(
     stop_ids: Iterable[int] | None = None,
     tokenizer: Any = None,
     windows: Windows | None = None,
+    listener: Listener | None = None,
 ) -> Decoding:
     """Decode a prompt with a target and a draft: an iterator of `Step`s, one a round.
 
@@ -55,6 +57,7 @@ def decode(
     stop_ids: end after any of these; None takes the model's own, () none.
     tokenizer: None takes `model.tokenizer`.
     windows: how each is drafted and what of it is committed; None is `Speculation()`, with `gamma`.
+    listener: is told how it goes on.
     Raises `MoespacError` for bad input, before any work.
     """
     if tokenizer is None:
@@ -71,6 +74,7 @@ def decode(
         stop_ids=stops,
         tokenizer=tokenizer,
         windows=windows or Speculation(),
+        listener=listener or Listener(),
     )
 
 
@@ -93,6 +97,7 @@ class Decoding:
         stop_ids: frozenset[int],
         tokenizer: Any,
         windows: Windows,
+        listener: Listener,
     ) -> None:
         self.model = model
         self.prompt_ids = prompt_ids
@@ -105,6 +110,8 @@ class Decoding:
         self.stop_ids = stop_ids
         self.tokenizer = tokenizer
         self.windows = windows
+        self._listener = listener
+        self._told = 0  # drafted tokens of the round, that the listener knows
         room = context_of(model) - len(prompt_ids)
         self._limit = min(max_new_tokens, room)
         self._ends_with: FinishReason = "length" if max_new_tokens <= room else "context"
@@ -162,6 +169,7 @@ class Decoding:
         except BaseException:
             self._interrupted = True
             self._routing.remove_hooks()
+            self._listener.broke_off()
             raise
         self._interrupted = False
         return step
@@ -170,6 +178,8 @@ class Decoding:
         """The target and the draft read the prompt up to its last token, which opens the first window."""
         start = perf_counter()
         unread = self.prompt_ids[:-1]
+        if unread:
+            self._listener.prompt_begins(len(unread))
         with self._routing:
             if unread:
                 self._target.rewind(0)
@@ -178,15 +188,22 @@ class Decoding:
         if self.draft is not None:
             self.draft.prefill(unread)
         ms = 1e3 * (perf_counter() - start)
-        return Prefill(np.array(unread, np.int64), experts, gate_weights, ms)
+        prefill = Prefill(np.array(unread, np.int64), experts, gate_weights, ms)
+        self._listener.prompt_ends(prefill)
+        return prefill
 
     def _round(self) -> Step:
         """Draft, verify, accept, commit. Appending the step is the commit: before it, nothing has changed."""
         ids = self.ids
         start = perf_counter()
+        self._told = 0
+        self._listener.window_begins(ids[-1])
         proposal, uniforms = self.windows.draft(self, ids)
         proposal = Proposal(*(part.to(self._target.device) for part in (proposal.ids, proposal.probs)))
         drafted = proposal.ids.tolist()
+        for token in drafted[self._told :]:
+            self._listener.drafted(token)
+        self._listener.draft_complete()
         drafted_at = perf_counter()
 
         logits, experts, gate_weights = self._verify([ids[-1], *drafted], position=len(ids) - 1)
@@ -218,7 +235,22 @@ class Decoding:
         )
         self.steps.append(step)
         self._target.rewind(len(ids) + len(emitted) - 1)
+        self._listener.verified(step)
         return step
+
+    def propose(self, ids: Sequence[int], uniforms: np.ndarray) -> Proposal:
+        """What the draft proposes, one token for each uniform at most; told as it comes, where it does so."""
+        assert self.draft is not None
+        if not isinstance(self.draft, TokenDraft):
+            return self.draft.propose(ids, uniforms, self.sampling, self.vocabulary)
+        tokens = self.draft.tokens(ids, uniforms, self.sampling, self.vocabulary)
+        return gathered(self._telling(tokens), self.vocabulary)
+
+    def _telling(self, tokens: Iterator[tuple[int, Tensor]]) -> Iterator[tuple[int, Tensor]]:
+        for token, q in tokens:
+            self._told += 1
+            self._listener.drafted(token)
+            yield token, q
 
     def _verify(self, window: list[int], position: int) -> tuple[Tensor, np.ndarray, np.ndarray]:
         """One pass of the target over the window (γ+1): logits, experts, gate weights."""

@@ -6,7 +6,7 @@ token, an interrupt or another text needs no message to it. Knows nothing of the
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -41,6 +41,16 @@ class Draft(Protocol):
         """At most one token for each uniform in [0, 1), each given the ones before it."""
 
 
+@runtime_checkable
+class TokenDraft(Draft, Protocol):
+    """A draft that has one token after another, and shows each as soon as it has it."""
+
+    def tokens(
+        self, ids: Sequence[int], uniforms: np.ndarray, sampling: Sampling, vocabulary: int, /
+    ) -> Iterator[tuple[int, Tensor]]:
+        """What `propose` would propose: each id and the distribution (vocabulary,) it was chosen from."""
+
+
 class ModelDraft:
     """A smaller transformers model with the target's tokenizer; nothing is drafted after a stop token."""
 
@@ -61,22 +71,25 @@ class ModelDraft:
     def propose(
         self, ids: Sequence[int], uniforms: np.ndarray, sampling: Sampling, vocabulary: int, /
     ) -> Proposal:
+        return gathered(self.tokens(ids, uniforms, sampling, vocabulary), vocabulary)
+
+    def tokens(
+        self, ids: Sequence[int], uniforms: np.ndarray, sampling: Sampling, _vocabulary: int, /
+    ) -> Iterator[tuple[int, Tensor]]:
         gamma = min(len(uniforms), self._reader.context - len(ids) + 1)
         if gamma <= 0:  # a draft with a shorter context than its target falls silent
-            return no_proposal(vocabulary)
+            return
         self._rewind_to_common_prefix(ids, len(ids) - 1)
         unread = torch.as_tensor(ids[self._reader.length :], device=self._reader.device)
         self._read = list(ids)
-        probs: list[Tensor] = []
         for uniform in uniforms[:gamma]:
             q = probabilities(self._reader.read(unread, logits_to_keep=1)[0], sampling)
             token = q.argmax(-1) if sampling.mode == "greedy" else draw(q, float(uniform))
-            probs.append(q)
             unread = token[None]
             self._read.append(int(token))
+            yield self._read[-1], q
             if self._read[-1] in self._stop_ids:
-                break
-        return Proposal(torch.tensor(self._read[len(ids) :]), torch.stack(probs))
+                return
 
     def _rewind_to_common_prefix(self, ids: Sequence[int], at_most: int) -> None:
         held = self._read[: self._reader.length]
@@ -113,6 +126,14 @@ class NgramDraft:
                 drafted = torch.as_tensor(text[start : start + len(uniforms)])
                 return Proposal(drafted, torch.nn.functional.one_hot(drafted, vocabulary).float())
         return no_proposal(vocabulary)
+
+
+def gathered(tokens: Iterable[tuple[int, Tensor]], vocabulary: int) -> Proposal:
+    """Drafted tokens as one proposal."""
+    drafted = list(tokens)
+    if not drafted:
+        return no_proposal(vocabulary)
+    return Proposal(torch.tensor([token for token, _ in drafted]), torch.stack([q for _, q in drafted]))
 
 
 def no_proposal(vocabulary: int) -> Proposal:

@@ -53,7 +53,7 @@ class Speculation:
         if decoding.draft is None or gamma == 0:
             proposal = no_proposal(decoding.vocabulary)
         else:
-            proposal = decoding.draft.propose(ids, uniforms[:gamma], decoding.sampling, decoding.vocabulary)
+            proposal = decoding.propose(ids, uniforms[:gamma])
         return proposal, uniforms[gamma : gamma + len(proposal.ids) + 1]
 
     def commit(self, decoding: Decoding, emitted: list[int], /) -> list[int]:
