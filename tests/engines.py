@@ -21,10 +21,12 @@ class Watched(VirtualDevice):
 
     Give its `copy` to the engine and its `read` to the scheduler. A slot's history is what the operations in
     it were, in the order of submission, each with the time at which it began and ended.
+    drift: seconds that pass each time something is to be computed, as on a real machine they do.
     """
 
-    def __init__(self, fails: Any = None) -> None:
+    def __init__(self, fails: Any = None, drift: float = 0.0) -> None:
         super().__init__(fails)
+        self._drift = drift
         self._reading: list[tuple[tuple[int, int], int]] = []
         self._written: dict[int, tuple[tuple[int, int] | None, float, float]] = {}
         self._read_until: dict[int, float] = {}
@@ -38,6 +40,8 @@ class Watched(VirtualDevice):
 
     def submit(self, lane: str, *args: Any, **options: Any) -> float:
         self._reading.clear()
+        if lane in ("gpu", "cpu"):
+            self._now += self._drift
         event = super().submit(lane, *args, **options)
         *_, start, end, _size, failed = self._ran[-1]
         for key, slot in self._reading:

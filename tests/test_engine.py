@@ -112,6 +112,18 @@ def test_a_pinned_resident_is_not_displaced_until_its_layer_is_released() -> Non
     assert one.counters.wasted_bytes == 0  # it was used
 
 
+def test_what_is_awaited_is_pinned_from_the_moment_it_has_come() -> None:
+    one = engine(slots=1)
+    placement = one.layer(0, [0], [1], miss="load")
+    one.order(scores(0, 9, 0, 0), scores(0, 1, 0, 0) > 0)
+    one.device.spend(2.0)
+    one.pump()
+    assert (one.slots.state, copied(one)) == ([PINNED], ["copy L0 E0"])
+    one.release(placement)
+    one.pump()
+    assert copied(one) == ["copy L0 E0", "copy L0 E1"]
+
+
 def test_a_copy_under_way_is_awaited_only_if_it_comes_before_the_cpu_would_be_through() -> None:
     one = engine(slots=3, in_flight=3)
     one.order(scores(3, 2, 1, 0), scores(1, 1, 1, 0) > 0)

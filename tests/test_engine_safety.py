@@ -30,12 +30,13 @@ SOME_EXPERTS = st.lists(
 class Machine(RuleBasedStateMachine):
     """One scheduler, driven at random. A layer may fail while it computes, as by an interrupt."""
 
-    @initialize(slots=st.integers(0, LAYERS * EXPERTS + 2), in_flight=st.integers(1, 4))
-    def start(self, slots: int, in_flight: int) -> None:
+    @initialize(
+        slots=st.integers(0, LAYERS * EXPERTS + 2), in_flight=st.integers(1, 4),
+        drift=st.sampled_from([0.0, 0.75, 3.0]),
+    )  # fmt: skip
+    def start(self, slots: int, in_flight: int, drift: float) -> None:
         self.faults: list[bool] = []
-        self.device = Watched(
-            fails=lambda lane, _label: lane == "link" and bool(self.faults and self.faults.pop())
-        )
+        self.device = Watched(self.fails, drift)
         self.scheduler = Scheduler(
             self.device, COSTS, Policy("the test", "", Planner), Geometry(LAYERS, EXPERTS, 2), slots,
             copy=self.device.copy, in_flight=in_flight,
@@ -45,6 +46,9 @@ class Machine(RuleBasedStateMachine):
         self.asked: Counter[str] = Counter()
         self.lost_s = 0.0  # in what broke off
         self.scheduler.begin_window(0)
+
+    def fails(self, lane: str, _label: str) -> bool:
+        return lane == "link" and bool(self.faults) and self.faults.pop()
 
     @rule(faults=st.lists(st.booleans(), max_size=6))
     def some_copies_will_fail(self, faults: list[bool]) -> None:
@@ -165,7 +169,7 @@ def machine(examples: int, steps: int) -> type:
     return case
 
 
-TestSafety = machine(examples=60, steps=30)
+TestSafety = machine(examples=150, steps=30)
 
 
 @pytest.mark.full

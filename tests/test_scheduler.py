@@ -166,6 +166,21 @@ def test_what_breaks_off_is_raised_and_after_cancel_it_goes_on() -> None:
     assert one.decode.counters.ready == 2  # the copies had come
 
 
+def test_cancel_waits_for_what_still_reads_a_slot() -> None:
+    def broken(*_: object) -> None:
+        raise KeyError("lost")
+
+    one = scheduler("recency", slots=1)
+    window(one, [0], [1])
+    one.begin_window(0)  # the copy of 0 takes 2 s, the layer's dense part 1 s
+    with pytest.raises(OperationError, match="lost"):
+        one.layer(0, [0, 1], [1, 1], None, broken)
+    one.device._now -= 4.5  # as if the CPU had failed at once, while 0 is still being copied
+    one.cancel()
+    reading = [each.end for each in one.device.timeline() if each.label == "L0 gpu"]
+    assert one.device.now() >= max(reading)
+
+
 def test_a_sensor_that_knows_a_layer_ahead_is_asked_while_the_layer_before_it_computes() -> None:
     asked: list[tuple[int, float, bool]] = []
 
