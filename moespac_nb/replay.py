@@ -68,6 +68,7 @@ class Result:
     prefill_bytes: int  # copied while prompts were read
     counters: Counters
     parts: Parts
+    windows_s: tuple[tuple[float, float], ...] = field(repr=False)  # when each opened, and was learned from
     device: VirtualDevice = field(repr=False, compare=False)
 
     @property
@@ -76,8 +77,9 @@ class Result:
         return self.device.timeline()
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything but the timeline, as plain values."""
-        plain = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "device"}
+        """Everything but what ran when, as plain values."""
+        left_out = ("device", "windows_s")
+        plain = {one.name: getattr(self, one.name) for one in fields(self) if one.name not in left_out}
         nested = {"counters": asdict(self.counters), "parts": asdict(self.parts)}
         return plain | nested | {"notes": list(self.notes)}
 
@@ -134,7 +136,7 @@ def replay(
     scheduler = Scheduler(
         device, on.costs, played, geometry, on.slots, gamma=reckoned, profile=known, in_flight=in_flight
     )
-    first_s, prefills_s = replay_texts(scheduler, texts, cold)
+    first_s, prefills_s, windows_s = replay_texts(scheduler, texts, cold)
     counters, parts = scheduler.decode.counters, scheduler.decode.parts
     windows = [window for text in texts for window in text.windows]
     tokens = sum(len(window.step.emitted) for window in windows)
@@ -168,6 +170,7 @@ def replay(
         prefill_bytes=scheduler.prefill.counters.bytes,
         counters=counters,
         parts=parts,
+        windows_s=tuple(windows_s),
         device=device,
     )
 
@@ -223,11 +226,12 @@ def _on(
 
 def replay_texts(
     scheduler: Scheduler, texts: Sequence[Recorded], cold: bool = False
-) -> tuple[list[float], list[float]]:
+) -> tuple[list[float], list[float], list[tuple[float, float]]]:
     """Drive a scheduler through recorded texts. Seconds from each start to its first tokens, and to its end
-    of prefill."""
+    of prefill; and on the device's clock, when each window opened and when it had been learned from."""
     device, tells = scheduler.device, scheduler.policy.reads_future
     first_s, prefills_s = [], []
+    windows_s = []
     for text in texts:
         if cold:
             scheduler.restart()
@@ -241,6 +245,7 @@ def replay_texts(
         scheduler.end_prefill(text.prefill, following[0])
         prefills_s.append(device.now() - start)
         for number, (seen, tokens, layers) in enumerate(text.windows):
+            opened_s = device.now()
             scheduler.begin_window(tokens[0])
             gates = seen.draft_gates
             for drafted, token in enumerate(tokens[1:]):
@@ -251,9 +256,10 @@ def replay_texts(
                 next_gates = None if ahead is None or layer + 1 == len(layers) else ahead[:, layer + 1]
                 scheduler.layer(layer, experts, positions, next_gates=next_gates)
             scheduler.end_window(seen.step, following[number + 1])
+            windows_s.append((opened_s, device.now()))
             if not number:
                 first_s.append(device.now() - start)
-    return first_s, prefills_s
+    return first_s, prefills_s, windows_s
 
 
 def profile_of(trace: Trace) -> np.ndarray:

@@ -59,6 +59,17 @@ def test_the_parts_are_all_of_the_time_and_every_expert_asked_for_is_counted(nam
     assert 0 < result.prefill_s < result.ttft_s
 
 
+def test_windows_follow_each_other_and_are_all_of_the_decoding() -> None:
+    texts = concatenate([one_text(1), one_text(2)])
+    result = replay(texts, "recency", "50%", costs=CARD)
+    assert len(result.windows_s) == result.windows
+    lengths = [end - start for start, end in result.windows_s]
+    assert sum(lengths) == pytest.approx(result.parts.total_s)
+    assert all(end <= start for (_, end), (start, _) in pairwise(result.windows_s))
+    assert result.windows_s[0][0] > 0  # the prompt was read before
+    assert "windows_s" not in result.row()
+
+
 @pytest.mark.parametrize("name", sorted(set(POLICIES) - {"cpu-only"}))
 def test_with_room_for_all_and_a_fast_link_nothing_is_missed_twice(name: str) -> None:
     fast = replace(CARD, link_bytes_per_s=1e18, copy_alpha_s=0)
