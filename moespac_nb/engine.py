@@ -152,14 +152,14 @@ class Engine:
         """
         if self._flights:
             self._land_finished()
-        slots, counters = self._slots, self.counters
-        where, state, used = slots.where[layer], slots.state, slots.used
         self._know_times(max(positions, default=0))
-        gpu_s, cpu_s = self._gpu_s, self._cpu_s
+        slots, counters, cpu_s = self._slots, self.counters, self._cpu_s
+        # 1. Residency is read once: each expert is ready, late or absent.
+        where, state, used, gpu_s = slots.where[layer], slots.state, slots.used, self._gpu_s
         ready: list[int] = []
         seated: list[int] = []
-        absent: list[tuple[int, int]] = []
         late: list[tuple[int, int, int]] = []
+        absent: list[tuple[int, int]] = []
         ready_s = 0.0
         for expert, count in zip(experts, positions, strict=True):
             slot = where.get(expert)
@@ -173,26 +173,21 @@ class Engine:
                 ready.append(expert)
                 seated.append(slot)
                 ready_s += gpu_s[count]
-        cpu: list[int] = []
-        cpu_pairs = 0
-        cpu_total_s = 0.0
-        to_load: list[tuple[int, int]] = []
-        for expert, count in absent:
-            if self._goes_to_cpu(miss, count):
-                cpu.append(expert)
-                cpu_pairs += count
-                cpu_total_s += cpu_s[count]
-            else:
-                to_load.append((expert, count))
+        # 2. What is absent goes to the CPU lane or is to be copied.
+        to_cpu = [one for one in absent if self._goes_to_cpu(miss, one[1])]
+        to_load = [one for one in absent if not self._goes_to_cpu(miss, one[1])] if miss != "cpu" else []
+        # 3. What is late is awaited, or joins the CPU lane.
         awaited: list[Seat] = []
-        now = self.device.now() if late else 0.0
-        for expert, slot, count in late:
-            if miss != "load" and self._due[slot] - now > cpu_total_s + cpu_s[count]:
-                cpu.append(expert)
-                cpu_pairs += count
-                cpu_total_s += cpu_s[count]
-            else:
-                awaited.append(self._await(expert, slot, count))
+        if late:
+            now, busy_s = self.device.now(), sum(cpu_s[count] for _, count in to_cpu)
+            for expert, slot, count in late:
+                if miss == "load" or self._due[slot] - now <= busy_s + cpu_s[count]:
+                    awaited.append(self._await(expert, slot, count))
+                else:
+                    to_cpu.append((expert, count))
+                    busy_s += cpu_s[count]
+            awaited.sort(key=lambda seat: self._due[seat.slot])
+        # 4. Copies on demand, as far as there is room.
         rest: tuple[list[int], list[int]] = ([], [])
         for expert, count in to_load:
             slot = self._room(waits=miss == "load" and not ready and not awaited)
@@ -203,17 +198,15 @@ class Engine:
             elif miss == "load" and (ready or awaited):
                 rest[0].append(expert)
                 rest[1].append(count)
-            else:  # there is no room, or a copy would have been but a little cheaper
-                cpu.append(expert)
-                cpu_pairs += count
-                cpu_total_s += cpu_s[count]
-        awaited.sort(key=lambda seat: self._due[seat.slot])
+            else:
+                to_cpu.append((expert, count))
         counters.ready += len(ready)
         counters.late += len(late)
         counters.miss += len(absent) - len(rest[0])
         counters.pairs += sum(positions) - sum(rest[1])
-        counters.cpu_pairs += cpu_pairs
-        return Placement(layer, ready, seated, ready_s, awaited, cpu, cpu_total_s, rest)
+        counters.cpu_pairs += sum(count for _, count in to_cpu)
+        on_cpu, on_cpu_s = [expert for expert, _ in to_cpu], sum(cpu_s[count] for _, count in to_cpu)
+        return Placement(layer, ready, seated, ready_s, awaited, on_cpu, on_cpu_s, rest)
 
     def arrived(self, seat: Seat) -> bool:
         """Wait for an awaited copy. False if it failed: then its expert is the CPU lane's, and counted."""
@@ -241,6 +234,14 @@ class Engine:
             raise MoespacError(f"slots is {slots}; accepted: 0 and more")
         self._slots.resize(slots)
         self._shrink()
+
+    def compact(self) -> list[tuple[int, int]]:
+        """Between layers: wait for the copies under way, then number the slots that are left without a gap.
+
+        Which residents moved from where to where: whoever keeps their weights moves them too.
+        """
+        self.drain()
+        return self._slots.compact()
 
     def abandon(self) -> None:
         """Take back a pass that broke off: nothing is pinned, awaited or requested any more.
