@@ -12,7 +12,7 @@ from plotly.subplots import make_subplots
 
 from moespac_nb import MoespacError, Step
 
-INK = "#808080"  # readable on the light and on the dark theme
+from .figures import on_any_page, rounds_slider
 
 
 def demand_figure(steps: Sequence[Step], tokenizer: Any = None) -> go.Figure:
@@ -38,15 +38,8 @@ def demand_figure(steps: Sequence[Step], tokenizer: Any = None) -> go.Figure:
         )
         for step in steps
     ]
-    figure.update_layout(
-        title={"text": _sentence(steps[0], tokenizer), "font": {"size": 14}},
-        sliders=[_slider(steps)],
-        height=420,
-        margin={"l": 60, "r": 20, "t": 90, "b": 90},
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-        font={"color": INK},
-    )
+    margin = {"l": 60, "r": 20, "t": 90, "b": 90}
+    on_any_page(figure, _sentence(steps[0], tokenizer), 420, sliders=[rounds_slider(steps)], margin=margin)
     figure.update_xaxes(title_text="expert", showgrid=False, zeroline=False)
     figure.update_yaxes(showgrid=False, zeroline=False, autorange="reversed", dtick=1)
     figure.update_yaxes(title_text="layer", col=1)
@@ -84,20 +77,3 @@ def _sentence(step: Step, tokenizer: Any) -> str:
         f"Round {step.index}: a window{read}, {step.accepted} of {step.gamma} accepted, "
         f"{distinct:.1f} experts a layer"
     )
-
-
-def _slider(steps: Sequence[Step]) -> dict[str, Any]:
-    def go_to(step: Step) -> dict[str, Any]:
-        options = {
-            "mode": "immediate",
-            "frame": {"duration": 0, "redraw": True},
-            "transition": {"duration": 0},
-        }
-        return {"label": str(step.index), "method": "animate", "args": [[str(step.index)], options]}
-
-    return {
-        "steps": [go_to(step) for step in steps],
-        "currentvalue": {"prefix": "round "},
-        "pad": {"t": 40},
-        "transition": {"duration": 0},
-    }
