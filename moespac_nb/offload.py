@@ -1,116 +1,223 @@
 """A transformers model whose experts live in slots: it decodes under a memory budget, losslessly.
 
-The experts' weights leave the model for a host store, and what the layers compute with are copies in one pool
-of equal slots, shared by all layers. An expert that is asked for and not in a slot is copied there and then,
-over the one used least recently; nothing is foreseen, and nothing runs beside anything else. Nothing is known
-here of how an expert computes: each layer's own code runs, on the slots in place of its weights.
+The experts' weights leave the model for a host store. What the layers compute with are copies in one pool of
+equal slots, shared by all layers, which the engine fills as the policy says; an expert in no slot computes
+straight from the store, on the CPU lane. Nothing is known here of how an expert computes: each layer's own
+code runs, on a double of it whose weights are the slots, or the store's.
 
     with offload(model, budget="25%") as run:
         for step in run.decode("Once upon a time", draft=draft):
             ...
-        print(run.counters)
+        print(run.counters, run.summary())
 
-For models on the CPU, whose memory is then store and device in one.
+Three devices: `virtual`, where the arithmetic is real and the time is a named machine's, the same each time;
+`host`, with threads, the wall clock and a throttled link; `cuda`, where the experts stay on the host and
+everything else of the model moves to the GPU for the run. No GPU has checked the last one: the order of its
+copies, kernels and waits is tested on a stand-in.
 """
 
 from __future__ import annotations
 
-import copy
-from collections import OrderedDict
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from functools import partial
+from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal
 
+import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from .budget import Budget, parse_budget
+from .budget import Budget, Room, parse_budget
+from .costs import Costs
+from .costs import costs as costs_of
 from .decoding import Decoding, decode
+from .devices import Device, Operation
 from .errors import MoespacError
-from .routing import expert_modules
+from .expert_layer import ExpertLayer
+from .expert_store import ExpertStore, expert_parameters
+from .machines import Machine
+from .model_shape import ModelProfile
+from .offload_check import checked_device, checked_modules, checked_policy
+from .own_profile import own_profile, profile_for
+from .passes import Passes
+from .placement import Counters
+from .policies import Policy
+from .routing import expert_modules, gates, geometry
+from .scheduler import Scheduler
+from .trace import Trace
 
-__all__ = ["Counters", "Run", "offload"]
+__all__ = ["Run", "offload"]
 
 
-def offload(model: Any, budget: Budget | str | int = "25%") -> Run:
+def offload(
+    model: Any,
+    budget: Budget | str | int = "25%",
+    *,
+    policy: str | Policy = "spac-joint",
+    device: str | Device = "virtual",
+    machine: Machine | str | Path = "rtx4090",
+    model_profile: ModelProfile | str | Path | None = None,
+    costs: Costs | None = None,
+    link_bytes_per_s: float | None = None,
+    gamma: int = 8,
+    profile: np.ndarray | Trace | None = None,
+    in_flight: int = 4,
+) -> Run:
     """Moves the model's experts out, until the `with` block or `Run.close` ends it.
 
     model: a transformers mixture-of-experts model on the CPU; everything it does, `generate` included, is
     then done from slots. budget: bytes for slots: a share of all experts, such as "25%", a size, such as
     "512MiB", or a number of bytes. Above what all experts take it is capped, with a warning.
-    Raises MoespacError, with nothing changed, for a bad budget or a model that cannot be offloaded.
+    policy: any but those that read the future. device: `virtual`, `host`, `cuda`, or one's own `Device`,
+    which ends with the run.
+    machine, model_profile: what is true on the virtual device, and what policies reckon with on any; without
+    a profile, the model's own sizes. costs: instead of the two. link_bytes_per_s: instead of the machine's.
+    On the virtual device experts are as large as these say, budgets too; on others as large as they are.
+    gamma: the draft length that policies reckon with, and `decode` takes. in_flight: copies at a time.
+    profile: (layers, experts), how often other texts used each expert, or a trace that says so, for policies
+    that need one; the bundled target brings its own.
+    Raises MoespacError, with nothing changed, for what is not accepted or a model that cannot be offloaded.
     """
-    return Run(model, parse_budget(budget))
-
-
-@dataclass(frozen=True)
-class Counters:
-    """What happened so far, counted. An event is one layer in one pass, with the distinct experts it uses."""
-
-    hits: int  # experts that an event found in a slot
-    misses: int  # experts that were copied into one
-    evictions: int  # experts that had to make room
-    bytes_copied: int
+    modules = checked_modules(model)
+    shape = geometry(model)
+    played = checked_policy(policy)
+    known = profile_for(model, shape, profile, needed_by=played.name if played.needs_profile else None)
+    wanted = parse_budget(budget)
+    on = checked_device(device)
+    as_it_is = on.kind != "virtual" or (costs is None and model_profile is None)
+    if costs is None:
+        costs = costs_of(machine, model_profile or own_profile(model), geometry=shape)
+    if as_it_is:
+        one = [weight[0] for weight in expert_parameters(modules[0]).values()]
+        costs = replace(
+            costs,
+            expert_bytes=sum(weight.nbytes for weight in one),
+            expert_flops=2.0 * sum(weight.numel() for weight in one),
+        )
+    if link_bytes_per_s is not None:
+        costs = replace(costs, link_bytes_per_s=link_bytes_per_s)
+    room = wanted.room(costs.expert_bytes, shape.layers * shape.experts)
+    return Run(model, on, costs, played, room, gamma=gamma, profile=known, in_flight=in_flight)
 
 
 class Run:
-    """An offloaded model. Its counts outlive it."""
+    """An offloaded model. Its counts and its timeline outlive it.
 
-    def __init__(self, model: Any, budget: Budget) -> None:
-        self.model = model
-        modules = _checked_modules(model)
+    costs: what the policy reckons with, and the truth of a virtual device.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        device: Device,
+        costs: Costs,
+        policy: Policy,
+        room: Room,
+        *,
+        gamma: int,
+        profile: np.ndarray | None,
+        in_flight: int,
+    ) -> None:
+        self.model, self.device, self.costs, self.gamma = model, device, costs, gamma
+        self.policy = policy.name
+        self.geometry = geometry(model)
+        self.expert_bytes = costs.expert_bytes
+        self._has_slots = policy.slots
+        self._take(room)
+        modules = expert_modules(model)
         # The same objects come back at the end; while they are away, whoever reads them meets meta tensors.
-        self._away = [(module, _expert_parameters(module)) for module in modules]
-        stores = [{name: weight.detach() for name, weight in away.items()} for _, away in self._away]
-        self.expert_bytes = sum(weight[0].nbytes for weight in stores[0].values())
-        room = budget.room(self.expert_bytes, experts=sum(module.num_experts for module in modules))
-        self.budget_bytes = room.budget_bytes
-        self.slots = room.slots
-        self._pool = _Pool(stores, room.slots)
+        self._away = [(module, expert_parameters(module)) for module in modules]
+        self._moved: list[tuple[Any, str, Any]] = []  # what went to the GPU for the run
         self._open = True
+        self._store = ExpertStore([away for _, away in self._away], device)
+        self._passes = Passes(
+            lambda slots: Scheduler(
+                device,
+                costs,
+                policy,
+                self.geometry,
+                slots,
+                gamma=gamma,
+                profile=profile,
+                copy=self._store.copy,
+                in_flight=in_flight,
+            ),
+            self._store,
+            self.slots,
+        )
         try:
-            for index, (module, away) in enumerate(self._away):
-                module.forward = _Layer(module, index, self._pool)
+            self._share_cores()
+            following = [*gates(model)[1:], None]
+            for index, ((module, away), gate) in enumerate(zip(self._away, following, strict=True)):
+                module.forward = ExpertLayer(module, index, self._store, self._passes, gate)
                 for name, weight in away.items():
                     meta = torch.empty_like(weight, device="meta")
                     setattr(module, name, nn.Parameter(meta, requires_grad=weight.requires_grad))
+            self._move_the_rest()
         except BaseException:
             self.close()
             raise
 
     def decode(self, prompt: str | Sequence[int], **options: Any) -> Decoding:
         """Decode a prompt from slots; the options are those of `moespac_nb.decode`."""
-        if not self._open:
-            raise MoespacError(
-                "this run is closed and its model is whole again; decode within the block, offload the model "
-                "anew, or call moespac_nb.decode(model, …)"
-            )
-        return decode(self.model, prompt, **options)
+        self._check_open()
+        return decode(self.model, prompt, **{"gamma": self.gamma, "listener": self._passes, **options})
+
+    def resize(self, budget: Budget | str | int) -> None:
+        """Another budget from now on; between two steps of a decode, or two forwards.
+
+        What is resident stays as far as there is room, the most useful first, and the memory of slots that
+        are no more is given back at once.
+        """
+        self._check_open()
+        experts = self.geometry.layers * self.geometry.experts
+        self._take(parse_budget(budget).room(self.expert_bytes, experts))
+        self._passes.resize(self.slots)
 
     @property
     def counters(self) -> Counters:
-        """A snapshot of the counts."""
-        return Counters(self.hits, self.misses, self.evictions, self.bytes_copied)
+        """A snapshot of all that was counted: decoding, prompts, and passes apart from both."""
+        on = self._passes.scheduler
+        counted = [phase.counters for phase in (on.prefill, on.decode, on.apart)]
+        names = [field.name for field in fields(Counters)]
+        return Counters(**{name: sum(getattr(each, name) for each in counted) for name in names})
 
     @property
-    def hits(self) -> int:
-        return self._pool.hits
+    def timeline(self) -> list[Operation]:
+        """What ran when, by start; modelled on the virtual device, measured on others."""
+        return self.device.timeline()
 
     @property
-    def misses(self) -> int:
-        return self._pool.misses
+    def label(self) -> Literal["modelled", "measured"]:
+        """What all times here are."""
+        return "modelled" if self.device.kind == "virtual" else "measured"
 
-    @property
-    def evictions(self) -> int:
-        return self._pool.evictions
-
-    @property
-    def bytes_copied(self) -> int:
-        return self._pool.bytes_copied
+    def summary(self) -> dict[str, Any]:
+        """Figures of decoding so far, prompts apart; whatever comes from a time says what that is."""
+        passes, decoding = self._passes, self._passes.scheduler.decode
+        counted, seconds, tokens = decoding.counters, passes.seconds, passes.tokens
+        asked = counted.ready + counted.late + counted.miss
+        return {
+            "policy": self.policy,
+            "device": self.device.kind,
+            "budget_bytes": self.budget_bytes,
+            "slots": self.slots,
+            "tokens": tokens,
+            "windows": passes.windows,
+            f"tokens_per_second_{self.label}": tokens / seconds if seconds else None,
+            f"stall_share_{self.label}": decoding.parts.link_wait_s / seconds if seconds else None,
+            "hit_rate": counted.ready / asked if asked else None,
+            "late_rate": counted.late / asked if asked else None,
+            "cpu_share": counted.cpu_pairs / counted.pairs if counted.pairs else None,
+            "bytes_per_token": counted.bytes / tokens if tokens else None,
+            "wasted_bytes": counted.wasted_bytes,
+            "prefill_bytes": passes.scheduler.prefill.counters.bytes,
+        }
 
     def close(self) -> None:
-        """The model is itself again and the slots' memory is free. Closing again does nothing."""
+        """The model is itself again, the slots' memory is free, no thread is left. Again: nothing."""
         try:
             self._restore()
         except BaseException:  # an interrupt: the user's, who did not ask for half a model
@@ -121,9 +228,46 @@ class Run:
         for module, away in self._away:
             vars(module).pop("forward", None)
             module._parameters.update(away)
-        self._away = []
-        self._pool.free()
+        for owner, name, tensor in self._moved:
+            setattr(owner, name, tensor)
+        self._away, self._moved = [], []
         self._open = False
+        self._passes.close()
+        self.device.close()
+        self._store.free()
+
+    def _take(self, room: Room) -> None:
+        self.budget_bytes = room.budget_bytes
+        self.slots = room.slots if self._has_slots else 0
+
+    def _check_open(self) -> None:
+        if not self._open:
+            raise MoespacError(
+                "this run is closed and its model is whole again; decode within the block, offload the model "
+                "anew, or call moespac_nb.decode(model, …)"
+            )
+
+    def _share_cores(self) -> None:
+        """Lanes that compute at the same time in threads have half of torch's threads each."""
+        lanes = {"virtual": (), "host": ("gpu", "cpu"), "cuda": ("cpu",)}[self.device.kind]
+        threads = torch.get_num_threads()
+        if threads > 1:
+            halved = partial(torch.set_num_threads, threads // 2)
+            for event in [self.device.submit(lane, 0.0, halved, label="threads") for lane in lanes]:
+                self.device.wait(event)
+            torch.set_num_threads(threads)  # what threads to come begin with
+
+    def _move_the_rest(self) -> None:
+        """To the device, where that has a memory of its own: everything but the experts."""
+        place = self._store.place
+        if place == self._store.host:
+            return
+        held = [(weight, "data", weight.data) for weight in self.model.parameters() if not weight.is_meta]
+        for module in self.model.modules():
+            held += [(module, name, buffer) for name, buffer in module._buffers.items() if buffer is not None]
+        for owner, name, tensor in held:
+            self._moved.append((owner, name, tensor))
+            setattr(owner, name, tensor.to(place))
 
     def __enter__(self) -> Run:
         return self
@@ -132,150 +276,3 @@ class Run:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-class _Pool:
-    """Slots over all layers, and which expert is in which: a key is (layer, expert).
-
-    An interrupt at any point costs a copy at most: what is resident by `_slot_of` has been copied completely.
-    """
-
-    def __init__(self, stores: list[dict[str, Tensor]], slots: int) -> None:
-        self.slots = slots
-        self.hits = self.misses = self.evictions = self.bytes_copied = 0
-        self._stores = stores  # a layer's weights, (experts, …) each
-        with torch.inference_mode(False):  # may be written and freed in any mode
-            self.tensors = {  # (slots, …) each
-                name: torch.empty(slots, *weight.shape[1:], dtype=weight.dtype)
-                for name, weight in stores[0].items()
-            }
-        self._slot_of: dict[tuple[int, int], int] = {}
-        # What was last copied into each slot, the least recently used first; None: nothing yet.
-        self._holds: OrderedDict[int, tuple[int, int] | None] = OrderedDict.fromkeys(range(slots))
-
-    def bring(self, layer: int, experts: list[int]) -> Iterator[dict[int, int]]:
-        """The slots {expert: slot} of distinct experts, in as few groups as the slots allow.
-
-        A group may be read until the next is asked for. Residents come first: none is evicted before its use.
-        """
-        ordered = sorted(experts, key=lambda expert: (layer, expert) not in self._slot_of)
-        for start in range(0, len(ordered), self.slots):
-            group = ordered[start : start + self.slots]
-            yield {expert: self._slot_for((layer, expert)) for expert in group}
-
-    def _slot_for(self, key: tuple[int, int]) -> int:
-        slot = self._slot_of.get(key)
-        if slot is None:
-            slot = next(iter(self._holds))
-            self._copy(key, slot)
-        else:
-            self.hits += 1
-        self._holds.move_to_end(slot)
-        return slot
-
-    def _copy(self, key: tuple[int, int], slot: int) -> None:
-        # The order matters to an interrupt: first nothing is resident in this slot, last the newcomer is.
-        held = self._holds[slot]
-        if held is not None and self._slot_of.pop(held, None) is not None:
-            self.evictions += 1
-        layer, expert = key
-        for name, weight in self._stores[layer].items():
-            self.tensors[name][slot].copy_(weight[expert])
-            self.bytes_copied += weight[expert].nbytes
-        self.misses += 1
-        self._holds[slot] = key
-        self._slot_of[key] = slot
-
-    def free(self) -> None:
-        """Gives the slots' memory back, even where a traceback still holds on to their tensors."""
-        for tensor in self.tensors.values():
-            tensor.data = tensor.new_empty(0)
-        self.tensors, self._stores = {}, []
-
-
-class _Layer:
-    """Stands in for the forward of one layer's experts, as transformers' experts interface calls it."""
-
-    def __init__(self, module: Any, index: int, pool: _Pool) -> None:
-        self._index = index
-        self._pool = pool
-        self._experts = int(module.num_experts)
-        # The layer's double has the slots for weights, and as many experts as there are slots.
-        self._double = copy.copy(module)
-        self._double._parameters = {**module._parameters, **pool.tensors}
-        self._double.num_experts = pool.slots
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Tensor:
-        out: Tensor = _WithoutGradient.apply(self, *args, *kwargs.values())  # type: ignore[no-untyped-call]
-        return out
-
-    def compute(self, hidden: Tensor, indices: Tensor, weights: Tensor) -> Tensor:
-        """hidden (tokens, H), experts and their gate weights (tokens, k) → (tokens, H)."""
-        tokens, k = indices.shape
-        wanted, gates = indices.reshape(-1), weights.reshape(-1, 1)  # pair p is an expert of token p // k
-        out = hidden.new_empty(tokens * k, hidden.shape[-1])
-        distinct: list[int] = torch.unique(wanted).tolist()
-        for group in self._pool.bring(self._index, distinct):
-            slot_of = wanted.new_full((self._experts,), -1)
-            slot_of[list(group)] = wanted.new_tensor(list(group.values()))
-            slots = slot_of[wanted]
-            pairs = (slots >= 0).nonzero().squeeze(-1)
-            out[pairs] = type(self._double).forward(
-                self._double, hidden[pairs // k], slots[pairs, None], gates[pairs]
-            )
-        return out.view(tokens, k, hidden.shape[-1]).sum(1)
-
-
-class _WithoutGradient(torch.autograd.Function):
-    """Computes in any mode, but cannot be trained through: slots are overwritten before a backward comes."""
-
-    @staticmethod
-    def forward(_ctx: Any, layer: _Layer, hidden: Tensor, indices: Tensor, weights: Tensor) -> Tensor:
-        return layer.compute(hidden, indices, weights)
-
-    @staticmethod
-    def backward(_ctx: Any, *_gradients: Tensor) -> Any:
-        raise MoespacError("an offloaded model cannot be trained; end its run first, or call run.close()")
-
-
-def _expert_parameters(module: Any) -> dict[str, nn.Parameter]:
-    """The parameters that hold one entry an expert: projections, and biases where there are any."""
-    return {
-        name: weight
-        for name, weight in module._parameters.items()
-        if weight is not None and weight.ndim > 0 and len(weight) == module.num_experts
-    }
-
-
-def _checked_modules(model: Any) -> list[Any]:
-    """The layers' experts modules, fit to be offloaded."""
-    name = type(model).__name__
-    modules = expert_modules(model) if isinstance(model, nn.Module) else []
-    if not modules:
-        raise MoespacError(
-            f"{name} has no mixture-of-experts layers to offload; accepted: a transformers "
-            "mixture-of-experts model, such as load_pair()'s first"
-        )
-    if any(isinstance(vars(module).get("forward"), _Layer) for module in modules):
-        raise MoespacError(
-            f"this {name} is offloaded already; accepted: one run at a time; leave its block or call close() "
-            "on its run, first"
-        )
-    # What transformers' decorator for its experts interface leaves behind: no other calling convention fits.
-    if not all(hasattr(module, "is_transposed") and _expert_parameters(module) for module in modules):
-        raise MoespacError(
-            f"{name} keeps its experts in a way of its own; accepted: models whose experts lie in one tensor "
-            "a layer and go through transformers' experts interface: Qwen3-MoE, Mixtral, OLMoE, GPT-OSS, …"
-        )
-    shapes = {
-        tuple((part, weight.shape[1:], weight.dtype) for part, weight in _expert_parameters(module).items())
-        for module in modules
-    }
-    if len(shapes) > 1:
-        raise MoespacError(f"{name} has experts of {len(shapes)} sizes; accepted: equal ones in all layers")
-    devices = {weight.device.type for module in modules for weight in _expert_parameters(module).values()}
-    if devices != {"cpu"}:
-        raise MoespacError(
-            f"{name} has experts on {', '.join(sorted(devices))}; accepted: on the CPU, see model.to('cpu')"
-        )
-    return modules

@@ -23,7 +23,7 @@ from .costs import Costs
 from .devices import Device, Event, OperationError
 from .engine import Engine
 from .errors import MoespacError
-from .placement import Counters, Placement, Seat
+from .placement import Counters, Miss, Placement, Seat
 from .policies.policy import Order, Planner, Policy, Setting
 from .step import Geometry, Prefill, Step
 
@@ -50,7 +50,7 @@ class Parts:
 
 
 class Phase:
-    """What is counted and timed, apart for prompts and for decoding."""
+    """What is counted and timed: on its own for prompts, for decoding, and for passes apart from both."""
 
     def __init__(self) -> None:
         self.counters = Counters()
@@ -85,11 +85,10 @@ class Scheduler:
         self.policy = policy
         self.geometry = geometry
         self.engine = Engine(device, geometry.layers, geometry.experts, slots, costs, copy, in_flight)
-        self.prefill, self.decode = Phase(), Phase()
+        self.prefill, self.decode, self.apart = Phase(), Phase(), Phase()
         self._setting = Setting(geometry, costs, gamma, self.engine.slots, profile)
         self.planner: Planner = policy.planner(self._setting)
-        self._miss = policy.miss
-        self._enter(self.decode)
+        self._enter(self.decode, policy.miss)
         self._tokens: list[int] = []
         self._gates: list[np.ndarray] = []
         self._positions = 0  # of the pass: prompt tokens, or the window's
@@ -99,9 +98,8 @@ class Scheduler:
 
     def begin_prefill(self, positions: int) -> None:
         """A prompt of so many positions is read."""
-        self._enter(self.prefill)
+        self._enter(self.prefill, "cheaper" if self.policy.slots else "cpu")
         self._positions = positions
-        self._miss = "cheaper" if self.policy.slots else "cpu"
         self.engine.begin_pass()
 
     def end_prefill(self, prefill: Prefill, following: Step | None = None) -> None:
@@ -114,11 +112,18 @@ class Scheduler:
         parts.draft_s += self.device.now() - middle
         told = self._told(following)
         self._think(lambda: self.planner.begin(prefill, told))
-        self._enter(self.decode)
-        self._miss = self.policy.miss
+        self._enter(self.decode, self.policy.miss)
+
+    def begin_apart(self, positions: int) -> None:
+        """A pass of no text: its experts are treated as a window's, and the policy learns nothing of it."""
+        self._enter(self.apart, self.policy.miss)
+        self._positions = positions
+        self.engine.begin_pass()
+        self.engine.pump()
 
     def begin_window(self, token: int) -> None:
         """The last committed token opens a window."""
+        self._enter(self.decode, self.policy.miss)
         self._tokens = [token]
         self._gates = []
         self._positions = 1
@@ -307,8 +312,8 @@ class Scheduler:
         if seconds:
             self.device.wait(self.device.submit(lane, seconds, None, (), label))
 
-    def _enter(self, phase: Phase) -> None:
-        self._phase = phase
+    def _enter(self, phase: Phase, miss: Miss) -> None:
+        self._phase, self._miss = phase, miss
         self.engine.counters = phase.counters
 
 

@@ -157,6 +157,31 @@ class Slots:
                 self.used.append(False)
             self._free.append(slot)
 
+    def compact(self) -> list[tuple[int, int]]:
+        """Number the slots that are left without a gap: which resident moved from where to where.
+
+        None may be loading, pinned or surplus.
+        """
+        size = self.count()
+        moves = []
+        empty = (slot for slot in range(size) if self.owner[slot] == NOBODY)
+        for old in range(size, len(self.state)):
+            key = self.owner[old]
+            if key == NOBODY:
+                continue
+            new = next(empty)
+            self.vacate(old)
+            self.load(new, key)
+            self.state[new], self.used[new] = READY, self.used[old]
+            moves.append((old, new))
+        for column in (self.state, self.owner, self.generation, self.used):
+            del column[size:]
+        self._free = [slot for slot in range(size) if self.owner[slot] == NOBODY][::-1]
+        for slot in self._free:
+            self.state[slot] = FREE
+        self.reorder()
+        return moves
+
     def _heap(self) -> list[tuple[float, int]]:
         state, worth = self.state, self.worth
         if self._weakest is None:

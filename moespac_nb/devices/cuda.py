@@ -41,6 +41,7 @@ class CudaDevice(HostDevice):
     """
 
     kind = "cuda"
+    place = "cuda"  # where torch puts what is in its memory
 
     def __init__(self, record: bool = True, cuda: Any = None) -> None:
         if cuda is None:

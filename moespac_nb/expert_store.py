@@ -1,0 +1,88 @@
+"""Where an offloaded model's experts are: all of them in a host store, some in slots on the device.
+
+The store is the model's own weights, or, for a CUDA device, a copy of them in pinned memory. The slots are
+one pool over all layers: for each of an expert's tensors (projections, and biases where there are any) one
+tensor (slots, …). Knows nothing of what is in which slot, nor of when to copy: that is the engine's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["ExpertStore", "expert_parameters"]
+
+
+def expert_parameters(module: Any) -> dict[str, nn.Parameter]:
+    """A layer's parameters that hold one entry an expert."""
+    return {
+        name: weight
+        for name, weight in module._parameters.items()
+        if weight is not None and weight.ndim > 0 and len(weight) == module.num_experts
+    }
+
+
+class ExpertStore:
+    """Store and slots of one model, on one device.
+
+    layers: each layer's parameters, (experts, …), equal in all layers.
+    """
+
+    def __init__(self, layers: Sequence[Mapping[str, Tensor]], device: Any) -> None:
+        self._device = device
+        self._is_apart = device.kind == "cuda"
+        self.host = torch.device("cpu")
+        self.place = torch.device(getattr(device, "place", "cpu"))
+        self.layers = [
+            {name: self._stored(weight.detach()) for name, weight in layer.items()} for layer in layers
+        ]
+        self.expert_bytes = sum(weight[0].nbytes for weight in self.layers[0].values())
+        self.expert_numbers = sum(weight[0].numel() for weight in self.layers[0].values())
+        self.count = 0  # of slots
+        with torch.inference_mode(False):  # may be written and freed in any mode
+            self.slots = {  # these objects stay; their memory changes with their number
+                name: weight.new_empty(0, *weight.shape[1:], device=self.place)
+                for name, weight in self.layers[0].items()
+            }
+
+    def copy(self, layer: int, expert: int, slot: int) -> None:
+        """Brings one expert into a slot; what the link's lane does."""
+        for name, weight in self.layers[layer].items():
+            self.slots[name][slot].copy_(weight[expert], non_blocking=self._is_apart)
+
+    def move(self, old: int, new: int) -> None:
+        """From slot to slot, with no copy under way."""
+        for slots in self.slots.values():
+            slots[new].copy_(slots[old])
+
+    @torch.inference_mode(False)
+    @torch.no_grad()
+    def resize(self, count: int) -> None:
+        """Room for so many, with no copy under way. The first ones keep what they hold.
+
+        All memory is given back but that of the slots there are now; while it runs, both are held, of one of
+        an expert's tensors at a time.
+        """
+        if count == self.count:
+            return
+        kept = min(count, self.count)
+        for slots in self.slots.values():
+            room = slots.new_empty(count, *slots.shape[1:])
+            if self._is_apart:
+                room = self._device.room(room)
+            room[:kept].copy_(slots[:kept])
+            slots.data = room
+        self.count = count
+
+    def free(self) -> None:
+        """Gives the slots' memory back, even where a traceback still holds on to their tensors."""
+        for slots in self.slots.values():
+            slots.data = slots.new_empty(0)
+        self.layers, self.slots, self.count = [], {}, 0
+
+    def _stored(self, weight: Tensor) -> Tensor:
+        pinned: Tensor = self._device.pinned(weight) if self._is_apart else weight
+        return pinned

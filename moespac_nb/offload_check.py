@@ -1,0 +1,85 @@
+"""What can be offloaded, how, and on what: everything else is refused before anything has changed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from .devices import Device, VirtualDevice
+from .errors import MoespacError, did_you_mean
+from .expert_layer import ExpertLayer
+from .expert_store import expert_parameters
+from .policies import Policy, policy
+from .routing import expert_modules
+from .seen import DRAFT_GATES
+from .sensors import SENSORS
+
+__all__ = ["DEVICES", "checked_device", "checked_modules", "checked_policy"]
+
+DEVICES = ("virtual", "host", "cuda")
+
+
+def checked_device(given: str | Device) -> Device:
+    """The device itself, or a new one of that kind."""
+    if isinstance(given, Device):
+        return given
+    if given == "virtual":
+        return VirtualDevice()
+    if given == "host":
+        from .devices.host import HostDevice
+
+        return HostDevice()
+    if given == "cuda":
+        from .devices.cuda import CudaDevice
+
+        return CudaDevice()
+    raise MoespacError(
+        f"device is {given!r}; accepted: {', '.join(DEVICES)}, or a device{did_you_mean(str(given), DEVICES)}"
+    )
+
+
+def checked_policy(given: str | Policy) -> Policy:
+    """A policy that can play live."""
+    played = policy(given, live=True)
+    needed = str(getattr(played.planner, "sensor", None))
+    if needed in SENSORS and SENSORS[needed].channel == DRAFT_GATES:
+        raise MoespacError(
+            f"policy {played.name!r} looks at {DRAFT_GATES!r}, which a live decode does not read; accepted: "
+            "another sensor, or a replay of a trace with that channel"
+        )
+    return played
+
+
+def checked_modules(model: Any) -> list[Any]:
+    """The layers' experts modules, fit to be offloaded."""
+    name = type(model).__name__
+    modules = expert_modules(model) if isinstance(model, nn.Module) else []
+    if not modules:
+        raise MoespacError(
+            f"{name} has no mixture-of-experts layers to offload; accepted: a transformers "
+            "mixture-of-experts model, such as load_pair()'s first"
+        )
+    if any(isinstance(vars(module).get("forward"), ExpertLayer) for module in modules):
+        raise MoespacError(
+            f"this {name} is offloaded already; accepted: one run at a time; leave its block or call close() "
+            "on its run, first"
+        )
+    # What transformers' decorator for its experts interface leaves behind: no other calling convention fits.
+    if not all(hasattr(module, "is_transposed") and expert_parameters(module) for module in modules):
+        raise MoespacError(
+            f"{name} keeps its experts in a way of its own; accepted: models whose experts lie in one tensor "
+            "a layer and go through transformers' experts interface: Qwen3-MoE, Mixtral, OLMoE, GPT-OSS, …"
+        )
+    shapes = {
+        tuple((part, weight.shape[1:], weight.dtype) for part, weight in expert_parameters(module).items())
+        for module in modules
+    }
+    if len(shapes) > 1:
+        raise MoespacError(f"{name} has experts of {len(shapes)} sizes; accepted: equal ones in all layers")
+    devices = {weight.device.type for module in modules for weight in expert_parameters(module).values()}
+    if devices != {"cpu"}:
+        raise MoespacError(
+            f"{name} has experts on {', '.join(sorted(devices))}; accepted: on the CPU, see model.to('cpu')"
+        )
+    return modules

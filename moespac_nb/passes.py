@@ -1,0 +1,128 @@
+"""The passes of one model, as its scheduler is told of them: those of a decode, and any other forward.
+
+A layer that is not the one to come next begins a pass of its own: a plain forward, or one of the model's own
+`generate`. An interrupt may cut a call of the scheduler anywhere; the next one then finds a new scheduler,
+with empty slots and a policy that has seen nothing, and no token is wrong for it. What the old one had
+started may still run: copies come before the new ones on the same link, and nobody reads what else it does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from .devices import OperationError
+from .expert_store import ExpertStore
+from .listener import Listener
+from .scheduler import RunCpu, RunGpu, Scheduler
+from .step import Prefill, Step
+
+__all__ = ["Passes"]
+
+
+class Passes(Listener):
+    """What a run's forwards are told to. Its counts and times outlive it.
+
+    scheduler: makes one with so many slots, which are the store's.
+    """
+
+    def __init__(self, scheduler: Callable[[int], Scheduler], store: ExpertStore, slots: int) -> None:
+        self._make = scheduler
+        self._store = store
+        self._slots = slots
+        self._whole = True  # no call of the scheduler was cut
+        self._open = True
+        self._next: int | None = None  # the layer that the pass under way comes to
+        self._began = 0.0
+        self.tokens = self.windows = 0  # of whole rounds
+        self.seconds = 0.0  # theirs, on the device's clock
+        store.resize(slots)
+        self.scheduler = scheduler(slots)
+
+    def close(self) -> None:
+        """From now on nothing is told."""
+        self._open = False
+
+    def prompt_begins(self, positions: int, /) -> None:
+        self._tell(lambda scheduler: scheduler.begin_prefill(positions))
+        self._next = 0
+
+    def prompt_ends(self, prefill: Prefill, /) -> None:
+        self._tell(lambda scheduler: scheduler.end_prefill(prefill))
+
+    def window_begins(self, token: int, /) -> None:
+        self._began = self.scheduler.device.now()
+        self._tell(lambda scheduler: scheduler.begin_window(token))
+
+    def drafted(self, token: int, /) -> None:
+        self._tell(lambda scheduler: scheduler.drafted(token))
+
+    def draft_complete(self) -> None:
+        self._tell(lambda scheduler: scheduler.verify())
+        self._next = 0
+
+    def verified(self, step: Step, /) -> None:
+        self._tell(lambda scheduler: scheduler.end_window(step))
+        if self._open:
+            self.seconds += self.scheduler.device.now() - self._began
+            self.tokens += len(step.emitted)
+            self.windows += 1
+
+    def broke_off(self) -> None:
+        self._next = None
+        if self._whole:
+            self._tell(lambda scheduler: scheduler.cancel())
+
+    def layer(
+        self,
+        layer: int,
+        experts: Sequence[int],
+        positions: Sequence[int],
+        run_gpu: RunGpu,
+        run_cpu: RunCpu,
+        next_gates: np.ndarray | None = None,
+        *,
+        pass_positions: int,
+    ) -> None:
+        """One layer of the pass under way, or of one that begins with it. See `Scheduler.layer`."""
+
+        def tell(scheduler: Scheduler) -> None:
+            if layer != self._next:
+                scheduler.begin_apart(pass_positions)
+            scheduler.layer(layer, experts, positions, run_gpu, run_cpu, next_gates)
+
+        self._tell(tell)
+        self._next = layer + 1 if layer + 1 < len(self._store.layers) else None
+
+    def resize(self, slots: int) -> None:
+        """Room for so many: memory first where it grows, last where it shrinks."""
+        self._slots = slots
+        self._tell(self._fit)
+
+    def _fit(self, scheduler: Scheduler) -> None:
+        self._store.resize(max(self._slots, self._store.count))
+        scheduler.resize(self._slots)
+        for old, new in scheduler.engine.compact():
+            self._store.move(old, new)
+        self._store.resize(self._slots)
+
+    def _tell(self, call: Callable[[Scheduler], None]) -> None:
+        if not self._open:
+            return
+        if not self._whole:
+            self._renew()
+        self._whole = False
+        try:
+            call(self.scheduler)
+        except OperationError:  # the scheduler can take that back itself
+            self.scheduler.cancel()
+            self._whole = True
+            raise
+        self._whole = True
+
+    def _renew(self) -> None:
+        self._store.resize(self._slots)
+        cut, new = self.scheduler, self._make(self._slots)
+        new.prefill, new.decode, new.apart = cut.prefill, cut.decode, cut.apart
+        self.scheduler = new
