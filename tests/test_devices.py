@@ -24,9 +24,7 @@ from hypothesis import strategies as st
 from interrupts import InterruptAtLine, lines_of
 
 import moespac_nb.devices.cuda as cuda_module
-from moespac_nb.devices import HOST, LANES, Device, OperationError, VirtualDevice
-from moespac_nb.devices.cuda import CudaDevice
-from moespac_nb.devices.host import HostDevice
+from moespac_nb.devices import HOST, LANES, CudaDevice, Device, HostDevice, OperationError, VirtualDevice
 from moespac_nb.errors import MoespacError
 
 SHORT_S, LONG_S = 0.001, 1.0
