@@ -9,7 +9,6 @@ import types
 from pathlib import Path
 from typing import Any
 
-import ipywidgets
 import numpy as np
 import pytest
 from traces import one_text
@@ -311,10 +310,6 @@ def cell(monkeypatch: pytest.MonkeyPatch) -> Any:
         return [make() for make in makers]
 
     return run
-
-
-def alive(widget: Any) -> bool:
-    return any(each is widget for each in ipywidgets.Widget.widgets.values())
 
 
 def test_running_a_cell_again_closes_what_it_made_before_and_nothing_else(cell: Any) -> None:

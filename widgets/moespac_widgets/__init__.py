@@ -8,12 +8,14 @@ from .page import write_page
 from .residency import residency_figure
 from .stepper import Stepper
 from .tables import table
+from .timeline import Timeline
 from .timeline_figure import busy, timeline_figure
 
 __all__ = [
     "GrowingText",
     "LiveView",
     "Stepper",
+    "Timeline",
     "budget_figure",
     "busy",
     "demand_figure",

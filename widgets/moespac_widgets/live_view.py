@@ -136,6 +136,13 @@ class LiveView(anywidget.AnyWidget):
 
         return write_page(path, [self])
 
+    def close(self) -> None:
+        """End the widget, and its layout with it, which ipywidgets would keep."""
+        layout, was_open = self.layout, self.comm is not None
+        super().close()
+        if was_open:
+            layout.close()
+
     def page_data(self) -> Mapping[str, Any]:
         """What a page without a kernel is given: what was sent, and what the widget would ask for."""
         return self._data

@@ -6,7 +6,7 @@
 import PALETTE from "./palette.json" with { type: "json" };
 
 const SAVE_MS = 150;
-const ANSWER_MS = 8000;
+const ANSWER_MS = 5000;
 const TABLE_ROWS = 400;
 const PATHS = {
   first: "M3 2h2v12H3zM14 2v12L6 8z",
