@@ -4,22 +4,31 @@ from __future__ import annotations
 
 import argparse
 import json
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from .cli_budget import given, machine_arguments, warned
 from .errors import MoespacError
 
 if TYPE_CHECKING:
     from .decoding import Decoding
+    from .offload import Run
     from .sampling import Sampling
 
 LOSSLESS_BROKEN, INTERRUPTED = 1, 130
+UNDER_A_BUDGET = ("policy", "device", "machine", "model_profile", "accounting")
+MACHINE = "rtx4090"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What can be asked for. Values are checked by the code that uses them, so that all say the same."""
     decoding_arguments(parser)
+    parser.add_argument("--budget", metavar="SIZE", help="for experts: 25%%, 512MiB, … (default: no limit)")
+    parser.add_argument("--policy", metavar="NAME", help="under a budget: recency, … (default spac-joint)")
+    parser.add_argument("--device", help="under a budget: virtual, host or cuda (default virtual)")
+    machine_arguments(parser)
     parser.add_argument(
         "--check-lossless",
         action=argparse.BooleanOptionalAction,
@@ -47,16 +56,34 @@ def decoding_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Decode and print; 1 where the text is not the target's own, 130 where it was interrupted."""
+    from .decoding import decode
+
     sampling = sampling_of(options)
     if options.check_lossless and sampling.mode != "greedy":
         raise MoespacError(
             "--check-lossless was given with --mode sample; accepted: with --mode greedy, as a sampled "
             "text has no other to equal"
         )
+    if options.budget is None and (alone := given(options, *UNDER_A_BUDGET)):
+        raise MoespacError(
+            f"--{next(iter(alone)).replace('_', '-')} was given without --budget; accepted: with it, such as "
+            "--budget 25%"
+        )
     prompt = prompt_of(options)
-    decoding = _start(prompt, sampling, options)
-    with suppress(KeyboardInterrupt):  # what is committed is whole, and is reported
-        _stream(decoding, quiet=options.json)
+    target, draft = models_of(options)
+    with warned(quiet=options.json) as said:
+        run = _offloaded(target, options)
+    with run or nullcontext():
+        decoding = (run.decode if run else partial(decode, target))(
+            prompt,
+            draft=draft,
+            gamma=options.gamma,
+            sampling=sampling,
+            max_new_tokens=options.max_new_tokens,
+            seed=options.seed,
+        )
+        with suppress(KeyboardInterrupt):  # what is committed is whole, and is reported
+            _stream(decoding, quiet=options.json)
     interrupted = decoding.finish_reason in (None, "interrupted")
     wanted = sampling.mode == "greedy" if options.check_lossless is None else options.check_lossless
     mismatch = None
@@ -74,6 +101,7 @@ def run(options: argparse.Namespace) -> int:
         **decoding.summary(),
         "lossless_checked": checked,
         "mismatch": None if mismatch is None else vars(mismatch),
+        "offload": None if run is None else _under_budget(run, options, said),
     }
     print(json.dumps(figures, ensure_ascii=False, indent=2) if options.json else _in_words(figures))
     if mismatch is not None:
@@ -117,19 +145,54 @@ def models_of(options: argparse.Namespace) -> tuple[Any, Any]:
     return target, {"model": draft, "ngram": NgramDraft(), "none": None}[options.draft]
 
 
-def _start(prompt: str, sampling: Sampling, options: argparse.Namespace) -> Decoding:
-    from .decoding import decode
+def _offloaded(target: Any, options: argparse.Namespace) -> Run | None:
+    """The target under the budget that was asked for; None without one."""
+    if options.budget is None:
+        return None
+    from .offload import offload
 
-    target, draft = models_of(options)
-    return decode(
-        target,
-        prompt,
-        draft=draft,
-        gamma=options.gamma,
-        sampling=sampling,
-        max_new_tokens=options.max_new_tokens,
-        seed=options.seed,
-    )
+    asked = given(options, "policy", "device", "model_profile")
+    machine = options.machine or MACHINE
+    return offload(target, _charged(target, options), gamma=options.gamma, machine=machine, **asked)
+
+
+def _charged(target: Any, options: argparse.Namespace) -> str | int:
+    """The budget as it was given, or what is left of it once the draft is paid for."""
+    from .accounting import charge, check_accounting
+    from .model_profiles import model_profile
+    from .own_profile import own_profile
+    from .routing import geometry
+
+    if check_accounting(options.accounting or "slots-equal") == "slots-equal":
+        return str(options.budget)
+    # On a real device experts are as large as they are, whatever model they stand for.
+    real = options.model_profile is None or options.device in ("host", "cuda")
+    sizes = own_profile(target) if real else model_profile(options.model_profile).as_if(geometry(target))
+    charged = charge(options.accounting, options.budget, sizes, draft=options.draft == "model")
+    if not charged.fits:
+        raise MoespacError(
+            f"budget is {options.budget!r} and the draft takes {charged.draft_bytes} bytes of it; accepted "
+            "under device-equal: more than that, or --draft none"
+        )
+    return charged.budget_bytes
+
+
+def _under_budget(run: Run, options: argparse.Namespace, said: list[str]) -> dict[str, Any]:
+    """What the run came to, and on what."""
+    from .model_profiles import mismatch, model_profile
+
+    profile = options.model_profile and model_profile(options.model_profile)
+    scaled = mismatch(run.geometry, profile) if profile else ()
+    return {
+        "budget": options.budget,
+        "accounting": options.accounting or "slots-equal",
+        "machine": options.machine or MACHINE,
+        "model_profile": profile.name if profile else None,
+        "notes": [note.replace("the trace has", "this one has") for note in scaled],
+        "warnings": said,
+        "label": run.label,
+        **run.summary(),
+    }
 
 
 def _stream(decoding: Decoding, quiet: bool) -> None:
@@ -194,9 +257,30 @@ def _in_words(figures: dict[str, Any]) -> str:
         f"lossless {lossless[figures['lossless_checked']]}",
     ]
     lines = ["— " + " · ".join(parts)]
+    if figures["offload"] is not None:
+        lines += _budget_in_words(figures["offload"])
     if figures["mismatch"] is not None:
         lines.append(
             "the text differs from the target's own at new token {position}: {emitted_id} for {target_id}, "
             "where its top two logits lie {top_two_logit_margin:.2g} apart".format(**figures["mismatch"])
         )
     return "\n".join(lines)
+
+
+def _budget_in_words(of: dict[str, Any]) -> list[str]:
+    """What the experts' budget came to; every time says whether it is modelled or measured."""
+    speed = of[f"tokens_per_second_{of['label']}"]
+    size = f"as if {of['model_profile']}" if of["model_profile"] else "its experts' own size"
+    on = (
+        f"modelled: {of['machine']}, {size}"
+        if of["label"] == "modelled"
+        else f"measured here, on {of['device']}"
+    )
+    parts = [
+        f"budget {of['budget']}, {of['accounting']}: {of['slots']} slots, {of['policy']}",
+        f"{speed or 0:.1f} tokens a second ({on})",
+        f"{of['hit_rate'] or 0:.0%} of experts ready, {of['late_rate'] or 0:.0%} late",
+        f"{of['cpu_share'] or 0:.0%} of the work on the CPU lane",
+        f"{(of['bytes_per_token'] or 0) / 1e6:.2f} MB copied a token",
+    ]
+    return ["— " + " · ".join(parts), *(f"  scaled: {note}" for note in of["notes"])]

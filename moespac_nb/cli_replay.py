@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
-import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from .cli_budget import given, machine_arguments, warned
 from .errors import MoespacError, did_you_mean
 
 if TYPE_CHECKING:
@@ -27,7 +26,17 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "what", metavar="DOMAIN|FILE", help="what is bundled of a domain, or a file of `moespac record`"
     )
-    budget_arguments(parser)
+    parser.add_argument(
+        "--budget", default="17%", metavar="SIZE", help="25%%, 512MiB, …; several with commas (default 17%%)"
+    )
+    parser.add_argument(
+        "--policy",
+        default="spac-joint",
+        metavar="NAME",
+        help="recency, …; several with commas (default %(default)s)",
+    )
+    machine_arguments(parser)
+    parser.add_argument("--context", type=int, help="tokens whose keys and values are kept (default 1024)")
     parser.add_argument("--mode", help=f"of a domain: greedy or sample (default {OF_DOMAINS['mode']})")
     parser.add_argument("--half", help=f"of a domain: tune or report (default {OF_DOMAINS['half']})")
     parser.add_argument("--kind", help=f"of a domain: fan or plain (default {OF_DOMAINS['kind']})")
@@ -39,18 +48,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--cold", action="store_true", help="start each text with empty slots")
     parser.add_argument("--timeline", type=Path, metavar="FILE", help="what ran when, for ui.perfetto.dev")
-
-
-def budget_arguments(parser: argparse.ArgumentParser, budget: str | None = "17%") -> None:
-    """How much room the experts have, who decides over it, and on which machine."""
-    several = "; several with commas" if budget else ""
-    default = f" (default {budget.replace('%', '%%')})" if budget else ""
-    parser.add_argument("--budget", default=budget, metavar="SIZE", help=f"25%%, 512MiB, …{several}{default}")
-    parser.add_argument("--policy", metavar="NAME", help=f"spac-joint, recency, …{several}")
-    parser.add_argument("--machine", metavar="NAME|FILE", help="rtx4090, …, or a .toml file")
-    parser.add_argument("--model-profile", metavar="NAME|FILE", help="qwen3-30b-a3b, …, or a .toml file")
-    parser.add_argument("--accounting", help="slots-equal or device-equal: is the draft charged for?")
-    parser.add_argument("--context", type=int, help="tokens whose keys and values are kept (default 1024)")
 
 
 class Played(NamedTuple):
@@ -67,7 +64,7 @@ def run(options: argparse.Namespace) -> int:
     from .replay import replay
     from .timeline import save_chrome_trace
 
-    policies = [policy(name) for name in _listed("policy", options.policy or "spac-joint")]
+    policies = [policy(name) for name in _listed("policy", options.policy)]
     budgets = _listed("budget", options.budget)
     if options.timeline is not None:
         _check_timeline(options.timeline, len(policies) * len(budgets))
@@ -80,13 +77,8 @@ def run(options: argparse.Namespace) -> int:
                 "--profile, a trace of other texts, or on a domain"
             )
         profile = played.others()
-    asked = {
-        name: given
-        for name in ("machine", "model_profile", "accounting", "context", "gamma")
-        if (given := getattr(options, name)) is not None
-    }
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
+    asked = given(options, "machine", "model_profile", "accounting", "context", "gamma")
+    with warned(quiet=options.json) as said:
         results = [
             replay(
                 played.trace,
@@ -101,12 +93,9 @@ def run(options: argparse.Namespace) -> int:
         ]
     if options.timeline is not None:
         save_chrome_trace(results[0].timeline, options.timeline, label=_title(results[0]))
-    said = list(dict.fromkeys(str(one.message) for one in caught))
     if options.json:
         print(json.dumps(_as_json(played, results, options, said), indent=2, ensure_ascii=False))
     else:
-        for words in said:
-            print(f"moespac: warning: {words}", file=sys.stderr)
         print(_in_words(played, results, options))
     return 0
 

@@ -158,3 +158,131 @@ def test_bad_input_is_one_clear_line_and_exit_code_2(capsys, arguments, said):
     assert err.startswith("moespac: ")
     assert err.count("\n") == 1
     assert re.search(said, err), err
+
+
+SHORT = ("--domain", "math", "--gamma", "4", "--max-new-tokens", "16")
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        ("--budget", "25%", "--policy", "recency"),
+        ("--budget", "1", "--device", "host", "--policy", "on-demand"),
+        ("--budget", "300kB", "--machine", "laptop4060", "--mode", "sample", "--seed", "2"),
+        ("--budget", "17%", "--model-profile", "qwen3-30b-a3b", "--accounting", "device-equal"),
+    ],
+)
+def test_a_budget_changes_no_letter(capsys, pair, asked):
+    slot = 4 * 3 * pair[0].config.hidden_size * pair[0].config.moe_intermediate_size
+    asked = tuple(f"{slot} B" if word == "1" else word for word in asked)
+    sampled = ("--mode", "sample", "--seed", "2") if "sample" in asked else ()
+    _, free = decoded(capsys, *SHORT, *sampled)
+    code, figures = decoded(capsys, *SHORT, *asked)
+    assert code == 0
+    assert figures["text"] == free["text"]
+    assert figures["lossless_checked"] is (None if sampled else True)
+    assert free["offload"] is None
+    assert figures["offload"]["tokens"] == figures["new_tokens"]
+    assert 0 < figures["offload"]["slots"] < 512
+    assert tiny.generated(pair[0], [1, 2, 3], 2)  # the model is itself again
+
+
+def test_figures_of_a_budget_say_whether_they_are_modelled_or_measured(capsys):
+    asked = ("--budget", "25%", "--policy", "recency", "--machine", "laptop4060")
+    modelled, measured = (
+        decoded(capsys, *SHORT, *asked, "--device", device)[1]["offload"] for device in ("virtual", "host")
+    )
+    assert (modelled["label"], measured["label"]) == ("modelled", "measured")
+    assert modelled["tokens_per_second_modelled"] > 0
+    assert measured["tokens_per_second_measured"] > 0
+    assert "tokens_per_second_measured" not in modelled
+    again = decoded(capsys, *SHORT, *asked)[1]["offload"]
+    assert again == modelled
+    assert (again["machine"], again["budget"], again["accounting"]) == ("laptop4060", "25%", "slots-equal")
+
+
+def test_the_budget_has_a_line_of_its_own_below_the_figures(capsys):
+    asked = ("--budget", "25%", "--policy", "recency", "--model-profile", "olmoe-1b-7b")
+    assert cli.main(["decode", *SHORT, *asked]) == 0
+    _, *lines = capsys.readouterr().out.rpartition("— budget")[1:]
+    line, *scaled = lines[0].splitlines()
+    assert line.startswith(" 25%, slots-equal: 128 slots, recency · ")
+    assert "tokens a second (modelled: rtx4090, as if olmoe-1b-7b)" in line
+    assert scaled[0] == "  scaled: layers with experts: this one has 8, olmoe-1b-7b 16"
+
+
+def test_the_drafts_bytes_come_off_a_budget_that_is_the_devices(capsys):
+    asked = (*SHORT, "--budget", "25%", "--policy", "recency", "--model-profile", "qwen3-30b-a3b")
+    slots, device, without = (
+        decoded(capsys, *asked, "--accounting", *how)[1]["offload"]["slots"]
+        for how in (("slots-equal",), ("device-equal",), ("device-equal", "--draft", "ngram"))
+    )
+    assert device < slots == without == 128
+
+
+def test_a_budget_above_everything_is_a_warning(capsys):
+    assert cli.main(["decode", *SHORT, "--budget", "900GiB"]) == 0
+    out, err = capsys.readouterr()
+    assert "512 slots" in out
+    assert err.startswith("moespac: warning: budget is '900GiB', ")
+    assert err.count("\n") == 1
+    _, figures = decoded(capsys, *SHORT, "--budget", "900GiB")
+    assert figures["offload"]["warnings"] == [err.removeprefix("moespac: warning: ").strip()]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--budget", "0"), "budget is '0'; accepted: a share above 0%"),
+        (("--budget", "0%"), "budget is '0%'; accepted: a share above 0%"),
+        (("--budget", "1kB"), "budget is '1kB', 1000 bytes on this model; accepted: at least one slot"),
+        (("--budget", "a lot"), "budget is 'a lot'; accepted"),
+        (("--policy", "recency"), "--policy was given without --budget; accepted: with it"),
+        (("--model-profile", "olmoe-1b-7b"), "--model-profile was given without --budget"),
+        (("--budget", "25%", "--policy", "recancy"), "policy is 'recancy'; .*did you mean 'recency'"),
+        (("--budget", "25%", "--policy", "next-window-oracle"), "reads the future, which a live decode"),
+        (("--budget", "25%", "--machine", "rtx4080"), "machine is 'rtx4080'; .*did you mean 'rtx4090'"),
+        (("--budget", "25%", "--model-profile", "mixtral"), "did you mean 'mixtral-8x7b'"),
+        (("--budget", "25%", "--device", "gpu"), "device is 'gpu'; accepted: virtual, host, cuda"),
+        (("--budget", "25%", "--accounting", "fair"), "accounting is 'fair'; accepted: slots-equal or"),
+        (
+            ("--budget", "5%", "--accounting", "device-equal", "--model-profile", "mixtral-8x7b"),
+            "the draft takes [0-9]+ bytes of it; accepted under device-equal: more than that",
+        ),
+    ],
+)
+def test_a_bad_budget_is_one_clear_line_and_the_model_stays_whole(capsys, pair, arguments, said):
+    import re
+
+    before = {name: weight.data_ptr() for name, weight in pair[0].named_parameters()}
+    assert cli.main(["decode", "--prompt", "Hi", *arguments]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("moespac: ")
+    assert err.count("\n") == 1
+    assert re.search(said, err), err
+    assert {name: weight.data_ptr() for name, weight in pair[0].named_parameters()} == before
+
+
+def test_without_a_gpu_cuda_is_refused(capsys, monkeypatch):
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert cli.main(["decode", "--prompt", "Hi", "--budget", "25%", "--device", "cuda"]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("moespac: the device is cuda, but torch")
+    assert err.count("\n") == 1
+
+
+def test_constants_of_a_machine_that_are_no_numbers_are_refused(capsys, tmp_path):
+    from moespac_nb.resources import data_path
+
+    text = data_path("profiles/machines/rtx4090.toml").read_text()
+    head, line, tail = text.partition("\nbandwidth_gb_per_s = ")
+    (tmp_path / "own.toml").write_text(head + line + "nan\n" + tail.partition("\n")[2])
+    asked = ("--budget", "25%", "--machine", str(tmp_path / "own.toml"))
+    assert cli.main(["decode", "--prompt", "Hi", *asked]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "own.toml: device.bandwidth_gb_per_s is nan; accepted: a number of GB/s" in err
