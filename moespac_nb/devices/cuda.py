@@ -112,10 +112,10 @@ class CudaDevice(HostDevice):
         return tensor.pin_memory()
 
     def room(self, tensor: Any) -> Any:
-        """The GPU tensor given, from now on safe to be written by the copy stream.
+        """The GPU tensor given, from now on safe to be written by the copy stream; fill it before.
 
         Its memory may have been another tensor's, which kernels still use; and once freed, it may not be
-        another's before the copies to it have ended.
+        another's before the copies to it have ended. Kernels launched on it later are no longer waited for.
         """
         self._copies.wait_stream(self._kernels)
         tensor.record_stream(self._copies)
