@@ -1,0 +1,105 @@
+"""The widgets of time in a browser, by keyboard and by mouse: as pages of their own, and in JupyterLab."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from made_up import made_up
+from pages import Opened, browser_of, open_page
+
+from moespac_nb.replay import replay
+from moespac_nb.step import Geometry
+from moespac_widgets import Timeline
+
+pytestmark = [pytest.mark.browser]
+
+LOCAL = made_up(Geometry(4, 16, 2), gamma=4, steps=30, seed=1)
+
+
+@pytest.fixture(scope="module")
+def browser(chromium: Path) -> Iterator[Any]:
+    with browser_of(chromium) as browser:
+        yield browser
+
+
+def without_a_fault(opened: Opened) -> None:
+    assert opened.problems == []
+    assert opened.requests == []
+    assert not opened.page.locator(".ms-alert").first.is_visible()
+
+
+def state(opened: Opened) -> dict[str, str]:
+    """The view as its code has it."""
+    code = opened.page.get_by_label("view code: paste one and press Enter").first.input_value()
+    return dict(part.split("=") for part in code.split("&"))
+
+
+def test_a_timeline_is_walked_zoomed_and_stepped_by_keyboard(browser: Any, tmp_path: Path) -> None:
+    results = [replay(LOCAL, name, "25%") for name in ("recency", "on-demand")]
+    opened = open_page(browser, Timeline(*results).to_html(tmp_path / "t.html"))
+    page = opened.page
+    assert opened.sentence.startswith("Window 0: recency takes ")
+    page.locator("canvas").focus()
+    opened.press("l", "l", "w")
+    assert opened.sentence.startswith("Window 2: ")
+    begin, end = results[0].windows_s[2]
+    shown = state(opened)
+    assert int(shown["start_us"]) < 1e6 * begin < 1e6 * end < int(shown["start_us"]) + int(shown["span_us"])
+    opened.press("ArrowDown", "ArrowRight")  # the second operation in sight of the uppermost lane
+    drafts = [
+        op for op in results[0].timeline if op.lane == "draft" and op.end > int(shown["start_us"]) / 1e6
+    ]
+    assert f"recency, draft: {drafts[1].label} (drafting)" in opened.sentence
+    assert f"from {1e3 * drafts[1].start:.2f} ms" in opened.sentence
+    for _ in range(5):  # past host, to the other result's drafts
+        opened.press("ArrowDown")
+    assert "on-demand, draft: " in opened.sentence
+    span = int(state(opened)["span_us"])
+    opened.press("+")
+    assert int(state(opened)["span_us"]) == round(span / 2)
+    opened.press("0", "End")
+    assert opened.sentence.startswith("Window 29: ")
+    opened.press("Escape")
+    assert state(opened)["op"] == "-1"
+    without_a_fault(opened)
+
+
+def test_a_timeline_is_dragged_chosen_aligned_tabled_and_saved_by_mouse(browser: Any, tmp_path: Path) -> None:
+    results = [replay(LOCAL, name, "25%") for name in ("recency", "on-demand")]
+    timeline = Timeline(*results)
+    opened = open_page(browser, timeline.to_html(tmp_path / "t.html"))
+    page = opened.page
+    box = page.locator("canvas").bounding_box()
+    page.keyboard.down("Control")
+    page.mouse.move(box["x"] + 300, box["y"] + 90)
+    page.mouse.wheel(0, -800)
+    page.keyboard.up("Control")
+    opened.settle()
+    zoomed = state(opened)
+    assert int(zoomed["span_us"]) < timeline.span_us / 4
+    page.mouse.move(box["x"] + 700, box["y"] + 90)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 500, box["y"] + 90, steps=4)
+    page.mouse.up()
+    opened.settle()
+    assert int(state(opened)["start_us"]) > int(zoomed["start_us"])
+    page.mouse.click(box["x"] + 400, box["y"] + 20 + 22 + 2 * 19 + 7)  # the first result's CPU lane
+    opened.settle()
+    page.get_by_label("Clock:").select_option("window")
+    page.get_by_role("button", name="All").click()
+    page.get_by_text("Show as table").click()
+    page.wait_for_selector(".ms-more table")
+    assert page.locator(".ms-more tbody tr").first.inner_text().startswith("recency\tdraft")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Save for Perfetto").click()
+    saved = json.loads(Path(download.value.path()).read_text())["traceEvents"]
+    ours = json.loads(timeline.to_perfetto(tmp_path / "t.json").read_text())["traceEvents"]
+    ran = [sorted((e["pid"], e["cat"], e["name"], round(e["ts"], 1)) for e in some if e["ph"] == "X")
+           for some in (saved, ours)]  # fmt: skip
+    assert [each[:3] for each in ran[0]] == [each[:3] for each in ran[1]]
+    assert [each[3] for each in ran[0]] == pytest.approx([each[3] for each in ran[1]], abs=0.2)
+    without_a_fault(opened)
