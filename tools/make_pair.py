@@ -15,7 +15,7 @@ STAGES = (
     ("build_corpus.py",),
     ("train_pair.py", "target", "--steps", "5000"),
     ("own_text.py", "--rounds", "56"),
-    ("train_pair.py", "draft", "--steps", "3200"),
+    ("train_pair.py", "draft", "--steps", "2800"),
     ("train_pair.py", "export"),
     ("manifest.py",),
     ("evaluate_pair.py",),
