@@ -185,6 +185,11 @@ class Run:
         return Counters(**{name: sum(getattr(each, name) for each in counted) for name in names})
 
     @property
+    def resident(self) -> np.ndarray:
+        """(layers, experts) bool: what is in a slot now, its copy done; copies under way are left out."""
+        return self._passes.scheduler.engine.slots.resident()
+
+    @property
     def timeline(self) -> list[Operation]:
         """What ran when, by start; modelled on the virtual device, measured on others."""
         return self.device.timeline()

@@ -70,6 +70,14 @@ class Slots:
         """Slots there are room for: those not retired, less those that are about to."""
         return len(self.state) - self.state.count(RETIRED) - self.surplus
 
+    def resident(self) -> np.ndarray:
+        """(layers, experts) bool: which experts may be read now."""
+        held = zip(self.owner, self.state, strict=True)
+        keys = [key for key, state in held if state in (READY, PINNED)]
+        resident = np.zeros(len(self.absent), bool)
+        resident[keys] = True
+        return resident.reshape(-1, self.experts)
+
     def take_free(self) -> int | None:
         """A free slot, if any; it is the caller's to load."""
         return self._free.pop() if self._free else None

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from engines import COSTS
 from made_up import made_up
 from steps import step
 
 from moespac_nb import MoespacError
-from moespac_nb.devices import Operation
+from moespac_nb.devices import Operation, VirtualDevice
+from moespac_nb.engine import Engine
 from moespac_nb.replay import replay
 from moespac_nb.step import Geometry
 from moespac_widgets import budget_figure, busy, residency_figure, timeline_figure
@@ -66,6 +68,23 @@ def test_the_map_of_residents_tells_what_was_there_of_what_was_asked_for() -> No
     assert second[:4].tolist() == [0, 0, 3, 0]
     assert figure.data[0].text[0][0] == "asked for, in no slot"
     assert figure.layout.title.text == "Round 0: 2 experts in slots; of 2 asked for, 1 were there"
+
+
+def test_resident_is_what_may_be_read_now() -> None:
+    device = VirtualDevice()
+    engine = Engine(device, 2, 4, 3, COSTS)
+    wanted = np.zeros((2, 4), bool)
+    wanted[0, 2] = wanted[1, 3] = True
+    engine.order(wanted * 1.0, wanted)
+    engine.pump()
+    assert not engine.slots.resident().any()  # under way
+    device.spend(COSTS.copy_s())
+    engine.pump()
+    assert engine.slots.resident().tolist() == [[False, False, True, False], [False] * 4]
+    engine.drain()
+    assert (engine.slots.resident() == wanted).all()
+    engine.layer(0, [2], [1])
+    assert (engine.slots.resident() == wanted).all()  # pinned
 
 
 def test_a_map_of_residents_that_does_not_fit_its_steps_is_refused() -> None:
