@@ -66,7 +66,7 @@ class Budget:
             warnings.warn(
                 f"budget is {self.given}, {budget_bytes} bytes; all {experts} experts take {all_bytes}, "
                 "and no more is used",
-                stacklevel=4,  # at the line that calls `offload`
+                stacklevel=3,  # at the line that calls `offload`
             )
             budget_bytes = all_bytes
         return Room(budget_bytes, slots=budget_bytes // expert_bytes)

@@ -68,7 +68,8 @@ class ExpertStore:
         """
         if count == self.count:
             return
-        kept = min(count, self.count)
+        kept = min(count, max(self.count, 0))
+        self.count = -1  # an interrupt leaves neither the one number nor the other
         for slots in self.slots.values():
             room = slots.new_empty(count, *slots.shape[1:])
             if self._is_apart:
