@@ -1,5 +1,6 @@
 """What readers look at: views of a decode for notebooks. Imports moespac_nb, never the other way round."""
 
+from .balancer_explorer import BalancerExplorer
 from .budget_figure import budget_figure
 from .demand import demand_figure
 from .growing_text import GrowingText
@@ -12,6 +13,7 @@ from .timeline import Timeline
 from .timeline_figure import busy, timeline_figure
 
 __all__ = [
+    "BalancerExplorer",
     "GrowingText",
     "LiveView",
     "Stepper",

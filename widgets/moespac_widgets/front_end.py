@@ -2,7 +2,8 @@
 
 A widget's file is a real ES module that imports what it shares from its neighbours in `front/`. anywidget
 takes one module as one string and there is no build step, so `bundle` puts what is imported in front of the
-file, once each, and leaves the import lines out. Names at the top level of the files must therefore differ.
+file, once each, and leaves out the import lines, comments on lines of their own, and indentation: what a
+reader of the file needs and a browser does not. Names at the top level of the files must therefore differ.
 """
 
 from __future__ import annotations
@@ -44,10 +45,16 @@ def bundle(script: str) -> str:
                 parts.append(f"const {constant} = {json.dumps(value)};\n")
             else:
                 take(imported)
-        parts.append(_IMPORT.sub("", source))
+        parts.append(_lean(_IMPORT.sub("", source)))
 
     take(script)
     return "\n".join(parts)
+
+
+def _lean(source: str) -> str:
+    """Without comments on lines of their own, and without indentation; no template literal spans lines."""
+    unindented = re.sub(r"^\s+", "", source, flags=re.M)
+    return re.sub(r"^//.*\n|^/\*\*(?:.|\n)*?\*/\n", "", unindented, flags=re.M)
 
 
 def style(*scripts: str) -> str:

@@ -3,6 +3,7 @@
 import { cividis, clamp, el } from "./base.js";
 
 export const GUTTER = 34; // left of the columns; a chart under a map takes the same, so that they line up
+export const EDGE = 3; // room for the box around a cell at the edge
 const AXIS = 16;
 const NONE = "rgba(128,128,128,0.14)";
 
@@ -23,8 +24,8 @@ function stride(size, room) {
 
 export class Grid {
   /** pick(row, column) is told what a reader chose; hint(row, column) says a cell in words. */
-  constructor(host, { label, rowLabel, columnLabel, pick, hint, height = 250, legend = true }) {
-    Object.assign(this, { host, rowLabel, columnLabel, pick, hint, height });
+  constructor(host, { label, rowLabel, columnLabel, pick, hint, height = 250, tallest = 20, legend = true }) {
+    Object.assign(this, { host, rowLabel, columnLabel, pick, hint, height, tallest });
     this.canvas = el("canvas", { tabindex: "0", role: "application", "aria-label": label });
     this.legend = el("div", { class: "ms-legend", hidden: !legend });
     this.words = el("div", { class: "ms-hint" });
@@ -32,7 +33,7 @@ export class Grid {
     const under = (event) => {
       const box = this.canvas.getBoundingClientRect();
       const column = Math.floor((event.clientX - box.left - GUTTER) / this.width);
-      const row = Math.floor((event.clientY - box.top) / this.tall);
+      const row = Math.floor((event.clientY - box.top - EDGE) / this.tall);
       return row >= 0 && row < this.rows && column >= 0 && column < this.columns ? [row, column] : null;
     };
     host.listen(this.canvas, "click", (event) => { const cell = under(event); if (cell) pick(...cell); });
@@ -55,14 +56,14 @@ export class Grid {
   }
 
   /** values: rows x columns amounts 0..top; chosen: [row, column] or null; marked: a Set of row * columns + column;
-   *  rowName, columnName: what stands at the axes; line: a column to draw a line through, or -1. */
-  draw({ values, rows, columns, top, chosen, marked, rowName = String, columnName = String, line = -1 }) {
+   *  rowName, columnName: what stands at the axes; line: a column to draw a line through, or -1; figures: whether amounts may be written into cells. */
+  draw({ values, rows, columns, top, chosen, marked, rowName = String, columnName = String, line = -1, figures = true }) {
     Object.assign(this, { rows, columns, chosen });
     const { canvas } = this;
     const wide = canvas.clientWidth;
-    this.width = (wide - GUTTER) / columns;
-    this.tall = clamp(Math.floor(this.height / rows), 3, 20);
-    const high = this.tall * rows + 2 * AXIS;
+    this.width = (wide - GUTTER - EDGE) / columns;
+    this.tall = clamp(Math.floor(this.height / rows), 3, this.tallest);
+    const high = this.tall * rows + 2 * AXIS + EDGE;
     const sharp = window.devicePixelRatio || 1;
     if (canvas.width !== Math.round(wide * sharp) || canvas.height !== Math.round(high * sharp)) {
       canvas.width = Math.round(wide * sharp);
@@ -72,6 +73,7 @@ export class Grid {
     const pen = canvas.getContext("2d");
     pen.setTransform(sharp, 0, 0, sharp, 0, 0);
     pen.clearRect(0, 0, wide, high);
+    pen.translate(0, EDGE);
     const { width, tall } = this;
     const gap = width > 4 && tall > 4 ? 1 : 0;
     const style = getComputedStyle(this.host.root);
@@ -85,10 +87,10 @@ export class Grid {
       pen.fillStyle = css(fills[amount]);
       for (const i of some) pen.fillRect(left(i % columns), Math.floor(i / columns) * tall, width - gap, tall - gap);
     });
-    if (width >= 9 && tall >= 11) this.figures(pen, cells, fills, left);
+    if (figures && width >= 9 && tall >= 11) this.figures(pen, cells, fills, left);
     pen.fillStyle = style.color;
     pen.font = `11px ${style.fontFamily}`;
-    this.axes(pen, rowName, columnName, high);
+    this.axes(pen, rowName, columnName);
     if (line >= 0) pen.fillRect(left(line) + width / 2 - 1, 0, 2, tall * rows + 3);
     for (const i of marked ?? []) this.dot(pen, left(i % columns) + (width - gap) / 2, (Math.floor(i / columns) + 0.5) * tall, style);
     if (chosen) this.box(pen, left(chosen[1]), chosen[0] * tall, style);
@@ -109,18 +111,19 @@ export class Grid {
     });
   }
 
-  axes(pen, rowName, columnName, high) {
+  axes(pen, rowName, columnName) {
     pen.textAlign = "right";
     pen.textBaseline = "middle";
     for (let row = 0, by = stride(this.tall, 12); row < this.rows; row += by) {
-      pen.fillText(rowName(row), GUTTER - 5, (row + 0.5) * this.tall);
+      pen.fillText(rowName(row), GUTTER - 5, Math.max((row + 0.5) * this.tall, 4));
     }
+    const under = this.tall * this.rows + AXIS / 2 + 1;
     pen.textAlign = "center";
     for (let column = 0, by = stride(this.width, 26); column < this.columns; column += by) {
-      pen.fillText(columnName(column), GUTTER + (column + 0.5) * this.width, high - 1.5 * AXIS);
+      pen.fillText(columnName(column), GUTTER + (column + 0.5) * this.width, under);
     }
     pen.textAlign = "left";
-    pen.fillText(`↓ ${this.rowLabel}   → ${this.columnLabel}`, GUTTER, high - AXIS / 2);
+    pen.fillText(`↓ ${this.rowLabel}   → ${this.columnLabel}`, GUTTER, under + AXIS);
   }
 
   // Two rings, one of the ink and one of the page: seen on any amount, on a light page and on a dark one.
