@@ -23,6 +23,8 @@ NAMES = {
     "max": "▲ per layer, slower lane",
     "difference": "■ per layer, difference",
 }
+ROWS = """() => [...document.querySelectorAll('.ms-more tbody tr')].map(
+  row => [...row.cells].map(cell => cell.textContent))"""
 
 
 @pytest.fixture(scope="module")
