@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 from made_up import made_up
 from pages import Opened, browser_of, open_page
+from traces import one_text
 
 from moespac_nb.replay import replay
 from moespac_nb.step import Geometry
-from moespac_widgets import Timeline
+from moespac_widgets import BudgetLab, Timeline
 
 pytestmark = [pytest.mark.browser]
 
@@ -102,4 +103,71 @@ def test_a_timeline_is_dragged_chosen_aligned_tabled_and_saved_by_mouse(browser:
            for some in (saved, ours)]  # fmt: skip
     assert [each[:3] for each in ran[0]] == [each[:3] for each in ran[1]]
     assert [each[3] for each in ran[0]] == pytest.approx([each[3] for each in ran[1]], abs=0.2)
+    without_a_fault(opened)
+
+
+FAN = one_text(2, fan=3, steps=9)
+CHOICES: dict[str, Any] = {
+    "machines": ["rtx4090", "t4"],
+    "models": ["olmoe-1b-7b", "bundled-pair"],
+    "policies": ["recency", "on-demand"],
+    "context": 128,
+}
+
+
+def test_the_lab_answers_from_its_grid_and_offers_only_what_is_in_it(browser: Any, tmp_path: Path) -> None:
+    lab = BudgetLab(FAN, budget=35, gamma=2, **CHOICES)
+    opened = open_page(browser, lab.to_html(tmp_path / "l.html"))
+    page = opened.page
+    assert f"{lab.result.tps_modelled:.0f} tokens/s modelled" in opened.sentence
+    page.get_by_role("slider").focus()
+    opened.press("ArrowRight", "PageUp")
+    budget = int(state(opened)["budget"])
+    assert budget > 36
+    assert "on the line between two replays" in page.locator(".ms-answer").inner_text()
+    page.get_by_label("γ:").focus()
+    opened.press("ArrowUp")
+    assert state(opened)["gamma"] == "1"
+    assert "γ 1, " in opened.sentence
+    # Of another machine the page has but the draft length it was written with.
+    assert page.get_by_label("Machine:").locator("option[value=t4]").is_disabled()
+    opened.press("ArrowDown")
+    page.get_by_label("Machine:").select_option("t4")
+    opened.settle()
+    assert " on t4 as " in opened.sentence
+    assert page.get_by_label("γ:").locator("option[value='1']").is_disabled()
+    box = page.locator("canvas").bounding_box()
+    page.mouse.click(box["x"] + box["width"] - 22, box["y"] + 60)
+    opened.settle()
+    assert state(opened)["budget"] == "100"
+    page.get_by_text("Show as table").click()
+    page.wait_for_selector(".ms-more table")
+    assert page.locator(".ms-more tbody tr").last.inner_text().startswith("100\t")
+    without_a_fault(opened)
+
+
+def test_a_guess_is_committed_before_the_answer_is_shown(browser: Any, tmp_path: Path) -> None:
+    lab = BudgetLab(FAN, budget=35, gamma=2, ask="guess", **CHOICES)
+    opened = open_page(browser, lab.to_html(tmp_path / "l.html"))
+    page, tps = opened.page, lab.result.tps_modelled
+    shown = page.locator(".moespac").inner_text()
+    assert f"{tps:.0f}" not in shown.replace(f"{tps:.0f} GiB", "")
+    assert "the answer is hidden until you commit a guess" in opened.sentence
+    guess = page.get_by_label("Your guess, tokens a second:")
+    guess.fill("0")
+    guess.press("Enter")
+    opened.settle()
+    assert "the guess is 0; accepted: 1 to" in page.get_by_role("alert").inner_text()
+    guess.fill(str(round(2 * tps)))
+    guess.press("Enter")
+    opened.settle()
+    assert opened.sentence.startswith(f"You guessed {round(2 * tps)}, 100 % too high.")
+    assert f"{tps:.0f} tokens/s modelled" in opened.sentence
+    page.get_by_role("slider").focus()
+    opened.press("ArrowRight")
+    opened.settle()
+    assert "the answer is hidden" in opened.sentence
+    page.get_by_label("guess first").uncheck()
+    opened.settle()
+    assert "tokens/s modelled" in opened.sentence
     without_a_fault(opened)

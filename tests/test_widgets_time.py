@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +15,14 @@ from traces import one_text
 
 from moespac_nb import MoespacError
 from moespac_nb.devices import Operation
+from moespac_nb.fit import fit
+from moespac_nb.machines import machine
 from moespac_nb.replay import Result, replay
 from moespac_nb.step import Geometry
 from moespac_nb.timeline import chrome_trace
-from moespac_widgets import Timeline
+from moespac_nb.trace_edit import concatenate
+from moespac_widgets import BudgetLab, Timeline
+from moespac_widgets.budget_lab import LINKS, PARTS
 from moespac_widgets.timeline import LANES, waits
 
 LOCAL = made_up(Geometry(4, 16, 2), gamma=4, steps=30, seed=1)
@@ -69,7 +75,8 @@ def test_a_timeline_too_long_to_send_shows_whole_windows_and_says_which() -> Non
     played = result()
     whole = len(played.timeline)
     part = Timeline(played, first=10, limit_bytes=11 * (whole // 3))
-    (notice,) = part._notices
+    notice, scaled = part._notices
+    assert "layers with experts: the trace has 4, qwen3-30b-a3b 48" in scaled
     sent = part._data["results"]["0"]
     begins = unpacked(sent["begin"]) * part._data["tick_s"]
     assert 0 < sum(sent["lane_counts"]) <= whole // 3
@@ -79,7 +86,7 @@ def test_a_timeline_too_long_to_send_shows_whole_windows_and_says_which() -> Non
     assert begins.max() <= played.windows_s[last][1] + 1e-6
     assert f"first={last + 1})" in notice
     assert (part.step, part._data["windows"]) == (10, [10, last])
-    assert Timeline(played)._notices == []
+    assert Timeline(played)._notices == [scaled]
 
 
 def test_results_are_told_apart_by_what_differs_between_them() -> None:
@@ -120,3 +127,109 @@ def test_all_results_are_saved_for_perfetto_each_as_a_process(tmp_path: Path) ->
         assert (
             own == json.loads(json.dumps(chrome_trace(of.timeline, f"modelled: {of.policy}")))["traceEvents"]
         )
+
+
+# -- budget lab -------------------------------------------------------------------------------------------
+
+FAN = concatenate([one_text(2, fan=3, steps=9), one_text(3, fan=2, steps=6)])
+HERE: dict[str, Any] = {"machines": ["rtx4090", "t4"], "models": ["olmoe-1b-7b", "bundled-pair"],
+                        "policies": ["recency", "on-demand"], "context": 128}  # fmt: skip
+
+
+def lab(**options: Any) -> BudgetLab:
+    return BudgetLab(FAN, **{**HERE, "budget": 40, **options})
+
+
+def test_what_the_lab_shows_is_what_replay_says() -> None:
+    view = lab(gamma=1, link="×½", machine="t4", model="olmoe-1b-7b", policy="on-demand")
+    on = machine("t4")
+    half = replace(on, link_bytes_per_s=on.link_bytes_per_s / 2)
+    plain = replay(FAN, "on-demand", "40%", machine=half, model_profile="olmoe-1b-7b", gamma=1, context=128)
+    assert view.result == plain
+    row = dict(zip(view._data["figures"], view._data["grid"][view.setting.key]["40"], strict=True))
+    assert row["tps_modelled"] == pytest.approx(plain.tps_modelled, rel=1e-5)
+    assert row["link_wait_s"] == pytest.approx(plain.parts.link_wait_s, rel=1e-5)
+    assert sum(row[name] for name in PARTS) == pytest.approx(row["tokens"] / row["tps_modelled"], rel=1e-4)
+
+
+def test_only_what_was_recorded_can_be_chosen() -> None:
+    assert lab()._limits["gamma"] == ["0", "1", "2"]  # the shorter of two fans
+    assert lab().gamma == "2"
+    assert BudgetLab(one_text(1), budget=50, **HERE)._limits["gamma"] == ["as recorded"]
+    for options, words in [
+        ({"gamma": 3}, "gamma is 3; accepted: 0, 1, 2, what was recorded"),
+        ({"budget": 8}, "budget is 8; accepted: 9 to 100"),  # one of twelve experts
+        ({"machine": "h100"}, "machine is 'h100'; accepted: rtx4090, t4"),
+        ({"link": "×3"}, "link is '×3'"),
+        ({"policy": "static-hot"}, "policy is 'static-hot'; accepted: recency, on-demand"),
+        ({"machines": ["h200"]}, "h200"),
+        ({"accounting": "fair"}, "accounting is 'fair'"),
+        ({"context": 10**6}, "what one of the models can read"),
+    ]:
+        with pytest.raises(MoespacError, match=re.escape(words)):
+            lab(**options)
+    for given in ("math.npz", FAN[3:3]):
+        with pytest.raises(MoespacError, match="trace"):
+            BudgetLab(given)  # type: ignore[arg-type]
+
+
+def test_a_policy_that_needs_a_profile_is_offered_with_one() -> None:
+    def offered(**options: Any) -> list[str]:
+        return BudgetLab(FAN, budget=40, machines=["t4"], models=["olmoe-1b-7b"], **options)._limits["policy"]
+
+    assert "static-hot" not in offered()
+    assert "static-hot" in offered(profile=FAN)
+
+
+def test_the_kernel_replays_each_budget_once_and_checks_what_it_is_asked(monkeypatch: Any) -> None:
+    view = lab()
+    done: list[int] = []
+    plain = BudgetLab._replay
+    monkeypatch.setattr(BudgetLab, "_replay", lambda self, setting, budget, timeline=False: (
+        done.append(budget), plain(self, setting, budget, timeline))[1])  # fmt: skip
+    key = view.setting._replace(gamma="1").key
+    first = view.answer_replays(key, [33, 40])
+    assert view.answer_replays(key, [40, 33]) == first
+    assert done == [33, 40]
+    with pytest.raises(MoespacError, match="budget is 101"):
+        view.answer_replays(key, [101])
+    with pytest.raises(MoespacError, match="machine is 'x'"):
+        view.answer_replays(view.setting._replace(machine="x").key, [40])
+
+
+def test_a_page_has_every_policy_at_every_draft_length_and_each_other_choice_by_itself() -> None:
+    view = lab(gamma=1)
+    grid = view.page_data()["grid"]
+    now = view.setting
+    crossed = {now._replace(policy=p, gamma=g).key for p in ("recency", "on-demand") for g in "012"}
+    single = {now._replace(machine="t4").key, now._replace(model="bundled-pair").key}
+    single |= {now._replace(link=link).key for link in LINKS if link != "×1"}
+    assert set(grid) == crossed | single
+    assert all("40" in points and "100" in points for points in grid.values())
+    json.dumps(view.page_data())
+
+
+def test_of_a_long_trace_the_beginning_is_replayed_and_the_lab_says_so() -> None:
+    view = BudgetLab(LOCAL, events=40, **HERE)
+    assert view.result.windows == 10
+    assert "Of the trace's 30 steps the first 10 are replayed" in view._notices[0]
+    assert "events=120" in view._notices[0]
+    assert BudgetLab(LOCAL, events=120, **HERE)._notices == []
+
+
+def test_what_the_draft_was_worth_is_told_of_each_draft_length() -> None:
+    seen = lab()._data["gammas"]
+    assert seen["0"] == {"tokens_a_window": 1.0, "accepted": None}
+    steps = list(FAN.rounds(2))
+    assert seen["2"]["tokens_a_window"] == sum(len(step.emitted) for step in steps) / len(steps)
+    drafted = sum(step.gamma for step in steps)
+    assert seen["2"]["accepted"] == sum(step.accepted for step in steps) / drafted
+
+
+def test_memory_is_planned_with_the_draft_and_without() -> None:
+    fits = lab()._data["fits"]
+    for draft in (True, False):
+        planned = fit("t4", "olmoe-1b-7b", context=128, draft=draft)
+        shown = fits[f"t4|olmoe-1b-7b|{'draft' if draft else 'plain'}"]
+        assert shown["share"] == planned.share
+        assert shown["taken_bytes"] == planned.taken_bytes

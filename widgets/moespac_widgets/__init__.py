@@ -2,7 +2,9 @@
 
 from .balancer_explorer import BalancerExplorer
 from .budget_figure import budget_figure
+from .budget_lab import BudgetLab
 from .demand import demand_figure
+from .demand_map import DemandMap
 from .growing_text import GrowingText
 from .live_view import LiveView
 from .page import write_page
@@ -11,13 +13,17 @@ from .stepper import Stepper
 from .tables import table
 from .timeline import Timeline
 from .timeline_figure import busy, timeline_figure
+from .utility_inspector import UtilityInspector
 
 __all__ = [
     "BalancerExplorer",
+    "BudgetLab",
+    "DemandMap",
     "GrowingText",
     "LiveView",
     "Stepper",
     "Timeline",
+    "UtilityInspector",
     "budget_figure",
     "busy",
     "demand_figure",

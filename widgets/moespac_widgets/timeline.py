@@ -77,7 +77,7 @@ class Timeline(LiveView):
                 "row": (-1, len(results) * len(LANES) - 1),
                 "op": (-1, longest - 1),
             },
-            notices=notices,
+            notices=notices + scaled(results),
             language=language,
             **{
                 "step": first if step is None else step,
@@ -134,6 +134,12 @@ def names(results: Sequence[Result]) -> list[str]:
     return [", ".join(part[i] for i in differ) for part in parts]
 
 
+def scaled(results: Sequence[Result]) -> list[str]:
+    """What of the profiles does not fit the trace, as a notice."""
+    notes = dict.fromkeys(note for result in results for note in result.notes)
+    return [f"As if the trace were the model's own: {'; '.join(notes)}."] if notes else []
+
+
 Shown = tuple[float, float, list[Operation]]  # from, to, what began in between
 
 
@@ -159,8 +165,8 @@ def _shown(
     shown = [of(result, run, least) for result, run in zip(results, runs, strict=True)]
     windows = max(result.windows for result in results)
     notice = (
-        f"Shown: windows {first} to {min(first + least, windows) - 1} of {windows}, of {limit_bytes / 1e6:g} MB "
-        f"at most. Timeline(…, first={min(first + least, windows - 1)}) goes on."
+        f"Shown: windows {first} to {min(first + least, windows) - 1} of {windows}, as many as "
+        f"{limit_bytes / 1e6:g} MB hold. Timeline(…, first={min(first + least, windows - 1)}) goes on."
     )
     return shown, [notice] if first or first + least < windows else []
 
@@ -175,7 +181,7 @@ def kind(op: Operation) -> str:
 def waits(operations: Sequence[Operation]) -> list[tuple[str, float, float]]:
     """Where nothing computed, and so a copy was waited for ("copy"), or the CPU lane alone did ("cpu").
 
-    Each with its start and its end, in seconds. A replay's caller only waits or thinks: no other gap is there.
+    Each with its start and its end, in seconds. There is no other gap: a replay only waits or thinks.
     """
     edges = sorted(
         edge
@@ -204,7 +210,7 @@ def _packed(
     sizes: dict[int, int] = {}
     tick_s = end_s / TICKS
 
-    def ticks(seconds: Sequence[float]) -> np.ndarray:
+    def ticks(seconds: Any) -> np.ndarray:
         return np.rint(np.asarray(seconds, float) / tick_s).astype(np.int64)
 
     def one(result: Result, whole: list[Operation], name: str, part: Shown) -> dict[str, Any]:
@@ -219,7 +225,6 @@ def _packed(
                 **{key: getattr(result, key) for key in ("machine", "model_profile", "tps_modelled")},
                 "hit_rate": result.hit_rate,
             },
-            "notes": list(result.notes),
             "lane_counts": [len(lane) for lane in lanes],
             "begin": pack(ticks([op.start for op in ops])),
             "length": pack(ticks([op.end - op.start for op in ops])),
@@ -234,6 +239,7 @@ def _packed(
         }
 
     called = names(results)
+    within = [_within(result, begin, end) for result, (begin, end, _) in zip(results, shown, strict=True)]
     packed = [one(*each) for each in zip(results, runs, called, shown, strict=True)]
     return {
         "results": {str(i): each for i, each in enumerate(packed)},
@@ -241,14 +247,7 @@ def _packed(
         "sizes": list(sizes),
         "tick_s": tick_s,
         "lanes": list(LANES),
-        "windows": [
-            min(
-                _within(result, begin, end)[0] for result, (begin, end, _) in zip(results, shown, strict=True)
-            ),
-            max(
-                _within(result, begin, end)[1] for result, (begin, end, _) in zip(results, shown, strict=True)
-            ),
-        ],
+        "windows": [min(first for first, _ in within), max(last for _, last in within)],
         "from_s": min(begin for begin, _, _ in shown),
         "to_s": max(end for _, end, _ in shown),
     }

@@ -1,0 +1,283 @@
+"""Budget lab: what memory, draft length, link, machine, model and policy are worth in tokens a second."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from moespac_nb import MoespacError, Trace
+from moespac_nb.accounting import check_accounting
+from moespac_nb.fit import fit
+from moespac_nb.machines import Machine, machine_names
+from moespac_nb.machines import machine as machine_of
+from moespac_nb.model_profiles import ModelProfile, mismatch, model_profile_names
+from moespac_nb.model_profiles import model_profile as model_profile_of
+from moespac_nb.policies import POLICIES, Policy, policy
+from moespac_nb.replay import Result, replay
+
+from .live_view import LiveView, view_trait
+
+__all__ = ["BudgetLab", "Setting"]
+
+POINTS = (5, 10, 17, 25, 35, 50, 70, 100)  # percent: where the curve is replayed
+COARSE = (*POINTS[::2], 100)  # what is replayed at once, and for the curves of a page
+LINKS = {"×¼": 0.25, "×½": 0.5, "×1": 1.0, "×2": 2.0, "×4": 4.0}
+EVENTS = 1500  # (window, layer) pairs a replay takes at most: about a tenth of a second
+RECORDED = "as recorded"
+PARTS = ("draft_s", "plan_s", "dense_s", "experts_s", "cpu_wait_s", "link_wait_s")
+FIGURES = (
+    "tps_modelled", "hit_rate", "late_rate", "bytes_per_token", "cpu_share", "tokens", "windows", "ttft_s",
+)  # fmt: skip
+
+
+class Setting(NamedTuple):
+    """All but the budget: what one curve is of."""
+
+    machine: str
+    model: str
+    link: str
+    policy: str
+    gamma: str
+
+    @property
+    def key(self) -> str:
+        return "|".join(self)
+
+
+class BudgetLab(LiveView):
+    """Change the budget and whatever else, and see what it is worth; or guess first.
+
+    >>> BudgetLab(fan, gamma=4)                                           # doctest: +SKIP
+    >>> BudgetLab(fan, budget=25, policy="spac-joint", ask="guess")       # doctest: +SKIP
+
+    The browser draws from replays at a few budgets, straight lines between them; the kernel replays the
+    budget that is left standing. A page has the replays around the view it was written from, and no others.
+    """
+
+    SCRIPT, TEXTS = "budget_lab.js", ("lab", "lanes")
+
+    budget = view_trait(17)  # percent of all experts
+    gamma = view_trait(RECORDED)
+    link = view_trait("×1")  # bandwidth, of the machine's own
+    machine = view_trait("rtx4090")
+    model = view_trait("qwen3-30b-a3b")
+    policy = view_trait("recency")
+    ask = view_trait("show")
+    guess = view_trait(0)  # tokens a second; 0 for none
+
+    def __init__(
+        self,
+        trace: Trace,
+        *,
+        budget: int = 17,
+        gamma: int | None = None,
+        link: str = "×1",
+        machine: str | None = None,
+        model: str | None = None,
+        policy: str | None = None,
+        ask: str = "show",
+        guess: int = 0,
+        machines: Iterable[Machine | str | Path] = (),
+        models: Iterable[ModelProfile | str | Path] = (),
+        policies: Iterable[Policy | str] = (),
+        profile: np.ndarray | Trace | None = None,
+        accounting: str = "slots-equal",
+        context: int = 1024,
+        events: int = EVENTS,
+        language: str | None = None,
+    ) -> None:
+        """budget: percent of all experts. gamma: of a fan, the draft length; None takes its longest.
+
+        ask: "guess" hides the answer until a guess is committed. machines, models, policies: what can be
+        chosen; all that are bundled, where none are given. profile: how often other texts used each expert,
+        for the policies that need it, which else cannot be chosen. events: how many pairs of window and layer
+        a replay may take; of a longer trace the beginning is replayed, and the widget says so.
+        """
+        self._trace, notices = _beginning(trace, events)
+        self._profile, self._context = profile, context
+        self._accounting = check_accounting(accounting)
+        self._machines = {each.name: each for each in map(machine_of, machines or machine_names())}
+        profiles = map(model_profile_of, models or model_profile_names())
+        self._models = {each.name: each for each in profiles if each.context >= context}
+        self._policies = {each.name: each for each in _policies(policies, profile)}
+        if not self._models:
+            raise MoespacError(f"context is {context}; accepted: what one of the models can read")
+        gammas = self._gammas()
+        if gamma is not None and str(gamma) not in gammas:
+            raise MoespacError(f"gamma is {gamma}; accepted: {', '.join(gammas)}, what was recorded")
+        self._least = math.ceil(100 / (trace.geometry.layers * trace.geometry.experts))
+        self._known: dict[str, dict[str, list[float]]] = {}
+        start = Setting(
+            _or_first(machine, "rtx4090", self._machines),
+            _or_first(model, "qwen3-30b-a3b", self._models),
+            link,
+            _or_first(policy, "recency", self._policies),
+            gammas[-1] if gamma is None else str(gamma),
+        )
+        limits: dict[str, Any] = {
+            "budget": (self._least, 100),
+            "gamma": gammas,
+            "link": list(LINKS),
+            "machine": list(self._machines),
+            "model": list(self._models),
+            "policy": list(self._policies),
+            "ask": ["show", "guess"],
+            "guess": (0, 10**6),
+        }
+        self._bounds = limits
+        for name, value in {**start._asdict(), "budget": budget}.items():
+            self.checked(name, value)
+        super().__init__(
+            data={
+                "figures": [*FIGURES, *PARTS],
+                "points": self._points(),
+                "links": LINKS,
+                "accounting": accounting,
+                "policies": {name: each.about for name, each in self._policies.items()},
+                "machines": {name: _described(each) for name, each in self._machines.items()},
+                "notes": {name: mismatch(trace.geometry, each) for name, each in self._models.items()},
+                "gammas": {each: self._acceptance(each) for each in gammas},
+                "fits": self._fits(),
+                "grid": {start.key: self.answer_replays(start.key, self._coarse(budget))},
+            },
+            title="Budget lab",
+            limits=limits,
+            notices=notices,
+            language=language,
+            budget=budget,
+            ask=ask,
+            guess=guess,
+            **start._asdict(),
+        )
+
+    @property
+    def setting(self) -> Setting:
+        """The present one."""
+        return Setting(self.machine, self.model, self.link, self.policy, self.gamma)
+
+    @property
+    def result(self) -> Result:
+        """The replay that the present view stands for, with its timeline."""
+        return self._replay(self.setting, self.budget, timeline=True)
+
+    def answer_replays(self, key: str, budgets: Sequence[int]) -> dict[str, list[float]]:
+        """The figures at these budgets, in percent; each is replayed once."""
+        setting = Setting(*key.split("|"))
+        for name, value in setting._asdict().items():
+            self.checked(name, value)
+        known = self._known.setdefault(key, {})
+        for budget in budgets:
+            if str(self.checked("budget", budget)) not in known:
+                known[str(budget)] = _figures(self._replay(setting, budget))
+        return {str(budget): known[str(budget)] for budget in budgets}
+
+    def page_data(self) -> Mapping[str, Any]:
+        """What can be chosen without a kernel: see `_page_settings`."""
+        coarse = self._coarse(self.budget)
+        grid = {each.key: self.answer_replays(each.key, coarse) for each in self._page_settings()}
+        now = self.setting.key
+        return {**self._data, "grid": grid | {now: self.answer_replays(now, self._points() + coarse)}}
+
+    def _page_settings(self) -> Iterator[Setting]:
+        """Every policy with every draft length; and one by one every other link, machine and model."""
+        now = self.setting
+        for policy_name, gamma in product(self._policies, self._gammas()):
+            yield now._replace(policy=policy_name, gamma=gamma)
+        others: dict[str, Iterable[str]] = {
+            "link": LINKS, "machine": self._machines, "model": self._models,
+        }  # fmt: skip
+        for name, values in others.items():
+            for value in values:
+                if value != getattr(now, name):
+                    yield now._replace(**{name: value})
+
+    def _replay(self, setting: Setting, budget: int, timeline: bool = False) -> Result:
+        on = self._machines[setting.machine]
+        return replay(
+            self._trace,
+            self._policies[setting.policy],
+            f"{budget}%",
+            machine=replace(on, link_bytes_per_s=LINKS[setting.link] * on.link_bytes_per_s),
+            model_profile=self._models[setting.model],
+            gamma=None if setting.gamma == RECORDED else int(setting.gamma),
+            accounting=self._accounting,
+            context=self._context,
+            profile=self._profile,
+            timeline=timeline,
+        )
+
+    def _points(self) -> list[int]:
+        return sorted({max(self._least, point) for point in POINTS})
+
+    def _coarse(self, budget: int) -> list[int]:
+        return sorted({budget, *(max(self._least, point) for point in COARSE)})
+
+    def _gammas(self) -> list[str]:
+        """The draft lengths that the trace has for every step."""
+        fans = [text.fan for text in self._trace.texts]
+        shortest = min((fan for fan in fans if fan is not None), default=0)
+        return [RECORDED] if None in fans else [str(gamma) for gamma in range(shortest + 1)]
+
+    def _acceptance(self, gamma: str) -> dict[str, float | None]:
+        """What the draft was worth where the trace was recorded: tokens a window, and the share accepted."""
+        steps = list(self._trace if gamma == RECORDED else self._trace.rounds(int(gamma)))
+        drafted = sum(step.gamma for step in steps)
+        return {
+            "tokens_a_window": sum(len(step.emitted) for step in steps) / len(steps),
+            "accepted": sum(step.accepted for step in steps) / drafted if drafted else None,
+        }
+
+    def _fits(self) -> dict[str, Any]:
+        """What each machine has beside each model's experts; with its draft, and without."""
+        found = {}
+        for on, model, draft in product(self._machines.values(), self._models.values(), (True, False)):
+            planned = fit(on, model, context=self._context, draft=draft and model.draft is not None)
+            found[f"{on.name}|{model.name}|{'draft' if draft else 'plain'}"] = {
+                "memory_bytes": planned.memory_bytes,
+                "taken_bytes": dict(planned.taken_bytes),
+                "expert_bytes": planned.expert_bytes,
+                "all_experts": planned.all_experts,
+                "share": planned.share,
+                "fits_host": planned.fits_host,
+            }
+        return found
+
+
+def _beginning(trace: Any, events: int) -> tuple[Trace, list[str]]:
+    """As much of a trace as a replay may take, and the notice that says so."""
+    if not isinstance(trace, Trace):
+        raise MoespacError(f"trace is {type(trace).__name__} {str(trace)[:60]!r}; accepted: a Trace")
+    if not len(trace) or not trace.geometry.layers:
+        raise MoespacError("trace has no steps, or no experts; accepted: a mixture's, of one step at least")
+    steps = max(1, events // trace.geometry.layers)
+    if len(trace) <= steps:
+        return trace, []
+    return trace[:steps], [
+        f"Of the trace's {len(trace)} steps the first {steps} are replayed, so that answers come at once; "
+        f"BudgetLab(trace, events={len(trace) * trace.geometry.layers}) takes them all."
+    ]
+
+
+def _policies(given: Iterable[Policy | str], profile: Any) -> list[Policy]:
+    """Those that were given, or all that can be played with what is known."""
+    chosen = [policy(each) for each in given]
+    return chosen or [each for each in POLICIES.values() if profile is not None or not each.needs_profile]
+
+
+def _or_first(given: str | None, usual: str, among: Mapping[str, Any]) -> str:
+    return given if given is not None else usual if usual in among else next(iter(among))
+
+
+def _described(on: Machine) -> dict[str, Any]:
+    return {"about": on.about, "label": on.label, "link_bytes_per_s": on.link_bytes_per_s}
+
+
+def _figures(result: Result) -> list[float]:
+    every = [getattr(result, name) for name in FIGURES] + [getattr(result.parts, name) for name in PARTS]
+    return [float(f"{value:.6g}") for value in every]
