@@ -55,6 +55,11 @@ class Composed(Planner):
             self._times = LaneTimes.of(setting.costs, setting.gamma)
         self.known = self._sensor.known
 
+    @property
+    def tau(self) -> np.ndarray:
+        """(layers,) the thresholds in force."""
+        return self._tau[:, 0]
+
     def plan_s(self) -> float:
         # A machine's plan_s is of estimator and balancer together.
         thinking_s = self.setting.costs.plan_s if self._balancer else self._estimator.thinking_s

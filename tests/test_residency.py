@@ -1,0 +1,89 @@
+"""What a replay's slots went through: told without changing the replay, whole, and true at each moment."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from made_up import made_up
+
+from moespac_nb.policies import POLICIES, composed, policy
+from moespac_nb.replay import replay
+from moespac_nb.residency import CPU, LATE, LOADED, READY, residency
+from moespac_nb.slots import NOBODY
+from moespac_nb.step import Geometry
+
+GEOMETRY = Geometry(layers=4, experts=16, top_k=2)
+TRACE = made_up(GEOMETRY, gamma=3, steps=20)
+EVERY = [*POLICIES, composed("table", sensor="token-table", rule="ema", admission=2, miss="cheaper")]
+
+
+@pytest.fixture(scope="module", params=EVERY, ids=str)
+def seen(request: Any) -> Any:
+    return residency(TRACE, request.param, "20%", profile=TRACE)
+
+
+def test_the_replay_is_the_ordinary_one(seen: Any) -> None:
+    counters = replay(TRACE, policy_of(seen), "20%", profile=TRACE).counters
+    assert seen.result.counters == counters
+    served = [int((seen.served == how).sum()) for how in (READY, LATE, LOADED, CPU)]
+    assert served[0] == counters.ready
+    assert served[2] == counters.loaded
+    assert sum(served) == counters.ready + counters.late + counters.miss
+    started = sum(not move.came for move in seen.moves)
+    copied_bytes = counters.bytes + seen.result.prefill_bytes
+    assert started * counters.bytes == copied_bytes * counters.copies  # bytes are copies of one size
+
+
+def policy_of(seen: Any) -> Any:
+    return next(policy(each) for each in EVERY if policy(each).name == seen.result.policy)
+
+
+def test_whoever_is_asked_for_is_served_once_and_nobody_else(seen: Any) -> None:
+    assert np.array_equal(seen.served > 0, seen.counts > 0)
+    assert seen.counts.sum() == 20 * 4 * 2 * 4  # windows, positions, top k, layers
+    assert seen.served.shape == seen.wanted.shape == seen.scores.shape == (20, 4, 16)
+
+
+def test_the_slots_of_each_moment_are_those_that_its_layer_read(seen: Any) -> None:
+    for window in range(0, 20, 3):
+        for layer in range(4):
+            owner, loading = seen.owners(window, 1 + layer)
+            held = owner[owner != NOBODY]
+            assert len(set(held.tolist())) == len(held)
+            here = set(owner[~loading].tolist())
+            ready = np.flatnonzero(seen.served[window, layer] == READY) + 16 * layer
+            assert set(ready.tolist()) <= here
+            on_cpu = np.flatnonzero(seen.served[window, layer] == CPU) + 16 * layer
+            assert not set(on_cpu.tolist()) & here
+
+
+def test_a_copy_ahead_takes_a_slot_only_from_who_is_worth_less(seen: Any) -> None:
+    ahead = [move for move in seen.moves if not move.came and move.old != NOBODY and not move.demand]
+    assert all(move.score > move.old_score for move in ahead)
+    if seen.result.policy.startswith(("recency", "spac")):
+        assert ahead
+
+
+def test_thresholds_are_kept_of_policies_that_have_them(seen: Any) -> None:
+    if not seen.result.policy.startswith(("spac", "table")):
+        assert seen.tau is None
+        return
+    assert seen.tau.shape == (20, 4)
+    hot = seen.scores >= seen.tau[:, :, None]
+    if seen.result.policy == "table":
+        assert (seen.tau == 2).all()
+    else:  # known once a window: the order in force is the one it ended with
+        assert np.array_equal(seen.wanted[1:], hot[1:])
+
+
+def test_why_an_expert_had_to_go_is_its_last_eviction() -> None:
+    seen = residency(TRACE, "recency", "20%")
+    gone = [move for move in seen.moves if move.old != NOBODY]
+    move = gone[len(gone) // 2]
+    layer, expert = divmod(move.old, 16)
+    assert seen.why(move.window, layer, expert) in [each for each in gone if each.old == move.old]
+    assert seen.why(move.window, layer, expert).window <= move.window
+    never = next(key for key in range(64) if all(each.old != key for each in gone))
+    assert seen.why(19, *divmod(never, 16)) is None
