@@ -72,10 +72,9 @@ class ExpertStore:
         self.count = -1  # an interrupt leaves neither the one number nor the other
         for slots in self.slots.values():
             room = slots.new_empty(count, *slots.shape[1:])
-            if self._is_apart:
-                room = self._device.room(room)
             room[:kept].copy_(slots[:kept])
-            slots.data = room
+            # Announced once it is filled: a copy that came earlier would be overwritten by what was there.
+            slots.data = self._device.room(room) if self._is_apart else room
         self.count = count
 
     def free(self) -> None:
