@@ -64,7 +64,7 @@ table(["of the decode", ""], run.summary().items(), "Times modelled, the rest ex
 #
 # ## What was resident
 # One round at a time: what the slots held when its window began, and what the window then asked for. Blue
-# was there, red was not. Drag the slider. Pale blue is the price of guessing: a slot for nothing, this time.
+# was there, red was not. Drag the slider. Faint blue is the price of guessing: a slot for nothing, this time.
 
 # %%
 residency_figure(decoding.steps[1:], resident[:-1])
@@ -130,8 +130,8 @@ from moespac_nb.devices import VirtualDevice
 
 device = VirtualDevice()
 copy = device.submit("link", 2e-3, label="copy E7 into the slot")
-device.submit("gpu", 1e-3, label="too early, gpu")
-device.submit("gpu", 1e-3, after=[copy], label="after its event, gpu")
+device.submit("gpu", 1e-3, label="reads too early")
+device.submit("gpu", 1e-3, after=[copy], label="reads after its event")
 timeline_figure(device.timeline(), label="modelled: a made-up machine")
 
 # %% [markdown]
@@ -176,24 +176,28 @@ engine = Engine(device, layers=1, experts=8, slots=1, costs=costs(*on.values()))
 moments = []
 
 
+# %%
 def look(moment):
     slots = engine.slots
     state = STATES[slots.state[0]], slots.owner[0], slots.generation[0]
     moments.append((moment, 1e3 * device.now(), *state))
 
 
-# %%
-look("at the start")
-for expert in (7, 2):
-    scores = (1 + (expert == 2)) * np.eye(8)[[expert]]
+def want(expert, worth):
+    scores = worth * np.eye(8)[[expert]]
     engine.order(scores, scores > 0)
     engine.pump()
     look(f"expert {expert} is wanted")
-    if expert == 7:
-        placement = engine.layer(0, [7], [1], miss="load")
-        look("its layer comes: late")
-        engine.arrived(placement.awaited[0])
-        look("its copy has come, it computes")
+
+
+# %%
+look("at the start")
+want(7, worth=1)
+placement = engine.layer(0, [7], [1], miss="load")
+look("its layer comes: late")
+engine.arrived(placement.awaited[0])
+look("its copy has come, it computes")
+want(2, worth=2)
 
 # %%
 engine.release(placement)
@@ -231,8 +235,7 @@ from moespac_nb.replay import replay
 from moespac_nb.traces import bundled
 from moespac_widgets import budget_figure
 
-slotless, simple = ["cpu-only"], ["on-demand", "static-hot", "recency"]
-names = [*slotless, *simple, "spac-paper", "spac-joint", "next-window-oracle"]
+names = ["cpu-only", "on-demand", "static-hot", "recency", "spac-paper", "spac-joint", "next-window-oracle"]
 trace, known = (bundled("math", mode="sample", kind="fan", half=h) for h in ("report", "tune"))
 played = {"gamma": 4, "timeline": False, **on}
 pairs = [(n, f"{share}%") for n in names for share in (5, 10, 17, 25, 50, 75, 100)]

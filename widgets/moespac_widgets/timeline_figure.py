@@ -63,6 +63,10 @@ def timeline_figure(
                     y=[one.lane for one in of_kind],
                     base=[round(1e3 * one.start, 4) for one in of_kind],
                     x=[round(1e3 * (one.end - one.start), 4) for one in of_kind],
+                    text=[one.label for one in of_kind],
+                    textposition="inside",
+                    insidetextanchor="middle",
+                    textangle=0,
                     customdata=[_words(one) for one in of_kind],
                     hovertemplate="%{customdata}<extra></extra>",
                     marker={"color": colour, "pattern": {"shape": pattern}, "line": {"width": 0}},
@@ -77,6 +81,7 @@ def timeline_figure(
         barmode="overlay",
         bargap=0.2,
         dragmode="pan",
+        uniformtext={"minsize": 9, "mode": "hide"},  # a label that does not fit its bar is left out
         legend={"orientation": "h", "y": -0.25},
         margin={"l": 60, "r": 20, "t": 50, "b": 40},
     )
@@ -101,7 +106,7 @@ def _kind(one: Operation) -> str:
     if one.failed:
         return "failed"
     if one.lane == "gpu":
-        return "gpu" if one.label.endswith("gpu") else "dense"
+        return "dense" if one.label == "head" or one.label.endswith("dense") else "gpu"
     return {"host": "plan", "link": "copy"}.get(one.lane, one.lane)
 
 
