@@ -16,14 +16,15 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 SETUP = """
 import ipywidgets
 from moespac_nb import Trace
-from moespac_widgets import Stepper
+from moespac_widgets import DemandMap, Stepper, UtilityInspector
 trace = Trace.load("trace.npz")
 """
 CELLS = [SETUP, "stepper = Stepper(trace, step=1)\nstepper"]
 CELL_COUNT = "() => window.jupyterapp.shell.currentWidget.content.model.cells.length"
 ACTIVE_CELL = "() => window.jupyterapp.shell.currentWidget.content.activeCellIndex"
-RUN_CELL = """async i => {
+RUN_CELL = """async ([i, source]) => {
   const panel = window.jupyterapp.shell.currentWidget;
+  if (source) panel.content.widgets[i].model.sharedModel.setSource(source);
   panel.content.activeCellIndex = i;
   await window.jupyterapp.commands.execute('notebook:run-cell');
 }"""
@@ -85,6 +86,7 @@ def test_keys_reach_the_widget_and_a_reload_a_rerun_and_a_dead_kernel_lose_nothi
         page = opened.page
         sentence_starts(page, "Round 1: ")
         _keys_stay_in_the_widget(page)
+        _every_widget_steps_and_asks_its_kernel(page)
         _a_rerun_leaves_nothing(page)
         _a_reload_keeps_the_state(opened, path)
         assert not opened.console_errors  # what JupyterLab itself says of a dead kernel is none of ours
@@ -113,9 +115,28 @@ def _keys_stay_in_the_widget(page: Any) -> None:
     sentence_starts(page, "Round 5: ")
 
 
+def _every_widget_steps_and_asks_its_kernel(page: Any) -> None:
+    page.evaluate(RUN_CELL, [1, "view = DemandMap(trace)\nview"])
+    sentence_starts(page, "Step 0, ")
+    page.locator(".moespac canvas").first.focus()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("l")
+    sentence_starts(page, "Step 1, layer 1")
+    kernel_says(page, "print(view.step, view.layer)", "1 1")
+    # A limit that one layer keeps and two do not: the second is asked for when it is chosen.
+    page.evaluate(RUN_CELL, [1, "view = UtilityInspector(trace, limit_bytes=1500)\nview"])
+    sentence_starts(page, "Step 0, layer 0")
+    page.get_by_label("layer", exact=True).focus()
+    page.keyboard.press("ArrowDown")
+    sentence_starts(page, "Step 0, layer 1, expert")
+    assert not page.get_by_role("alert").is_visible()
+    page.evaluate(RUN_CELL, [1, CELLS[1]])
+    sentence_starts(page, "Round 1: ")
+
+
 def _a_rerun_leaves_nothing(page: Any) -> None:
     def rerun() -> int:
-        page.evaluate(RUN_CELL, 1)
+        page.evaluate(RUN_CELL, [1, None])
         page.wait_for_function("() => document.querySelectorAll('.moespac').length === 1")
         sentence_starts(page, "Round 1: ")
         return int(in_kernel(page, "print(len(ipywidgets.widgets.widget._instances))"))

@@ -43,4 +43,6 @@ def split(value: Any, buffers: list[memoryview]) -> Any:
             buffers.append(value["bytes"])
             return {"dtype": value["dtype"], "shape": value["shape"], "buffer": len(buffers) - 1}
         return {key: split(each, buffers) for key, each in value.items()}
+    if isinstance(value, list):
+        return [split(each, buffers) for each in value]
     return value

@@ -88,6 +88,8 @@ def _readable(value: Any) -> Any:
     """The value as JSON holds it: bytes in base 64."""
     if isinstance(value, Mapping):
         return {key: _readable(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_readable(each) for each in value]
     if isinstance(value, memoryview):
         return {"base64": base64.b64encode(value).decode()}
     return value

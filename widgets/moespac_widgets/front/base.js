@@ -267,7 +267,7 @@ class Host {
 
   /** A choice among [value, label] that holds the trait `name`. */
   choice(name, label, options) {
-    const select = el("select", {}, ...options.map(([value, words]) => el("option", { value: String(value) }, words)));
+    const select = el("select", { "aria-label": label }, ...options.map(([value, words]) => el("option", { value: String(value) }, words)));
     const of = new Map(options.map(([value]) => [String(value), value]));
     this.listen(select, "change", () => this.set({ [name]: of.get(select.value) }));
     const part = el("label", {}, `${label} `, select);
@@ -275,9 +275,10 @@ class Host {
     return part;
   }
 
-  /** The one control that goes through a trace: `kept` are the steps that can be shown, in order. */
-  addPlayer(kept, noun) {
-    this.player = new Player(this, kept, noun);
+  /** The one control that goes through a trace: `kept` are the steps that can be shown, in order.
+   *  trait: what it moves; say(value) puts where it is in words; speed: how many a second at first. */
+  addPlayer(kept, noun, options = {}) {
+    this.player = new Player(this, kept, noun, options);
     this.bar.append(this.player.element);
   }
 
@@ -340,8 +341,9 @@ class Host {
 }
 
 class Player {
-  constructor(host, kept, noun) {
-    Object.assign(this, { host, kept, noun });
+  constructor(host, kept, noun, { trait = "step", speed = 2, say } = {}) {
+    Object.assign(this, { host, kept, noun, trait });
+    this.say = say ?? ((n) => host.text("base.where", { noun, n, last: kept.at(-1) }));
     const press = (name, words, handler) =>
       host.button(icon(name), handler, { "aria-label": host.text(words), title: host.text(words) });
     this.slider = el("input", { type: "range", min: "0", max: String(kept.length - 1), "aria-label": noun });
@@ -350,7 +352,7 @@ class Player {
     this.where = el("span", { class: "ms-where" });
     this.speed = el("select", { "aria-label": host.text("base.speed") },
       ...[0.5, 1, 2, 4, 8, 16].map((n) => el("option", { value: String(n) }, host.text("base.per_second", { n }))));
-    this.speed.value = still() ? "1" : "2";
+    this.speed.value = still() ? "1" : String(speed);
     const go = (where) => () => { this.pause(); this.go(where()); };
     const [first, back, next, last] = [() => 0, () => this.at - 1, () => this.at + 1, () => kept.length - 1].map(go);
     this.element = el("div", { class: "ms-player", role: "group", "aria-label": host.text("base.player") },
@@ -376,7 +378,7 @@ class Player {
   }
 
   go(place) {
-    this.host.set({ step: this.kept[clamp(place, 0, this.kept.length - 1)] });
+    this.host.set({ [this.trait]: this.kept[clamp(place, 0, this.kept.length - 1)] });
   }
 
   play() {
@@ -406,13 +408,13 @@ class Player {
   }
 
   get at() {
-    return this.place(this.host.model.get("step"));
+    return this.place(this.host.model.get(this.trait));
   }
 
   draw(state) {
-    const place = this.place(state.step);
+    const place = this.place(state[this.trait]);
     this.slider.value = String(place);
-    const words = this.host.text("base.where", { noun: this.noun, n: this.kept[place], last: this.kept.at(-1) });
+    const words = this.say(this.kept[place]);
     this.slider.setAttribute("aria-valuetext", words);
     this.where.textContent = words;
   }
