@@ -14,7 +14,7 @@ from traces import one_text
 
 from moespac_nb.replay import replay
 from moespac_nb.step import Geometry
-from moespac_widgets import BudgetLab, Timeline
+from moespac_widgets import BudgetLab, Race, Timeline
 
 pytestmark = [pytest.mark.browser]
 
@@ -170,4 +170,35 @@ def test_a_guess_is_committed_before_the_answer_is_shown(browser: Any, tmp_path:
     page.get_by_label("guess first").uncheck()
     opened.settle()
     assert "tokens/s modelled" in opened.sentence
+    without_a_fault(opened)
+
+
+def test_a_race_is_scrubbed_played_and_decided(browser: Any, tmp_path: Path) -> None:
+    race = Race(LOCAL, ["recency", "on-demand", "cpu-only"], "25%")
+    opened = open_page(browser, race.to_html(tmp_path / "r.html"))
+    page = opened.page
+    assert opened.sentence.startswith("After 0 ms: recency has 0 tokens")
+    box = page.locator("canvas").bounding_box()
+    page.mouse.click(box["x"] + 42 + 0.3 * (box["width"] - 192), box["y"] + 60)
+    opened.settle()
+    now_s = int(state(opened)["time_us"]) / 1e6
+    for result in race.results:
+        spans = [end - begin for begin, end in result.windows_s]
+        through = sum(sum(spans[: i + 1]) <= now_s for i in range(len(spans)))
+        tokens = sum(len(step.emitted) for step in list(LOCAL)[:through])
+        words = f"{result.policy} has {tokens} tokens" if through < len(spans) else f"{result.policy} was"
+        assert words in opened.sentence
+    page.get_by_role("slider").focus()
+    opened.press("k")
+    page.wait_for_function(
+        "before => !document.querySelector('.ms-sentence').textContent.startsWith(before)",
+        arg=opened.sentence.split(":")[0],
+    )
+    opened.press("k", "End")
+    first, second = sorted(race.results[:3], key=lambda each: -each.tps_modelled)[:2]
+    assert f"{first.policy} wins: {second.policy} takes " in opened.sentence
+    assert page.locator(".ms-track").count() == 4
+    page.get_by_text("Show as table").click()
+    page.wait_for_selector(".ms-more table")
+    assert page.locator(".ms-more tbody tr").count() == 3 + len(LOCAL)
     without_a_fault(opened)

@@ -21,7 +21,7 @@ from moespac_nb.replay import Result, replay
 from moespac_nb.step import Geometry
 from moespac_nb.timeline import chrome_trace
 from moespac_nb.trace_edit import concatenate
-from moespac_widgets import BudgetLab, Timeline
+from moespac_widgets import BudgetLab, Race, Timeline
 from moespac_widgets.budget_lab import LINKS, PARTS
 from moespac_widgets.timeline import LANES, waits
 
@@ -233,3 +233,47 @@ def test_memory_is_planned_with_the_draft_and_without() -> None:
         shown = fits[f"t4|olmoe-1b-7b|{'draft' if draft else 'plain'}"]
         assert shown["share"] == planned.share
         assert shown["taken_bytes"] == planned.taken_bytes
+
+
+# -- race -------------------------------------------------------------------------------------------------
+
+
+def test_each_runner_has_its_tokens_when_its_replay_has_them() -> None:
+    race = Race(LOCAL, ["recency", "on-demand", "cpu-only"], "25%")
+    ends = unpacked(race._data["ends"])
+    assert [each["policy"] for each in race._data["contestants"]] == [
+        "recency", "on-demand", "cpu-only", "next-window-oracle"]  # fmt: skip
+    assert [each["ghost"] for each in race._data["contestants"]] == [False, False, False, True]
+    for times, of in zip(ends, race.results, strict=True):
+        assert (np.diff(times) > 0).all()
+        assert times[-1] == pytest.approx(1e6 * of.parts.total_s, abs=1)
+        assert times[0] == pytest.approx(1e6 * (of.windows_s[0][1] - of.windows_s[0][0]), abs=1)
+    assert unpacked(race._data["emitted"]).sum() == race.results[0].tokens
+    assert race._limits["time_us"] == [0, int(ends.max())]
+    assert unpacked(race._data["frames"])[-1] == ends.max()
+
+
+def test_a_fan_races_at_the_draft_length_asked_for() -> None:
+    race = Race(FAN, ["recency", "cpu-only"], "50%", gamma=1, machine="t4")
+    assert race.results[0] == replay(FAN, "recency", "50%", gamma=1, machine="t4", timeline=False)
+    steps = list(FAN.rounds(1))
+    assert unpacked(race._data["emitted"]).tolist() == [len(step.emitted) for step in steps]
+    assert race._data["pieces"][0] == "".join(f"«{token}»" for token in steps[0].emitted)
+    assert unpacked(race._data["text_of"]).max() == 1
+
+
+def test_who_cannot_race_is_refused() -> None:
+    for given, words in [
+        (["recency"], "accepted: a list of 2 to 4"),
+        ("recency", "accepted: a list of 2 to 4"),
+        (["recency", "recency"], "each of them once"),
+        (["recency", "next-window-oracle"], "reads the future, and is no contestant"),
+        (["recency", "lru"], "policy is 'lru'"),
+        (["recency", "static-hot"], "was given no profile"),
+    ]:
+        with pytest.raises(MoespacError, match=words):
+            Race(LOCAL, given)
+    with pytest.raises(MoespacError, match="time_us is -1"):
+        Race(LOCAL, time_us=-1)
+    with pytest.raises(MoespacError, match="no steps"):
+        Race(LOCAL[2:2])

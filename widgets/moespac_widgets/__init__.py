@@ -8,6 +8,7 @@ from .demand_map import DemandMap
 from .growing_text import GrowingText
 from .live_view import LiveView
 from .page import write_page
+from .race import Race
 from .residency import residency_figure
 from .stepper import Stepper
 from .tables import table
@@ -21,6 +22,7 @@ __all__ = [
     "DemandMap",
     "GrowingText",
     "LiveView",
+    "Race",
     "Stepper",
     "Timeline",
     "UtilityInspector",
