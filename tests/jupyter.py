@@ -39,6 +39,23 @@ STATE = """() => {
   };
 }"""
 
+CELL_COUNT = "() => window.jupyterapp.shell.currentWidget.content.model.cells.length"
+ACTIVE_CELL = "() => window.jupyterapp.shell.currentWidget.content.activeCellIndex"
+RUN_CELL = """async ([i, source]) => {
+  const panel = window.jupyterapp.shell.currentWidget;
+  if (source) panel.content.widgets[i].model.sharedModel.setSource(source);
+  panel.content.activeCellIndex = i;
+  await window.jupyterapp.commands.execute('notebook:run-cell');
+}"""
+IN_KERNEL = """async code => {
+  const kernel = window.jupyterapp.shell.currentWidget.sessionContext.session.kernel;
+  const future = kernel.requestExecute({code, silent: false, store_history: false});
+  let text = '';
+  future.onIOPub = m => { if (m.header.msg_type === 'stream') text += m.content.text; };
+  await future.done;
+  return text;
+}"""
+
 
 @dataclass
 class Page:
@@ -135,3 +152,17 @@ def _wait_for(url: str, server: subprocess.Popen[bytes], log: Path, seconds: flo
         except OSError:
             time.sleep(0.3)
     raise AssertionError(f"JupyterLab did not answer within {seconds} s: {log.read_text()[-1000:]}")
+
+
+def in_kernel(page: Any, code: str) -> str:
+    return str(page.evaluate(IN_KERNEL, code)).strip()
+
+
+def kernel_says(page: Any, code: str, expected: str) -> None:
+    """Wait until the kernel has heard."""
+    for _ in range(40):
+        said = in_kernel(page, code)
+        if said == expected:
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"{code} says {said}, not {expected}")

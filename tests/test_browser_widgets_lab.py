@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import pytest
-from jupyter import OPEN_AND_RUN, Page, lab
+from jupyter import (
+    ACTIVE_CELL,
+    CELL_COUNT,
+    IN_KERNEL,
+    OPEN_AND_RUN,
+    RUN_CELL,
+    Page,
+    in_kernel,
+    kernel_says,
+    lab,
+)
 from traces import one_text
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -20,22 +29,6 @@ from moespac_widgets import DemandMap, Stepper, UtilityInspector
 trace = Trace.load("trace.npz")
 """
 CELLS = [SETUP, "stepper = Stepper(trace, step=1)\nstepper"]
-CELL_COUNT = "() => window.jupyterapp.shell.currentWidget.content.model.cells.length"
-ACTIVE_CELL = "() => window.jupyterapp.shell.currentWidget.content.activeCellIndex"
-RUN_CELL = """async ([i, source]) => {
-  const panel = window.jupyterapp.shell.currentWidget;
-  if (source) panel.content.widgets[i].model.sharedModel.setSource(source);
-  panel.content.activeCellIndex = i;
-  await window.jupyterapp.commands.execute('notebook:run-cell');
-}"""
-IN_KERNEL = """async code => {
-  const kernel = window.jupyterapp.shell.currentWidget.sessionContext.session.kernel;
-  const future = kernel.requestExecute({code, silent: false, store_history: false});
-  let text = '';
-  future.onIOPub = m => { if (m.header.msg_type === 'stream') text += m.content.text; };
-  await future.done;
-  return text;
-}"""
 
 
 def notebook(folder: Path, cells: list[str]) -> str:
@@ -51,20 +44,6 @@ def sentence_starts(page: Any, words: str) -> None:
     page.wait_for_function(
         "words => document.querySelector('.ms-sentence')?.textContent.startsWith(words)", arg=words
     )
-
-
-def in_kernel(page: Any, code: str) -> str:
-    return str(page.evaluate(IN_KERNEL, code)).strip()
-
-
-def kernel_says(page: Any, code: str, expected: str) -> None:
-    """Wait until the kernel has heard."""
-    for _ in range(40):
-        said = in_kernel(page, code)
-        if said == expected:
-            return
-        time.sleep(0.1)
-    raise AssertionError(f"{code} says {said}, not {expected}")
 
 
 def counters(page: Any) -> dict[str, int]:

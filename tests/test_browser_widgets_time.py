@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import pytest
+from jupyter import ACTIVE_CELL, CELL_COUNT, RUN_CELL, in_kernel, kernel_says, lab
 from made_up import made_up
 from pages import Opened, browser_of, open_page
 from traces import one_text
@@ -116,10 +118,10 @@ CHOICES: dict[str, Any] = {
 
 
 def test_the_lab_answers_from_its_grid_and_offers_only_what_is_in_it(browser: Any, tmp_path: Path) -> None:
-    lab = BudgetLab(FAN, budget=35, gamma=2, **CHOICES)
-    opened = open_page(browser, lab.to_html(tmp_path / "l.html"))
+    made = BudgetLab(FAN, budget=35, gamma=2, **CHOICES)
+    opened = open_page(browser, made.to_html(tmp_path / "l.html"))
     page = opened.page
-    assert f"{lab.result.tps_modelled:.0f} tokens/s modelled" in opened.sentence
+    assert f"{made.result.tps_modelled:.0f} tokens/s modelled" in opened.sentence
     page.get_by_role("slider").focus()
     opened.press("ArrowRight", "PageUp")
     budget = int(state(opened)["budget"])
@@ -147,9 +149,9 @@ def test_the_lab_answers_from_its_grid_and_offers_only_what_is_in_it(browser: An
 
 
 def test_a_guess_is_committed_before_the_answer_is_shown(browser: Any, tmp_path: Path) -> None:
-    lab = BudgetLab(FAN, budget=35, gamma=2, ask="guess", **CHOICES)
-    opened = open_page(browser, lab.to_html(tmp_path / "l.html"))
-    page, tps = opened.page, lab.result.tps_modelled
+    made = BudgetLab(FAN, budget=35, gamma=2, ask="guess", **CHOICES)
+    opened = open_page(browser, made.to_html(tmp_path / "l.html"))
+    page, tps = opened.page, made.result.tps_modelled
     shown = page.locator(".moespac").inner_text()
     assert f"{tps:.0f}" not in shown.replace(f"{tps:.0f} GiB", "")
     assert "the answer is hidden until you commit a guess" in opened.sentence
@@ -202,3 +204,64 @@ def test_a_race_is_scrubbed_played_and_decided(browser: Any, tmp_path: Path) -> 
     page.wait_for_selector(".ms-more table")
     assert page.locator(".ms-more tbody tr").count() == 3 + len(LOCAL)
     without_a_fault(opened)
+
+
+SETUP = """
+import ipywidgets
+from moespac_nb import Trace
+from moespac_nb.replay import replay
+from moespac_widgets import BudgetLab, Race, Timeline
+fan = Trace.load("fan.npz")
+shown = dict(machines=["rtx4090", "t4"], models=["olmoe-1b-7b"], context=128)
+"""
+LAB = "view = BudgetLab(fan, budget=40, gamma=2, **shown)\nview"
+TIMELINE = "view = Timeline(*(replay(fan, p, '40%', gamma=2) for p in ('recency', 'on-demand')))\nview"
+RACE = "view = Race(fan, ['recency', 'cpu-only'], '40%', gamma=2)\nview"
+SENTENCE = "words => document.querySelector('.ms-sentence')?.textContent.includes(words)"
+
+
+@pytest.mark.slow
+def test_in_jupyterlab_keys_stay_and_the_kernel_replays_what_is_left_standing(
+    chromium: Path, tmp_path: Path
+) -> None:
+    FAN.save(tmp_path / "fan.npz")
+    written = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in (SETUP, LAB)])
+    written.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nbformat.write(written, tmp_path / "time.ipynb")
+    with lab(tmp_path, chromium) as opened:
+        assert not opened.run_all("time.ipynb")["errors"]
+        page = opened.page
+        cells = page.evaluate(CELL_COUNT)
+        page.wait_for_function(SENTENCE, arg="tokens/s modelled")
+        _the_lab_asks_its_kernel(page)
+        for source, words, control in ((TIMELINE, "Window 0: ", "canvas"), (RACE, "After 0 ms: ", "button")):
+            page.evaluate(RUN_CELL, [1, source])
+            page.wait_for_function(SENTENCE, arg=words)
+            page.locator(f".moespac {control}").first.focus()
+            for key in ("a", "b", "x", "d", "d", "ArrowDown"):
+                page.keyboard.press(key)
+            page.keyboard.press("l")
+            name = "step" if source is TIMELINE else "time_us"
+            kernel_says(page, f"print(view.{name} > 0)", "True")
+            assert page.locator(".moespac").count() == 1
+        assert page.evaluate(CELL_COUNT) == cells
+        assert page.evaluate(ACTIVE_CELL) == 1
+        assert not opened.foreign_requests
+        assert not opened.console_errors
+
+
+def _the_lab_asks_its_kernel(page: Any) -> None:
+    slider = page.locator(".moespac input[type=range]")
+    slider.focus()
+    for key in ("ArrowRight", "ArrowRight", "a", "ArrowRight"):
+        page.keyboard.press(key)
+    page.wait_for_function(SENTENCE, arg="43 % = ")
+    kernel_says(page, "print(view.budget)", "43")
+    page.get_by_text("modelled, replayed").wait_for()
+    tps = in_kernel(page, "print(f'{view.result.tps_modelled:.0f}')")
+    page.wait_for_function(SENTENCE, arg=f": {tps} tokens/s modelled")
+    page.get_by_label("Machine:").select_option("t4")  # not in what was sent
+    page.wait_for_function(SENTENCE, arg=" on t4 as ")
+    kernel_says(page, "print(view.machine)", "t4")
+    tps = in_kernel(page, "print(f'{view.result.tps_modelled:.0f}')")
+    page.wait_for_function(SENTENCE, arg=f": {tps} tokens/s modelled")
