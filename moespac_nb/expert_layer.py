@@ -106,12 +106,13 @@ class _Work:
         """Compute the pairs whose experts have a row of weights; in any thread, whose modes are its own."""
         rows = row_of[self._asked]
         chosen = np.flatnonzero(rows >= 0)
+        # One transfer: the pairs, their positions, their rows of weights.
+        pairs, positions, own = torch.from_numpy(np.stack([chosen, chosen // self._k, rows[chosen]])).to(
+            self._hidden.device
+        )
         with torch.inference_mode():
-            device = self._hidden.device
-            pairs = torch.from_numpy(chosen).to(device)
-            own = torch.from_numpy(rows[chosen]).to(device)[:, None]
-            hidden = self._hidden[pairs // self._k]
-            self.out[pairs] = type(double).forward(double, hidden, own, self._gates[pairs])
+            hidden, gates = self._hidden.index_select(0, positions), self._gates.index_select(0, pairs)
+            self.out.index_copy_(0, pairs, type(double).forward(double, hidden, own[:, None], gates))
         self.done.append(pairs)
 
 

@@ -20,7 +20,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import fields, replace
-from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
@@ -256,11 +255,13 @@ class Run:
         """Lanes that compute at the same time in threads have half of torch's threads each."""
         lanes = {"virtual": (), "host": ("gpu", "cpu"), "cuda": ("cpu",)}[self.device.kind]
         threads = torch.get_num_threads()
-        if threads > 1:
-            halved = partial(torch.set_num_threads, threads // 2)
-            for event in [self.device.submit(lane, 0.0, halved, label="threads") for lane in lanes]:
-                self.device.wait(event)
-            torch.set_num_threads(threads)  # what threads to come begin with
+        if lanes and threads > 1:
+            torch.set_num_threads(threads // 2)
+            try:  # a thread keeps the number that it finds when it first asks
+                for lane in lanes:
+                    self.device.wait(self.device.submit(lane, 0.0, torch.get_num_threads, label="threads"))
+            finally:
+                torch.set_num_threads(threads)
 
     def _move_the_rest(self) -> None:
         """To the device, where that has a memory of its own: everything but the experts."""
