@@ -345,15 +345,24 @@ def test_what_is_not_accepted_is_said_and_nothing_has_changed(options, message):
 
 
 class OnStandIn(CudaDevice):
-    """The stand-in GPU, whose memory is the host's; what it is given waits in its streams."""
+    """The stand-in GPU, whose memory is the host's; copies come no sooner than somebody waits."""
 
     place = "cpu"
 
     def __init__(self) -> None:
         self.fake = FakeCuda()
+        self.held: list[Callable[[], None]] = []
         super().__init__(cuda=self.fake)
 
+    def wait(self, event: Any) -> None:
+        while self.held:
+            self.held.pop()()
+        super().wait(event)
+
     def submit(self, lane, seconds, run=None, after=(), label="", size_bytes=0):
+        if lane == "link":
+            with self.fake.stream(self._copies):
+                self.held.append(self.fake.hold())
         launched = run if run is None or lane == "cpu" else partial(self.fake.launch, run, label)
         return super().submit(lane, seconds, launched, after, label, size_bytes)
 
@@ -363,6 +372,11 @@ class OnStandIn(CudaDevice):
     def room(self, tensor: Any) -> Any:
         self._copies.wait_stream(self._kernels)
         return tensor
+
+    def close(self) -> None:
+        while self.held:
+            self.held.pop()()
+        super().close()
 
 
 @pytest.mark.parametrize("played", ["on-demand", "recency", "spac-joint"])
