@@ -14,6 +14,7 @@ from made_up import made_up
 from pages import Opened, browser_of, open_page
 from traces import one_text
 
+from moespac_nb.fit import fit
 from moespac_nb.replay import replay
 from moespac_nb.step import Geometry
 from moespac_widgets import BudgetLab, Race, Timeline
@@ -145,6 +146,12 @@ def test_the_lab_answers_from_its_grid_and_offers_only_what_is_in_it(browser: An
     page.get_by_text("Show as table").click()
     page.wait_for_selector(".ms-more table")
     assert page.locator(".ms-more tbody tr").last.inner_text().startswith("100\t")
+    page.get_by_role("button", name="What fits").click()
+    page.get_by_label("Machine:").select_option("rtx4090")
+    page.get_by_label("Beside it:").select_option("on-demand")
+    opened.settle()
+    assert int(state(opened)["budget"]) == int(100 * fit("t4", "olmoe-1b-7b", context=128).share)
+    assert "on-demand would give " in opened.sentence
     without_a_fault(opened)
 
 

@@ -217,6 +217,13 @@ def test_of_a_long_trace_the_beginning_is_replayed_and_the_lab_says_so() -> None
     assert BudgetLab(LOCAL, events=120, **HERE)._notices == []
 
 
+def test_another_policy_is_drawn_beside_from_the_start() -> None:
+    view = lab(beside="on-demand")
+    assert set(view._data["grid"]) == {view.setting.key, view.setting._replace(policy="on-demand").key}
+    with pytest.raises(MoespacError, match="beside is 'lru'; accepted: none, recency, on-demand"):
+        lab(beside="lru")
+
+
 def test_what_the_draft_was_worth_is_told_of_each_draft_length() -> None:
     seen = lab()._data["gammas"]
     assert seen["0"] == {"tokens_a_window": 1.0, "accepted": None}
@@ -260,6 +267,14 @@ def test_a_fan_races_at_the_draft_length_asked_for() -> None:
     assert unpacked(race._data["emitted"]).tolist() == [len(step.emitted) for step in steps]
     assert race._data["pieces"][0] == "".join(f"«{token}»" for token in steps[0].emitted)
     assert unpacked(race._data["text_of"]).max() == 1
+
+
+def test_over_a_long_trace_its_beginning_is_raced_and_the_widget_says_so() -> None:
+    race = Race(LOCAL, events=40)
+    assert race.results[0].windows == 10
+    assert race._notices[0].startswith("Of the trace's 30 steps the first 10 are replayed")
+    with pytest.raises(MoespacError, match="events is 0"):
+        Race(LOCAL, events=0)
 
 
 def test_who_cannot_race_is_refused() -> None:

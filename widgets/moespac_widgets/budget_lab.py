@@ -22,6 +22,7 @@ from moespac_nb.policies import POLICIES, Policy, policy
 from moespac_nb.replay import Result, replay
 
 from .live_view import LiveView, view_trait
+from .replayed import beginning
 
 __all__ = ["BudgetLab", "Setting"]
 
@@ -68,6 +69,7 @@ class BudgetLab(LiveView):
     machine = view_trait("rtx4090")
     model = view_trait("qwen3-30b-a3b")
     policy = view_trait("recency")
+    beside = view_trait("none")  # another policy, whose curve is drawn too
     ask = view_trait("show")
     guess = view_trait(0)  # tokens a second; 0 for none
 
@@ -81,6 +83,7 @@ class BudgetLab(LiveView):
         machine: str | None = None,
         model: str | None = None,
         policy: str | None = None,
+        beside: str = "none",
         ask: str = "show",
         guess: int = 0,
         machines: Iterable[Machine | str | Path] = (),
@@ -94,12 +97,13 @@ class BudgetLab(LiveView):
     ) -> None:
         """budget: percent of all experts. gamma: of a fan, the draft length; None takes its longest.
 
-        ask: "guess" hides the answer until a guess is committed. machines, models, policies: what can be
-        chosen; all that are bundled, where none are given. profile: how often other texts used each expert,
-        for the policies that need it, which else cannot be chosen. events: how many pairs of window and layer
-        a replay may take; of a longer trace the beginning is replayed, and the widget says so.
+        beside: another policy, to be drawn too. ask: "guess" hides the answer until a guess is committed.
+        machines, models, policies: what can be chosen; all that are bundled, where none are given.
+        profile: how often other texts used each expert, for the policies that need it, which else cannot be
+        chosen. events: how many pairs of window and layer a replay may take; of a longer trace the beginning
+        is replayed, and the widget says so.
         """
-        self._trace, notices = _beginning(trace, events)
+        self._trace, notices = beginning(trace, events)
         self._profile, self._context = profile, context
         self._accounting = check_accounting(accounting)
         self._machines = {each.name: each for each in map(machine_of, machines or machine_names())}
@@ -127,11 +131,12 @@ class BudgetLab(LiveView):
             "machine": list(self._machines),
             "model": list(self._models),
             "policy": list(self._policies),
+            "beside": ["none", *self._policies],
             "ask": ["show", "guess"],
             "guess": (0, 10**6),
         }
         self._bounds = limits
-        for name, value in {**start._asdict(), "budget": budget}.items():
+        for name, value in {**start._asdict(), "budget": budget, "beside": beside}.items():
             self.checked(name, value)
         super().__init__(
             data={
@@ -144,13 +149,17 @@ class BudgetLab(LiveView):
                 "notes": {name: mismatch(trace.geometry, each) for name, each in self._models.items()},
                 "gammas": {each: self._acceptance(each) for each in gammas},
                 "fits": self._fits(),
-                "grid": {start.key: self.answer_replays(start.key, self._coarse(budget))},
+                "grid": {
+                    each.key: self.answer_replays(each.key, self._coarse(budget))
+                    for each in (start, *([start._replace(policy=beside)] if beside != "none" else []))
+                },
             },
             title="Budget lab",
             limits=limits,
             notices=notices,
             language=language,
             budget=budget,
+            beside=beside,
             ask=ask,
             guess=guess,
             **start._asdict(),
@@ -247,21 +256,6 @@ class BudgetLab(LiveView):
                 "fits_host": planned.fits_host,
             }
         return found
-
-
-def _beginning(trace: Any, events: int) -> tuple[Trace, list[str]]:
-    """As much of a trace as a replay may take, and the notice that says so."""
-    if not isinstance(trace, Trace):
-        raise MoespacError(f"trace is {type(trace).__name__} {str(trace)[:60]!r}; accepted: a Trace")
-    if not len(trace) or not trace.geometry.layers:
-        raise MoespacError("trace has no steps, or no experts; accepted: a mixture's, of one step at least")
-    steps = max(1, events // trace.geometry.layers)
-    if len(trace) <= steps:
-        return trace, []
-    return trace[:steps], [
-        f"Of the trace's {len(trace)} steps the first {steps} are replayed, so that answers come at once; "
-        f"BudgetLab(trace, events={len(trace) * trace.geometry.layers}) takes them all."
-    ]
 
 
 def _policies(given: Iterable[Policy | str], profile: Any) -> list[Policy]:

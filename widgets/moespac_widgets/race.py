@@ -13,13 +13,14 @@ from moespac_nb.replay import Result, replay
 
 from .live_view import LiveView, view_trait
 from .packing import pack
+from .replayed import beginning, scaled
 from .rounds import Rounds
-from .timeline import scaled
 
 __all__ = ["Race"]
 
 FEWEST, MOST = 2, 4
 GHOST = "next-window-oracle"
+EVENTS = 20_000  # pairs of window and layer that each replay takes at most: a second or two
 FRAMES = 300  # the scrubber's places, evenly over the time
 
 
@@ -43,12 +44,16 @@ class Race(LiveView):
         *,
         gamma: int | None = None,
         time_us: int = 0,
+        events: int = EVENTS,
         language: str | None = None,
         **options: Any,
     ) -> None:
-        """gamma: of a fan, the draft length; None takes its longest. options: as `replay` has them, machine
-        and model profile among them."""
+        """gamma: of a fan, the draft length; None takes its longest. events: how many pairs of window and
+        layer a replay may take; of a longer trace the beginning is raced over, and the widget says so.
+        options: as `replay` has them, machine and model profile among them.
+        """
         racing = _racing(policies)
+        trace, notices = beginning(trace, events)
         rounds = Rounds.of(trace, gamma)
         options |= {"gamma": gamma, "timeline": False}
         self._results = tuple(replay(trace, each, budget, **options) for each in [*racing, policy(GHOST)])
@@ -76,7 +81,7 @@ class Race(LiveView):
             },
             title="Policy race",
             limits={"time_us": (0, last_us)},
-            notices=scaled(self._results),
+            notices=notices + scaled(self._results),
             language=language,
             time_us=time_us,
         )

@@ -18,6 +18,7 @@ from moespac_nb.whole_file import whole_file
 
 from .live_view import LiveView, view_trait
 from .packing import pack
+from .replayed import names, scaled
 from .rounds import SENT_BYTES
 
 __all__ = ["Timeline", "waits"]
@@ -115,29 +116,6 @@ def _check(results: Sequence[Any], first: int) -> None:
     fewest = min(result.windows for result in results)
     if not 0 <= first < fewest:
         raise MoespacError(f"first is {first!r}; accepted: 0 to {fewest - 1}, a window of every result")
-
-
-def names(results: Sequence[Result]) -> list[str]:
-    """What tells the results apart: the policy, and whatever else is not the same in all."""
-    parts = [
-        [
-            result.policy,
-            result.budget,
-            "as recorded" if result.gamma is None else f"γ = {result.gamma}",
-            result.machine or "own costs",
-            result.model_profile or "own costs",
-            result.accounting,
-        ]
-        for result in results
-    ]
-    differ = [i for i, kinds in enumerate(zip(*parts, strict=True)) if i == 0 or len(set(kinds)) > 1]
-    return [", ".join(part[i] for i in differ) for part in parts]
-
-
-def scaled(results: Sequence[Result]) -> list[str]:
-    """What of the profiles does not fit the trace, as a notice."""
-    notes = dict.fromkeys(note for result in results for note in result.notes)
-    return [f"As if the trace were the model's own: {'; '.join(notes)}."] if notes else []
 
 
 Shown = tuple[float, float, list[Operation]]  # from, to, what began in between

@@ -41,13 +41,14 @@ function build(host) {
   const failed = new Set();
   let timer;
   let asking = false;
-  /** What to replay next: the budget left standing, then its curve, then those of the draft lengths beside. */
+  /** What to replay next: the budget left standing, its curve, the one beside it, those of the next draft lengths. */
   function missing(state) {
     const gammas = host.model.get("_limits").gamma;
     const place = gammas.indexOf(state.gamma);
-    const beside = [gammas[place - 1], gammas[place + 1]].filter(Boolean).map((gamma) => ({ ...state, gamma }));
+    const after = [gammas[place - 1], gammas[place + 1]].filter(Boolean).map((gamma) => ({ ...state, gamma }));
+    if (state.beside !== "none") after.unshift({ ...state, policy: state.beside });
     const near = [...data.points].sort((a, b) => Math.abs(a - state.budget) - Math.abs(b - state.budget));
-    for (const [setting, budgets] of [[state, [state.budget, ...near]], ...beside.map((each) => [each, near])]) {
+    for (const [setting, budgets] of [[state, [state.budget, ...near]], ...after.map((each) => [each, near])]) {
       const key = keyOf(setting);
       const budget = budgets.find((each) => !grid.get(key)?.has(each) && !failed.has(`${key} ${each}`));
       if (budget !== undefined) return { key, budget };
@@ -82,12 +83,13 @@ function build(host) {
   const words = (name, value) => (name === "gamma" ? (value === "as recorded" ? host.text("lab.as_recorded") : value) : value);
   const choices = Object.fromEntries(["policy", "machine", "model", "link", "gamma"].map((name) =>
     [name, host.choice(name, host.text(`lab.${name}`), host.model.get("_limits")[name].map((value) => [value, words(name, value)]))]));
+  choices.beside = host.choice("beside", host.text("lab.beside"), host.model.get("_limits").beside.map((value) => [value, value === "none" ? host.text("lab.none") : value]));
+  const fits = host.button(host.text("lab.what_fits"), () => host.set({ budget: clamp(Math.floor(100 * fitOf(host.state()).share), least, most) }));
   const budgets = Array.from({ length: most - least + 1 }, (_, i) => least + i);
   const dial = new Dial(host, "budget", host.text("lab.budget"), budgets, (budget) => room(host.state(), budget));
-  dial.element.style.width = "100%";
   const guessFirst = el("input", { type: "checkbox" });
   host.listen(guessFirst, "change", () => host.set({ ask: guessFirst.checked ? "guess" : "show", guess: 0 }));
-  host.bar.append(el("div", { class: "ms-row" }, ...Object.values(choices), el("label", {}, guessFirst, ` ${host.text("lab.guess_first")}`)), dial.element);
+  host.bar.append(el("div", { class: "ms-row" }, ...Object.values(choices), el("label", {}, guessFirst, ` ${host.text("lab.guess_first")}`)), el("div", { class: "ms-row ms-budget" }, dial.element, fits));
 
   const guess = el("input", { type: "number", min: "1", step: "1", "aria-label": host.text("lab.your_guess") });
   const commit = () => {
@@ -108,7 +110,10 @@ function build(host) {
     for (const [name, choice] of Object.entries(choices)) {
       choice.show(state[name]);
       if (live) continue;
-      for (const option of choice.querySelectorAll("option")) option.disabled = !grid.has(keyOf({ ...state, [name]: option.value }));
+      for (const option of choice.querySelectorAll("option")) {
+        const then = name === "beside" ? { ...state, policy: option.value } : { ...state, [name]: option.value };
+        option.disabled = option.value !== "none" && !grid.has(keyOf(then));
+      }
     }
   }
   /** Another setting asks for another guess. */
@@ -156,7 +161,8 @@ function build(host) {
     const wide = canvas.clientWidth;
     const points = known(state).map(([budget, row]) => [budget, named(row).tps_modelled]);
     const shown = hidden(state) ? [] : points;
-    const top = 1.1 * Math.max(1, ...shown.map(([, tps]) => tps), state.guess);
+    const other = hidden(state) || state.beside === "none" ? [] : known({ ...state, policy: state.beside }).map(([budget, row]) => [budget, named(row).tps_modelled]);
+    const top = 1.1 * Math.max(1, ...[...shown, ...other].map(([, tps]) => tps), state.guess);
     const x = (budget) => EDGE.left + (budget / 100) * (wide - EDGE.left - EDGE.right);
     const y = (tps) => HIGH - EDGE.bottom - (tps / top) * (HIGH - EDGE.top - EDGE.bottom);
     const floor = HIGH - EDGE.bottom;
@@ -187,12 +193,22 @@ function build(host) {
     }
     pen.textAlign = "left";
     pen.fillText(host.text("lab.axes"), EDGE.left, HIGH - 8);
-    pen.strokeStyle = workFills(pen, style).experts.colour;
-    pen.lineWidth = 2;
-    pen.beginPath();
-    shown.forEach(([budget, tps], i) => (i ? pen.lineTo(x(budget), y(tps)) : pen.moveTo(x(budget), y(tps))));
-    pen.stroke();
-    for (const [budget, tps] of shown) pen.fillRect(x(budget) - 2.5, y(tps) - 2.5, 5, 5);
+    const fills = workFills(pen, style);
+    for (const [line, colour, dashes, name] of [[other, fills.cpu.colour, [6, 4], state.beside], [shown, fills.experts.colour, [], state.policy]]) {
+      pen.strokeStyle = colour;
+      pen.lineWidth = 2;
+      pen.setLineDash(dashes);
+      pen.beginPath();
+      line.forEach(([budget, tps], i) => (i ? pen.lineTo(x(budget), y(tps)) : pen.moveTo(x(budget), y(tps))));
+      pen.stroke();
+      pen.setLineDash([]);
+      for (const [budget, tps] of line) pen.fillRect(x(budget) - 2.5, y(tps) - 2.5, 5, 5);
+      if (!other.length || !line.length) continue;
+      // The names stand apart: above the upper line's end, below the lower one's.
+      const upper = line.at(-1)[1] >= (line === other ? shown : other).at(-1)?.[1];
+      pen.textAlign = "right";
+      pen.fillText(`${dashes.length ? "- -" : "—"} ${name}`, x(100), y(line.at(-1)[1]) + (upper ? -9 : 11));
+    }
     const now = hidden(state) ? null : at(state, state.budget);
     pen.fillStyle = pen.strokeStyle = style.color;
     pen.globalAlpha = 0.5;
@@ -298,6 +314,8 @@ function build(host) {
       const more = Math.round((100 * 2 * GIB) / (all * each));
       const then = more >= 1 && state.budget + more <= most ? at(state, state.budget + more) : null;
       if (then) parts.push(host.text("lab.more", { room: room(state, state.budget + more), by: `${then.tps_modelled < now.tps_modelled ? "−" : "+"}${figure(Math.abs(then.tps_modelled - now.tps_modelled))}` }));
+      const beside = state.beside === "none" ? null : at({ ...state, policy: state.beside }, state.budget);
+      if (beside) parts.push(host.text("lab.beside_gives", { policy: state.beside, tps: figure(beside.tps_modelled), times: figure(now.tps_modelled / beside.tps_modelled) }));
       if (state.guess && state.ask === "guess") {
         const off = state.guess / now.tps_modelled - 1;
         parts.unshift(host.text(Math.abs(off) < 0.005 ? "lab.guess_right" : off > 0 ? "lab.guess_high" : "lab.guess_low", { guess: state.guess, off: percent(Math.abs(off)) }));
