@@ -174,8 +174,8 @@ class Engine:
                 seated.append(slot)
                 ready_s += gpu_s[count]
         # 2. What is absent goes to the CPU lane or is to be copied.
-        to_cpu = [one for one in absent if self._goes_to_cpu(miss, one[1])]
-        to_load = [one for one in absent if not self._goes_to_cpu(miss, one[1])] if miss != "cpu" else []
+        missing = len(absent)
+        to_cpu, to_load = self._shared_out(absent, miss)
         # 3. What is late is awaited, or joins the CPU lane.
         awaited: list[Seat] = []
         if late:
@@ -202,7 +202,7 @@ class Engine:
                 to_cpu.append((expert, count))
         counters.ready += len(ready)
         counters.late += len(late)
-        counters.miss += len(absent) - len(rest[0])
+        counters.miss += missing - len(rest[0])
         counters.pairs += sum(positions) - sum(rest[1])
         counters.cpu_pairs += sum(count for _, count in to_cpu)
         on_cpu, on_cpu_s = [expert for expert, _ in to_cpu], sum(cpu_s[count] for _, count in to_cpu)
@@ -275,10 +275,20 @@ class Engine:
         slots = self._slots
         return slots.generation[seat.slot] == seat.generation and slots.owner[seat.slot] != NOBODY
 
-    def _goes_to_cpu(self, miss: Miss, positions: int) -> bool:
-        if miss == "cheaper":
-            return self._cpu_s[positions] <= self._copy_s + self._gpu_s[positions]
-        return miss == "cpu" or not self._slots.count()
+    def _shared_out(
+        self, absent: list[tuple[int, int]], miss: Miss
+    ) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+        """Experts and their positions: those that go to the CPU lane, and those to be copied."""
+        if miss == "cpu" or (miss == "load" and absent and not self._slots.count()):
+            return absent, []
+        if miss == "load":
+            return [], absent
+        cpu_s, gpu_s, copy_s = self._cpu_s, self._gpu_s, self._copy_s
+        stays: list[tuple[int, int]] = []
+        goes: list[tuple[int, int]] = []
+        for one in absent:
+            (stays if cpu_s[one[1]] <= copy_s + gpu_s[one[1]] else goes).append(one)
+        return stays, goes
 
     def _room(self, waits: bool) -> int | None:
         """A slot for a copy on demand: a free one or the weakest's, whatever its score."""

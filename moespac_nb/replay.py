@@ -123,6 +123,8 @@ def replay(
     if not geometry.layers:
         raise MoespacError("the trace is of a dense model; accepted: one with experts")
     texts = recorded(trace, gamma)
+    if not any(text.windows for text in texts):
+        raise MoespacError("the trace holds no step; accepted: one with a window at least")
     reckoned = max((window.step.gamma for text in texts for window in text.windows), default=0)
     on = _on(played, budget, geometry, machine, model_profile, costs, accounting, context, reckoned > 0)
     known = profile_of(profile) if isinstance(profile, Trace) else profile

@@ -235,7 +235,9 @@ class DraftGates(Sensor):
     name, known, channel = "draft-gates", "drafted", DRAFT_GATES
     window_s, cell_s = 6.4e-6, 0.12e-9
 
-    def drafted(self, _tokens: np.ndarray, gates: np.ndarray | None = None, /) -> np.ndarray:
+    def drafted(self, tokens: np.ndarray, gates: np.ndarray | None = None, /) -> np.ndarray:
+        if len(tokens) == 1:  # nothing is drafted, so nothing is to be seen
+            return np.zeros((self.geometry.layers, self.geometry.experts), np.int64)
         return self._counted(gates)
 
     def _gates(self, gamma: int) -> int:

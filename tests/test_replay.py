@@ -266,6 +266,11 @@ def test_what_is_not_accepted_is_said(options: dict, message: str) -> None:
         replay(LOCAL, **({"costs": CARD} | options))
 
 
+def test_a_trace_without_a_step_has_nothing_to_replay() -> None:
+    with pytest.raises(MoespacError, match="the trace holds no step"):
+        replay(LOCAL[:0], "recency", "25%", costs=COSTS)
+
+
 def test_a_window_to_come_is_told_to_nobody_who_does_not_say_so() -> None:
     one = Scheduler(VirtualDevice(), CARD, policy("recency"), Geometry(1, 4, 2), 2)
     one.begin_window(0)

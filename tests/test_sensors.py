@@ -106,6 +106,7 @@ def test_gates_count_as_many_picks_as_a_router_chooses() -> None:
     assert two.known == "drafted"
     assert two.drafted(np.zeros(3), gates).tolist() == [[2, 1, 1, 0], [1, 0, 1, 2]]
     assert two.drafted(np.zeros(1), gates[:0]).tolist() == [[0] * 4] * 2  # nothing drafted
+    assert two.drafted(np.zeros(1)).tolist() == [[0] * 4] * 2  # and so no row of the channel to be given
 
 
 def test_next_gate_speaks_of_one_layer_and_passes_over_none() -> None:
