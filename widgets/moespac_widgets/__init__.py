@@ -8,6 +8,7 @@ from .demand_map import DemandMap
 from .growing_text import GrowingText
 from .live_view import LiveView
 from .page import write_page
+from .placement_graph import PlacementGraph
 from .race import Race
 from .residency import residency_figure
 from .stepper import Stepper
@@ -22,6 +23,7 @@ __all__ = [
     "DemandMap",
     "GrowingText",
     "LiveView",
+    "PlacementGraph",
     "Race",
     "Stepper",
     "Timeline",
