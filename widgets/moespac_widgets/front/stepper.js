@@ -62,7 +62,7 @@ function build(host) {
     return found;
   }
 
-  // -- the text: every token is made once, and shown once its round has come --------------------------------
+  // -- the text: every round's is made once, and shown once its round has come --------------------------------
   const text = el("div", { class: "ms-text", tabindex: "0", role: "group", "aria-label": host.text("stepper.text") });
   const texts = packed.prompts.map((prompt) => {
     const whole = el("div", { hidden: true }, el("span", { class: "ms-prompt" }, prompt ?? host.text("stepper.prompt_hidden")));
@@ -72,8 +72,9 @@ function build(host) {
   const said = Array.from({ length: rounds }, (_, n) => {
     const own = d.emitted[n] > d.accepted[n] ? d.emitted[n] - 1 : d.emitted[n];
     // Of a fan a round may show fewer than it accepted; the last of a round is the target's own.
-    const tokens = Array.from(d.emitted_ids.subarray(emittedAt[n], emittedAt[n + 1]), (id, i) => el("b", { class: i === own ? "own" : "" }, read(id)));
-    const part = el("span", { hidden: true }, ...tokens);
+    const tokens = Array.from(d.emitted_ids.subarray(emittedAt[n], emittedAt[n + 1]), read);
+    const runs = [["", tokens.slice(0, own)], ["own", tokens.slice(own)]].filter(([, run]) => run.length);
+    const part = el("span", { hidden: true }, ...runs.map(([name, run]) => el("b", { class: name }, run.join(""))));
     texts[d.text_of[n]].append(part);
     return part;
   });
@@ -84,7 +85,6 @@ function build(host) {
     text.querySelectorAll(".now").forEach((token) => token.classList.remove("now"));
     for (const token of said[n].children) token.classList.add("now");
     texts.forEach((whole, i) => { whole.hidden = i !== d.text_of[n]; });
-    text.scrollTop = text.scrollHeight;
   }
 
   // -- the window -------------------------------------------------------------------------------------------
@@ -181,6 +181,7 @@ function build(host) {
       const words = [host.text("stepper.legend_chances"), host.text(now.sampled ? "stepper.legend_uniform" : "stepper.legend_greedy")];
       if (!Number.isNaN(now.ms[0])) words.push(host.text("stepper.times", { draft: brief(now.ms[0]), verify: brief(now.ms[1]) }));
       legend.textContent = words.join(" ");
+      text.scrollTop = text.scrollHeight; // last, as it makes the browser lay out what has changed
     },
     sentence(state) {
       const now = round(state.step);

@@ -1,0 +1,241 @@
+"""How fast widgets answer in real JupyterLab: python tools/bench_widgets.py [--steps 200] [--out FILE.json]
+
+A trace of 48 layers x 128 experts, 8 drafted tokens a step, is shown by the stepper, and the same counts by
+a plotly FigureWidget, the way most notebooks do it. Measured: from the input's event to the end of the frame
+that it led to; from the start of a cell to its first sentence; what travels over the websocket; the heap.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import statistics
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "tests"))
+
+from conftest import find_browser  # noqa: E402
+from jupyter import lab  # noqa: E402
+
+from moespac_nb.step import Geometry, Prefill, Step, Top  # noqa: E402
+from moespac_nb.trace import Text, Trace  # noqa: E402
+
+LAYERS, EXPERTS, TOP_K, GAMMA = 48, 128, 8, 8
+
+SETUP = """
+import numpy as np, ipywidgets, plotly.graph_objects as go
+from moespac_nb import Trace
+from moespac_widgets import Stepper
+trace = Trace.load("trace.npz")
+"""
+STEPPER = "stepper = Stepper(trace)\nstepper"
+FIGURE = """
+figure = go.FigureWidget(go.Heatmap(z=trace.counts[0], zmin=0, zmax=9))
+slider = ipywidgets.IntSlider(max=len(trace) - 1)
+def show(change):
+    figure.data[0].z = trace.counts[change.new]
+slider.observe(show, "value")
+ipywidgets.VBox([slider, figure])
+"""
+RUN_CELL = """async i => {
+  const panel = window.jupyterapp.shell.currentWidget;
+  panel.content.activeCellIndex = i;
+  window.begun = performance.now();
+  await window.jupyterapp.commands.execute('notebook:run-cell');
+}"""
+# Registered before the widget's own frame, so the message is read after the frame that the input led to.
+WATCH = """() => {
+  window.waits = [];
+  const note = event => {
+    const t0 = event.timeStamp;
+    requestAnimationFrame(() => {
+      const { port1, port2 } = new MessageChannel();
+      port1.onmessage = () => window.waits.push(performance.now() - t0);
+      port2.postMessage(0);
+    });
+  };
+  document.addEventListener('keydown', note, true);
+  document.addEventListener('input', note, true);
+}"""
+# plotly says when it has drawn; the wait is from the key to that.
+WATCH_FIGURE = """() => {
+  window.waits = [];
+  let t0 = 0;
+  document.addEventListener('keydown', event => { t0 = event.timeStamp; }, true);
+  document.querySelector('.js-plotly-plot').on('plotly_afterplot', () => {
+    requestAnimationFrame(() => window.waits.push(performance.now() - t0));
+  });
+}"""
+SCRUB = """async n => {
+  const slider = document.querySelector('.moespac input[type=range]');
+  const begun = performance.now();
+  for (let i = 0; i < n; i++) {
+    slider.value = String(i % Number(slider.max));
+    slider.dispatchEvent(new Event('input', { bubbles: true }));
+    await new Promise(done => setTimeout(done, 5));
+  }
+  const last = performance.now();
+  await new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)));
+  return [last - begun, performance.now() - last];
+}"""
+
+
+def made_up(steps: int) -> Trace:
+    """A trace of this size with random routing."""
+    rng = np.random.default_rng(0)
+    made, token, position = [], 1, 3
+    for index in range(steps):
+        accepted = int(rng.integers(0, GAMMA + 1))
+        window = np.concatenate([[token], rng.integers(0, 1000, GAMMA)])
+        emitted = np.concatenate([window[1 : accepted + 1], [int(rng.integers(0, 1000))]])
+        targets = np.concatenate([window[1:], [0]])
+        targets[accepted] = emitted[-1]
+        scores = rng.random((GAMMA + 1, LAYERS, EXPERTS), np.float32)
+        experts = np.argpartition(scores, TOP_K, axis=-1)[..., :TOP_K].astype(np.int16)
+        made.append(
+            Step(
+                index=index, position=position, window=window, uniforms=None, target_ids=targets,
+                draft_probs=np.full(GAMMA, 0.5, np.float32), target_probs=np.full(GAMMA, 0.5, np.float32),
+                accepted=accepted, emitted=emitted, experts=experts,
+                gate_weights=np.full(experts.shape, 1 / TOP_K, np.float32), experts_per_layer=EXPERTS,
+                draft_top=Top(np.zeros((GAMMA, 1), np.int64), np.ones((GAMMA, 1), np.float32)),
+                target_top=Top(targets[:, None], np.ones((GAMMA + 1, 1), np.float32)),
+                draft_ms=1.0, verify_ms=1.0,
+            )
+        )  # fmt: skip
+        token, position = int(emitted[-1]), position + len(emitted)
+    text = Text(
+        target="made up", draft="made up", mode="greedy", temperature=None, top_k=None, top_p=None,
+        gamma=str(GAMMA), fan=None, seed=0, stop_ids=(), prompt_id=None, prompt="…", text=None,
+        finish_reason="length", versions={},
+    )  # fmt: skip
+    prompt = np.zeros((3, LAYERS, TOP_K), np.int16) + np.arange(TOP_K, dtype=np.int16)
+    prefill = Prefill(np.zeros(3, np.int64), prompt, np.full(prompt.shape, 1 / TOP_K, np.float32), 1.0)
+    pieces = {token: f" w{token}" for token in range(1001)}
+    return Trace.of(text, Geometry(LAYERS, EXPERTS, TOP_K), 1001, prefill, made, pieces)
+
+
+def spread(waits: list[float]) -> dict[str, float]:
+    return {
+        "median_ms": round(statistics.median(waits), 1),
+        "p95_ms": round(float(np.percentile(waits, 95)), 1),
+        "n": len(waits),
+    }
+
+
+def heap_mb(page: Any) -> float:
+    session = page.context.new_cdp_session(page)
+    session.send("HeapProfiler.collectGarbage")
+    used = session.send("Runtime.getHeapUsage")["usedSize"]
+    session.detach()
+    return round(used / 1e6, 1)
+
+
+def press(page: Any, key: str, times: int, pause_ms: int = 40) -> list[float]:
+    print(f"{times} x {key}", file=sys.stderr)
+    page.evaluate("() => { window.waits = []; }")
+    for _ in range(times):
+        page.keyboard.press(key)
+        page.wait_for_timeout(pause_ms)
+    page.wait_for_timeout(500)
+    return list(page.evaluate("() => window.waits"))
+
+
+def stepper_figures(page: Any) -> dict[str, Any]:
+    page.evaluate(RUN_CELL, 1)
+    page.wait_for_function("() => document.querySelector('.ms-sentence')?.textContent")
+    found: dict[str, Any] = {"first_paint_ms": round(page.evaluate("() => performance.now() - window.begun"))}
+    page.evaluate(WATCH)
+    page.locator(".moespac canvas").focus()
+    press(page, "l", 5)  # warm
+    found["step"] = spread(press(page, "l", 100))
+    page.locator(".moespac input[type=range]").focus()
+    page.keyboard.press("Home")
+    found["scrub"] = spread(press(page, "ArrowRight", 100))
+    lasted, after = page.evaluate(SCRUB, 100)
+    found["scrub_100"] = {"lasted_ms": round(lasted), "backlog_ms": round(after)}
+    print(found, file=sys.stderr)
+    before = heap_mb(page)
+    for _ in range(10):
+        page.evaluate(SCRUB, 100)
+    found["heap_mb"] = {"before": before, "after_1000_steps": heap_mb(page)}
+    print(found, file=sys.stderr)
+    return found
+
+
+def figure_widget_figures(page: Any) -> dict[str, Any]:
+    page.evaluate(RUN_CELL, 2)
+    page.wait_for_function("() => document.querySelector('.js-plotly-plot .main-svg')", timeout=60_000)
+    found: dict[str, Any] = {"first_paint_ms": round(page.evaluate("() => performance.now() - window.begun"))}
+    page.wait_for_timeout(1500)
+    page.evaluate(WATCH_FIGURE)
+    page.locator(".noUi-handle").last.focus()
+    found["step"] = spread(press(page, "ArrowRight", 50, pause_ms=300))
+    return found
+
+
+def main() -> None:
+    import nbformat
+
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    folder = Path(tempfile.mkdtemp())
+    made_up(options.steps).save(folder / "trace.npz")
+    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in (SETUP, STEPPER, FIGURE)])
+    book.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nbformat.write(book, folder / "bench.ipynb")
+    browser = find_browser()
+    if browser is None:
+        raise SystemExit("no Chromium: install one, or name it in MOESPAC_CHROMIUM")
+    received = [0]
+
+    def count(size: int) -> None:
+        received[0] += size
+
+    with lab(folder, browser) as opened:
+        page = opened.page
+        page.on("websocket", lambda socket: socket.on("framereceived", lambda frame: count(len(frame))))
+        page.evaluate(OPEN, "bench.ipynb")
+        page.evaluate(RUN_CELL, 0)
+        before = received[0]
+        stepper = stepper_figures(page)
+        stepper["websocket_mb"] = round((received[0] - before) / 1e6, 2)
+        before = received[0]
+        figure = figure_widget_figures(page)
+        figure["websocket_mb"] = round((received[0] - before) / 1e6, 2)
+    found = {
+        "trace": f"{options.steps} steps x {LAYERS} layers x {EXPERTS} experts, measured",
+        "stepper": stepper,
+        "figure_widget": figure,
+        "ratio_of_step_medians": round(figure["step"]["median_ms"] / stepper["step"]["median_ms"], 1),
+    }
+    shutil.rmtree(folder, ignore_errors=True)
+    text = json.dumps(found, indent=2)
+    print(text)
+    if options.out:
+        options.out.write_text(text + "\n", encoding="utf-8")
+
+
+OPEN = """async path => {
+  const app = window.jupyterapp;
+  await app.restored;
+  const panel = await app.commands.execute('docmanager:open', {path, factory: 'Notebook'});
+  await panel.context.ready;
+  await panel.sessionContext.ready;
+  await panel.sessionContext.session.kernel.info;
+  app.shell.collapseLeft();
+  app.shell.activateById(panel.id);
+}"""
+
+
+if __name__ == "__main__":
+    main()

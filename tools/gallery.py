@@ -1,0 +1,85 @@
+"""The pictures of docs/gallery.md, light and dark: python tools/gallery.py [NAME ...]
+
+Each is a widget's own page in Chromium, with a short decode of the bundled pair. A widget gets its picture by
+one more line in SHOTS.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "tests"))
+
+from conftest import find_browser  # noqa: E402
+from pages import browser_of, open_page  # noqa: E402
+
+import moespac_nb  # noqa: E402
+from moespac_nb import Sampling, Trace  # noqa: E402
+from moespac_widgets import DemandMap, LiveView, Stepper, UtilityInspector  # noqa: E402
+
+PICTURES = ROOT / "docs/gallery"
+LARGEST_BYTES = 150_000
+
+
+class Shot(NamedTuple):
+    make: Callable[[], LiveView]
+    scheme: str
+
+
+@cache
+def decoded(domain: str) -> Trace:
+    """A sampled decode of the bundled pair, the same each time."""
+    model, draft = moespac_nb.load_pair()
+    prompt = moespac_nb.prompts(domain, half="report")[5].text
+    options = {"gamma": 5, "sampling": Sampling("sample", temperature=0.8), "max_new_tokens": 120, "seed": 3}
+    return moespac_nb.record(model, prompt, draft=draft, stop_ids=(), **options)
+
+
+def stepper() -> LiveView:
+    trace = decoded("math")
+    return Stepper(trace, step=6, token=2, layer=3, expert=int(trace[6].experts[1, 3, 0]))
+
+
+def domains() -> LiveView:
+    both = decoded("math"), decoded("code")
+    return DemandMap(both[0], against=both[1], names=("math", "code"), layer=7, show="domains")
+
+
+SHOTS = {
+    "stepper-light": Shot(stepper, "light"),
+    "stepper-dark": Shot(stepper, "dark"),
+    "demand-map-light": Shot(lambda: DemandMap(decoded("math"), step=6, layer=3), "light"),
+    "demand-map-domains-dark": Shot(domains, "dark"),
+    "utility-inspector-light": Shot(lambda: UtilityInspector(decoded("math"), step=18, layer=3), "light"),
+    "utility-inspector-dark": Shot(lambda: UtilityInspector(decoded("math"), step=18, layer=3), "dark"),
+}
+
+
+def main() -> None:
+    wanted = sys.argv[1:] or list(SHOTS)
+    chromium = find_browser()
+    if chromium is None:
+        raise SystemExit("no Chromium: install one, or name it in MOESPAC_CHROMIUM")
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    with browser_of(chromium) as browser, tempfile.TemporaryDirectory() as folder:
+        for name in wanted:
+            shot = SHOTS[name]
+            opened = open_page(browser, shot.make().to_html(Path(folder) / "page.html"), shot.scheme)
+            opened.settle()
+            path = PICTURES / f"{name}.png"
+            opened.page.locator(".moespac").screenshot(path=path)
+            faults = [*opened.problems, *opened.requests]
+            opened.page.close()
+            print(f"{path.relative_to(ROOT)}: {path.stat().st_size / 1000:.0f} kB")
+            if faults or path.stat().st_size > LARGEST_BYTES:
+                raise SystemExit(f"{name}: {faults or 'larger than 150 kB'}")
+
+
+if __name__ == "__main__":
+    main()
