@@ -236,18 +236,12 @@ class Engine:
         self._shrink()
 
     def compact(self) -> list[tuple[int, int]]:
-        """Between layers: wait for the copies under way, then number the slots that are left without a gap.
-
-        Which residents moved from where to where: whoever keeps their weights moves them too.
-        """
+        """Between layers, with all copies landed: see `Slots.compact`. Who keeps the weights moves them too."""
         self.drain()
         return self._slots.compact()
 
     def abandon(self) -> None:
-        """Take back a pass that broke off: nothing is pinned, awaited or requested any more.
-
-        Whoever calls has waited for what was reading the slots.
-        """
+        """Take back a pass that broke off, once nothing reads the slots: none is pinned, awaited or wanted."""
         self._requests = []
         self._awaited.clear()
         pinned = [slot for slot, state in enumerate(self._slots.state) if state == PINNED]
