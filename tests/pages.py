@@ -57,3 +57,9 @@ def open_page(browser: Any, path: Path, scheme: str = "light", fragment: str = "
     page.goto(own + fragment)
     page.wait_for_function("() => document.querySelector('.ms-sentence')?.textContent")
     return opened
+
+
+def without_a_fault(opened: Opened) -> None:
+    assert opened.problems == []
+    assert opened.requests == []
+    assert not opened.page.locator(".ms-alert").first.is_visible()

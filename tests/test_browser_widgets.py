@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from pages import Opened, browser_of, open_page
+from pages import open_page, without_a_fault
 from traces import one_text
 
 from moespac_nb.utility import RULES, estimator
@@ -26,18 +25,6 @@ PIXELS = """() => {
   const [red] = getComputedStyle(document.querySelector('.moespac')).backgroundColor.match(/\\d+/g);
   return [drawn / (data.length / 4), Number(red)];
 }"""
-
-
-@pytest.fixture(scope="module")
-def browser(chromium: Path) -> Iterator[Any]:
-    with browser_of(chromium) as browser:
-        yield browser
-
-
-def without_a_fault(opened: Opened) -> None:
-    assert opened.problems == []
-    assert opened.requests == []
-    assert not opened.page.locator(".ms-alert").first.is_visible()
 
 
 def test_the_stepper_is_stepped_played_and_asked_by_keyboard(browser: Any, tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ import numpy as np
 import pytest
 from balancing import instance
 from made_up import made_up
-from pages import Opened, browser_of, open_page
+from pages import Opened, open_page, without_a_fault
 
 from moespac_nb.balancer import Joint, PerLayer
 from moespac_nb.step import Geometry
@@ -25,18 +24,6 @@ NAMES = {
 }
 ROWS = """() => [...document.querySelectorAll('.ms-more tbody tr')].map(
   row => [...row.cells].map(cell => cell.textContent))"""
-
-
-@pytest.fixture(scope="module")
-def browser(chromium: Path) -> Iterator[Any]:
-    with browser_of(chromium) as browser:
-        yield browser
-
-
-def without_a_fault(opened: Opened) -> None:
-    assert opened.problems == []
-    assert opened.requests == []
-    assert not opened.page.locator(".ms-alert").first.is_visible()
 
 
 def rows_of(opened: Opened) -> list[list[str]]:
