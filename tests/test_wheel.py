@@ -8,6 +8,7 @@ import subprocess
 import sys
 import sysconfig
 import venv
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,6 +67,20 @@ def test_the_package_comes_from_the_wheel_with_its_data(installed: Installed) ->
 
 def test_the_wheel_is_small_enough_to_send(installed: Installed) -> None:
     assert installed.wheel.stat().st_size <= WHEEL_LIMIT_BYTES
+
+
+def test_the_widgets_front_end_and_words_are_in_the_wheel(installed: Installed, root: Path) -> None:
+    home = root / "widgets" / "moespac_widgets"
+    wanted = [path for folder in ("front", "texts") for path in (home / folder).iterdir()]
+    assert wanted
+    with zipfile.ZipFile(installed.wheel) as wheel:
+        missing = {f"moespac_widgets/{path.relative_to(home).as_posix()}" for path in wanted} - set(
+            wheel.namelist()
+        )
+    assert not missing
+    ask = "from moespac_widgets import Stepper, front_end; print(len(front_end.bundle(Stepper.SCRIPT)))"
+    done = installed.run("python", "-c", ask)
+    assert done.returncode == 0, done.stderr
 
 
 def test_doctor_is_content(installed: Installed) -> None:
