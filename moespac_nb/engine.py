@@ -236,12 +236,12 @@ class Engine:
         self._shrink()
 
     def compact(self) -> list[tuple[int, int]]:
-        """Between layers, with all copies landed: see `Slots.compact`. Who keeps the weights moves them too."""
+        """Between layers: waits for the copies under way; see `Slots.compact`. Weights move with slots."""
         self.drain()
         return self._slots.compact()
 
     def abandon(self) -> None:
-        """Take back a pass that broke off, once nothing reads the slots: none is pinned, awaited or wanted."""
+        """Take back a pass that broke off, once nothing reads the slots: none is pinned or awaited."""
         self._requests = []
         self._awaited.clear()
         pinned = [slot for slot, state in enumerate(self._slots.state) if state == PINNED]
