@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -321,7 +322,7 @@ def test_a_big_models_hundred_steps_scrub_without_a_backlog(browser: Any, tmp_pa
     big = made_up(Geometry(48, 128, 8), gamma=4, steps=100, seed=2)
     timeline = Timeline(*(replay(big, name, "17%") for name in ("recency", "on-demand")))
     opened = open_page(browser, timeline.to_html(tmp_path / "t.html"))
-    assert opened.page.evaluate(SCRUB, 100) < 1000  # a bound for a busy machine; the benchmark measures
+    assert opened.page.evaluate(SCRUB, 100) < 2000  # a bound for a busy machine; the benchmark measures
     assert opened.sentence.startswith("Window 99: ")
     without_a_fault(opened)
 
@@ -340,7 +341,6 @@ def test_every_point_of_a_page_is_what_its_replay_says(browser: Any, tmp_path: P
             code.fill(made.view_code)
             code.press("Enter")
             opened.settle()
-            assert (
-                f": {made.result.tps_modelled:.3g} tokens/s modelled".replace("e+0", "e") in opened.sentence
-            )
+            (shown,) = re.findall(r": ([\d.]+) tokens/s modelled", opened.sentence)
+            assert float(shown) == pytest.approx(made.result.tps_modelled, rel=0.006)  # three figures
     without_a_fault(opened)
