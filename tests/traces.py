@@ -25,7 +25,7 @@ def one_text(seed: int = 0, *, fan: int | None = None, sampled: bool = False, st
     prompt = rng.integers(0, VOCABULARY, rng.integers(1, 5))
     made: list[Step] = []
     position, last = len(prompt) - 1, int(prompt[-1])
-    stream = rng.integers(0, VOCABULARY, 400).tolist()
+    stream = rng.integers(0, VOCABULARY, max(400, 5 * steps)).tolist()
     for index in range(steps):
         gamma = int(rng.integers(0, 5)) if fan is None else min(fan, steps - 1 - index)
         accepted = int(rng.integers(0, gamma + 1))

@@ -16,6 +16,7 @@ from .tables import table
 from .timeline import Timeline
 from .timeline_figure import busy, timeline_figure
 from .utility_inspector import UtilityInspector
+from .utility_trail import utility_over_time
 
 __all__ = [
     "BalancerExplorer",
@@ -34,5 +35,6 @@ __all__ = [
     "residency_figure",
     "table",
     "timeline_figure",
+    "utility_over_time",
     "write_page",
 ]
