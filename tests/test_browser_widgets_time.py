@@ -140,7 +140,7 @@ def test_the_lab_answers_from_its_grid_and_offers_only_what_is_in_it(browser: An
     page.get_by_label("Beside it:").select_option("on-demand")
     opened.settle()
     assert int(state(opened)["budget"]) == int(100 * fit("t4", "olmoe-1b-7b", context=128).share)
-    assert "on-demand would give " in opened.sentence
+    assert "on-demand gives " in opened.sentence
     without_a_fault(opened)
 
 

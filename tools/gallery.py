@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
@@ -21,7 +21,17 @@ from pages import browser_of, open_page  # noqa: E402
 
 import moespac_nb  # noqa: E402
 from moespac_nb import Sampling, Trace  # noqa: E402
-from moespac_widgets import DemandMap, LiveView, Stepper, UtilityInspector  # noqa: E402
+from moespac_nb.replay import replay  # noqa: E402
+from moespac_nb.traces import bundled  # noqa: E402
+from moespac_widgets import (  # noqa: E402
+    BudgetLab,
+    DemandMap,
+    LiveView,
+    Race,
+    Stepper,
+    Timeline,
+    UtilityInspector,
+)
 
 PICTURES = ROOT / "docs/gallery"
 LARGEST_BYTES = 150_000
@@ -51,6 +61,27 @@ def domains() -> LiveView:
     return DemandMap(both[0], against=both[1], names=("math", "code"), layer=7, show="domains")
 
 
+def timeline(align: str) -> LiveView:
+    """Four windows of one policy, above those of another that takes longer for them."""
+    results = [replay(decoded("math"), name, "25%") for name in ("recency", "on-demand")]
+    start_s, end_s = results[0].windows_s[6][0], results[0].windows_s[9][1]
+    view = {"start_us": int(1e6 * start_s), "span_us": int(1e6 * (end_s - start_s)), "align": align}
+    return Timeline(*results, step=7, **view)
+
+
+def lab(**view: Any) -> LiveView:
+    return BudgetLab(bundled("math", kind="fan", half="report"), budget=25, gamma=4, **view)
+
+
+def race(share: float) -> LiveView:
+    """At a share of the time that the slowest takes."""
+    made = Race(
+        bundled("math", kind="fan", half="report")[:96], ["spac-joint", "recency", "on-demand"], gamma=4
+    )
+    made.time_us = int(share * made._limits["time_us"][1])
+    return made
+
+
 SHOTS = {
     "stepper-light": Shot(stepper, "light"),
     "stepper-dark": Shot(stepper, "dark"),
@@ -58,6 +89,12 @@ SHOTS = {
     "demand-map-domains-dark": Shot(domains, "dark"),
     "utility-inspector-light": Shot(lambda: UtilityInspector(decoded("math"), step=18, layer=3), "light"),
     "utility-inspector-dark": Shot(lambda: UtilityInspector(decoded("math"), step=18, layer=3), "dark"),
+    "timeline-light": Shot(lambda: timeline("start"), "light"),
+    "timeline-dark": Shot(lambda: timeline("window"), "dark"),
+    "budget-lab-light": Shot(lambda: lab(beside="on-demand"), "light"),
+    "budget-lab-dark": Shot(lambda: lab(ask="guess", guess=300), "dark"),
+    "race-light": Shot(lambda: race(0.2), "light"),
+    "race-dark": Shot(lambda: race(1.0), "dark"),
 }
 
 

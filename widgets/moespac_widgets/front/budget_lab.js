@@ -206,8 +206,13 @@ function build(host) {
       if (!other.length || !line.length) continue;
       // The names stand apart: above the upper line's end, below the lower one's.
       const upper = line.at(-1)[1] >= (line === other ? shown : other).at(-1)?.[1];
+      const [words, high] = [`${dashes.length ? "- -" : "—"} ${name}`, y(line.at(-1)[1]) + (upper ? -11 : 14)];
+      const long = pen.measureText(words).width;
       pen.textAlign = "right";
-      pen.fillText(`${dashes.length ? "- -" : "—"} ${name}`, x(100), y(line.at(-1)[1]) + (upper ? -9 : 11));
+      pen.fillStyle = style.backgroundColor;
+      pen.fillRect(x(100) - long - 3, high - 7, long + 6, 14);
+      pen.fillStyle = style.color;
+      pen.fillText(words, x(100), high);
     }
     const now = hidden(state) ? null : at(state, state.budget);
     pen.fillStyle = pen.strokeStyle = style.color;
@@ -315,7 +320,7 @@ function build(host) {
       const then = more >= 1 && state.budget + more <= most ? at(state, state.budget + more) : null;
       if (then) parts.push(host.text("lab.more", { room: room(state, state.budget + more), by: `${then.tps_modelled < now.tps_modelled ? "−" : "+"}${figure(Math.abs(then.tps_modelled - now.tps_modelled))}` }));
       const beside = state.beside === "none" ? null : at({ ...state, policy: state.beside }, state.budget);
-      if (beside) parts.push(host.text("lab.beside_gives", { policy: state.beside, tps: figure(beside.tps_modelled), times: figure(now.tps_modelled / beside.tps_modelled) }));
+      if (beside) parts.push(host.text("lab.beside_gives", { beside: state.beside, policy: state.policy, tps: figure(beside.tps_modelled), times: figure(now.tps_modelled / beside.tps_modelled) }));
       if (state.guess && state.ask === "guess") {
         const off = state.guess / now.tps_modelled - 1;
         parts.unshift(host.text(Math.abs(off) < 0.005 ? "lab.guess_right" : off > 0 ? "lab.guess_high" : "lab.guess_low", { guess: state.guess, off: percent(Math.abs(off)) }));

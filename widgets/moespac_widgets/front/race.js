@@ -156,7 +156,7 @@ function build(host) {
   for (const type of ["pointerup", "pointercancel"]) host.listen(chart, type, () => { dragging = false; });
 
   host.addPlayer(unpack(data.frames), host.text("race.clock"), {
-    trait: "time_us", speed: still() ? 1 : 16, say: (us) => host.text("race.where", { time: clock(us), last: clock(last) }),
+    trait: "time_us", speed: still() ? 1 : 16, say: () => host.text("race.where", { time: clock(host.model.get("time_us")), last: clock(last) }),
   });
   const own = host.text("race.own_costs");
   host.body.append(el("p", { class: "ms-hint" }, host.text("race.about", { ...data.about, machine: data.about.machine ?? own, model: data.about.model ?? own })),
