@@ -95,10 +95,9 @@ export function roundStep(least) {
   return [1, 2, 5, 10].map((n) => n * power).find((step) => step >= least * 0.9999);
 }
 
-/** A canvas as wide as it is laid out and `high` pixels high, sharp and empty; its pen. */
-export function cleared(canvas, high) {
+/** A canvas, as wide as it is laid out where nothing else is said, and `high` pixels high, sharp and empty; its pen. */
+export function cleared(canvas, high, wide = canvas.clientWidth) {
   const sharp = window.devicePixelRatio || 1;
-  const wide = canvas.clientWidth;
   if (canvas.width !== Math.round(wide * sharp) || canvas.height !== Math.round(high * sharp)) {
     canvas.width = Math.round(wide * sharp);
     canvas.height = Math.round(high * sharp);

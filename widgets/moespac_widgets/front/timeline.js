@@ -149,6 +149,24 @@ function build(host) {
     }
   }
 
+  /** All operations of the part shown, on a canvas of their own: it holds while only the window changes. */
+  const layer = el("canvas");
+  let layered = "";
+  function drawnLanes(state, style, wide) {
+    const shifts = runs.map((_, number) => shift(state, number));
+    const key = [first, scale, wide, window.devicePixelRatio, style.color, style.backgroundColor, ...shifts].join();
+    if (key === layered) return layer;
+    layered = key;
+    const pen = cleared(layer, AXIS_HIGH + high * runs.length, wide);
+    const fills = workFills(pen, style);
+    runs.forEach((run, number) => {
+      const top = AXIS_HIGH + number * high + TITLE;
+      data.lanes.forEach((_, lane) => drawLane(pen, run, lane, top + lane * LANE, fills, wide, shifts[number]));
+      drawWaits(pen, run, top + data.lanes.length * LANE, fills, wide, shifts[number]);
+    });
+    return layer;
+  }
+
   function drawAxis(pen, wide, style) {
     const step = roundStep((90 / scale) * tickUs);
     const [begin, end] = [first * tickUs, (first + (wide - LEFT) / scale) * tickUs];
@@ -370,7 +388,6 @@ function build(host) {
       const style = getComputedStyle(host.root);
       const pen = cleared(canvas, AXIS_HIGH + high * runs.length);
       const wide = canvas.clientWidth;
-      const fills = workFills(pen, style);
       first = state.start_us / tickUs;
       scale = ((wide - LEFT) * tickUs) / state.span_us;
       pen.font = `11px ${style.fontFamily}`;
@@ -390,9 +407,8 @@ function build(host) {
         [...laneWords, host.text("lanes.waits")].forEach((name, lane) => {
           pen.fillText(name, 2, top + TITLE + lane * LANE + BAR / 2);
         });
-        data.lanes.forEach((_, lane) => drawLane(pen, run, lane, top + TITLE + lane * LANE, fills, wide, moved));
-        drawWaits(pen, run, top + TITLE + data.lanes.length * LANE, fills, wide, moved);
       });
+      pen.drawImage(drawnLanes(state, style, wide), 0, 0, wide, AXIS_HIGH + high * runs.length);
       drawChosen(pen, state, style);
       const chosen = operation(state);
       if (!canvas.matches(":hover")) words.textContent = chosen ? said(chosen) : host.text("timeline.nothing");
