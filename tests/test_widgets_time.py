@@ -292,3 +292,19 @@ def test_who_cannot_race_is_refused() -> None:
         Race(LOCAL, time_us=-1)
     with pytest.raises(MoespacError, match="no steps"):
         Race(LOCAL[2:2])
+
+
+# -- all three --------------------------------------------------------------------------------------------
+
+
+def test_a_trace_of_one_layer_and_one_step_is_shown(tmp_path: Path) -> None:
+    least = made_up(Geometry(1, 4, 1), gamma=0, steps=1, seed=1)
+    for view in (
+        Timeline(result(trace=least)),
+        BudgetLab(least, budget=25, machines=["t4"], models=["olmoe-1b-7b"]),
+        Race(least),
+    ):
+        assert view.to_html(tmp_path / "least.html").stat().st_size > 0
+        code = view.view_code
+        view.recall(code)
+        assert view.view_code == code

@@ -1,7 +1,8 @@
 // Timeline: lanes of one result under those of another, on one clock. A canvas, as there may be 100,000s of
 // operations: those of the part shown are found by halving, those narrower than a pixel become a share of it.
-import { clamp, el, starts, unpack, widget } from "./base.js";
+import { clamp, el, widget } from "./base.js";
 import { cleared, figure, percent, roundStep, sizeWords, timeWords, workFills, workLegend } from "./lanes.js";
+import { Run, halve } from "./runs.js";
 
 const LEFT = 62; // before the lanes: their names
 const LANE = 19;
@@ -10,52 +11,11 @@ const TITLE = 22;
 const AXIS_HIGH = 20;
 const WAITS = 11;
 
-/** The first of `from` to `to` at which `later` holds. */
-function halve(from, to, later) {
-  while (from < to) {
-    const middle = (from + to) >> 1;
-    if (later(middle)) to = middle;
-    else from = middle + 1;
-  }
-  return from;
-}
-
-/** What was packed of one result, and what is asked of it. Times are in ticks; `tick` is one's seconds. */
-class Run {
-  constructor(packed, lanes) {
-    Object.assign(this, packed);
-    for (const name of ["begin", "length", "what", "size", "windows", "wait_begin", "wait_length", "wait_is_copy"]) this[name] = unpack(packed[name]);
-    this.from = starts(packed.lane_counts);
-    this.lanes = lanes.length;
-    this.count = this.windows.length / 2;
-  }
-
-  /** The place of a lane's first operation that ends after a time. */
-  after(lane, time) {
-    return halve(this.from[lane], this.from[lane + 1], (i) => this.begin[i] + this.length[i] > time);
-  }
-
-  window(step) {
-    return step < this.count ? [this.windows[2 * step], this.windows[2 * step + 1]] : null;
-  }
-
-  /** How long, between two times, a copy was waited for and the CPU lane alone computed. */
-  waited(begin, end) {
-    const sums = { copy: 0, cpu: 0 };
-    const n = this.wait_begin.length;
-    for (let i = halve(0, n, (j) => this.wait_begin[j] + this.wait_length[j] > begin); i < n && this.wait_begin[i] < end; i++) {
-      const part = Math.min(end, this.wait_begin[i] + this.wait_length[i]) - Math.max(begin, this.wait_begin[i]);
-      sums[this.wait_is_copy[i] ? "copy" : "cpu"] += part;
-    }
-    return sums;
-  }
-}
-
 function build(host) {
   const { data } = host;
   const tick = data.tick_s;
   const tickUs = 1e6 * tick;
-  const runs = Object.keys(data.results).sort().map((i) => new Run(data.results[i], data.lanes));
+  const runs = Object.keys(data.results).sort().map((i) => new Run(data.results[i]));
   const rows = data.lanes.length + 1;
   const high = TITLE + rows * LANE;
   const [fromUs, toUs] = [1e6 * data.from_s, 1e6 * data.to_s];
