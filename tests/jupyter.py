@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pages import browser_of
+
 OPEN_AND_RUN = """async path => {
   const app = window.jupyterapp;
   await app.restored;
@@ -80,8 +82,6 @@ class Page:
 @contextmanager
 def lab(root: Path, chromium: Path, theme: str = "JupyterLab Light") -> Iterator[Page]:
     """JupyterLab on `root`, opened in `chromium`; settings and state live and die below `root`."""
-    from playwright.sync_api import sync_playwright
-
     home = root / ".home"
     settings = home / "settings/@jupyterlab/apputils-extension"
     settings.mkdir(parents=True, exist_ok=True)
@@ -105,11 +105,7 @@ def lab(root: Path, chromium: Path, theme: str = "JupyterLab Light") -> Iterator
     )
     try:
         _wait_for(f"http://127.0.0.1:{port}/api?token={token}", server, home / "lab.log")
-        with sync_playwright() as playwright:
-            browser = playwright.chromium.launch(
-                executable_path=str(chromium),
-                args=["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync"],
-            )
+        with browser_of(chromium) as browser:
             scheme = "dark" if "Dark" in theme else "light"
             page = browser.new_page(viewport={"width": 1280, "height": 1000}, color_scheme=scheme)
             opened = Page(page)
@@ -119,7 +115,6 @@ def lab(root: Path, chromium: Path, theme: str = "JupyterLab Light") -> Iterator
             page.goto(f"http://127.0.0.1:{port}/lab?token={token}")
             page.wait_for_function("() => window.jupyterapp !== undefined", timeout=120_000)
             yield opened
-            browser.close()
     finally:
         server.terminate()
         try:

@@ -35,15 +35,33 @@ class Opened:
 
 @contextmanager
 def browser_of(chromium: Path) -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
+    """A Chromium of its own; several may be open."""
+    with _playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=str(chromium),
             args=["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync"],
         )
         yield browser
         browser.close()
+
+
+_playing: list[Any] = []
+
+
+@contextmanager
+def _playwright() -> Iterator[Any]:
+    """The one that runs, or a new one: a second beside it is refused."""
+    from playwright.sync_api import sync_playwright
+
+    if _playing:
+        yield _playing[0]
+        return
+    with sync_playwright() as playwright:
+        _playing.append(playwright)
+        try:
+            yield playwright
+        finally:
+            _playing.clear()
 
 
 def open_page(browser: Any, path: Path, scheme: str = "light", fragment: str = "", **options: Any) -> Opened:
