@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
-from . import __version__, cli_decode, cli_foretell, cli_machines, cli_replay, cli_trace
+from . import __version__, cli_dashboard, cli_decode, cli_foretell, cli_machines, cli_replay, cli_trace
 from .errors import MoespacError
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
@@ -59,6 +59,12 @@ COMMANDS = (
         "how well sensors and rules foretell the next window's experts",
         cli_foretell.arguments,
         cli_foretell.run,
+    ),
+    Command(
+        "dashboard",
+        "a decode as a page to look through: rounds, demand, placement, timeline, budget",
+        cli_dashboard.arguments,
+        cli_dashboard.run,
     ),
 )
 

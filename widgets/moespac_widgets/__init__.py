@@ -3,6 +3,7 @@
 from .balancer_explorer import BalancerExplorer
 from .budget_figure import budget_figure
 from .budget_lab import BudgetLab
+from .dashboard import Dashboard
 from .demand import demand_figure
 from .demand_map import DemandMap
 from .growing_text import GrowingText
@@ -21,6 +22,7 @@ from .utility_trail import utility_over_time
 __all__ = [
     "BalancerExplorer",
     "BudgetLab",
+    "Dashboard",
     "DemandMap",
     "GrowingText",
     "LiveView",

@@ -30,6 +30,7 @@ _PAGE = """<!doctype html>
 :root {{ color-scheme: light dark; }}
 body {{ margin: 12px auto; max-width: 1120px; padding: 0 8px; background: Canvas; color: CanvasText; }}
 h1 {{ font: 600 18px system-ui, sans-serif; }}
+h2 {{ margin: 12px 0 4px; font: 600 15px system-ui, sans-serif; }}
 .moespac {{ margin-bottom: 12px; }}
 {style}
 </style>

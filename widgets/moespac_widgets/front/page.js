@@ -58,5 +58,8 @@ location.hash.slice(1).split("/").forEach((code, i) => {
 });
 widgets.forEach(({ script }, i) => {
   const element = document.querySelector("main").appendChild(document.createElement("div"));
+  if (widgets.length > 1) {
+    element.append(Object.assign(document.createElement("h2"), { textContent: models[i].get("_title") }));
+  }
   SCRIPTS[script]().render({ model: models[i], el: element });
 });

@@ -1,0 +1,172 @@
+"""Dashboard: one decode, seen by stepper, demand map, placement graph, timeline and budget lab at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import ipywidgets
+
+from moespac_nb import MoespacError, Trace
+from moespac_nb.errors import did_you_mean
+from moespac_nb.machines import Machine, machine_names
+from moespac_nb.machines import machine as machine_of
+from moespac_nb.model_profiles import ModelProfile, model_profile_names
+from moespac_nb.model_profiles import model_profile as model_profile_of
+from moespac_nb.policies import Policy
+from moespac_nb.policies import policy as policy_of
+from moespac_nb.prompts import DOMAINS
+from moespac_nb.replay import Result, replay
+from moespac_nb.traces import bundled
+
+from .budget_lab import EVENTS, BudgetLab
+from .cells import remember
+from .demand_map import DemandMap
+from .live_view import LiveView
+from .page import write_page
+from .placement_graph import PlacementGraph
+from .replayed import beginning
+from .stepper import Stepper
+from .timeline import Timeline
+
+__all__ = ["Dashboard"]
+
+BESIDE = ("recency", "on-demand")  # what the lab can compare with: a page replays every choice beforehand
+
+
+class Dashboard(ipywidgets.VBox):  # type: ignore[misc]
+    """A step in one view is the same step in all that have steps; the budget lab stays beside them.
+
+    >>> Dashboard("math")                                                  # doctest: +SKIP
+    >>> Dashboard(trace, policy="recency", budget="10%").to_html("lecture.html")      # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        trace: Trace | str | Path,
+        policy: Policy | str = "spac-joint",
+        budget: Any = "25%",
+        *,
+        gamma: int | None = None,
+        machine: Machine | str | Path = "rtx4090",
+        model_profile: ModelProfile | str | Path = "qwen3-30b-a3b",
+        profile: Any = None,
+        step: int = 0,
+        events: int = EVENTS,
+        language: str | None = None,
+    ) -> None:
+        """trace: a Trace, the file of one, or a domain, whose bundled fan (sampled, report half) is taken.
+
+        policy, budget, gamma, machine, model_profile, profile: as `replay` has them. events: how many pairs
+        of step and layer are replayed; of a longer trace the beginning is shown, and the dashboard says so.
+        """
+        played, on, model = policy_of(policy), machine_of(machine), model_profile_of(model_profile)
+        if profile is None and played.needs_profile and _is_domain(trace):
+            profile = bundled(str(trace), mode="sample", kind="fan", half="tune")
+        shown, notices = beginning(_trace(trace), events)
+        alike: dict[str, Any] = {"gamma": gamma, "language": language}
+        replayed = {"gamma": gamma, "machine": on, "model_profile": model, "profile": profile}
+        result = replay(shown, played, budget, **replayed)
+        self.stepper = Stepper(shown, step=step, **alike)
+        self.demand = DemandMap(shown, step=step, **alike)
+        self.placement = PlacementGraph(shown, played, budget, step=step, language=language, **replayed)
+        self.timeline = Timeline(result, step=step, language=language)
+        self.lab = BudgetLab(
+            shown,
+            budget=_percent(result, shown),
+            policy=played.name,
+            machine=on.name,
+            model=model.name,
+            machines=[on, *(name for name in machine_names() if name != on.name)],
+            models=[model, *(name for name in model_profile_names() if name != model.name)],
+            policies=[played, *(name for name in BESIDE if name != played.name)],
+            profile=profile,
+            **alike,
+        )
+        where = f"{model.name} on {on.name}, modelled"
+        self.title = f"{_name(trace)}: {played.name}, {result.budget} of the experts; {where}"
+        self.views: tuple[LiveView, ...] = (
+            self.stepper, self.demand, self.placement, self.timeline, self.lab,
+        )  # fmt: skip
+        self.stepper._notices = notices + self.stepper._notices
+        self._stepping = [view for view in self.views if "step" in view.view_names()]
+        first, *others = self._stepping
+        # The browser links its own changes, at once and without a kernel; see _follow for the kernel's.
+        self._links = [ipywidgets.jslink((first, "step"), (other, "step")) for other in others]
+        for view in self._stepping:
+            view.observe(self._follow, "step")
+        super().__init__([part for view in self.views for part in (_heading(view._title), view)])
+        remember(self)
+
+    @property
+    def step(self) -> int:
+        """Where all of them are."""
+        return int(self.stepper.step)
+
+    @step.setter
+    def step(self, step: int) -> None:
+        self.stepper.step = step
+
+    def _follow(self, change: Mapping[str, Any]) -> None:
+        """A step that was set in the kernel, for all. What comes from the browser is linked there: sent back,
+        it would take a reader who scrubs on to an older step."""
+        if change["owner"]._property_lock:
+            return
+        for view in self._stepping:
+            least, most = view._limits["step"]
+            step = max(least, min(most, change["new"]))
+            if view is not change["owner"] and view.step != step:
+                view.step = step
+
+    def to_html(self, path: str | Path) -> Path:
+        """Write all of it as one page: no kernel, no network."""
+        return write_page(path, self.views, title=self.title)
+
+    def close(self) -> None:
+        """End all that it is made of: ipywidgets would keep each of them."""
+        if self.comm is not None:
+            for part in (*self._links, *self.children):
+                _end(part)
+            super().close()
+            self.layout.close()
+
+
+def _is_domain(trace: Any) -> bool:
+    return trace in DOMAINS if isinstance(trace, str) else False
+
+
+def _trace(given: Any) -> Any:
+    """What is to be shown; what is no trace at all is for `beginning` to refuse."""
+    if _is_domain(given):
+        return bundled(given, mode="sample", kind="fan", half="report")
+    if not isinstance(given, str | Path):
+        return given
+    if not Path(given).exists():
+        raise MoespacError(
+            f"{str(given)!r} is neither a file nor a domain; accepted: a trace file, or one of "
+            f"{', '.join(DOMAINS)}{did_you_mean(given, DOMAINS)}"
+        )
+    return Trace.load(given)
+
+
+def _name(given: Any) -> str:
+    return Path(given).name if isinstance(given, str | Path) else "A decode"
+
+
+def _percent(result: Result, trace: Trace) -> int:
+    """The budget as the lab has it: of all experts, whole per cents."""
+    every = trace.geometry.layers * trace.geometry.experts
+    return max(-(-100 // every), min(100, round(100 * result.slots / every)))
+
+
+def _heading(words: str) -> Any:
+    return ipywidgets.HTML(f"<b>{words}</b>")
+
+
+def _end(part: Any) -> None:
+    """Close a widget and what ipywidgets made for it."""
+    belongings = [getattr(part, name) for name in ("layout", "style") if part.has_trait(name)]
+    part.close()
+    for each in belongings:
+        each.close()
