@@ -94,6 +94,7 @@ def test_windows_layers_thresholds_and_times_are_gone_through_by_keyboard(
     told = page.locator(".ms-body").inner_text()
     assert "this saved page solves nothing" in told
     assert "one copy 100 %" in told
+    assert opened.sentence.endswith("made for other settings, and may not be the best for these.")
     page.get_by_label("slots").focus()
     opened.press("Home")
     assert "slots 1," in page.locator(".ms-body").inner_text()

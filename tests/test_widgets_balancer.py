@@ -136,3 +136,11 @@ def test_too_many_windows_are_thinned_and_what_is_left_out_is_shown_as_the_one_b
     assert "every 3rd is shown" in widget._notices[0]
     widget.step = 5
     assert np.array_equal(widget.table().cpu_s, widget._tables[3].cpu_s)
+
+
+def test_where_no_thresholds_keep_the_slots_every_one_is_the_highest_and_it_is_said() -> None:
+    table = instance(6).table()
+    assert table.hot[:, -1].sum() > 1
+    answer = BalancerExplorer(table).answer_solve("pulp", step=0, slots=1, **AS_GIVEN)
+    assert not answer["feasible"]
+    assert unpacked(answer["tau"]).tolist() == [3] * 4

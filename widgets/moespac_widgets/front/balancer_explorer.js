@@ -8,7 +8,7 @@ const FORMULATIONS = ["joint", "per-layer", "per-layer-difference"];
 const SIGNS = { joint: "●", "per-layer": "▲", "per-layer-difference": "■" };
 const INKS = { joint: "--ms-own", "per-layer": "--ms-accepted", "per-layer-difference": "--ms-rejected" };
 const PERCENTS = [10, 15, 20, 25, 35, 50, 60, 70, 80, 90, 100, 110, 125, 140, 160, 200, 280, 400, 560, 800, 1000];
-const DEGREES = 9; // of the map's colours
+const DEGREES = 9;
 const REST_MS = 300;
 const PATIENCE_MS = 2000;
 
@@ -17,23 +17,6 @@ const ms = (seconds) => {
   const value = seconds * 1e3;
   return Math.abs(value) >= 100 ? String(Math.round(value)) : String(Number(value.toPrecision(3)));
 };
-
-/** Shapes tell the formulations apart, colours only help: drawn with a rim of the page's own colour. */
-function mark(pen, name, x, y, size, ink, paper) {
-  pen.beginPath();
-  if (name === "joint") pen.arc(x, y, size, 0, 2 * Math.PI);
-  else if (name === "per-layer") {
-    pen.moveTo(x, y - size * 1.15);
-    pen.lineTo(x + size * 1.15, y + size * 0.85);
-    pen.lineTo(x - size * 1.15, y + size * 0.85);
-    pen.closePath();
-  } else pen.rect(x - size * 0.9, y - size * 0.9, size * 1.8, size * 1.8);
-  pen.strokeStyle = paper;
-  pen.lineWidth = 3;
-  pen.stroke();
-  pen.fillStyle = ink;
-  pen.fill();
-}
 
 /** The map of thresholds by layers, with what is forbidden hatched and what is chosen marked. */
 class Choices extends Grid {
@@ -46,13 +29,20 @@ class Choices extends Grid {
       this.hatch(pen, GUTTER + (i % this.columns) * this.width, Math.floor(i / this.columns) * this.tall, slots, link);
     }
     const wide = this.width >= this.tall;
-    const size = Math.min(5, (wide ? this.width : this.tall) / 7.5);
+    pen.font = `${Math.min(15, (wide ? this.width : this.tall) / 3)}px sans-serif`;
+    pen.textAlign = "center";
+    pen.textBaseline = "middle";
+    pen.lineWidth = 3;
+    pen.strokeStyle = style.backgroundColor;
     for (let layer = 0; layer < this.columns; layer++) {
       FORMULATIONS.forEach((name, n) => {
         const part = 0.2 + 0.3 * n;
         const x = GUTTER + (layer + (wide ? part : 0.5)) * this.width;
         const y = (map.taus[name][layer] - 1 + (wide ? 0.5 : part)) * this.tall;
-        mark(pen, name, x, y, size, style.getPropertyValue(INKS[name]), style.backgroundColor);
+        // Signs tell the formulations apart, colours only help; a rim of the page's colour sets them off.
+        pen.strokeText(SIGNS[name], x, y);
+        pen.fillStyle = style.getPropertyValue(INKS[name]);
+        pen.fillText(SIGNS[name], x, y);
       });
     }
   }
@@ -223,7 +213,7 @@ function build(host) {
     const page = joint.how === "page" && Object.entries(joint.at).map(([unit, value]) =>
       unit === "slots" ? `${host.text("balancer.slots")} ${value}` : `${units[unit]} ${host.text("balancer.percent", { percent: value })}`).join(", ");
     const words = page ? host.text("balancer.how_page", { at: page }) : host.text(`balancer.how_${joint.how}`, { took: ms(joint.seconds) });
-    return [words, ...(joint.feasible ? [] : [host.text("balancer.infeasible")]), ...(joint.fresh || page ? [] : [host.text("balancer.waiting")])].join(" ");
+    return joint.fresh || page ? words : host.text("balancer.waiting");
   }
 
   // -- one layer's lanes against its thresholds: lines of its own shape, forbidden thresholds hatched ---------
@@ -318,7 +308,8 @@ function build(host) {
       const values = { window: window.window, layer: state.layer, joint: tau("joint"), max: tau("per-layer"), difference: tau("per-layer-difference"),
         joint_ms: seconds("joint"), max_ms: seconds("per-layer"), difference_ms: seconds("per-layer-difference") };
       const why = keeps.length ? host.text("balancer.binds", { some: keeps.join(", ") }) : host.text("balancer.binds_nothing");
-      return `${host.text("balancer.sentence", values)} ${window.joint.feasible ? why : host.text("balancer.infeasible")}`;
+      const { fresh, feasible } = window.joint;
+      return `${host.text("balancer.sentence", values)} ${fresh ? (feasible ? why : host.text("balancer.infeasible")) : host.text("balancer.stale")}`;
     },
     table(state) {
       const window = now(state);

@@ -33,7 +33,8 @@ export class Candidates {
       for (let tau = this.levels; tau >= 1; tau--) {
         const broken = this.alone(layer, tau);
         const now = cost(this.at(layer, tau));
-        if (broken.slots || broken.link || now >= least) continue;
+        // Times come in 32 bits: what differs by less is equal.
+        if (broken.slots || broken.link || now >= least - this.tolerance) continue;
         [best, least] = [tau, now];
       }
       return best;
