@@ -193,8 +193,12 @@ class Slots:
     def _heap(self) -> list[tuple[float, int]]:
         state, worth = self.state, self.worth
         if self._weakest is None:
-            of = worth.of
-            self._weakest = [(of(key), slot) for slot, key in enumerate(self.owner) if state[slot] == READY]
+            score, near, experts = worth.score, worth.nearness, self.experts
+            self._weakest = [
+                (score[key] + near[key // experts], slot)  # `worth.of`, written out: this is most of a rebuild
+                for slot, key in enumerate(self.owner)
+                if state[slot] == READY
+            ]
             heapify(self._weakest)
             self._let_go = []
         elif self._let_go:

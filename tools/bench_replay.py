@@ -44,16 +44,16 @@ COSTS = Costs(
 )
 
 
-def timed(trace: Trace, names: list[str], budgets: list[str], gamma: int | None = None) -> None:
+def timed(trace: Trace, names: list[str], budgets: list[str], timeline: bool = True) -> None:
     profile = profile_of(trace)
     start = process_time()
-    replay(trace, "cpu-only", budgets[0], costs=COSTS, gamma=gamma)
+    replay(trace, "cpu-only", budgets[0], costs=COSTS)
     print(f"  events worked out once: {process_time() - start:.3f} s, a replay of cpu-only included")
     passes, whole_s = 0, 0.0
     for name in names:
         start, windows, tps = process_time(), 0, []
         for budget in budgets:
-            result = replay(trace, name, budget, costs=COSTS, gamma=gamma, profile=profile)
+            result = replay(trace, name, budget, costs=COSTS, profile=profile, timeline=timeline)
             windows += result.windows
             tps.append(result.tps_modelled)
         seconds, events = process_time() - start, windows * trace.geometry.layers
@@ -78,10 +78,10 @@ def main() -> None:
     timed(large, everyone, ["17%"])
 
     small = Trace.load(options.trace)[:64] if options.trace else made_up(Geometry(8, 64, 4), 8, 64)
-    print(f"20 budgets × 3 policies, {small.geometry}, {len(small)} steps:")
+    print(f"20 budgets × 3 policies, {small.geometry}, {len(small)} steps, no timelines kept:")
     budgets = [f"{share}%" for share in range(5, 101, 5)]
     swept = [name for name in ("on-demand", "recency", "spac-joint") if name in POLICIES]
-    timed(small, swept, budgets)
+    timed(small, swept, budgets, timeline=False)
 
     if options.profile:
         for name in ("spac-joint", "recency"):
