@@ -195,7 +195,7 @@ class Slots:
         if self._weakest is None:
             score, near, experts = worth.score, worth.nearness, self.experts
             self._weakest = [
-                (score[key] + near[key // experts], slot)  # `worth.of`, written out: this is most of a rebuild
+                (score[key] + near[key // experts], slot)  # `worth.of`, written out: most of a rebuild
                 for slot, key in enumerate(self.owner)
                 if state[slot] == READY
             ]
