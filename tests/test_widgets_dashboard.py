@@ -67,7 +67,7 @@ def test_all_views_are_of_the_same_replay(dashboard: Dashboard) -> None:
 
 def test_a_long_trace_is_shown_from_its_beginning_and_said_so() -> None:
     short = Dashboard(SMALL, "recency", events=20)
-    assert [view._limits["step"] for view in short.views[:4]] == [[0, 4]] * 4
+    assert [view._limits["step"] for view in short._stepping] == [[0, 4]] * 4
     assert short.stepper._notices[0].startswith("Of the trace's 12 steps the first 5 are replayed")
 
 

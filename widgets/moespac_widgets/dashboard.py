@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import ipywidgets
 
@@ -24,7 +25,7 @@ from .budget_lab import EVENTS, BudgetLab
 from .cells import remember
 from .demand_map import DemandMap
 from .live_view import LiveView
-from .page import write_page
+from .page import LEAST_WIDTH, write_page
 from .placement_graph import PlacementGraph
 from .replayed import beginning
 from .stepper import Stepper
@@ -33,9 +34,11 @@ from .timeline import Timeline
 __all__ = ["Dashboard"]
 
 BESIDE = ("recency", "on-demand")  # what the lab can compare with: a page replays every choice beforehand
+COLUMNS: Literal[2] = 2
+WINDOWS = 8  # of them the timeline shows at first
 
 
-class Dashboard(ipywidgets.VBox):  # type: ignore[misc]
+class Dashboard(ipywidgets.HBox):  # type: ignore[misc]
     """A step in one view is the same step in all that have steps; the budget lab stays beside them.
 
     >>> Dashboard("math")                                                  # doctest: +SKIP
@@ -71,7 +74,7 @@ class Dashboard(ipywidgets.VBox):  # type: ignore[misc]
         self.stepper = Stepper(shown, step=step, **alike)
         self.demand = DemandMap(shown, step=step, **alike)
         self.placement = PlacementGraph(shown, played, budget, step=step, language=language, **replayed)
-        self.timeline = Timeline(result, step=step, language=language)
+        self.timeline = Timeline(result, step=step, language=language, **_span(result, step))
         self.lab = BudgetLab(
             shown,
             budget=_percent(result, shown),
@@ -87,7 +90,7 @@ class Dashboard(ipywidgets.VBox):  # type: ignore[misc]
         where = f"{model.name} on {on.name}, modelled"
         self.title = f"{_name(trace)}: {played.name}, {result.budget} of the experts; {where}"
         self.views: tuple[LiveView, ...] = (
-            self.stepper, self.demand, self.placement, self.timeline, self.lab,
+            self.stepper, self.demand, self.placement, self.lab, self.timeline,
         )  # fmt: skip
         self.stepper._notices = notices + self.stepper._notices
         self._stepping = [view for view in self.views if "step" in view.view_names()]
@@ -96,7 +99,10 @@ class Dashboard(ipywidgets.VBox):  # type: ignore[misc]
         self._links = [ipywidgets.jslink((first, "step"), (other, "step")) for other in others]
         for view in self._stepping:
             view.observe(self._follow, "step")
-        super().__init__([part for view in self.views for part in (_heading(view._title), view)])
+        super().__init__(
+            [_column(self.views[i::COLUMNS]) for i in range(COLUMNS)],
+            layout={"flex_flow": "row wrap", "grid_gap": "0 14px"},
+        )
         remember(self)
 
     @property
@@ -121,13 +127,15 @@ class Dashboard(ipywidgets.VBox):  # type: ignore[misc]
 
     def to_html(self, path: str | Path) -> Path:
         """Write all of it as one page: no kernel, no network."""
-        return write_page(path, self.views, title=self.title)
+        return write_page(path, self.views, title=self.title, columns=COLUMNS)
 
     def close(self) -> None:
         """End all that it is made of: ipywidgets would keep each of them."""
         if self.comm is not None:
-            for part in (*self._links, *self.children):
+            for part in (*self._links, *(part for column in self.children for part in column.children)):
                 _end(part)
+            for column in self.children:
+                _end(column)
             super().close()
             self.layout.close()
 
@@ -160,8 +168,17 @@ def _percent(result: Result, trace: Trace) -> int:
     return max(-(-100 // every), min(100, round(100 * result.slots / every)))
 
 
-def _heading(words: str) -> Any:
-    return ipywidgets.HTML(f"<b>{words}</b>")
+def _span(result: Result, step: int) -> dict[str, int]:
+    """The part of a timeline that begins with a window: one window of many is too narrow to be read."""
+    windows = result.windows_s[max(0, step) : max(0, step) + WINDOWS] or result.windows_s[:1]
+    start_us, end_us = int(1e6 * windows[0][0]), round(1e6 * windows[-1][1])
+    return {"start_us": start_us, "span_us": max(1, end_us - start_us)}
+
+
+def _column(views: Sequence[LiveView]) -> Any:
+    """Views one under the other, each below its title."""
+    parts = [part for view in views for part in (ipywidgets.HTML(f"<b>{escape(view._title)}</b>"), view)]
+    return ipywidgets.VBox(parts, layout={"flex": f"1 1 {LEAST_WIDTH}px", "min_width": "0"})
 
 
 def _end(part: Any) -> None:

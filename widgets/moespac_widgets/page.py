@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from moespac_nb import MoespacError
 from moespac_nb.whole_file import whole_file
@@ -16,7 +16,10 @@ from moespac_nb.whole_file import whole_file
 from .front_end import HOME, bundle, style
 from .live_view import LiveView
 
-__all__ = ["write_page"]
+__all__ = ["LEAST_WIDTH", "write_page"]
+
+LEAST_WIDTH = 540  # pixels of a column; where two do not fit, they lie one under the other
+WIDTHS = {1: 1120, 2: 1680}  # the most that so many columns take
 
 _PAGE = """<!doctype html>
 <html lang="en">
@@ -28,9 +31,11 @@ _PAGE = """<!doctype html>
 <title>{title}</title>
 <style>
 :root {{ color-scheme: light dark; }}
-body {{ margin: 12px auto; max-width: 1120px; padding: 0 8px; background: Canvas; color: CanvasText; }}
+body {{ margin: 12px auto; max-width: {width}px; padding: 0 8px; background: Canvas; color: CanvasText; }}
 h1 {{ font: 600 18px system-ui, sans-serif; }}
 h2 {{ margin: 12px 0 4px; font: 600 15px system-ui, sans-serif; }}
+main {{ display: flex; flex-wrap: wrap; gap: 0 14px; align-items: flex-start; }}
+main > div {{ flex: 1 1 {least}px; min-width: 0; }}
 .moespac {{ margin-bottom: 12px; }}
 {style}
 </style>
@@ -47,9 +52,13 @@ const SCRIPTS = {{ {scripts} }};
 
 
 def write_page(
-    path: str | Path, widgets: Sequence[LiveView], title: str | None = None, linked: Sequence[str] = ("step",)
+    path: str | Path,
+    widgets: Sequence[LiveView],
+    title: str | None = None,
+    linked: Sequence[str] = ("step",),
+    columns: Literal[1, 2] = 1,
 ) -> Path:
-    """Write widgets, one under the other, as a page; returns its path.
+    """Write widgets as a page, dealt in turn to its columns; returns its path.
 
     linked: traits that move together in all widgets that have them.
     """
@@ -61,9 +70,12 @@ def write_page(
     scripts = {widget.SCRIPT: _as_function(bundle(widget.SCRIPT)) for widget in widgets}
     state = {
         "linked": list(linked),
+        "columns": columns,
         "widgets": [{"script": widget.SCRIPT, "state": _state(widget)} for widget in widgets],
     }
     page = _PAGE.format(
+        width=WIDTHS[columns],
+        least=LEAST_WIDTH,
         title=escape(title or widgets[0]._title),
         style=style(*scripts),
         state=json.dumps(state, ensure_ascii=False).replace("<", "\\u003c"),

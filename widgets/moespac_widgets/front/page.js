@@ -27,7 +27,7 @@ class PageModel {
   drawn(code) { this.code = code; }
 }
 
-const { linked, widgets } = JSON.parse(document.getElementById("state").textContent);
+const { linked, columns, widgets } = JSON.parse(document.getElementById("state").textContent);
 const models = widgets.map(({ state }) => new PageModel(decoded(state)));
 
 function keepInAddress() {
@@ -56,8 +56,10 @@ location.hash.slice(1).split("/").forEach((code, i) => {
     if (fits) models[i].set(name, value);
   }
 });
+const places = Array.from({ length: columns }, () =>
+  document.querySelector("main").appendChild(document.createElement("div")));
 widgets.forEach(({ script }, i) => {
-  const element = document.querySelector("main").appendChild(document.createElement("div"));
+  const element = places[i % columns].appendChild(document.createElement("div"));
   if (widgets.length > 1) {
     element.append(Object.assign(document.createElement("h2"), { textContent: models[i].get("_title") }));
   }
