@@ -102,6 +102,6 @@ def test_in_jupyterlab_all_follow_each_other_and_the_kernel(chromium: Path, tmp_
         kernel_says(page, asked, "2 2 2 2")
         in_kernel(page, "board.close()")
         page.wait_for_function("() => !document.querySelector('.moespac')")
-        kernel_says(page, "print(len(getattr(widget, '_instances', ())))", "0")
+        kernel_says(page, "print(len(widget._instances))", "0")
         assert not opened.foreign_requests
         assert not opened.console_errors

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ipywidgets import Widget
+from ipywidgets.widgets.widget import _instances
 from made_up import made_up
 from traces import one_text
 
 from moespac_nb import MoespacError, Trace, cli
 from moespac_nb.step import Geometry
-from moespac_widgets import Dashboard
+from moespac_widgets import Dashboard, PlacementGraph
 
 SMALL = made_up(Geometry(4, 16, 2), gamma=4, steps=12, seed=1)
 
@@ -71,6 +71,12 @@ def test_a_long_trace_is_shown_from_its_beginning_and_said_so() -> None:
     assert short.stepper._notices[0].startswith("Of the trace's 12 steps the first 5 are replayed")
 
 
+def test_every_view_has_every_step_where_one_alone_would_show_fewer() -> None:
+    big = made_up(Geometry(2, 2048, 2), gamma=1, steps=400)
+    assert PlacementGraph(big, "recency")._limits["step"][1] < 399
+    assert [view._limits["step"] for view in Dashboard(big, "recency")._stepping] == [[0, 399]] * 4
+
+
 def test_a_policy_that_knows_other_texts_is_told_of_them() -> None:
     told = Dashboard(SMALL, "static-hot", profile=made_up(Geometry(4, 16, 2), gamma=4, steps=12, seed=2))
     assert told.lab.policy == "static-hot"
@@ -79,18 +85,12 @@ def test_a_policy_that_knows_other_texts_is_told_of_them() -> None:
 
 
 def test_closing_it_leaves_nothing() -> None:
-    before = set(_alive())
+    before = set(_instances)
     made = Dashboard(SMALL, "recency")
-    assert len(set(_alive()) - before) > 10
+    assert len(set(_instances) - before) > 10
     made.close()
     made.close()
-    assert set(_alive()) == before
-
-
-def _alive() -> Any:
-    from ipywidgets.widgets import widget
-
-    return getattr(widget, "_instances", None) or Widget.widgets
+    assert set(_instances) == before
 
 
 # -- the command ------------------------------------------------------------------------------------------

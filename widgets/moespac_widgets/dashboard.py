@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -73,7 +74,9 @@ class Dashboard(ipywidgets.HBox):  # type: ignore[misc]
         result = replay(shown, played, budget, **replayed)
         self.stepper = Stepper(shown, step=step, **alike)
         self.demand = DemandMap(shown, step=step, **alike)
-        self.placement = PlacementGraph(shown, played, budget, step=step, language=language, **replayed)
+        # All of its windows, as `events` bounds them already: every view must have every step.
+        whole: dict[str, Any] = {"limit_bytes": sys.maxsize, "language": language}
+        self.placement = PlacementGraph(shown, played, budget, step=step, **whole, **replayed)
         self.timeline = Timeline(result, step=step, language=language, **_span(result, step))
         self.lab = BudgetLab(
             shown,
