@@ -83,6 +83,7 @@ def test_in_jupyterlab_all_follow_each_other_and_the_kernel(chromium: Path, tmp_
         assert not opened.run_all("n.ipynb")["errors"]
         page = opened.page
         all_are_at(page, 0)
+        assert page.evaluate(FITS)
         asked = "print(*(view.step for view in board._stepping))"
         for step, name in enumerate(PLACES, 1):
             page.locator(f'.moespac[aria-label^="{name}"] canvas').first.focus()
