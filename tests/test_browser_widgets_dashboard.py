@@ -61,6 +61,9 @@ def test_the_page_that_the_command_writes_is_stepped_by_keyboard_in_every_view(
         after = opened.page.locator('.moespac[aria-label="Budget lab"] .ms-sentence').text_content()
         assert "100 %" in str(after) != before
         all_are_at(opened.page, 11)
+        opened.page.wait_for_function(
+            "() => location.hash.match(/step=11&/g)?.length === 4 && location.hash.includes('budget=100&')"
+        )
         opened.page.reload()
         all_are_at(opened.page, 11)
         without_a_fault(opened)

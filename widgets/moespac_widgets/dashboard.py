@@ -120,13 +120,9 @@ class Dashboard(ipywidgets.HBox):  # type: ignore[misc]
     def _follow(self, change: Mapping[str, Any]) -> None:
         """A step that was set in the kernel, for all. What comes from the browser is linked there: sent back,
         it would take a reader who scrubs on to an older step."""
-        if change["owner"]._property_lock:
-            return
-        for view in self._stepping:
-            least, most = view._limits["step"]
-            step = max(least, min(most, change["new"]))
-            if view is not change["owner"] and view.step != step:
-                view.step = step
+        if not change["owner"]._property_lock:
+            for view in self._stepping:
+                view.step = change["new"]
 
     def to_html(self, path: str | Path) -> Path:
         """Write all of it as one page: no kernel, no network."""

@@ -22,7 +22,7 @@ class PageModel {
   }
   on(name, handler) { (this.handlers[name] ??= []).push(handler); }
   off(name, handler) { this.handlers[name] = (this.handlers[name] ?? []).filter((each) => each !== handler); }
-  save_changes() { keepInAddress(); }
+  save_changes() { requestAnimationFrame(keepInAddress); } // once all linked views have drawn
   send() { throw new Error("a page has no kernel"); }
   drawn(code) { this.code = code; }
 }
