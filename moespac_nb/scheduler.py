@@ -208,7 +208,10 @@ class Scheduler:
         self.planner = self.policy.planner(self._setting)
 
     def cancel(self) -> None:
-        """Take back a pass that broke off: wait for what it started, and pin nothing any more."""
+        """Take back a pass in which an operation failed: wait for what it started, and pin nothing any more.
+
+        Not for an interrupt, which may leave a call half done: after one make a new scheduler, as `passes` does.
+        """
         while self._running:
             with suppress(OperationError):  # it has been raised to whoever asked for the layer
                 self.device.wait(self._running[-1])
