@@ -210,7 +210,8 @@ class Scheduler:
     def cancel(self) -> None:
         """Take back a pass in which an operation failed: wait for what it started, and pin nothing any more.
 
-        Not for an interrupt, which may leave a call half done: after one make a new scheduler, as `passes` does.
+        Not for an interrupt, which may leave a call half done: after one make a new scheduler, as `passes`
+        does.
         """
         while self._running:
             with suppress(OperationError):  # it has been raised to whoever asked for the layer
