@@ -25,11 +25,7 @@ def go_on(model: torch.nn.Module, ids: torch.Tensor, temperature: torch.Tensor) 
     """ids (windows, BEGUN), temperature (windows, 1), 0 for greedy -> (windows, LENGTH + 1)."""
     cache, given = DynamicCache(config=model.config), ids
     while ids.shape[1] <= LENGTH:
-        logits = (
-            model(input_ids=given, cache=cache, use_cache=True, logits_to_keep=1)
-            .logits[:, -1]
-            .float()
-        )
+        logits = model(input_ids=given, cache=cache, use_cache=True, logits_to_keep=1).logits[:, -1].float()
         gumbel = -torch.log(-torch.log(torch.rand_like(logits).clamp(1e-9, 1 - 1e-9)))
         given = (logits + temperature * gumbel).argmax(-1, keepdim=True)
         ids = torch.cat([ids, given], dim=1)
