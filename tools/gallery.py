@@ -24,10 +24,12 @@ from moespac_nb import Sampling, Trace  # noqa: E402
 from moespac_nb.replay import replay  # noqa: E402
 from moespac_nb.traces import bundled  # noqa: E402
 from moespac_widgets import (  # noqa: E402
+    BalancerExplorer,
     BudgetLab,
     Dashboard,
     DemandMap,
     LiveView,
+    PlacementGraph,
     Race,
     Stepper,
     Timeline,
@@ -35,7 +37,7 @@ from moespac_widgets import (  # noqa: E402
 )
 
 PICTURES = ROOT / "docs/gallery"
-LARGEST_BYTES = 150_000  # of a widget's picture
+LARGEST_BYTES = 180_000  # of a widget's picture
 
 
 class Shot(NamedTuple):
@@ -89,6 +91,15 @@ def dashboard() -> Dashboard:
     return Dashboard("math", gamma=4, step=7)
 
 
+def explorer() -> LiveView:
+    return BalancerExplorer(bundled("math", "sample", "fan", "report")[:160], gamma=4, step=9, layer=3)
+
+
+def placement(**view: Any) -> LiveView:
+    trace = bundled("math", "sample", "fan", "report")[:160]
+    return PlacementGraph(trace, gamma=4, step=9, layer=3, **view)
+
+
 SHOTS = {
     "dashboard-light": Shot(dashboard, "light", "body"),
     "dashboard-dark": Shot(dashboard, "dark", "body"),
@@ -102,6 +113,10 @@ SHOTS = {
     "timeline-dark": Shot(lambda: timeline("window"), "dark"),
     "budget-lab-light": Shot(lambda: lab(beside="on-demand"), "light"),
     "budget-lab-dark": Shot(lambda: lab(ask="guess", guess=300), "dark"),
+    "balancer-explorer-light": Shot(explorer, "light"),
+    "balancer-explorer-dark": Shot(explorer, "dark"),
+    "placement-graph-light": Shot(placement, "light"),
+    "placement-graph-dark": Shot(lambda: placement(view="together"), "dark"),
     "race-light": Shot(lambda: race(0.2), "light"),
     "race-dark": Shot(lambda: race(1.0), "dark"),
 }
