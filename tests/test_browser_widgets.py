@@ -71,6 +71,7 @@ def test_the_stepper_is_scrubbed_and_asked_by_mouse_and_comes_back_after_a_reloa
     assert opened.sentence.startswith("Round 4: ")
     step = trace[4]
     page.locator(".ms-card").first.click()
+    opened.settle()
     assert page.locator(".ms-card[aria-pressed=true]").count() == 1
     map_ = page.locator("canvas").bounding_box()
     page.mouse.click(map_["x"] + 34 + (map_["width"] - 34) / 6 * 3.5, map_["y"] + 5)
