@@ -12,7 +12,7 @@ from pathlib import Path
 from statistics import mean
 from typing import TYPE_CHECKING, Any
 
-from .errors import MoespacError, did_you_mean
+from .errors import MoespacError
 
 if TYPE_CHECKING:
     from .foretelling import Foretold
@@ -183,19 +183,11 @@ def _table(
 
 def _trace(name: str, options: argparse.Namespace) -> Trace:
     from .prompts import DOMAINS
-    from .trace import Trace
+    from .traces import bundled, from_file
 
-    if Path(name).exists():
-        return Trace.load(name)
-    if name not in DOMAINS:
-        raise MoespacError(
-            f"{name!r} is neither a file nor a domain; accepted: a trace file, {', '.join(DOMAINS)}"
-            + did_you_mean(name, DOMAINS)
-        )
-    from .traces import bundled
-
-    trace: Trace = bundled(name, mode=options.mode, kind=options.kind)
-    return trace
+    if name not in DOMAINS or Path(name).exists():
+        return from_file(name)
+    return bundled(name, mode=options.mode, kind=options.kind)
 
 
 def _one_geometry(traces: Mapping[str, Trace]) -> Geometry:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .cli_budget import given, machine_arguments, warned
-from .errors import MoespacError, did_you_mean
+from .errors import MoespacError
 
 if TYPE_CHECKING:
     from .replay import Result
@@ -120,7 +120,7 @@ def _check_timeline(path: Path, replays: int) -> None:
 def _played(options: argparse.Namespace) -> Played:
     from .prompts import DOMAINS
     from .trace import Trace
-    from .traces import bundled
+    from .traces import bundled, from_file
 
     name, title = options.what, options.what
     others = None if options.profile is None else partial(Trace.load, options.profile)
@@ -130,17 +130,12 @@ def _played(options: argparse.Namespace) -> Played:
         trace = bundled(name, **chosen)
         others = others or partial(bundled, name, **{**chosen, "half": OTHER_HALF[chosen["half"]]})
         title = f"{name}, {chosen['mode']}, {chosen['kind']}, {chosen['half']} half"
-    elif not Path(name).exists():
-        raise MoespacError(
-            f"{name!r} is neither a file nor a domain; accepted: a trace file, or one of "
-            f"{', '.join(DOMAINS)}{did_you_mean(name, DOMAINS)}"
-        )
-    elif of_domains := [key for key, value in chosen.items() if value is not None]:
+    elif Path(name).exists() and (of_domains := [key for key, value in chosen.items() if value is not None]):
         raise MoespacError(
             f"--{of_domains[0]} was given with a file; accepted: with one of {', '.join(DOMAINS)}"
         )
     else:
-        trace = Trace.load(name)
+        trace = from_file(name)
     if not len(trace):
         raise MoespacError(f"{name} holds no step; accepted: a trace of one step at least")
     return Played(title, trace, others)

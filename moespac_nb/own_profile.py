@@ -12,7 +12,7 @@ from .model_profiles import BUNDLED, model_profile
 from .model_shape import ModelProfile
 from .models import context_of, vocabulary_of
 from .prompts import DOMAINS
-from .replay import profile_of
+from .replay import given_profile, profile_of
 from .routing import expert_modules, geometry
 from .step import Geometry
 from .trace import Trace
@@ -62,7 +62,7 @@ def profile_for(
 
     needed_by: the policy that cannot do without.
     """
-    known = profile_of(given) if isinstance(given, Trace) else given
+    known = given_profile(given, shape, "model")
     if known is None and needed_by is not None and _is_bundled(model):
         known = _bundled_profile()
     if known is None and needed_by is not None:
@@ -70,11 +70,6 @@ def profile_for(
             f"policy {needed_by!r} needs to know how often other texts use each expert, and "
             f"{type(model).__name__} brings no such profile; accepted: profile=, (layers, experts), or a "
             "trace of its decodes, see record"
-        )
-    if known is not None and known.shape != (shape.layers, shape.experts):
-        raise MoespacError(
-            f"the profile has shape {known.shape}; accepted: the model's {shape.layers} layers × "
-            f"{shape.experts} experts"
         )
     return known
 

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import cache
 from typing import Literal, get_args
 
-from .errors import MoespacError
+from .errors import MoespacError, did_you_mean
 from .resources import data_path
 
 DOMAINS = ("mcq", "chat", "math", "code", "instruct", "news", "qa")
@@ -42,9 +41,9 @@ def prompts(domain: str, half: Half | None = None) -> tuple[Prompt, ...]:
     'math'
     """
     if domain not in DOMAINS:
-        nearest = get_close_matches(str(domain), DOMAINS, n=1, cutoff=0.4)
-        hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
-        raise MoespacError(f"domain is {domain!r}; accepted: {', '.join(DOMAINS)}{hint}")
+        raise MoespacError(
+            f"domain is {domain!r}; accepted: {', '.join(DOMAINS)}{did_you_mean(domain, DOMAINS)}"
+        )
     if half is not None and half not in get_args(Half):
         raise MoespacError(f"half is {half!r}; accepted: 'tune', 'report', or None for both")
     return tuple(prompt for prompt in _read(domain) if half in (None, prompt.half))

@@ -9,7 +9,7 @@ modelled, and comes out the same each time.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -32,9 +32,10 @@ from .placement import Counters
 from .policies import Policy, policy
 from .scheduler import Parts, Scheduler
 from .step import Geometry, expert_counts
+from .tables import frame, write_csv
 from .trace import Trace
 
-__all__ = ["Result", "profile_of", "replay", "replay_texts", "to_csv", "to_frame"]
+__all__ = ["Result", "given_profile", "profile_of", "replay", "replay_texts", "to_csv", "to_frame"]
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,7 @@ def replay(
     cold: bool = False,
     in_flight: int = 4,
     timeline: bool = True,
+    scheduler: Callable[..., Scheduler] = Scheduler,
 ) -> Result:
     """What decoding this trace's texts would have taken, one after another.
 
@@ -115,7 +117,7 @@ def replay(
     context: tokens whose keys and values a pass reads, and a draft keeps.
     profile: how often other texts used each expert (layers, experts), or a trace that says so.
     cold: empty the slots, and the policy's mind, before each text; else both stay warm from text to text.
-    timeline: whether to keep one.
+    timeline: whether to keep one. scheduler: what makes the one that is driven, for who looks on.
     Raises MoespacError for what is not accepted, before any work.
     """
     played = policy(contestant)
@@ -123,24 +125,18 @@ def replay(
     if not geometry.layers:
         raise MoespacError("the trace is of a dense model; accepted: one with experts")
     texts = recorded(trace, gamma)
-    if not any(text.windows for text in texts):
+    windows = [window for text in texts for window in text.windows]
+    if not windows:
         raise MoespacError("the trace holds no step; accepted: one with a window at least")
-    reckoned = max((window.step.gamma for text in texts for window in text.windows), default=0)
+    reckoned = max(window.step.gamma for window in windows)
     on = _on(played, budget, geometry, machine, model_profile, costs, accounting, context, reckoned > 0)
-    known = profile_of(profile) if isinstance(profile, Trace) else profile
-    if known is not None and known.shape != (geometry.layers, geometry.experts):
-        raise MoespacError(
-            f"the profile has shape {known.shape}; accepted: the trace's {geometry.layers} layers × "
-            f"{geometry.experts} experts"
-        )
+    known = given_profile(profile, geometry, "trace")
     device = VirtualDevice(record=timeline)
-    reckoned = max((window.step.gamma for text in texts for window in text.windows), default=0)
-    scheduler = Scheduler(
+    made = scheduler(
         device, on.costs, played, geometry, on.slots, gamma=reckoned, profile=known, in_flight=in_flight
     )
-    first_s, prefills_s, windows_s = replay_texts(scheduler, texts, cold)
-    counters, parts = scheduler.decode.counters, scheduler.decode.parts
-    windows = [window for text in texts for window in text.windows]
+    first_s, prefills_s, windows_s = replay_texts(made, texts, cold)
+    counters, parts = made.decode.counters, made.decode.parts
     tokens = sum(len(window.step.emitted) for window in windows)
     asked = counters.ready + counters.late + counters.miss
     total_s = parts.total_s
@@ -160,7 +156,7 @@ def replay(
         prefill_s=float(np.mean(prefills_s)),
         budget=str(budget),
         budget_bytes=on.budget_bytes,
-        slots=scheduler.engine.slots.count(),
+        slots=made.engine.slots.count(),
         accounting=accounting,
         fits=on.fits,
         machine=on.machine,
@@ -169,7 +165,7 @@ def replay(
         gamma=gamma,
         cold=cold,
         label="modelled",
-        prefill_bytes=scheduler.prefill.counters.bytes,
+        prefill_bytes=made.prefill.counters.bytes,
         counters=counters,
         parts=parts,
         windows_s=tuple(windows_s),
@@ -269,26 +265,25 @@ def profile_of(trace: Trace) -> np.ndarray:
     return expert_counts(trace.experts, trace.geometry.experts)
 
 
+def given_profile(profile: np.ndarray | Trace | None, geometry: Geometry, whose: str) -> np.ndarray | None:
+    """A profile as an array (layers, experts), fit for this geometry. whose: it is, for the error."""
+    known = profile_of(profile) if isinstance(profile, Trace) else profile
+    if known is not None and known.shape != (geometry.layers, geometry.experts):
+        raise MoespacError(
+            f"the profile has shape {known.shape}; accepted: the {whose}'s {geometry.layers} layers × "
+            f"{geometry.experts} experts"
+        )
+    return known
+
+
 def to_frame(results: Iterable[Result]) -> Any:
     """A pandas DataFrame, one row a result."""
-    try:
-        import pandas as pd  # type: ignore[import-untyped,unused-ignore]
-    except ImportError:
-        raise MoespacError("a DataFrame needs pandas, which is not installed: pip install pandas") from None
-    return pd.DataFrame([result.row() for result in results])
+    return frame([result.row() for result in results])
 
 
 def to_csv(results: Iterable[Result], path: str | Path) -> None:
     """The same rows as text, a header line first."""
-    import codecs
-    import csv
-
-    from .whole_file import whole_file
-
     rows = [result.row() for result in results]
     if not rows:
         raise MoespacError("there is no result to write; accepted: at least one")
-    with whole_file(Path(path), "the table") as file:
-        writer = csv.DictWriter(codecs.getwriter("utf-8")(file), fieldnames=list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
+    write_csv(path, rows[0], (list(row.values()) for row in rows))

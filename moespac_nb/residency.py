@@ -10,23 +10,17 @@ layer · experts + expert. The replay is the ordinary one: its engine only tells
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from .costs import Costs
-from .costs import costs as costs_of
-from .devices import VirtualDevice
 from .engine import Engine
 from .events import recorded
-from .machines import Machine
-from .model_shape import ModelProfile
 from .placement import Miss, Placement
-from .policies import Policy, policy
+from .policies import Policy
 from .policies.composed import Composed
-from .replay import Result, profile_of, replay, replay_texts
+from .replay import Result, replay
 from .scheduler import Scheduler
 from .slots import NOBODY
 from .step import Geometry, Step
@@ -91,36 +85,21 @@ def residency(
     contestant: str | Policy = "spac-joint",
     budget: Any = "17%",
     *,
-    machine: Machine | str | Path = "rtx4090",
-    model_profile: ModelProfile | str | Path = "qwen3-30b-a3b",
-    costs: Costs | None = None,
     gamma: int | None = None,
-    context: int = 1024,
-    profile: np.ndarray | Trace | None = None,
-    in_flight: int = 4,
     **options: Any,
 ) -> Residency:
     """Replay as `replay` does, and keep what happened in the slots. Arguments are those of `replay`."""
-    played, geometry = policy(contestant), trace.geometry
-    result = replay(
-        trace, played, budget, machine=machine, model_profile=model_profile, costs=costs, gamma=gamma,
-        context=context, profile=profile, in_flight=in_flight, timeline=False, **options,
-    )  # fmt: skip
-    texts = recorded(trace, gamma)
-    steps = [window.step for text in texts for window in text.windows]
-    scheduler = _Scheduler(
-        _Log(len(steps), geometry),
-        VirtualDevice(record=False),
-        costs or costs_of(machine, model_profile, context=context, geometry=geometry),
-        played,
-        geometry,
-        result.slots,
-        gamma=max((step.gamma for step in steps), default=0),
-        profile=profile_of(profile) if isinstance(profile, Trace) else profile,
-        in_flight=in_flight,
-    )
-    replay_texts(scheduler, texts, result.cold)
-    log = scheduler.log
+    geometry = trace.geometry
+    made: list[_Scheduler] = []
+
+    def watched(*given: Any, **known: Any) -> Scheduler:
+        windows = sum(len(text.windows) for text in recorded(trace, gamma))
+        made.append(_Scheduler(_Log(windows, geometry), *given, **known))
+        return made[0]
+
+    result = replay(trace, contestant, budget, gamma=gamma, timeline=False, scheduler=watched, **options)
+    steps = [window.step for text in recorded(trace, gamma) for window in text.windows]
+    log = made[0].log
     return Residency(
         result,
         geometry,
@@ -175,11 +154,8 @@ class _Log:
 class _Engine(Engine):
     """An engine that tells what it does."""
 
-    def __init__(self, log: _Log, scheduler: Scheduler, in_flight: int) -> None:
-        geometry, slots = scheduler.geometry, scheduler.engine.slots.count()
-        super().__init__(
-            scheduler.device, geometry.layers, geometry.experts, slots, scheduler.costs, in_flight=in_flight
-        )
+    def __init__(self, log: _Log, *given: Any) -> None:
+        super().__init__(*given)
         self._log = log
         self._demand = False
         self._left = (NOBODY, 0.0)  # who has just had to go, and its score
@@ -239,13 +215,15 @@ class _Engine(Engine):
 class _Scheduler(Scheduler):
     """A scheduler with such an engine."""
 
-    def __init__(self, log: _Log, *given: Any, in_flight: int, **options: Any) -> None:
-        super().__init__(*given, in_flight=in_flight, **options)
+    engine: _Engine
+
+    def __init__(self, log: _Log, *given: Any, **options: Any) -> None:
         self.log = log
-        self.engine: _Engine = _Engine(log, self, in_flight)
-        self._setting = replace(self._setting, slots=self.engine.slots)
-        self.planner = self.policy.planner(self._setting)
-        self._enter(self.decode, self.policy.miss)
+        super().__init__(*given, **options)
+
+    def _new_engine(self, slots: int, *given: Any) -> _Engine:
+        shape = self.geometry
+        return _Engine(self.log, self.device, shape.layers, shape.experts, slots, self.costs, *given)
 
     def begin_window(self, token: int) -> None:
         self.log.decoding = True

@@ -84,7 +84,7 @@ class Scheduler:
         self.costs = costs
         self.policy = policy
         self.geometry = geometry
-        self.engine = Engine(device, geometry.layers, geometry.experts, slots, costs, copy, in_flight)
+        self.engine = self._new_engine(slots, copy, in_flight)
         self.prefill, self.decode, self.apart = Phase(), Phase(), Phase()
         self._setting = Setting(geometry, costs, gamma, self.engine.slots, profile)
         self.planner: Planner = policy.planner(self._setting)
@@ -95,6 +95,12 @@ class Scheduler:
         self._running: list[Event] = []  # what has been submitted in this layer
         layers = range(geometry.layers)
         self._labels = {kind: [f"L{layer} {kind}" for layer in layers] for kind in ("dense", "gpu", "cpu")}
+
+    def _new_engine(
+        self, slots: int, copy: Callable[[int, int, int], object] | None, in_flight: int
+    ) -> Engine:
+        shape = self.geometry
+        return Engine(self.device, shape.layers, shape.experts, slots, self.costs, copy, in_flight)
 
     def begin_prefill(self, positions: int) -> None:
         """A prompt of so many positions is read."""

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import codecs
-import csv
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from .errors import MoespacError
+from .tables import frame, write_csv
 from .trace import Trace
-from .whole_file import whole_file
 
 __all__ = ["COLUMNS", "table", "to_csv", "to_frame"]
 
@@ -55,19 +51,11 @@ def table(trace: Trace) -> dict[str, np.ndarray]:
 
 def to_frame(trace: Trace) -> Any:
     """The table as a pandas DataFrame."""
-    try:
-        import pandas as pd  # type: ignore[import-untyped,unused-ignore]
-    except ImportError:
-        raise MoespacError("a DataFrame needs pandas, which is not installed: pip install pandas") from None
-    return pd.DataFrame(table(trace))
+    return frame(table(trace))
 
 
 def to_csv(trace: Trace, path: Path) -> None:
     """The table as CSV, a header line first."""
     columns = table(trace)
     rows = zip(*columns.values(), strict=True)
-    with whole_file(path, "the table") as file:
-        writer = csv.writer(codecs.getwriter("utf-8")(file))
-        writer.writerow(columns)
-        while block := [[value.item() for value in row] for row in islice(rows, 10_000)]:
-            writer.writerows(block)
+    write_csv(path, columns, ([value.item() for value in row] for row in rows))

@@ -18,7 +18,7 @@ from .prompts import DOMAINS, Half, prompts
 from .resources import data_root
 from .trace import Trace
 
-__all__ = ["FOLDER", "KINDS", "MODES", "Bundled", "bundled", "listing"]
+__all__ = ["FOLDER", "KINDS", "MODES", "Bundled", "bundled", "from_file", "listing"]
 
 Mode = Literal["greedy", "sample"]
 Kind = Literal["plain", "fan"]
@@ -74,6 +74,16 @@ def bundled(domain: str, mode: Mode = "greedy", kind: Kind = "plain", half: Half
     # The texts of a half lie together.
     first, last = (int(whole.starts["steps"][at]) for at in (chosen[0], chosen[-1] + 1))
     return whole[first:last]
+
+
+def from_file(name: str | Path) -> Trace:
+    """The trace in a file; who mistyped a domain is told so."""
+    if not Path(name).exists():
+        raise MoespacError(
+            f"{str(name)!r} is neither a file nor a domain; accepted: a trace file, or one of "
+            f"{', '.join(DOMAINS)}{did_you_mean(name, DOMAINS)}"
+        )
+    return Trace.load(name)
 
 
 @lru_cache(maxsize=4)

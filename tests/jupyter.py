@@ -5,20 +5,22 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import shutil
 import socket
 import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
 from pages import browser_of
 
-OPEN_AND_RUN = """async path => {
+OPEN = """async path => {
   const app = window.jupyterapp;
   await app.restored;
   const panel = await app.commands.execute('docmanager:open', {path, factory: 'Notebook'});
@@ -27,8 +29,8 @@ OPEN_AND_RUN = """async path => {
   await panel.sessionContext.session.kernel.info;
   app.shell.collapseLeft();
   app.shell.activateById(panel.id);
-  app.commands.execute('notebook:run-all-cells');
 }"""
+RUN_ALL = "() => { window.jupyterapp.commands.execute('notebook:run-all-cells'); }"
 # Off-screen output is not in the page, so the notebook's model is asked; "done" is every code cell counted.
 STATE = """() => {
   const cells = [...window.jupyterapp.shell.currentWidget.content.model.cells];
@@ -69,7 +71,8 @@ class Page:
 
     def run_all(self, path: str, seconds: float = 240) -> dict[str, Any]:
         """Run every cell; returns `errors` and `text` of the outputs."""
-        self.page.evaluate(OPEN_AND_RUN, path)
+        self.page.evaluate(OPEN, path)
+        self.page.evaluate(RUN_ALL)
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             state: dict[str, Any] = self.page.evaluate(STATE)
@@ -77,6 +80,16 @@ class Page:
                 return state
             time.sleep(0.5)
         raise AssertionError(f"{path} was not through after {seconds} s: {state['text'][-500:]}")
+
+
+def write_notebook(path: Path, cells: Iterable[str]) -> None:
+    """A notebook of code cells, for the kernel that runs here."""
+    import nbformat
+
+    written = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    # Without it JupyterLab asks which kernel, and waits.
+    written.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nbformat.write(written, path)
 
 
 @contextmanager
@@ -128,6 +141,39 @@ def _note_foreign(opened: Page, url: str, port: int) -> None:
     here = (f"http://127.0.0.1:{port}", f"ws://127.0.0.1:{port}", "data:", "blob:")
     if not url.startswith(here):
         opened.foreign_requests.append(url)
+
+
+THEMES = pytest.mark.parametrize(
+    "theme", ["JupyterLab Light", pytest.param("JupyterLab Dark", marks=pytest.mark.full)]
+)
+
+
+@dataclass
+class Read:
+    """A notebook of the project that was run to its end without an error."""
+
+    page: Any
+    text: str  # of its outputs
+    picture: Callable[[str], None]  # take one, of this name
+
+
+@contextmanager
+def read(notebook: Path, chromium: Path, theme: str, beside: Path) -> Iterator[Read]:
+    """Run a copy of it below `beside`. No error, no word on the console, no request to another host."""
+    shutil.copy(notebook, beside)
+    pictures = notebook.parent.parent / "build/pictures"
+    pictures.mkdir(parents=True, exist_ok=True)
+    number, scheme = notebook.name[:2], "dark" if "Dark" in theme else "light"
+    with lab(beside, chromium, theme) as opened:
+        state = opened.run_all(notebook.name)
+        assert not state["errors"]
+
+        def picture(name: str) -> None:
+            opened.page.screenshot(path=pictures / f"{number}-{name}-{scheme}.png")
+
+        yield Read(opened.page, state["text"], picture)
+        assert not opened.foreign_requests
+        assert not opened.console_errors
 
 
 def _free_port() -> int:

@@ -10,6 +10,16 @@ from typing import Any
 
 TWO_FRAMES = "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
 
+# How much of the canvas is drawn upon, and how bright the page beneath it is.
+PIXELS = """() => {
+  const canvas = document.querySelector('canvas');
+  const data = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
+  let drawn = 0;
+  for (let i = 3; i < data.length; i += 4) drawn += data[i] > 0;
+  const [red] = getComputedStyle(document.querySelector('.moespac')).backgroundColor.match(/\\d+/g);
+  return [drawn / (data.length / 4), Number(red)];
+}"""
+
 
 @dataclass
 class Opened:

@@ -7,24 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pages import open_page, without_a_fault
+from pages import PIXELS, open_page, without_a_fault
 from traces import one_text
 
 from moespac_nb.utility import RULES, estimator
 from moespac_widgets import DemandMap, Stepper, UtilityInspector, write_page
 
 pytestmark = [pytest.mark.browser]
-
-
-# How much of the map is drawn upon, and how bright the page beneath it is.
-PIXELS = """() => {
-  const canvas = document.querySelector('canvas');
-  const data = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
-  let drawn = 0;
-  for (let i = 3; i < data.length; i += 4) drawn += data[i] > 0;
-  const [red] = getComputedStyle(document.querySelector('.moespac')).backgroundColor.match(/\\d+/g);
-  return [drawn / (data.length / 4), Number(red)];
-}"""
 
 
 def test_the_stepper_is_stepped_played_and_asked_by_keyboard(browser: Any, tmp_path: Path) -> None:

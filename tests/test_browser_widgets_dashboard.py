@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import nbformat
 import pytest
-from jupyter import in_kernel, kernel_says, lab
+from jupyter import in_kernel, kernel_says, lab, write_notebook
 from made_up import made_up
 from pages import open_page, without_a_fault
 
@@ -78,10 +77,7 @@ def test_in_jupyterlab_all_follow_each_other_and_the_kernel(chromium: Path, tmp_
         "from ipywidgets.widgets import widget\nfrom moespac_widgets import Dashboard",
         "board = Dashboard('own.npz', 'recency')\nboard",
     ]
-    written = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
-    # Without it JupyterLab asks which kernel, and waits.
-    written.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    nbformat.write(written, tmp_path / "n.ipynb")
+    write_notebook(tmp_path / "n.ipynb", cells)
     with lab(tmp_path, chromium) as opened:
         assert not opened.run_all("n.ipynb")["errors"]
         page = opened.page

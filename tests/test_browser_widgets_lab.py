@@ -5,18 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import nbformat
 import pytest
 from jupyter import (
     ACTIVE_CELL,
     CELL_COUNT,
     IN_KERNEL,
-    OPEN_AND_RUN,
+    OPEN,
     RUN_CELL,
     Page,
     in_kernel,
     kernel_says,
     lab,
+    write_notebook,
 )
 from traces import one_text
 
@@ -33,10 +33,7 @@ CELLS = [SETUP, "stepper = Stepper(trace, step=1)\nstepper"]
 
 def notebook(folder: Path, cells: list[str]) -> str:
     one_text(3, sampled=True, steps=9).save(folder / "trace.npz")
-    written = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
-    # Without it JupyterLab asks which kernel to take, and waits.
-    written.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    nbformat.write(written, folder / "widgets.ipynb")
+    write_notebook(folder / "widgets.ipynb", cells)
     return "widgets.ipynb"
 
 
@@ -140,7 +137,7 @@ def _a_reload_keeps_the_state(opened: Page, path: str) -> None:
     page.evaluate("() => window.jupyterapp.commands.execute('docmanager:save')")
     page.reload()
     page.wait_for_function("() => window.jupyterapp !== undefined", timeout=120_000)
-    page.evaluate(OPEN_AND_RUN.replace("app.commands.execute('notebook:run-all-cells');", ""), path)
+    page.evaluate(OPEN, path)
     sentence_starts(page, "Round 2: ")
     assert page.get_by_text("◆ Layer 1, expert 0").is_visible()
 

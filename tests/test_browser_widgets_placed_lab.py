@@ -6,9 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-import nbformat
 import pytest
-from jupyter import ACTIVE_CELL, CELL_COUNT, RUN_CELL, in_kernel, kernel_says, lab
+from jupyter import ACTIVE_CELL, CELL_COUNT, RUN_CELL, in_kernel, kernel_says, lab, write_notebook
 from made_up import made_up
 
 from moespac_nb.step import Geometry
@@ -40,10 +39,7 @@ def sentence(page: Any, widget: int, words: str) -> str:
 
 def test_both_are_driven_by_keyboard_and_mouse_beside_their_kernel(chromium: Path, tmp_path: Path) -> None:
     made_up(Geometry(layers=4, experts=16, top_k=2), gamma=3, steps=12).save(tmp_path / "trace.npz")
-    written = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in CELLS])
-    # Without it JupyterLab asks which kernel, and waits.
-    written.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    nbformat.write(written, tmp_path / "n.ipynb")
+    write_notebook(tmp_path / "n.ipynb", CELLS)
     with lab(tmp_path, chromium) as opened:
         assert not opened.run_all("n.ipynb")["errors"]
         page = opened.page

@@ -7,11 +7,10 @@ import re
 from pathlib import Path
 from typing import Any
 
-import nbformat
 import pytest
-from jupyter import ACTIVE_CELL, CELL_COUNT, RUN_CELL, in_kernel, kernel_says, lab
+from jupyter import ACTIVE_CELL, CELL_COUNT, RUN_CELL, in_kernel, kernel_says, lab, write_notebook
 from made_up import made_up
-from pages import Opened, open_page, without_a_fault
+from pages import PIXELS, Opened, open_page, without_a_fault
 from traces import one_text
 
 from moespac_nb.fit import fit
@@ -222,9 +221,7 @@ def test_in_jupyterlab_keys_stay_and_the_kernel_replays_what_is_left_standing(
     chromium: Path, tmp_path: Path
 ) -> None:
     FAN.save(tmp_path / "fan.npz")
-    written = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in (SETUP, LAB)])
-    written.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    nbformat.write(written, tmp_path / "time.ipynb")
+    write_notebook(tmp_path / "time.ipynb", (SETUP, LAB))
     with lab(tmp_path, chromium) as opened:
         assert not opened.run_all("time.ipynb")["errors"]
         page = opened.page
@@ -264,15 +261,6 @@ def _the_lab_asks_its_kernel(page: Any) -> None:
     page.wait_for_function(SENTENCE, arg=f": {tps} tokens/s modelled")
 
 
-# How much of the canvas is drawn upon, and how bright the page beneath it is.
-PIXELS = """() => {
-  const canvas = document.querySelector('canvas');
-  const data = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
-  let drawn = 0;
-  for (let i = 3; i < data.length; i += 4) drawn += data[i] > 0;
-  const [red] = getComputedStyle(document.querySelector('.moespac')).backgroundColor.match(/\\d+/g);
-  return [drawn / (data.length / 4), Number(red)];
-}"""
 SCRUB = """async steps => {
   const slider = document.querySelector('input[type=range]');
   const ms = [];

@@ -302,13 +302,12 @@ def test_a_seed_that_is_trained_is_not_trained_again(tmp_path: Path, monkeypatch
     done, trained = {"seed-1": 5, "seed-2": 3}, []
     pair = train_seeds.train_pair
     monkeypatch.setattr(train_seeds, "SEEDS", tmp_path)
-    monkeypatch.setattr(pair, "BUILD", None)  # put back afterwards: each seed sets its own
     monkeypatch.setattr(pair, "new_model", lambda role: tiny.moe())
     monkeypatch.setattr(
         pair, "load_checkpoint", lambda path, model: (done[path.parent.name.partition("steps-")[2]], 0.0)
     )
     monkeypatch.setattr(
-        pair, "train", lambda role, steps, seed: trained.append((role, steps, seed, pair.BUILD))
+        pair, "train", lambda role, steps, seed, folder: trained.append((role, steps, seed, folder))
     )
     for seed in (1, 2):
         assert not train_seeds.trained(5, seed).training

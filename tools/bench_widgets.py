@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
 from conftest import find_browser  # noqa: E402
-from jupyter import lab  # noqa: E402
+from jupyter import OPEN, lab, write_notebook  # noqa: E402
 
 from moespac_nb.step import Geometry, Prefill, Step, Top  # noqa: E402
 from moespac_nb.trace import Text, Trace  # noqa: E402
@@ -212,17 +212,13 @@ def figures(page: Any, received: list[int]) -> dict[str, Any]:
 
 
 def main() -> None:
-    import nbformat
-
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp())
     made_up(options.steps).save(folder / "trace.npz")
-    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in (SETUP, STEPPER, FIGURE)])
-    book.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    nbformat.write(book, folder / "bench.ipynb")
+    write_notebook(folder / "bench.ipynb", (SETUP, STEPPER, FIGURE))
     browser = find_browser()
     if browser is None:
         raise SystemExit("no Chromium: install one, or name it in MOESPAC_CHROMIUM")
@@ -243,18 +239,6 @@ def main() -> None:
     print(text)
     if options.out:
         options.out.write_text(text + "\n", encoding="utf-8")
-
-
-OPEN = """async path => {
-  const app = window.jupyterapp;
-  await app.restored;
-  const panel = await app.commands.execute('docmanager:open', {path, factory: 'Notebook'});
-  await panel.context.ready;
-  await panel.sessionContext.ready;
-  await panel.sessionContext.session.kernel.info;
-  app.shell.collapseLeft();
-  app.shell.activateById(panel.id);
-}"""
 
 
 if __name__ == "__main__":

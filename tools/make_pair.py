@@ -18,9 +18,8 @@ STAGES = (
     ("train_pair.py", "draft", "--steps", "2800"),
     ("train_pair.py", "export"),
     ("manifest.py",),
-    ("evaluate_pair.py",),
-    ("record_traces.py",),
-    ("manifest.py",),
+    ("evaluate_pair.py", "--prompts", "8"),
+    ("record_traces.py",),  # and the manifest again
 )
 
 

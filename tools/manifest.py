@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from pathlib import Path
 
@@ -11,6 +10,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # so that it also runs where nothing is installed
 
 from moespac_nb.resources import MANIFEST, bundled_files, digest  # noqa: E402
+from moespac_nb.whole_file import whole_file  # noqa: E402
 
 
 def manifest_of(root: Path) -> dict[str, dict[str, dict[str, int | str]]]:
@@ -22,9 +22,8 @@ def manifest_of(root: Path) -> dict[str, dict[str, dict[str, int | str]]]:
 
 def write_manifest(root: Path) -> Path:
     path = root / MANIFEST
-    partial = path.with_name(f".{MANIFEST}.partial")
-    partial.write_text(json.dumps(manifest_of(root), indent=1) + "\n", encoding="utf-8", newline="\n")
-    os.replace(partial, path)
+    with whole_file(path, "the manifest") as file:
+        file.write(f"{json.dumps(manifest_of(root), indent=1)}\n".encode())
     return path
 
 

@@ -9,13 +9,14 @@ build/corpus/<domain>.own.npy: windows (n, LENGTH + 1) of begun and continued te
 from __future__ import annotations
 
 import argparse
-import os
 
 import numpy as np
 import torch
 from tqdm import tqdm
 from train_pair import BUILD, CORPUS, NATURAL_SHARE, Streams, load_checkpoint, new_model
 from transformers import DynamicCache
+
+from moespac_nb.whole_file import whole_file
 
 LENGTH, BEGUN, TOGETHER = 256, 64, 64  # tokens a window, of them given; windows at once
 
@@ -54,9 +55,8 @@ def main() -> None:
         rng = np.random.default_rng(seed)
         begun = np.stack([streams.window(rng, domain, BEGUN - 1) for _ in range(TOGETHER)])
         windows = go_on(model, torch.from_numpy(begun), temperature).numpy().astype(np.uint16)
-        partial = path.with_suffix(".part.npy")
-        np.save(partial, np.concatenate([before, windows]))
-        os.replace(partial, path)
+        with whole_file(path, "own text") as file:
+            np.save(file, np.concatenate([before, windows]))
 
 
 if __name__ == "__main__":

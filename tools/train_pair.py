@@ -207,9 +207,10 @@ def held_out_loss(model: nn.Module, windows: int = 4, length: int = 512) -> dict
     return losses
 
 
-def train(role: str, steps: int, seed: int) -> None:
+def train(role: str, steps: int, seed: int, folder: Path = BUILD) -> None:
+    """folder: where its checkpoint and its log are kept."""
     torch.manual_seed(seed)
-    model, checkpoint = new_model(role), BUILD / f"{role}.safetensors"
+    model, checkpoint = new_model(role), folder / f"{role}.safetensors"
     teacher = None
     if role == "draft":
         teacher = new_model("target").eval().requires_grad_(False)
@@ -219,8 +220,8 @@ def train(role: str, steps: int, seed: int) -> None:
     own = OwnText() if role == "draft" else None
     balancing = BalancingLoss(model) if role == "target" else None
     done, seconds = load_checkpoint(checkpoint, model, opt)
-    BUILD.mkdir(parents=True, exist_ok=True)
-    log = (BUILD / f"{role}.jsonl").open("a")
+    folder.mkdir(parents=True, exist_ok=True)
+    log = (folder / f"{role}.jsonl").open("a")
     bar = tqdm(range(done, steps), initial=done, total=steps, desc=role, mininterval=5)
     began, smooth = time.monotonic() - seconds, None
     for step in bar:

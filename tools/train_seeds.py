@@ -58,11 +58,10 @@ def main() -> None:
 def trained(steps: int, seed: int) -> Any:
     """The target of a seed, trained on from its checkpoint if it is not through."""
     folder = SEEDS / f"{steps}-steps-seed-{seed}"
-    train_pair.BUILD = folder  # where its loop keeps checkpoint and log
     model = train_pair.new_model("target")
     checkpoint = folder / "target.safetensors"
     if train_pair.load_checkpoint(checkpoint, model)[0] < steps:
-        train_pair.train("target", steps, seed)
+        train_pair.train("target", steps, seed, folder)
         train_pair.load_checkpoint(checkpoint, model)
     return model.eval()
 

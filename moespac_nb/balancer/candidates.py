@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -59,6 +60,19 @@ class Candidates:
     def fastest(self) -> Array:
         """(layers,) each layer's τ of least total_s, were it alone; of equal ones the highest."""
         return lowest(self.total_s)
+
+    def row(self, layer: int, level: int) -> dict[str, Any]:
+        """What every formulation says of one candidate, τ = level + 1, as plain values."""
+        return {
+            "layer": layer,
+            "tau": level + 1,
+            "cpu_s": float(self.cpu_s[layer, level]),
+            "gpu_s": float(self.gpu_s[layer, level]),
+            "total_s": float(self.total_s[layer, level]),
+            "hot": int(self.hot[layer, level]),
+            "loads": int(self.loads[layer, level]),
+            "copies_s": float(self.loads[layer, level] * self.times.copy_s),
+        }
 
     def of(self, table: Array, tau: Array) -> Array:
         """One entry a layer, (layers,): a table's at these thresholds."""

@@ -196,15 +196,8 @@ class Joint:
             broken = self.breaks(other)
             rows.append(
                 {
-                    "layer": layer,
-                    "tau": level + 1,
-                    "cpu_s": float(table.cpu_s[layer, level]),
-                    "gpu_s": float(table.gpu_s[layer, level]),
-                    "total_s": float(table.total_s[layer, level]),
+                    **table.row(layer, level),
                     "gain_s": float(switches.gain_s[layer, level]),
-                    "hot": int(table.hot[layer, level]),
-                    "loads": int(table.loads[layer, level]),
-                    "copies_s": float(table.loads[layer, level] * table.times.copy_s),
                     "feasible": not broken,
                     "binding": list(broken),
                     "chosen": bool(tau[layer] == level + 1),

@@ -133,15 +133,8 @@ class PerLayer:
         free_s = table.total_s + self.window_s
         return [
             {
-                "layer": layer,
-                "tau": level + 1,
-                "cpu_s": float(table.cpu_s[layer, level]),
-                "gpu_s": float(table.gpu_s[layer, level]),
-                "total_s": float(table.total_s[layer, level]),
+                **table.row(layer, level),
                 "objective_s": float(self.cost_s[layer, level]),
-                "hot": int(table.hot[layer, level]),
-                "loads": int(table.loads[layer, level]),
-                "copies_s": float(table.loads[layer, level] * table.times.copy_s),
                 "copies_hide_behind_s": float(free_s[layer, level]),
                 "slots_to_load_into": int(table.room[level]),
                 "feasible": bool(self.feasible[layer, level]),

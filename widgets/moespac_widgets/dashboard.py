@@ -10,8 +10,7 @@ from typing import Any, Literal
 
 import ipywidgets
 
-from moespac_nb import MoespacError, Trace
-from moespac_nb.errors import did_you_mean
+from moespac_nb import Trace
 from moespac_nb.machines import Machine, machine_names
 from moespac_nb.machines import machine as machine_of
 from moespac_nb.model_profiles import ModelProfile, model_profile_names
@@ -20,7 +19,7 @@ from moespac_nb.policies import Policy
 from moespac_nb.policies import policy as policy_of
 from moespac_nb.prompts import DOMAINS
 from moespac_nb.replay import Result, replay
-from moespac_nb.traces import bundled
+from moespac_nb.traces import bundled, from_file
 
 from .budget_lab import EVENTS, BudgetLab
 from .cells import remember
@@ -149,12 +148,7 @@ def _trace(given: Any) -> Any:
         return bundled(given, mode="sample", kind="fan", half="report")
     if not isinstance(given, str | Path):
         return given
-    if not Path(given).exists():
-        raise MoespacError(
-            f"{str(given)!r} is neither a file nor a domain; accepted: a trace file, or one of "
-            f"{', '.join(DOMAINS)}{did_you_mean(given, DOMAINS)}"
-        )
-    return Trace.load(given)
+    return from_file(given)
 
 
 def _name(given: Any) -> str:

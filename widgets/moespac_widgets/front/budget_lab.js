@@ -1,8 +1,9 @@
 // Budget lab: a setting, what it gives, and the curve over all budgets. It draws from replays at a few budgets,
 // straight lines between them; where there is a kernel, that replays what is left standing and what is missing.
 import { clamp, el, widget } from "./base.js";
+import { cleared } from "./canvas.js";
 import { Dial } from "./dials.js";
-import { cleared, figure, percent, roundStep, sizeWords, timeWords, workBar, workFills, workLegend } from "./lanes.js";
+import { figure, percent, roundStep, sizeWords, timeWords, workBar, workFills, workLegend } from "./lanes.js";
 
 const PARTS = [["draft", "draft_s"], ["plan", "plan_s"], ["dense", "dense_s"], ["experts", "experts_s"], ["cpu", "cpu_wait_s"], ["copy", "link_wait_s"]];
 const SETTING = ["machine", "model", "link", "policy", "gamma"];

@@ -1,6 +1,7 @@
 // A map of rows x columns on a canvas (layers x experts, experts x steps): amounts by colour, and by figures
 // where there is room; a box around what is chosen, a dot in what is marked. One Tab stop; arrows move the box.
 import { cividis, clamp, el } from "./base.js";
+import { cleared } from "./canvas.js";
 
 export const GUTTER = 34; // left of the columns; a chart under a map takes the same, so that they line up
 export const EDGE = 3; // room for the box around a cell at the edge
@@ -64,15 +65,7 @@ export class Grid {
     this.width = (wide - GUTTER - EDGE) / columns;
     this.tall = clamp(Math.floor(this.height / rows), 3, this.tallest);
     const high = this.tall * rows + 2 * AXIS + EDGE;
-    const sharp = window.devicePixelRatio || 1;
-    if (canvas.width !== Math.round(wide * sharp) || canvas.height !== Math.round(high * sharp)) {
-      canvas.width = Math.round(wide * sharp);
-      canvas.height = Math.round(high * sharp);
-      canvas.style.height = `${high}px`;
-    }
-    const pen = canvas.getContext("2d");
-    pen.setTransform(sharp, 0, 0, sharp, 0, 0);
-    pen.clearRect(0, 0, wide, high);
+    const pen = cleared(canvas, high);
     pen.translate(0, EDGE);
     const { width, tall } = this;
     const gap = width > 4 && tall > 4 ? 1 : 0;

@@ -1,5 +1,6 @@
 // Lines over the steps of a trace, on a canvas that takes the gutter of a map above it, so that steps line up.
 import { brief, clamp, el } from "./base.js";
+import { cleared } from "./canvas.js";
 import { EDGE, GUTTER } from "./grid.js";
 
 const PAD = 8;
@@ -22,14 +23,9 @@ export class Lines {
   draw({ columns, low, high, series, line = -1 }) {
     const { canvas, height } = this;
     const wide = canvas.clientWidth;
-    const sharp = window.devicePixelRatio || 1;
-    canvas.width = Math.round(wide * sharp);
-    canvas.height = Math.round(height * sharp);
-    canvas.style.height = `${height}px`;
     this.columns = columns;
     this.width = (wide - GUTTER - EDGE) / columns;
-    const pen = canvas.getContext("2d");
-    pen.scale(sharp, sharp);
+    const pen = cleared(canvas, height);
     const style = getComputedStyle(this.host.root);
     const span = high - low || 1;
     const y = (value) => height - PAD - ((value - low) / span) * (height - 2 * PAD);

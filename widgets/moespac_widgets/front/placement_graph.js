@@ -1,5 +1,6 @@
 // Placement graph: experts by layer, slots and lanes; who is where, who asks, what moves and why one had to go.
 import { brief, clamp, el, still, unpack, widget } from "./base.js";
+import { cleared } from "./canvas.js";
 import { Dial } from "./dials.js";
 import { Slots } from "./placement_replay.js";
 
@@ -142,18 +143,6 @@ function build(host) {
     const column = data.slots > 1 && d.slot_places[3] === d.slot_places[1] ? d.slot_places[2] - d.slot_places[0] : 0.1;
     return [Math.min(26, column * wide * 0.8), Math.min(26, row * (HIGH - 2 * EDGE) * 0.8)];
   };
-  function fit(some) {
-    const sharp = window.devicePixelRatio || 1;
-    if (some.width !== Math.round(wide * sharp) || some.height !== Math.round(HIGH * sharp)) {
-      some.width = Math.round(wide * sharp);
-      some.height = Math.round(HIGH * sharp);
-      some.style.height = `${HIGH}px`;
-    }
-    const pen = some.getContext("2d");
-    pen.setTransform(sharp, 0, 0, sharp, 0, 0);
-    pen.clearRect(0, 0, wide, HIGH);
-    return pen;
-  }
   function colours() {
     const style = getComputedStyle(host.root);
     const inks = INKS.map((name) => (name ? style.getPropertyValue(name) : "rgba(128,128,128,0.16)"));
@@ -324,7 +313,7 @@ function build(host) {
     if (steady && running) return;
     cancelAnimationFrame(running);
     running = undefined;
-    const pen = fit(over);
+    const pen = cleared(over, HIGH, wide);
     if (steady || many < 0 || many > DRAWN_MOVES || still() || state.view !== "placement") return;
     const theme = colours();
     const some = Array.from({ length: many }, (_, i) => from + i).filter((i) => !moves.came[i]);
@@ -422,7 +411,7 @@ function build(host) {
       const seen = now(state);
       wide = canvas.clientWidth;
       const theme = colours();
-      const pen = fit(canvas);
+      const pen = cleared(canvas, HIGH, wide);
       view.show(state.view);
       moment.draw(state);
       caption.textContent = host.text(`placement.caption_${state.view}`, { policy: data.policy, slots: data.slots, layer: shownLayer(state), held: seen.held });

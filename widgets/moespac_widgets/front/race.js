@@ -1,6 +1,7 @@
 // Policy race: who has how much of the text at which time. The text is the same for all; only its times differ.
 import { clamp, el, starts, still, unpack, widget } from "./base.js";
-import { cleared, figure, percent, roundStep, sizeWords, timeWords } from "./lanes.js";
+import { cleared } from "./canvas.js";
+import { figure, percent, roundStep, sizeWords, timeWords } from "./lanes.js";
 import PALETTE from "./palette.json" with { type: "json" };
 
 const TRACKS = [["own", []], ["rejected", [7, 4]], ["accepted", [2, 3]], ["chosen", [9, 3, 2, 3]]]; // colour, dashes

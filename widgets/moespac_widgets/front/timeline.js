@@ -1,7 +1,8 @@
 // Timeline: lanes of one result under those of another, on one clock. A canvas, as there may be 100,000s of
 // operations: those of the part shown are found by halving, those narrower than a pixel become a share of it.
 import { clamp, el, widget } from "./base.js";
-import { cleared, figure, percent, roundStep, sizeWords, timeWords, workFills, workLegend } from "./lanes.js";
+import { cleared } from "./canvas.js";
+import { figure, percent, roundStep, sizeWords, timeWords, workFills, workLegend } from "./lanes.js";
 import { Run, halve } from "./runs.js";
 
 const LEFT = 62; // before the lanes: their names
