@@ -1,0 +1,182 @@
+"""The book: notebooks as they were run, docs and the API's reference as one static site.
+
+    python tools/book.py                  # into build/book; a browser opens build/book/index.html, no server
+    python tools/book.py --not-run        # without running the notebooks: a minute less, no outputs
+    python tools/book.py --solutions      # with the exercises solved: for who teaches
+
+Every warning of Sphinx is an error, every link within the site must lead somewhere, and codespell reads what
+people wrote. Notebooks are run with their widgets written as pages of their own, which need no kernel.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import pkgutil
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import nbformat
+from nbclient import NotebookClient
+from plotly import io as plotly_io
+from plotly.offline import get_plotlyjs
+from tqdm import tqdm
+
+import moespac_nb
+import moespac_widgets
+
+ROOT = Path(__file__).resolve().parent.parent
+BUILD = ROOT / "build/book"
+PLOTLY = "plotly.min.js"
+SPELLED = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs", "notebooks", "data/README.md", "widgets")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--out", type=Path, default=BUILD)
+    parser.add_argument("--not-run", action="store_true")
+    parser.add_argument("--solutions", action="store_true")
+    args = parser.parse_args()
+    spell()
+    source = args.out.with_name(args.out.name + ".source")
+    compose(source, run=not args.not_run, solutions=args.solutions)
+    build(source, args.out)
+    problems = sorted(dead_links(args.out))
+    if problems:
+        sys.exit("Links that lead nowhere:\n" + "\n".join(problems))
+    print(args.out / "index.html")
+
+
+def spell() -> None:
+    """codespell's list of common misspellings, over what people wrote."""
+    words = ROOT / "docs/spelling.txt"
+    command = ["codespell", "--ignore-words", words, "--skip", "*.ipynb,*.png,*.html,LOG.md.part", *SPELLED]
+    if subprocess.run(command, cwd=ROOT).returncode:
+        sys.exit(f"Mend what codespell found; a word that is right goes into {words.relative_to(ROOT)}.")
+
+
+def compose(source: Path, *, run: bool, solutions: bool) -> None:
+    """The book's sources: docs, and beside them the notebooks with their outputs."""
+    shutil.rmtree(source, ignore_errors=True)
+    shutil.copytree(ROOT / "docs", source, ignore=shutil.ignore_patterns("__pycache__"))
+    (source / "extra/notebooks").mkdir(parents=True)
+    (source / "extra" / PLOTLY).write_text(get_plotlyjs(), encoding="utf-8")
+    reference(source)
+    made = source / "notebooks"
+    made.mkdir()
+    if solutions:
+        tool = [sys.executable, ROOT / "tools/notebooks.py", "--solutions", made]
+        subprocess.run(tool, check=True, stdout=subprocess.DEVNULL)
+    else:
+        for path in (ROOT / "notebooks").glob("*.ipynb"):
+            shutil.copy(path, made)
+    if run:
+        for path in tqdm(sorted(made.glob("*.ipynb")), desc="notebooks"):
+            execute(path, source / "extra/notebooks" / f"{path.stem}-widgets")
+
+
+def reference(source: Path) -> None:
+    """A page for each module, and a list of them; commands tell their own."""
+    (source / "api").mkdir()
+    lines = ["# API reference", "", "From the docstrings, module by module.", ""]
+    names = []
+    for package in (moespac_nb, moespac_widgets):
+        lines += [f"## {package.__name__}", "", (package.__doc__ or "").strip(), ""]
+        for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            module = import_module(found.name)
+            if ".cli" in found.name:
+                continue
+            members = "\n   :no-members:" if found.ispkg else ""  # its modules have pages of their own
+            rule = f"```{{eval-rst}}\n.. automodule:: {found.name}{members}\n```"
+            page = f"# {found.name}\n\n{rule}\n"
+            (source / "api" / f"{found.name}.md").write_text(page, encoding="utf-8")
+            lines.append(f"- [{found.name}](api/{found.name}.md): {(module.__doc__ or '').splitlines()[0]}")
+            names.append(f"api/{found.name}")
+        lines.append("")
+    lines += ["```{toctree}", ":hidden:", "", *names, "```"]
+    (source / "api.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def execute(path: Path, widgets: Path) -> None:
+    """Run a notebook in place; its widgets become pages, its figures need one script for all."""
+    notebook = nbformat.read(path, as_version=4)
+    folder = path.with_suffix("")
+    folder.mkdir()
+    os.environ["MOESPAC_WIDGETS"] = f"pages:{widgets}"
+    client = NotebookClient(
+        notebook, timeout=600, store_widget_state=False, resources={"metadata": {"path": str(folder)}}
+    )
+    client.execute()
+    shutil.rmtree(folder)
+    first = True
+    for cell in notebook.cells:
+        for output in cell.get("outputs", ()):
+            data = output.get("data", {})
+            figure = data.pop("application/vnd.plotly.v1+json", None)
+            if figure is not None:
+                data["text/html"] = as_html(figure, first)
+                first = False
+    nbformat.write(notebook, path)
+
+
+def as_html(figure: dict[str, Any], first: bool) -> str:
+    """A figure; the first of a page brings the script that all pages share."""
+    script: str | bool = f"../{PLOTLY}" if first else False
+    drawn = plotly_io.from_json(json.dumps({k: figure[k] for k in ("data", "layout")}))
+    return str(drawn.to_html(full_html=False, include_plotlyjs=script))
+
+
+def build(source: Path, out: Path) -> None:
+    """Sphinx, into a folder beside `out` first: a failed build leaves the last one."""
+    partial = out.with_name(out.name + ".part")
+    shutil.rmtree(partial, ignore_errors=True)
+    settings = ["-D", "html_extra_path=extra", "-q", "-W", "--keep-going"]
+    command = [sys.executable, "-m", "sphinx", "-b", "html", *settings, source, partial]
+    if subprocess.run(command).returncode:
+        sys.exit("Sphinx's warnings are above; the book was not changed.")
+    shutil.rmtree(partial / ".doctrees", ignore_errors=True)
+    shutil.rmtree(out, ignore_errors=True)
+    partial.rename(out)
+
+
+class _Links(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.links: list[str] = []
+        self.names: set[str] = set()
+
+    def handle_starttag(self, _tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        self.links += [given[key] or "" for key in ("href", "src") if key in given]
+        self.names |= {given[key] or "" for key in ("id", "name") if key in given}
+
+
+def dead_links(site: Path) -> Iterator[str]:
+    """Of every page the links to files that are not there, or to no place in them."""
+    site, pages = site.resolve(), {}
+    for path in site.rglob("*.html"):
+        pages[path] = _Links()
+        pages[path].feed(path.read_text(encoding="utf-8"))
+    for path, page in pages.items():
+        for link in page.links:
+            to = urlsplit(link)
+            if to.scheme:
+                continue
+            target = (path.parent / unquote(to.path)).resolve() if to.path else path
+            named = pages[target].names if target in pages and to.fragment else {unquote(to.fragment)}
+            if not target.is_file() or unquote(to.fragment) not in named:
+                yield f"{path.relative_to(site)}: {link}"
+
+
+if __name__ == "__main__":
+    main()
