@@ -133,7 +133,7 @@ def test_too_many_windows_are_thinned_and_what_is_left_out_is_shown_as_the_one_b
     widget = BalancerExplorer(trace, budget="20%", limit_bytes=4 * 16 * 16)
     shown = unpacked(widget._data["kept"])
     assert shown.tolist() == [0, 3, 6, 9]
-    assert "every 3rd is shown" in widget._notices[0]
+    assert "one in 3 is shown" in widget._notices[0]
     widget.step = 5
     assert np.array_equal(widget.table().cpu_s, widget._tables[3].cpu_s)
 

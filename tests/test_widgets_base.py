@@ -81,12 +81,21 @@ def test_a_translation_is_one_file_and_what_it_lacks_stays_english(
     (tmp_path / "texts").mkdir()
     english = (front_end.HOME / "texts/en.json").read_text(encoding="utf-8")
     (tmp_path / "texts/en.json").write_text(english, encoding="utf-8")
-    (tmp_path / "texts/de.json").write_text('{"base.play": "Abspielen"}', encoding="utf-8")
+    german = {"base.play": "Abspielen", "title.stepper": "Schritt für Schritt", "base.language": "de"}
+    german["notice.thinned"] = "Von {steps} Schritten ist einer von {stride} zu sehen."
+    (tmp_path / "texts/de.json").write_text(json.dumps(german), encoding="utf-8")
     monkeypatch.setattr(front_end, "HOME", tmp_path)
     monkeypatch.setenv(front_end.LANGUAGE, "de")
-    widget = Stepper(one_text(1))
+    widget = Stepper(one_text(1, steps=20), limit_bytes=1000)
     assert widget._texts["base.play"] == "Abspielen"
     assert widget._texts["base.pause"] == "Pause"
+    assert widget._title == "Schritt für Schritt"
+    assert re.fullmatch(r"Von 20 Schritten ist einer von \d+ zu sehen.", widget._notices[0])
+    monkeypatch.undo()
+    page = widget.to_html(tmp_path / "s.html").read_text(encoding="utf-8")
+    assert '<html lang="de">' in page
+    assert "<title>Schritt für Schritt</title>" in page
+    monkeypatch.setattr(front_end, "HOME", tmp_path)
     with pytest.raises(MoespacError, match="language is 'fr'; accepted: de, en"):
         Stepper(one_text(1), language="fr")
 
@@ -176,8 +185,9 @@ def test_a_trace_that_is_too_long_is_thinned_evenly_and_says_so() -> None:
     assert kept(10, 100, 1000) == (pytest.approx(np.arange(10)), [])
     steps, (notice,) = kept(1000, 1000, 250_000)
     assert steps.tolist() == list(range(0, 1000, 4))
-    assert "of 1000 steps every 4th is shown" in notice
-    assert "at most 250 steps" in notice
+    said = notice.read(front_end.catalogue("en", "notice"))
+    assert "of 1000 steps one in 4 is shown" in said
+    assert "at most 250 steps" in said
 
 
 def test_of_a_fan_the_rounds_of_one_draft_length_are_shown() -> None:

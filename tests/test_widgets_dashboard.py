@@ -68,7 +68,7 @@ def test_all_views_are_of_the_same_replay(dashboard: Dashboard) -> None:
 def test_a_long_trace_is_shown_from_its_beginning_and_said_so() -> None:
     short = Dashboard(SMALL, "recency", events=20)
     assert [view._limits["step"] for view in short._stepping] == [[0, 4]] * 4
-    assert short.stepper._notices[0].startswith("Of the trace's 12 steps the first 5 are replayed")
+    assert short.stepper._notices[0].startswith("Of the trace’s 12 steps the first 5 are replayed")
 
 
 def test_every_view_has_every_step_where_one_alone_would_show_fewer() -> None:

@@ -87,7 +87,7 @@ def test_a_thousand_steps_of_a_big_model_are_thinned_and_the_widget_says_so(widg
     size = sum(len(buffer) for buffer in _buffers(view._data))
     assert size < 6_000_000
     if widget is not UtilityInspector:  # that one sends a layer at a time, whole
-        assert view._notices[0].startswith("Thinned: of 1000 steps every ")
+        assert view._notices[0].startswith("Thinned: of 1000 steps one in ")
 
 
 def test_a_trace_above_the_limit_is_thinned_and_the_widget_says_so() -> None:
@@ -95,7 +95,7 @@ def test_a_trace_above_the_limit_is_thinned_and_the_widget_says_so() -> None:
     for view in (Stepper(trace, limit_bytes=1000), DemandMap(trace, limit_bytes=100)):
         shown = sent(view._data["kept"])
         assert 1 < len(shown) < 20
-        assert view._notices[0].startswith("Thinned: of 20 steps every ")
+        assert view._notices[0].startswith("Thinned: of 20 steps one in ")
     assert len(sent(Stepper(trace, limit_bytes=1000)._data["emitted"])) == 20  # the text stays whole
 
 

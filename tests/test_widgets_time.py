@@ -212,7 +212,7 @@ def test_a_page_has_every_policy_at_every_draft_length_and_each_other_choice_by_
 def test_of_a_long_trace_the_beginning_is_replayed_and_the_lab_says_so() -> None:
     view = BudgetLab(LOCAL, events=40, **HERE)
     assert view.result.windows == 10
-    assert "Of the trace's 30 steps the first 10 are replayed" in view._notices[0]
+    assert "Of the trace’s 30 steps the first 10 are replayed" in view._notices[0]
     assert "events=120" in view._notices[0]
     assert BudgetLab(LOCAL, events=120, **HERE)._notices == []
 
@@ -272,7 +272,7 @@ def test_a_fan_races_at_the_draft_length_asked_for() -> None:
 def test_over_a_long_trace_its_beginning_is_raced_and_the_widget_says_so() -> None:
     race = Race(LOCAL, events=40)
     assert race.results[0].windows == 10
-    assert race._notices[0].startswith("Of the trace's 30 steps the first 10 are replayed")
+    assert race._notices[0].startswith("Of the trace’s 30 steps the first 10 are replayed")
     with pytest.raises(MoespacError, match="events is 0"):
         Race(LOCAL, events=0)
 

@@ -4,14 +4,14 @@ from .balancer_explorer import BalancerExplorer
 from .budget_figure import budget_figure
 from .budget_lab import BudgetLab
 from .dashboard import Dashboard
-from .demand import demand_figure
+from .demand_figure import demand_figure
 from .demand_map import DemandMap
 from .growing_text import GrowingText
 from .live_view import LiveView
 from .page import write_page
 from .placement_graph import PlacementGraph
 from .race import Race
-from .residency import residency_figure
+from .residency_figure import residency_figure
 from .stepper import Stepper
 from .tables import table
 from .timeline import Timeline

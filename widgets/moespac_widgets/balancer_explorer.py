@@ -108,7 +108,6 @@ class BalancerExplorer(LiveView):
         most = max(table.hot[:, 0].sum() for table in self._tables.values())
         super().__init__(
             data=self._packed(),
-            title="Balancer explorer",
             limits={
                 "step": (windows[0], windows[-1]),
                 "layer": (0, first.layers - 1),

@@ -154,7 +154,6 @@ class BudgetLab(LiveView):
                     for each in (start, *([start._replace(policy=beside)] if beside != "none" else []))
                 },
             },
-            title="Budget lab",
             limits=limits,
             notices=notices,
             language=language,

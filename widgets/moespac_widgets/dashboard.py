@@ -24,6 +24,7 @@ from moespac_nb.traces import bundled, from_file
 from .budget_lab import EVENTS, BudgetLab
 from .cells import remember
 from .demand_map import DemandMap
+from .front_end import Words, catalogue
 from .live_view import LiveView
 from .page import LEAST_WIDTH, write_page
 from .placement_graph import PlacementGraph
@@ -89,12 +90,13 @@ class Dashboard(ipywidgets.HBox):  # type: ignore[misc]
             profile=profile,
             **alike,
         )
-        where = f"{model.name} on {on.name}, modelled"
-        self.title = f"{_name(trace)}: {played.name}, {result.budget} of the experts; {where}"
+        about = {"policy": played.name, "budget": result.budget, "model": model.name, "machine": on.name}
+        title = Words("title.dashboard", {"trace": _name(trace), **about})
+        self.title = title.read(catalogue(language, "title"))
         self.views: tuple[LiveView, ...] = (
             self.stepper, self.demand, self.placement, self.lab, self.timeline,
         )  # fmt: skip
-        self.stepper._notices = notices + self.stepper._notices
+        self.stepper.tell(notices)
         self._stepping = [view for view in self.views if "step" in view.view_names()]
         first, *others = self._stepping
         # The browser links its own changes, at once and without a kernel; see _follow for the kernel's.
@@ -151,8 +153,8 @@ def _trace(given: Any) -> Any:
     return from_file(given)
 
 
-def _name(given: Any) -> str:
-    return Path(given).name if isinstance(given, str | Path) else "A decode"
+def _name(given: Any) -> str | Words:
+    return Path(given).name if isinstance(given, str | Path) else Words("title.decode")
 
 
 def _percent(result: Result, trace: Trace) -> int:

@@ -79,7 +79,6 @@ class DemandMap(LiveView):
                 "first": pack(first[shown]),
                 "domains": None if against is None else _domains(rounds, against, gamma, names),
             },
-            title="Demand map",
             limits=limits,
             notices=notices,
             language=language,

@@ -11,12 +11,14 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from moespac_nb import MoespacError
 
-__all__ = ["CIVIDIS", "KINDS", "LANGUAGE", "bundle", "catalogue", "style"]
+__all__ = ["CIVIDIS", "KINDS", "LANGUAGE", "Words", "bundle", "catalogue", "style"]
 
 HOME = Path(__file__).resolve().parent
 LANGUAGE = "MOESPAC_LANGUAGE"  # the environment variable that names the catalogue, texts/<name>.json
@@ -25,6 +27,22 @@ _IMPORT = re.compile(r'^import (?:\{[^}]*\}|(\w+)) from "\./([\w.]+)"(?: with \{
 _PALETTE = json.loads((HOME / "front/palette.json").read_text(encoding="utf-8"))
 KINDS: dict[str, str] = _PALETTE["kinds"]  # Okabe-Ito: what a token or an operation is
 CIVIDIS: list[str] = _PALETTE["cividis"]  # amounts, from least to most
+
+
+class Words(NamedTuple):
+    """A text of the catalogue that Python says, a title or a notice, and what its {names} stand for."""
+
+    key: str
+    values: Mapping[str, Any] = {}
+
+    def read(self, texts: Mapping[str, str]) -> str:
+        """As the catalogue has it; a value that is Words itself is read too."""
+
+        def filled(name: re.Match[str]) -> str:
+            value = self.values[name[1]]
+            return value.read(texts) if isinstance(value, Words) else str(value)
+
+        return re.sub(r"\{(\w+)\}", filled, texts[self.key])
 
 
 @cache

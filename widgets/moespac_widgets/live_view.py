@@ -7,7 +7,7 @@ A widget is a subclass that names its front-end file and its state, and packs it
         step = view_trait(0)
 
         def __init__(self, trace, *, step=0, language=None):
-            super().__init__(data={"counts": pack(trace.counts)}, title="Demand", language=language,
+            super().__init__(data={"counts": pack(trace.counts)}, language=language,
                              limits={"step": (0, len(trace) - 1)}, step=step)
 
         def answer_refine(self, step):     # what the front end's host.ask("refine", {step}) waits for
@@ -30,7 +30,7 @@ from moespac_nb import MoespacError
 from moespac_nb.errors import did_you_mean
 
 from .cells import remember
-from .front_end import bundle, catalogue, style
+from .front_end import Words, bundle, catalogue, style
 from .packing import split
 
 __all__ = ["LiveView", "view_trait"]
@@ -74,24 +74,26 @@ class LiveView(anywidget.AnyWidget):
         self,
         *,
         data: Mapping[str, Any],
-        title: str,
         limits: Mapping[str, Limit],
-        notices: Iterable[str] = (),
+        title: Words | str | None = None,
+        notices: Iterable[Words | str] = (),
         language: str | None = None,
         **state: int | str,
     ) -> None:
-        """data: packed arrays and what JSON holds. notices: what a reader must know, a left-out part say.
+        """data: packed arrays and what JSON holds. limits: of each view trait. state: their first values.
 
-        limits: of each view trait. state: their first values.
+        title: None takes the catalogue's, "title." and the first of TEXTS. notices: what a reader must know,
+        a left-out part say.
         """
         self._bounds = dict(limits)
         for name, value in state.items():
             self.checked(name, value)
+        self._said = catalogue(language, "title", "notice")
         super().__init__(
             _data=dict(data),
-            _title=title,
+            _title=self._read(title or Words(f"title.{self.TEXTS[0]}")),
             _texts=catalogue(language, "base", *self.TEXTS),
-            _notices=list(notices),
+            _notices=[self._read(notice) for notice in notices],
             _parts=self.view_names(),
             _limits={name: list(limit) for name, limit in limits.items()},
             **state,
@@ -99,6 +101,13 @@ class LiveView(anywidget.AnyWidget):
         self.on_msg(self._on_message)
         self.observe(lambda _: setattr(self, "_error", ""), self.view_names())
         remember(self)
+
+    def tell(self, notices: Iterable[Words | str]) -> None:
+        """Say more above the view, before what is said there already."""
+        self._notices = [*map(self._read, notices), *self._notices]
+
+    def _read(self, words: Words | str) -> str:
+        return words.read(self._said) if isinstance(words, Words) else words
 
     @classmethod
     def view_names(cls) -> list[str]:

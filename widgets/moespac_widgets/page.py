@@ -22,7 +22,7 @@ LEAST_WIDTH = 540  # pixels of a column; where two do not fit, they lie one unde
 WIDTHS = {1: 1120, 2: 1680}  # the most that so many columns take
 
 _PAGE = """<!doctype html>
-<html lang="en">
+<html lang="{language}">
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width">
 <meta http-equiv="Content-Security-Policy"
@@ -76,6 +76,7 @@ def write_page(
     page = _PAGE.format(
         width=WIDTHS[columns],
         least=LEAST_WIDTH,
+        language=escape(widgets[0]._texts["base.language"]),
         title=escape(title or widgets[0]._title),
         style=style(*scripts),
         state=json.dumps(state, ensure_ascii=False).replace("<", "\\u003c"),

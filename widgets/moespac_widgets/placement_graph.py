@@ -14,6 +14,7 @@ from moespac_nb.policies import Policy
 from moespac_nb.residency import CPU, LATE, LOADED, READY, SERVED, Move, Residency, residency
 from moespac_nb.step import Geometry
 
+from .front_end import Words
 from .live_view import LiveView, view_trait
 from .packing import pack
 from .rounds import SENT_BYTES, Rounds
@@ -65,7 +66,7 @@ class PlacementGraph(LiveView):
         shown, notices = _shown(self.residency, limit_bytes)
         super().__init__(
             data={**_packed(self.residency, shown), "together": {}},
-            title=f"Placement graph: {self.residency.result.policy}",
+            title=Words("title.placement", {"policy": self.residency.result.policy}),
             limits={
                 "step": (0, shown - 1),
                 "moment": (0, geometry.layers),
@@ -192,17 +193,15 @@ def _with_edges(graph: nx.DiGraph, seen: Residency, window: int, moment: int) ->
     return graph
 
 
-def _shown(seen: Residency, limit_bytes: int) -> tuple[int, list[str]]:
+def _shown(seen: Residency, limit_bytes: int) -> tuple[int, list[Words]]:
     """How many windows fit, from the first on: a move makes sense beside the one before it."""
     a_window = 3 * seen.counts[0].size + 24 * len(seen.moves) / seen.windows
     shown = min(seen.windows, max(1, int(limit_bytes / a_window)))
     if shown == seen.windows:
         return shown, []
-    return shown, [
-        f"Of {seen.windows} windows the first {shown} are shown, as all of them would be "
-        f"{seen.windows * a_window / 1e6:.0f} MB. Others are shown by a part of the trace: "
-        f"trace[{shown}:{min(seen.windows, 2 * shown)}] say."
-    ]
+    size, until = f"{seen.windows * a_window / 1e6:.0f}", min(seen.windows, 2 * shown)
+    values = {"windows": seen.windows, "shown": shown, "size": size, "until": until}
+    return shown, [Words("notice.first_windows", values)]
 
 
 def _packed(seen: Residency, shown: int) -> dict[str, Any]:

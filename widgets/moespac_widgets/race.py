@@ -79,7 +79,6 @@ class Race(LiveView):
                     "model": first.model_profile,
                 },
             },
-            title="Policy race",
             limits={"time_us": (0, last_us)},
             notices=notices + scaled(self._results),
             language=language,

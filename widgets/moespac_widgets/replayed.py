@@ -8,10 +8,12 @@ from typing import Any
 from moespac_nb import MoespacError, Trace
 from moespac_nb.replay import Result
 
+from .front_end import Words
+
 __all__ = ["beginning", "names", "scaled"]
 
 
-def beginning(trace: Any, events: int) -> tuple[Trace, list[str]]:
+def beginning(trace: Any, events: int) -> tuple[Trace, list[Words]]:
     """As much of a trace as a replay may take, pairs of step and layer, and the notice that says so."""
     if not isinstance(trace, Trace):
         raise MoespacError(f"trace is {type(trace).__name__} {str(trace)[:60]!r}; accepted: a Trace")
@@ -24,10 +26,8 @@ def beginning(trace: Any, events: int) -> tuple[Trace, list[str]]:
     steps = max(1, events // trace.geometry.layers)
     if len(trace) <= steps:
         return trace, []
-    return trace[:steps], [
-        f"Of the trace's {len(trace)} steps the first {steps} are replayed, so that answers come soon; "
-        f"events={len(trace) * trace.geometry.layers} takes them all."
-    ]
+    values = {"steps": len(trace), "shown": steps, "all": len(trace) * trace.geometry.layers}
+    return trace[:steps], [Words("notice.beginning", values)]
 
 
 def names(results: Sequence[Result]) -> list[str]:
@@ -47,7 +47,7 @@ def names(results: Sequence[Result]) -> list[str]:
     return [", ".join(part[i] for i in differ) for part in parts]
 
 
-def scaled(results: Sequence[Result]) -> list[str]:
+def scaled(results: Sequence[Result]) -> list[Words]:
     """What of the profiles does not fit the trace, as a notice."""
     notes = dict.fromkeys(note for result in results for note in result.notes)
-    return [f"As if the trace were the model's own: {'; '.join(notes)}."] if notes else []
+    return [Words("notice.scaled", {"notes": "; ".join(notes)})] if notes else []

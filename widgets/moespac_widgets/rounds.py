@@ -11,6 +11,8 @@ import numpy as np
 from moespac_nb import MoespacError, Step, Trace
 from moespac_nb.step import Geometry
 
+from .front_end import Words
+
 __all__ = ["SENT_BYTES", "Rounds", "kept"]
 
 SENT_BYTES = 4_000_000  # of one widget; a notebook's widgets together should stay below 6 MB
@@ -67,20 +69,12 @@ class Rounds:
         return bits
 
 
-def kept(steps: int, bytes_a_step: float, limit: int = SENT_BYTES) -> tuple[np.ndarray, list[str]]:
+def kept(steps: int, bytes_a_step: float, limit: int = SENT_BYTES) -> tuple[np.ndarray, list[Words]]:
     """The steps that fit into `limit` bytes, evenly thinned, and the notice that says so."""
     stride = max(1, int(np.ceil(steps * bytes_a_step / limit)))
     if stride == 1:
         return np.arange(steps), []
     whole = max(1, int(limit / bytes_a_step))
-    notice = (
-        f"Thinned: of {steps} steps every {_ordinal(stride)} is shown, as all of them would be "
-        f"{steps * bytes_a_step / 1e6:.0f} MB. A part of at most {whole} steps is shown whole: "
-        f"trace[:{whole}] say."
-    )
-    return np.arange(0, steps, stride), [notice]
-
-
-def _ordinal(n: int) -> str:
-    ending = "th" if n % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(n % 10, "th")
-    return f"{n}{ending}"
+    size = f"{steps * bytes_a_step / 1e6:.0f}"
+    values = {"steps": steps, "stride": stride, "size": size, "whole": whole}
+    return np.arange(0, steps, stride), [Words("notice.thinned", values)]

@@ -52,7 +52,6 @@ class Stepper(LiveView):
         shown, notices = kept(len(rounds), _bytes_a_step(rounds), limit_bytes)
         super().__init__(
             data=_packed(rounds, shown),
-            title="Decoding stepper",
             limits={
                 "step": (0, len(rounds) - 1),
                 "token": (-1, longest),

@@ -16,6 +16,7 @@ from moespac_nb.replay import Result
 from moespac_nb.timeline import ROWS, chrome_trace
 from moespac_nb.whole_file import whole_file
 
+from .front_end import Words
 from .live_view import LiveView, view_trait
 from .packing import pack
 from .replayed import names, scaled
@@ -69,7 +70,6 @@ class Timeline(LiveView):
         windows = max(result.windows for result in results)
         super().__init__(
             data=_packed(results, runs, shown, end_s),
-            title="Timeline",
             limits={
                 "step": (0, windows - 1),
                 "start_us": (0, end_us),
@@ -123,7 +123,7 @@ Shown = tuple[float, float, list[Operation]]  # from, to, what began in between
 
 def _shown(
     results: Sequence[Result], runs: Sequence[list[Operation]], first: int, limit_bytes: int
-) -> tuple[list[Shown], list[str]]:
+) -> tuple[list[Shown], list[Words]]:
     """All operations, or those of as many windows as fit, from the first on."""
     most = limit_bytes // BYTES_AN_OPERATION
     if not first and sum(map(len, runs)) <= most:
@@ -142,10 +142,9 @@ def _shown(
         least, beyond = (middle, beyond) if fits else (least, middle)
     shown = [of(result, run, least) for result, run in zip(results, runs, strict=True)]
     windows = max(result.windows for result in results)
-    notice = (
-        f"Shown: windows {first} to {min(first + least, windows) - 1} of {windows}, as many as "
-        f"{limit_bytes / 1e6:g} MB hold. Timeline(…, first={min(first + least, windows - 1)}) goes on."
-    )
+    following = min(first + least, windows)
+    values = {"first": first, "last": following - 1, "windows": windows, "size": f"{limit_bytes / 1e6:g}"}
+    notice = Words("notice.part", {**values, "next": min(following, windows - 1)})
     return shown, [notice] if first or first + least < windows else []
 
 

@@ -83,7 +83,6 @@ class UtilityInspector(LiveView):
                 "sensor": sensor if isinstance(sensor, str) else sensor.name,
                 "blocks": self._sent,
             },
-            title="Utility inspector",
             limits={
                 "step": (0, len(rounds) - 1),
                 "layer": (0, layers - 1),
