@@ -1,26 +1,21 @@
-"""The book: a static site without a dead link, which needs neither a server nor a network."""
+"""Book and slides: static pages without a dead link, which need neither a server nor a network."""
 
 from __future__ import annotations
 
-import importlib.util
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
+import nbformat
 import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from pages import TWO_FRAMES
 
 
-@pytest.fixture(scope="module")
-def tool(root: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location("book", root / "tools/book.py")
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+@pytest.fixture
+def tools(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(root / "tools"))
 
 
 def built(root: Path, out: Path, *options: str) -> Path:
@@ -71,13 +66,16 @@ def test_the_book_opens_from_a_folder(book: Path, browser: Any) -> None:
     opened(browser, book / "api/moespac_nb.replay.html")
 
 
-def test_a_dead_link_is_found(tool: ModuleType, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("tools")
+def test_a_dead_link_is_found(tmp_path: Path) -> None:
+    from book import dead_links
+
     (tmp_path / "a.html").write_text(
         '<a id="here" href="#here"></a><a href="b.html#there"></a><a href="c.html"></a>'
         '<a href="b.html?v=1#place"></a><a href="https://example.org/gone"></a>'
     )
     (tmp_path / "b.html").write_text('<h1 id="place">B</h1>')
-    assert sorted(tool.dead_links(tmp_path)) == ["a.html: b.html#there", "a.html: c.html"]
+    assert sorted(dead_links(tmp_path)) == ["a.html: b.html#there", "a.html: c.html"]
 
 
 @pytest.mark.full
@@ -87,3 +85,33 @@ def test_the_book_with_its_notebooks_run(root: Path, tmp_path: Path, browser: An
     for path in (root / "notebooks").glob("*.py"):
         tab = opened(browser, book / f"notebooks/{path.stem}.html")
         assert tab.locator(".cell_output").count() > 3, path.stem
+
+
+LESSON = (
+    new_markdown_cell("# A lesson\n\nWhere $T = \\max(a, b)$, and `$HOME` is code.\n\n## Again\n\nMore."),
+    new_code_cell("import plotly.graph_objects as go\ngo.Figure(go.Bar(y=[1, 2]))"),
+    new_code_cell("quiet = 1"),
+    new_markdown_cell("And so on."),
+)
+
+
+@pytest.mark.browser
+@pytest.mark.usefixtures("tools")
+def test_slides_begin_at_headings_and_show_figures_under_their_prose(tmp_path: Path, browser: Any) -> None:
+    from executed import execute
+    from slides import as_slides, prepare
+
+    prepare(tmp_path)
+    path = tmp_path / "slides/lesson.ipynb"
+    nbformat.write(new_notebook(cells=list(LESSON)), path)
+    execute(path, tmp_path / "slides/lesson-widgets")
+    page = path.with_suffix(".html")
+    page.write_text(as_slides(nbformat.read(path, as_version=4), code=False))
+    tab = opened(browser, page)
+    words = tab.locator("section > section").all_text_contents()
+    assert [part.split()[0][:5] for part in words] == ["A", "Again", "And"]
+    assert tab.locator("math").count() == 1
+    assert "$HOME" in words[0]
+    assert "quiet" not in "".join(words)
+    tab.keyboard.press("ArrowRight")
+    tab.wait_for_function("document.querySelector('section.present .js-plotly-plot')?.clientWidth > 600")

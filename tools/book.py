@@ -11,8 +11,6 @@ people wrote. Notebooks are run with their widgets written as pages of their own
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import pkgutil
 import shutil
 import subprocess
@@ -21,13 +19,9 @@ from collections.abc import Iterator
 from html.parser import HTMLParser
 from importlib import import_module
 from pathlib import Path
-from typing import Any
 from urllib.parse import unquote, urlsplit
 
-import nbformat
-from nbclient import NotebookClient
-from plotly import io as plotly_io
-from plotly.offline import get_plotlyjs
+from executed import execute, write_plotly
 from tqdm import tqdm
 
 import moespac_nb
@@ -35,7 +29,6 @@ import moespac_widgets
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build/book"
-PLOTLY = "plotly.min.js"
 SPELLED = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs", "notebooks", "data/README.md", "widgets")
 
 
@@ -70,7 +63,7 @@ def compose(source: Path, *, run: bool, solutions: bool) -> None:
     shutil.rmtree(source, ignore_errors=True)
     shutil.copytree(ROOT / "docs", source, ignore=shutil.ignore_patterns("__pycache__"))
     (source / "extra/notebooks").mkdir(parents=True)
-    (source / "extra" / PLOTLY).write_text(get_plotlyjs(), encoding="utf-8")
+    write_plotly(source / "extra")
     reference(source)
     made = source / "notebooks"
     made.mkdir()
@@ -105,35 +98,6 @@ def reference(source: Path) -> None:
         lines.append("")
     lines += ["```{toctree}", ":hidden:", "", *names, "```"]
     (source / "api.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
-
-
-def execute(path: Path, widgets: Path) -> None:
-    """Run a notebook in place; its widgets become pages, its figures need one script for all."""
-    notebook = nbformat.read(path, as_version=4)
-    folder = path.with_suffix("")
-    folder.mkdir()
-    os.environ["MOESPAC_WIDGETS"] = f"pages:{widgets}"
-    client = NotebookClient(
-        notebook, timeout=600, store_widget_state=False, resources={"metadata": {"path": str(folder)}}
-    )
-    client.execute()
-    shutil.rmtree(folder)
-    first = True
-    for cell in notebook.cells:
-        for output in cell.get("outputs", ()):
-            data = output.get("data", {})
-            figure = data.pop("application/vnd.plotly.v1+json", None)
-            if figure is not None:
-                data["text/html"] = as_html(figure, first)
-                first = False
-    nbformat.write(notebook, path)
-
-
-def as_html(figure: dict[str, Any], first: bool) -> str:
-    """A figure; the first of a page brings the script that all pages share."""
-    script: str | bool = f"../{PLOTLY}" if first else False
-    drawn = plotly_io.from_json(json.dumps({k: figure[k] for k in ("data", "layout")}))
-    return str(drawn.to_html(full_html=False, include_plotlyjs=script))
 
 
 def build(source: Path, out: Path) -> None:
