@@ -1,8 +1,8 @@
 """Slides from the notebooks as they were run: python tools/slides.py [03 05 ...] [--out DIR] [--code]
 
-A heading begins a slide, and what follows it lies below: ↓ goes on, → to the next heading. A figure is under its
-prose; code is left out unless it is asked for. A cell's own `slideshow` metadata goes before all that. They open
-from the folder: no server, no network.
+A heading begins a slide, and what follows it lies below: ↓ goes on, → to the next heading. A figure is
+under its prose; code is left out unless it is asked for. A cell's own `slideshow` metadata goes before all
+that. They open from the folder: no server, no network.
 """
 
 from __future__ import annotations
