@@ -125,7 +125,7 @@ def test_why_an_expert_was_evicted_is_told_by_keyboard_with_the_numbers_behind_i
     assert why.score > why.old_score
     assert why.score >= tau
     opened.press("Escape")
-    assert "expert " not in opened.sentence.split("had to go.")[1]
+    assert "expert " not in opened.sentence.split("had to go (modelled).")[1]
     without_a_fault(opened)
 
 

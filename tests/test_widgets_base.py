@@ -63,7 +63,7 @@ def test_a_widgets_script_is_whole_small_and_reaches_no_other_place(widget: type
 
 
 def test_what_is_imported_twice_is_sent_once() -> None:
-    assert front_end.bundle("stepper.js").count("export function cividis(") == 1
+    assert front_end.bundle("stepper.js").count("function cividis(") == 1
     assert front_end.bundle("stepper.js").count("const PALETTE = ") == 1
 
 

@@ -16,6 +16,7 @@ from .rounds import SENT_BYTES, Rounds, kept
 __all__ = ["DemandMap", "routing_distance_bits"]
 
 COUNTS = "counts"
+LABELS = ("measured", "modelled", "computed")
 
 
 class DemandMap(LiveView):
@@ -41,6 +42,7 @@ class DemandMap(LiveView):
         against: Trace | None = None,
         names: tuple[str, str] = ("this trace", "the other"),
         amounts: Mapping[str, np.ndarray] | None = None,
+        labels: Mapping[str, str] | None = None,
         gamma: int | None = None,
         step: int = 0,
         layer: int = 0,
@@ -53,11 +55,13 @@ class DemandMap(LiveView):
         """against: another trace of the same geometry, to compare the shares of positions experts serve.
 
         amounts: more to show than the counts, utility or residency say: by name (steps, layers, experts) of
-        whole numbers, 0 and more. expert: None takes the layer's busiest.
+        whole numbers, 0 and more. labels: what these are, by name: measured, modelled or computed from what
+        was measured, which is taken where nothing is said. expert: None takes the layer's busiest.
         """
         rounds = Rounds.of(trace, gamma)
         geometry = rounds.geometry
         every = {COUNTS: rounds.counts, **_checked(amounts or {}, rounds.counts.shape)}
+        said = _labels(labels or {}, every)
         shown, notices = kept(len(rounds), len(every) * rounds.counts[0].size, limit_bytes)
         first = np.stack([step.experts[0] for step in rounds.steps])
         limits: dict[str, Any] = {
@@ -76,6 +80,7 @@ class DemandMap(LiveView):
                 "layers": geometry.layers,
                 "experts_per_layer": geometry.experts,
                 "amounts": {name: pack(values[shown]) for name, values in every.items()},
+                "labels": said,
                 "first": pack(first[shown]),
                 "domains": None if against is None else _domains(rounds, against, gamma, names),
             },
@@ -103,6 +108,16 @@ def _checked(amounts: Mapping[str, np.ndarray], shape: tuple[int, ...]) -> dict[
             raise MoespacError(f"amount {name!r} has other values; accepted: whole numbers, 0 to 255")
         checked[name] = values.astype(np.uint8)
     return checked
+
+
+def _labels(given: Mapping[str, str], amounts: Mapping[str, np.ndarray]) -> dict[str, str]:
+    for name, label in given.items():
+        if name == COUNTS or name not in amounts or label not in LABELS:
+            raise MoespacError(
+                f"the label of amount {name!r} is {label!r}; accepted: {', '.join(LABELS)}, of an amount that "
+                "was given"
+            )
+    return {name: "measured" if name == COUNTS else given.get(name, "computed") for name in amounts}
 
 
 def _domains(rounds: Rounds, against: Trace, gamma: int | None, names: tuple[str, str]) -> dict[str, Any]:

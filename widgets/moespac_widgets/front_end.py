@@ -2,8 +2,8 @@
 
 A widget's file is a real ES module that imports what it shares from its neighbours in `front/`. anywidget
 takes one module as one string and there is no build step, so `bundle` puts what is imported in front of the
-file, once each, and leaves out the import lines, comments on lines of their own, and indentation: what a
-reader of the file needs and a browser does not. Names at the top level of the files must therefore differ.
+file, once each, and leaves out import lines, the word export, comments and indentation: what a reader of the
+file needs and a browser does not. Names at the top level of the files must therefore differ.
 """
 
 from __future__ import annotations
@@ -70,9 +70,11 @@ def bundle(script: str) -> str:
 
 
 def _lean(source: str) -> str:
-    """Without comments on lines of their own, and without indentation; no template literal spans lines."""
+    """Without comments and indentation. No template literal spans lines; a comment behind code goes unless it
+    holds a quote mark, as what looks like one may be part of a text."""
     unindented = re.sub(r"^\s+", "", source, flags=re.M)
-    return re.sub(r"^//.*\n|^/\*\*(?:.|\n)*?\*/\n", "", unindented, flags=re.M)
+    alone = re.sub(r"^//.*\n|^/\*\*(?:.|\n)*?\*/\n", "", unindented, flags=re.M)
+    return re.sub(r"""[ ]+// [^"'`\n]*$|^export (?!default)""", "", alone, flags=re.M)
 
 
 def style(*scripts: str) -> str:

@@ -217,6 +217,8 @@ def _packed(seen: Residency, shown: int) -> dict[str, Any]:
     asked = 16 * seen.counts[:shown].astype(int) + 8 * seen.wanted[:shown] + seen.served[:shown]
     return {
         "policy": seen.result.policy,
+        "machine": seen.result.machine,
+        "model": seen.result.model_profile,
         "gamma": pack(seen.counts[:shown, 0].sum(axis=1) // geometry.top_k - 1),
         "slots": seen.slots,
         "asked": pack(asked),

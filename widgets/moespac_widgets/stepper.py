@@ -107,6 +107,7 @@ def _packed(rounds: Rounds, shown: np.ndarray) -> dict[str, Any]:
         "weight_unit": largest / WEIGHT_LEVELS,
         "asked": pack((rounds.counts > 0).sum(axis=0)),
         "modes": [text.mode for text in trace.texts],
+        "stops": [list(text.stop_ids) for text in trace.texts],
         "prompts": [text.prompt for text in trace.texts],
         "pieces": _pieces(trace, every, steps),
     }

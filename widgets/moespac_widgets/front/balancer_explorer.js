@@ -72,6 +72,12 @@ class Solver {
     Object.assign(this, { host, layers, known: { ...first, tau: Array.from(unpack(first.tau)) }, until: 0 });
     if (solved) this.solved = { ...solved, tau: unpack(solved.tau), feasible: unpack(solved.feasible) };
     host.closers.push(() => clearTimeout(this.rest));
+    host.listen(host.body, "pointerdown", (event) => { this.held = event.target.matches("input[type=range]"); });
+    for (const type of ["pointerup", "pointercancel"]) host.listen(window, type, () => {
+      if (!this.held) return;
+      this.held = false;
+      this.settle(0);
+    });
   }
 
   /** asked: step, slots and percents. */
@@ -89,12 +95,21 @@ class Solver {
     const knows = JSON.stringify(this.known.asked) === key;
     if (knows && this.known.how !== "fast") return;
     if (key !== this.wanted) {
-      this.wanted = key;
-      clearTimeout(this.rest);
-      this.rest = setTimeout(() => this.ask("pulp", asked), REST_MS);
+      Object.assign(this, { wanted: key, asked });
+      this.settle(REST_MS);
     }
     // One at a time: what was dragged over meanwhile is never asked for.
     if (!knows && Date.now() >= this.until) this.ask("fast", asked);
+  }
+
+  /** PuLP is asked once nothing changes, and not while a slider is held: then when it is let go. */
+  settle(ms) {
+    clearTimeout(this.rest);
+    if (this.held || !this.asked) return;
+    this.rest = setTimeout(() => {
+      this.ask("pulp", this.asked);
+      this.asked = null;
+    }, ms);
   }
 
   ask(how, asked) {
@@ -173,9 +188,9 @@ function build(host) {
     height: 42 * levels, tallest: 42, pick: (row, layer) => host.set({ tau: row + 1, layer }),
     hint: (row, layer) => candidate(now(host.state()), layer, row + 1),
   });
-  const hints = el("p", { class: "ms-hint" });
+  const [hints, how, key] = Array.from("123", () => el("p", { class: "ms-hint" }));
+  key.textContent = host.text("balancer.lanes");
   const summary = el("table", { class: "ms-summary" });
-  const how = el("p", { class: "ms-hint" });
   const chart = el("div", { class: "ms-chart" });
   const layerCaption = el("p", { class: "ms-caption" });
 
@@ -264,10 +279,9 @@ function build(host) {
     chart.replaceChildren(svg("svg", { viewBox: `0 0 ${wide} ${high}`, role: "img", "aria-label": host.text("balancer.chart", state) }, ...parts));
   }
 
-  const key = el("p", { class: "ms-hint" }, host.text("balancer.lanes"));
   host.body.append(
     el("div", { class: "ms-dials" }, ...dials.map((dial) => dial.element)),
-    el("p", { class: "ms-caption" }, host.text("balancer.summary")), el("div", { class: "ms-scroll", tabindex: "0" }, summary), how,
+    el("p", { class: "ms-caption" }, host.text("balancer.summary")), host.scroll(host.text("balancer.summary"), summary), how,
     el("div", { class: "ms-columns" },
       el("div", {}, el("p", { class: "ms-caption" }, host.text("balancer.map")), map.element, hints),
       el("div", {}, layerCaption, chart, key)));
@@ -311,6 +325,7 @@ function build(host) {
       const { fresh, feasible } = window.joint;
       return `${host.text("balancer.sentence", values)} ${fresh ? (feasible ? why : host.text("balancer.infeasible")) : host.text("balancer.stale")}`;
     },
+    origin: () => host.text("balancer.origin"),
     table(state) {
       const window = now(state);
       const { table, taus } = window;

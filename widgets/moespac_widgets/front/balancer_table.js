@@ -17,12 +17,12 @@ export class Candidates {
 
   sum(amounts, taus) { return taus.reduce((sum, tau, layer) => sum + amounts[this.at(layer, tau)], 0); }
 
-  /** What one layer's candidate breaks if each layer stands alone: { slots, link }, by how much it does. */
+  /** What one layer's candidate breaks if each layer stands alone: { slots, link }. */
   alone(layer, tau) {
     const i = this.at(layer, tau);
     const room = this.slots - this.residents[tau - 1];
     const late = this.loads[i] * this.copy - this.total[i] - this.window;
-    return { slots: this.loads[i] > room, link: late > this.tolerance, room, late };
+    return { slots: this.loads[i] > room, link: late > this.tolerance };
   }
 
   /** Each layer's best feasible threshold by a cost (layer, tau); of equal ones the highest. */
@@ -65,7 +65,7 @@ export class Candidates {
   /** What one layer's candidate breaks while all other layers keep theirs. */
   switched(taus, layer, tau) {
     const found = this.jointly(taus.map((own, other) => (other === layer ? tau : own)));
-    return { slots: found.slots, link: found.late >= 0, late: found.late, found };
+    return { slots: found.slots, link: found.late >= 0 };
   }
 
   /** What keeps some layer from a faster threshold: { slots, link }. */

@@ -1,7 +1,8 @@
 // What every widget's front end shares: its frame, its state, one play control, keys, words, tables, errors.
 //
 // A widget file says `export default widget({ build, keys, help })`; build(host) makes the body and returns
-// { draw(state), sentence(state), table(state) }. A change of state asks for one frame; a frame draws once,
+// { draw(state), sentence(state), table(state), origin(state) }; origin says which numbers were measured, modelled
+// or published. A change of state asks for one frame; a frame draws once,
 // whatever came in between, so that scrubbing leaves no backlog. The kernel hears of it when it is over.
 import PALETTE from "./palette.json" with { type: "json" };
 
@@ -192,6 +193,7 @@ class Host {
     this.player?.draw(state);
     this.view.draw(state);
     this.line.textContent = this.view.sentence(state);
+    this.origin.textContent = this.view.origin(state);
     if (this.tableBox.open) this.fillTable(state);
     if (document.activeElement !== this.code) this.code.value = this.viewCode(state);
     this.model.drawn?.(this.code.value);
@@ -265,6 +267,11 @@ class Host {
     return button;
   }
 
+  /** A part that scrolls where it is long: Tab reaches it, so that arrows scroll it. */
+  scroll(name, ...parts) {
+    return el("div", { class: "ms-scroll", tabindex: "0", role: "region", "aria-label": name }, ...parts);
+  }
+
   /** A choice among [value, label] that holds the trait `name`. */
   choice(name, label, options) {
     const select = el("select", { "aria-label": label }, ...options.map(([value, words]) => el("option", { value: String(value) }, words)));
@@ -299,7 +306,8 @@ class Host {
         this.copied.textContent = this.text("base.selected");
       }
     });
-    this.more.append(this.tableBox, el("details", {}, el("summary", {}, this.text("base.help")), ...keys),
+    this.origin = el("p", { class: "ms-hint" });
+    this.more.append(this.origin, this.tableBox, el("details", {}, el("summary", {}, this.text("base.help")), ...keys),
       el("div", { class: "ms-code" }, copy, this.code, this.copied));
   }
 
@@ -308,12 +316,12 @@ class Host {
     const shown = rows.slice(0, TABLE_ROWS);
     const cells = (row) => row.map((cell) => el("td", { class: typeof cell === "number" ? "ms-figure" : "" },
       typeof cell === "number" ? brief(cell) : cell));
-    const table = el("table", {},
+    const table = el("table", {}, el("caption", {}, this.origin.textContent),
       el("thead", {}, el("tr", {}, ...columns.map((name) => el("th", { scope: "col" }, name)))),
       el("tbody", {}, ...shown.map((row) => el("tr", {}, ...cells(row)))));
     const rest = rows.length - shown.length;
     const left = rest ? [el("p", {}, this.text("base.rows_left", { rest }))] : [];
-    this.tableBox.replaceChildren(this.tableBox.firstChild, el("div", { class: "ms-scroll", tabindex: "0" }, table), ...left);
+    this.tableBox.replaceChildren(this.tableBox.firstChild, this.scroll(this.text("base.table_name"), table), ...left);
   }
 
   viewCode(state) {

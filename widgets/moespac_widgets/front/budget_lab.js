@@ -328,6 +328,7 @@ function build(host) {
       }
       return parts.join(" ");
     },
+    origin: ({ machine }) => host.text("lab.origin", { machine, label: data.machines[machine].label }),
     table(state) {
       const shown = hidden(state) ? [] : known(state);
       const columns = ["budget", "tps", "hits", "bytes", ...PARTS.map(([kind]) => kind)];

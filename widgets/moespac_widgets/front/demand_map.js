@@ -79,7 +79,7 @@ function build(host) {
   const parts = {
     time: el("div", {}, now.element, timeCaption, time.element, lineCaption, lines.element),
     bit: el("div", {}, counted.element, token.element),
-    domains: el("div", {}, ...pair.map(({ element }) => element), el("p", { class: "ms-caption" }, host.text("demand.apart")), el("div", { class: "ms-scroll", tabindex: "0" }, bars)),
+    domains: el("div", {}, ...pair.map(({ element }) => element), el("p", { class: "ms-caption" }, host.text("demand.apart")), host.scroll(host.text("demand.apart"), bars)),
   };
   host.body.append(...Object.values(parts));
 
@@ -131,9 +131,10 @@ function build(host) {
       const values = slice(state.show === "bit" ? "counts" : state.amount, place).subarray(layer * experts, (layer + 1) * experts);
       const distinct = values.reduce((sum, value) => sum + (value > 0), 0);
       if (state.show === "bit") return host.text("demand.sentence_bit", { step: kept[place], layer, distinct, k: topK, most: largest(values), busiest: values.indexOf(largest(values)) });
-      return host.text("demand.sentence", { step: kept[place], layer, distinct, experts, expert, amount: named(state.amount), value: values[expert],
+      return host.text("demand.sentence", { step: kept[place], layer, distinct, experts, expert, amount: named(state.amount), value: values[expert], label: host.text(`demand.label_${host.data.labels[state.amount]}`),
         mean: share(series(state.amount, layer, expert).reduce((sum, value) => sum + value, 0) / kept.length) });
     },
+    origin: ({ show, amount }) => host.text(`demand.origin_${show === "time" ? host.data.labels[amount] : "measured"}`, { amount: named(amount) }),
     table(state) {
       const place = host.player.place(state.step);
       const column = (name) => host.text(`demand.column_${name}`);

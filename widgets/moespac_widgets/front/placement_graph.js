@@ -148,6 +148,11 @@ function build(host) {
     const inks = INKS.map((name) => (name ? style.getPropertyValue(name) : "rgba(128,128,128,0.16)"));
     return { ink: style.color, paper: style.backgroundColor, family: style.fontFamily, inks };
   }
+  function outline(pen, x, y, size, { ink }) {
+    pen.strokeStyle = ink;
+    pen.lineWidth = Math.max(1, size / 14);
+    pen.strokeRect(x + 0.5, y + 0.5, size - 1, size - 1);
+  }
   function ring(pen, x, y, width, height, { ink, paper }) {
     for (const [colour, thick] of [[paper, 5], [ink, 2.5]]) {
       pen.strokeStyle = colour;
@@ -273,7 +278,7 @@ function build(host) {
       const [a, b] = [graph.ties[2 * i], graph.ties[2 * i + 1]];
       const own = a === chosen || b === chosen;
       pen.globalAlpha = own ? 1 : 0.15 + 0.5 * weight / strongest;
-      line(pen, [nodeAt(graph, a), nodeAt(graph, b)], own ? theme.ink : theme.inks[RESIDENT], (own ? 1 : 0.4) + 2.6 * weight / strongest);
+      line(pen, [nodeAt(graph, a), nodeAt(graph, b)], theme.ink, (own ? 1 : 0.4) + 2.6 * weight / strongest);
     });
     pen.globalAlpha = 1;
     const most = Math.max(...graph.uses, 1);
@@ -287,6 +292,7 @@ function build(host) {
       pen.fillRect(x - size / 2 - 1, y - size / 2 - 1, size + 2, size + 2);
       pen.fillStyle = theme.inks[ABSENT];
       pen.fillRect(x - size / 2, y - size / 2, size, size);
+      if (seen.kinds[layer * experts + expert] === ABSENT) outline(pen, x - size / 2, y - size / 2, size, theme);
       drawMark(pen, seen.kinds[layer * experts + expert], x - size / 2, y - size / 2, size, size, theme.inks, theme.paper);
       if (expert === chosen) ring(pen, x, y, size, size, theme);
       pen.fillStyle = theme.ink;
@@ -393,11 +399,12 @@ function build(host) {
   });
   const legend = el("div", { class: "ms-legend ms-marks" }, ...MARKS.map((name, kind) => {
     const sample = el("canvas", { width: 28, height: 28, "aria-hidden": "true" });
-    return Object.assign(el("span", {}, sample, host.text(`placement.mark_${name}`)), { show(theme) {
+    return Object.assign(el("span", {}, sample, host.text(`placement.mark_${name}`)), { show(theme, together) {
       const pen = sample.getContext("2d");
       pen.clearRect(0, 0, 28, 28);
       pen.fillStyle = theme.inks[ABSENT];
       pen.fillRect(3, 3, 22, 22);
+      if (together && kind === ABSENT) outline(pen, 3, 3, 22, theme);
       drawMark(pen, kind, 3, 3, 22, 22, theme.inks, theme.paper);
     } });
   }));
@@ -417,7 +424,7 @@ function build(host) {
       caption.textContent = host.text(`placement.caption_${state.view}`, { policy: data.policy, slots: data.slots, layer: shownLayer(state), held: seen.held });
       (state.view === "together" ? drawTogether : drawPlacement)(pen, state, seen, theme);
       animate(state, seen);
-      for (const part of legend.children) part.show(theme);
+      for (const part of legend.children) part.show(theme, state.view === "together");
       const chosen = state.layer >= 0 && state.expert >= 0;
       clear.hidden = !chosen;
       if (!canvas.matches(":hover")) hint.textContent = chosen ? "" : host.text("placement.nothing");
@@ -432,6 +439,7 @@ function build(host) {
       const some = state.view === "together" ? companions(state.layer, state.expert).map(([expert, weight]) => `${expert} (${brief(weight)})`) : [];
       return [words, why(state), ...(some.length ? [host.text("placement.companions", { some: some.join(", ") })] : [])].join(" ");
     },
+    origin: () => host.text("placement.origin", { machine: data.machine ?? host.text("placement.own_costs"), model: data.model ?? host.text("placement.own_costs") }),
     table(state) {
       const seen = now(state);
       const rows = seen.demand.map((key) => {

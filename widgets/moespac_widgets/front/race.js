@@ -183,6 +183,7 @@ function build(host) {
           : host.text("race.level");
       return host.text("race.sentence", { time: clock(now), each: racing.map(has).join(", "), ghost: has(ghost), lead });
     },
+    origin: () => host.text("race.origin", { ...data.about, machine: data.about.machine ?? own, model: data.about.model ?? own }),
     table() {
       const columns = [host.text("race.column_window"), host.text("race.column_tokens"), ...runners.map((runner) => `${runner.policy}, ms`)];
       const figures = [["race.row_rate", (one) => figure(one.tps_modelled)], ["race.row_hits", (one) => percent(one.hit_rate)], ["race.row_bytes", (one) => sizeWords(one.bytes_per_token)]];

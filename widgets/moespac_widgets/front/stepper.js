@@ -31,10 +31,11 @@ function build(host) {
     const at = verifiedAt[place];
     const emitted = d.emitted_ids.subarray(emittedAt[n], emittedAt[n + 1]);
     const sampled = packed.modes[d.text_of[n]] === "sample";
-    const ends = emitted.length <= accepted ? "cut" : !gamma ? "plain" : accepted === gamma ? "bonus" : sampled ? "resampled" : "corrected";
+    const stopped = packed.stops[d.text_of[n]].includes(emitted.at(-1));
+    const ends = emitted.length <= accepted ? (stopped ? "cut" : "short") : !gamma ? "plain" : accepted === gamma ? "bonus" : sampled ? "resampled" : "corrected";
     const positions = Array.from({ length: gamma + 1 }, (_, i) => {
       const drafted = draftedAt[place] + i - 1;
-      const verdict = !i ? "context" : i <= accepted ? "accepted" : i === accepted + 1 && ends !== "cut" ? "rejected" : "unjudged";
+      const verdict = !i ? "context" : i <= accepted ? "accepted" : i === accepted + 1 && emitted.length > accepted ? "rejected" : "unjudged";
       return { i, id: d.window[at + i], row: at + i, verdict, choice: d.target_ids[at + i],
         ...(i ? { q: d.draft_probs[drafted], p: d.target_probs[drafted], u: d.uniforms[drafted], judged: d.target_ids[at + i - 1] } : {}) };
     });
@@ -74,9 +75,13 @@ function build(host) {
     // Of a fan a round may show fewer than it accepted; the last of a round is the target's own.
     const tokens = Array.from(d.emitted_ids.subarray(emittedAt[n], emittedAt[n + 1]), read);
     const runs = [["", tokens.slice(0, own)], ["own", tokens.slice(own)]].filter(([, run]) => run.length);
-    const part = el("span", { hidden: true }, ...runs.map(([name, run]) => el("b", { class: name }, run.join(""))));
+    const part = el("span", { hidden: true, "data-n": String(n) }, ...runs.map(([name, run]) => el("b", { class: name }, run.join(""))));
     texts[d.text_of[n]].append(part);
     return part;
+  });
+  host.listen(text, "click", (event) => {
+    const part = event.target.closest("[data-n]");
+    if (part) host.set({ step: Number(part.dataset.n) });
   });
   let until = -1;
   function drawText(n) {
@@ -99,7 +104,7 @@ function build(host) {
   function drawCards(now, state, askers) {
     const held = cards.contains(document.activeElement) ? Number(document.activeElement.dataset.i) : -1;
     const made = now.positions.map((position) => card(now, position, state.token, askers));
-    if (now.ends !== "cut") {
+    if (SIGNS[now.ends]) {
       made.push(el("div", { class: "ms-card own" }, el("code", {}, visible(read(now.emitted.at(-1)))),
         el("span", { class: "verdict" }, `${SIGNS[now.ends]} ${host.text(`stepper.${now.ends}`)}`)));
     }
@@ -135,24 +140,31 @@ function build(host) {
         : host.text("stepper.cell", values);
     },
   });
-  const detail = el("div", { class: "ms-detail", tabindex: "0", role: "group" });
+  const detail = el("div", { class: "ms-detail", tabindex: "0", role: "group", "aria-label": host.text("stepper.detail") });
+  // By mouse also what is named here can be chosen: a token, or an expert.
+  host.listen(detail, "click", (event) => {
+    const { token, layer, expert } = event.target.closest("[data-pick]")?.dataset ?? {};
+    if (token) host.set({ token: Number(token) });
+    if (layer) host.set({ layer: Number(layer), expert: Number(expert) });
+  });
   const clear = host.button(host.text("stepper.clear"), () => host.set(CLEARED));
   function drawDetail(now, state, askers) {
     const parts = [];
     const position = now.positions[state.token];
     if (position) {
       const by = Array.from({ length: layers }, () => []);
-      each(position.row, (layer, expert, weight) => by[layer].push(`${expert} (${share(weight)})`));
+      each(position.row, (layer, expert, weight) => by[layer].push(
+        el("span", { "data-pick": "", "data-layer": String(layer), "data-expert": String(expert) }, `${expert} (${share(weight)})`), "  "));
       const likeliest = Array.from({ length: d.top_ids.shape[1] }, (_, i) => position.row * d.top_ids.shape[1] + i)
         .map((i) => `${quoted(d.top_ids[i])} ${share(d.top_probs[i])}`);
       parts.push(el("p", { class: "ms-caption" }, host.text("stepper.token_title", { token: quoted(position.id), i: position.i })),
-        el("table", {}, ...by.map((chosen, layer) => el("tr", {}, el("th", { scope: "row" }, String(layer)), el("td", {}, chosen.join("  "))))),
+        el("table", {}, ...by.map((chosen, layer) => el("tr", {}, el("th", { scope: "row" }, String(layer)), el("td", {}, ...chosen)))),
         el("p", {}, host.text("stepper.token_likeliest", { list: likeliest.join(", ") })));
     }
     if (state.layer >= 0 && state.expert >= 0) {
       const words = askers.length ? host.text("stepper.expert_now", { count: askers.length, positions: now.gamma + 1 }) : host.text("stepper.expert_none");
       parts.unshift(el("p", { class: "ms-caption" }, `◆ ${host.text("stepper.expert_title", state)}`), el("p", {}, words),
-        el("table", {}, ...askers.map(({ i, id, weight }) => el("tr", {}, el("td", {}, String(i)), el("td", {}, quoted(id)), el("td", {}, share(weight))))),
+        el("table", {}, ...askers.map(({ i, id, weight }) => el("tr", { "data-pick": "", "data-token": String(i) }, el("td", {}, String(i)), el("td", {}, quoted(id)), el("td", {}, share(weight))))),
         el("p", {}, host.text("stepper.expert_rounds", { asked: d.asked[state.layer * experts + state.expert], rounds })));
     }
     clear.hidden = !parts.length;
@@ -189,10 +201,11 @@ function build(host) {
         text: `“${visible(Array.from(now.emitted, read).join(""))}”` };
       if (!now.gamma) return host.text("stepper.sentence_plain", values);
       const own = quoted(now.emitted.at(-1));
-      const end = now.ends === "cut" ? host.text("stepper.end_cut") : now.ends === "bonus" ? host.text("stepper.end_bonus", { own })
+      const end = now.emitted.length <= now.accepted ? host.text(`stepper.end_${now.ends}`) : now.ends === "bonus" ? host.text("stepper.end_bonus", { own })
         : host.text("stepper.end_rejected", { own, rejected: quoted(now.positions[now.accepted + 1].id), how: host.text(`stepper.how_${now.ends}`) });
       return host.text("stepper.sentence", { ...values, end });
     },
+    origin: () => host.text("stepper.origin"),
     table(state) {
       const now = round(state.step);
       const rows = now.positions.map(({ i, id, verdict, q = NaN, p = NaN, u = NaN, judged, row }) => {

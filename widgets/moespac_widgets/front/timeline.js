@@ -381,10 +381,11 @@ function build(host) {
     },
     sentence(state) {
       const each = windows(state).map(({ run, took, copy, cpu }) => host.text("timeline.took", {
-        result: run.name, took: long(took), copy: long(copy), cpu: long(cpu) }));
+        result: run.name, label: host.text(`timeline.${run.about.label}`), took: long(took), copy: long(copy), cpu: long(cpu) }));
       const chosen = operation(state);
       return [host.text("timeline.sentence", { n: state.step, each: each.join("; ") }), ...(chosen ? [said(chosen)] : [])].join(" ");
     },
+    origin: () => runs.map((run) => host.text(`timeline.origin_${run.about.label}`, { result: run.name })).join(" "),
     table(state) {
       const shown = [];
       runs.forEach((run, number) => {

@@ -64,10 +64,10 @@ function build(host) {
   function why(state, seen) {
     const values = Object.fromEntries(Object.entries(seen).map(([name, value]) => [name, brief(value)]));
     const told = host.text("inspector.seen", { step: kept[host.player.place(state.step)], layer: state.layer, expert: state.expert, f: values.f });
-    if (Number.isNaN(seen.up)) return told + host.text("inspector.why_value", { ...values, K });
+    if (Number.isNaN(seen.up)) return told + host.text("inspector.why_value", { ...values, K }) + host.text("inspector.label");
     const ended = seen.branch > 0 ? (seen.s > seen.before ? "up" : "top") : seen.branch < 0 ? (seen.s < seen.before ? "down" : "bottom") : "stay";
     const moves = seen.next_up !== seen.up || seen.next_down !== seen.down;
-    return told + host.text(`inspector.why_${ended}`, values) + (moves ? host.text("inspector.next", values) : "");
+    return told + host.text(`inspector.why_${ended}`, values) + (moves ? host.text("inspector.next", values) : "") + host.text("inspector.label");
   }
 
   return {
@@ -112,6 +112,7 @@ function build(host) {
       const seen = at(state);
       return seen ? why(state, seen) : host.text("inspector.waiting", state);
     },
+    origin: () => host.text("inspector.origin", { sensor }),
     table(state) {
       const held = block(state.rule, state.layer);
       const names = ["f", "delta", "up", "down", "s"];
