@@ -23,7 +23,11 @@ from moespac_widgets import (
 )
 
 SMALL = Geometry(layers=4, experts=16, top_k=2)
-FEW: dict[str, Any] = {"machines": ["rtx4090"], "models": ["qwen3-30b-a3b"], "policies": ["recency", "on-demand"]}
+FEW: dict[str, Any] = {
+    "machines": ["rtx4090"],
+    "models": ["qwen3-30b-a3b"],
+    "policies": ["recency", "on-demand"],
+}
 
 MAKERS: dict[str, Callable[[Trace], LiveView]] = {
     "Stepper": Stepper,

@@ -192,7 +192,8 @@ class Host {
     const state = this.state();
     this.player?.draw(state);
     this.view.draw(state);
-    this.line.textContent = this.view.sentence(state);
+    const said = this.view.sentence(state);
+    if (this.line.textContent !== said) this.line.textContent = said; // what is the same is not read out again
     this.origin.textContent = this.view.origin(state);
     if (this.tableBox.open) this.fillTable(state);
     if (document.activeElement !== this.code) this.code.value = this.viewCode(state);
