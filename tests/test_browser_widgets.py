@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from pages import PIXELS, open_page, without_a_fault
 from traces import one_text
 
+from moespac_nb import Step
 from moespac_nb.utility import RULES, estimator
 from moespac_widgets import DemandMap, Stepper, UtilityInspector, write_page
 
@@ -195,3 +197,55 @@ def test_dark_light_and_reduced_motion_draw_the_map_in_the_pages_own_ink(
         without_a_fault(opened)
         opened.page.close()
     assert seen["light"] > 128 > seen["dark"]
+
+
+def test_what_the_details_name_is_chosen_and_the_text_leads_to_its_rounds_by_mouse(
+    browser: Any, tmp_path: Path
+) -> None:
+    trace = one_text(3, sampled=True, steps=9)
+    opened = open_page(browser, Stepper(trace, step=6, token=0).to_html(tmp_path / "s.html"))
+    page = opened.page
+    expert = int(trace[6].experts[0, 1, 1])
+    page.locator(".ms-detail [data-layer='1']").nth(1).click()
+    opened.settle()
+    assert page.locator(".ms-detail .ms-caption").first.inner_text() == f"◆ Layer 1, expert {expert}"
+    asking = [i for i, row in enumerate(trace[6].experts[:, 1]) if expert in row]
+    page.locator(".ms-detail [data-token]").last.click()
+    opened.settle()
+    assert page.locator(".ms-card[aria-pressed=true]").get_attribute("data-i") == str(asking[-1])
+    page.locator(".ms-text [data-n='2']").click()
+    opened.settle()
+    assert opened.sentence.startswith("Round 2: ")
+    without_a_fault(opened)
+
+
+def ending(step: Step, stop_ids: tuple[int, ...]) -> str:
+    """What a reader is told of a round's end."""
+    if step.outcome == "cut":
+        stopped = int(step.emitted[-1]) in stop_ids
+        return "the text ends with a stop token" if stopped else "what was recorded of the text ends here"
+    if step.outcome == "bonus":
+        return "as a bonus"
+    return f"{'chosen by the target' if step.uniforms is None else 'resampled'} in its place"
+
+
+def test_every_outcome_of_a_round_is_named_and_a_traces_end_is_no_stop_token(
+    browser: Any, tmp_path: Path
+) -> None:
+    whole = one_text(5, fan=3, steps=12)
+    parts = (whole[:n] for n in range(2, 12))
+    fan = next(part for part in parts if list(part.rounds(3))[-1].outcome == "cut")
+    last = int(fan.committed_ids[-1])
+    stopped = replace(fan, texts=(replace(fan.texts[0], stop_ids=(last,)),))
+    seen = set()
+    for trace, gamma in ((one_text(1, sampled=True, steps=9), None), (fan, 3), (stopped, 3)):
+        opened = open_page(browser, Stepper(trace, gamma=gamma).to_html(tmp_path / "s.html"))
+        opened.page.locator("canvas").focus()
+        for step in trace if gamma is None else trace.rounds(gamma):
+            if step.gamma:
+                seen.add(ending(step, trace.texts[0].stop_ids))
+                assert ending(step, trace.texts[0].stop_ids) in opened.sentence
+            opened.press("l")
+        without_a_fault(opened)
+        opened.page.close()
+    assert len(seen) == 5

@@ -123,3 +123,40 @@ def test_a_candidate_is_clicked_a_formulation_chosen_and_all_comes_back_after_a_
     page.wait_for_function("() => document.querySelector('.ms-sentence')?.textContent.includes('layer 3')")
     assert page.get_by_label("formulation").input_value() == "per-layer"
     without_a_fault(opened)
+
+
+def test_the_fast_path_is_asked_while_a_slider_is_held_and_pulp_when_it_is_let_go(
+    browser: Any, tmp_path: Path
+) -> None:
+    """A page whose kernel takes down what it is asked, and answers with the fast path's thresholds."""
+    widget = BalancerExplorer(made_up(Geometry(4, 16, 2), gamma=3, steps=12), budget="20%", step=3)
+    path = widget.to_html(tmp_path / "b.html")
+    page = path.read_text(encoding="utf-8").replace('"_kernel": false', '"_kernel": true')
+    answers = """send(message) {
+      (globalThis.asked ??= []).push(message);
+      const solved = { ...this.state._data.first, how: message.values.how };
+      const value = message.command === 'solve' ? solved : null;
+      setTimeout(() => this.handlers['msg:custom'].forEach(each => each({ answer: message.ask, value }, [])));
+    }"""
+    path.write_text(page.replace('send() { throw new Error("a page has no kernel"); }', answers))
+    opened = open_page(browser, path)
+    solved = (
+        "() => (globalThis.asked ?? []).filter(each => each.command === 'solve').map(each => each.values)"
+    )
+    opened.page.wait_for_timeout(600)  # at rest
+    before = len(opened.page.evaluate(solved))
+    box = opened.page.get_by_label("slots").bounding_box()
+    opened.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    opened.page.mouse.down()
+    for part in (0.4, 0.3, 0.2):
+        opened.page.mouse.move(box["x"] + part * box["width"], box["y"] + box["height"] / 2)
+        opened.settle()
+    opened.page.wait_for_timeout(600)  # held still, longer than rest takes
+    asked = opened.page.evaluate(solved)[before:]
+    assert asked
+    assert {each["how"] for each in asked} == {"fast"}
+    opened.page.mouse.up()
+    opened.page.wait_for_timeout(100)
+    last = opened.page.evaluate(solved)[-1]
+    slots = opened.page.get_by_label("slots").get_attribute("aria-valuetext").split()[0]
+    assert (last["how"], str(last["slots"])) == ("pulp", slots)
