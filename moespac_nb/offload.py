@@ -194,6 +194,11 @@ class Run:
         return self.device.timeline()
 
     @property
+    def windows_s(self) -> tuple[tuple[float, float], ...]:
+        """Of each decoded window when it opened, and when it had been learned from, on the timeline's clock."""
+        return tuple(self._passes.windows_s)
+
+    @property
     def label(self) -> Literal["modelled", "measured"]:
         """What all times here are."""
         return "modelled" if self.device.kind == "virtual" else "measured"
@@ -209,7 +214,7 @@ class Run:
             "budget_bytes": self.budget_bytes,
             "slots": self.slots,
             "tokens": tokens,
-            "windows": passes.windows,
+            "windows": len(passes.windows_s),
             f"tokens_per_second_{self.label}": tokens / seconds if seconds else None,
             f"stall_share_{self.label}": decoding.parts.link_wait_s / seconds if seconds else None,
             "hit_rate": counted.ready / asked if asked else None,

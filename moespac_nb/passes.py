@@ -35,10 +35,15 @@ class Passes(Listener):
         self._open = True
         self._next: int | None = None  # the layer that the pass under way comes to
         self._began = 0.0
-        self.tokens = self.windows = 0  # of whole rounds
-        self.seconds = 0.0  # theirs, on the device's clock
+        self.tokens = 0  # of whole rounds
+        self.windows_s: list[tuple[float, float]] = []  # when each opened and was learned from, on that clock
         store.resize(slots)
         self.scheduler = scheduler(slots)
+
+    @property
+    def seconds(self) -> float:
+        """What the windows took, on the device's clock."""
+        return sum(end - began for began, end in self.windows_s)
 
     def close(self) -> None:
         """From now on nothing is told."""
@@ -65,9 +70,8 @@ class Passes(Listener):
     def verified(self, step: Step, /) -> None:
         self._tell(lambda scheduler: scheduler.end_window(step))
         if self._open:
-            self.seconds += self.scheduler.device.now() - self._began
+            self.windows_s.append((self._began, self.scheduler.device.now()))
             self.tokens += len(step.emitted)
-            self.windows += 1
 
     def broke_off(self) -> None:
         self._next = None

@@ -390,3 +390,20 @@ def test_a_bad_budget_changes_nothing(budget):
     with pytest.raises(MoespacError, match="budget is"):
         offload(model, budget)
     untouched.check()
+
+
+@pytest.mark.parametrize("device", ["virtual", "host"])
+def test_windows_lie_on_the_timelines_clock_one_after_another_and_outlive_the_run(device: str) -> None:
+    model, draft = model_and_draft(QWEN)
+    with offload(model, "50%", device=device) as run:
+        assert run.windows_s == ()
+        decoded(run.decode, draft)
+        decoded(run.decode, draft)
+    spans = run.windows_s
+    assert len(spans) == run.summary()["windows"] > 2
+    flat = [time for span in spans for time in span]
+    assert flat == sorted(flat)
+    drafted = [op for op in run.timeline if op.lane == "draft"]
+    assert all(any(begin <= op.start and op.end <= end for begin, end in spans) for op in drafted)
+    took = sum(end - begin for begin, end in spans)
+    assert run.summary()[f"tokens_per_second_{run.label}"] == pytest.approx(run.summary()["tokens"] / took)

@@ -308,3 +308,33 @@ def test_a_trace_of_one_layer_and_one_step_is_shown(tmp_path: Path) -> None:
         code = view.view_code
         view.recall(code)
         assert view.view_code == code
+
+
+# -- live runs --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("device", "label"), [("virtual", "modelled"), ("host", "measured")])
+def test_a_live_run_is_shown_with_its_windows_and_says_whether_it_was_measured(
+    device: str, label: str, tmp_path: Path
+) -> None:
+    from offloading import QWEN, decoded, model_and_draft
+
+    from moespac_nb.offload import offload
+
+    model, draft = model_and_draft(QWEN)
+    with offload(model, "50%", device=device, policy="recency") as run:
+        with pytest.raises(MoespacError, match="'recency' has decoded no window; accepted: after run"):
+            Timeline(run)
+        decoded(run.decode, draft)
+        early = Timeline(run)
+        decoded(run.decode, draft)
+    view = Timeline(run, result())
+    sent = view._data["results"]["0"]
+    assert sent["name"] == f"recency, 50%, γ = 8, {device} device"
+    assert (sent["about"]["label"], sent["about"]["live"]) == (label, True)
+    windows = unpacked(sent["windows"]).reshape(-1, 2) * view._data["tick_s"]
+    assert windows == pytest.approx(np.array(run.windows_s), abs=1e-6)
+    assert len(unpacked(early._data["results"]["0"]["windows"])) < 2 * len(windows)
+    assert sum(sent["lane_counts"]) == len(run.timeline)
+    events = json.loads(view.to_perfetto(tmp_path / "run.json").read_text())["traceEvents"]
+    assert events[0]["args"]["name"].startswith(f"{label}: recency")

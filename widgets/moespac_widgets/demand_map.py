@@ -114,8 +114,8 @@ def _labels(given: Mapping[str, str], amounts: Mapping[str, np.ndarray]) -> dict
     for name, label in given.items():
         if name == COUNTS or name not in amounts or label not in LABELS:
             raise MoespacError(
-                f"the label of amount {name!r} is {label!r}; accepted: {', '.join(LABELS)}, of an amount that "
-                "was given"
+                f"the label of amount {name!r} is {label!r}; accepted: {', '.join(LABELS)}, of an amount "
+                "that was given"
             )
     return {name: "measured" if name == COUNTS else given.get(name, "computed") for name in amounts}
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,8 +19,11 @@ from moespac_nb.whole_file import whole_file
 from .front_end import Words
 from .live_view import LiveView, view_trait
 from .packing import pack
-from .replayed import names, scaled
+from .replayed import Played, names, played, scaled
 from .rounds import SENT_BYTES
+
+if TYPE_CHECKING:
+    from moespac_nb.offload import Run
 
 __all__ = ["Timeline", "waits"]
 
@@ -35,6 +38,7 @@ class Timeline(LiveView):
     """Zoom, pan and hover over lanes; step from window to window; save all of it for Perfetto.
 
     >>> Timeline(replay(trace, "recency", "25%"), replay(trace, "on-demand", "25%"))      # doctest: +SKIP
+    >>> Timeline(run)              # of offload(model, "25%", device="host"): measured     # doctest: +SKIP
     """
 
     SCRIPT, TEXTS = "timeline.js", ("timeline", "lanes")
@@ -48,28 +52,27 @@ class Timeline(LiveView):
 
     def __init__(
         self,
-        *results: Result,
+        *results: Result | Run,
         first: int = 0,
         step: int | None = None,
         language: str | None = None,
         limit_bytes: int = SENT_BYTES,
         **view: int | str,
     ) -> None:
-        """One result to four, each made with its timeline.
+        """One to four: results that were made with their timelines, or runs of `offload` as they stand now.
 
         first: the window to begin with, where all of them are more than `limit_bytes`; the widget says so.
         view: where to look at first, as `view_code` has it: start_us, span_us, align, row, op.
         """
-        _check(results, first)
-        runs = [result.timeline for result in results]
-        shown, notices = _shown(results, runs, first, limit_bytes)
-        self._results = results
+        self._played = all_played = _checked(results, first)
+        runs = [one.timeline for one in all_played]
+        shown, notices = _shown(all_played, runs, first, limit_bytes)
         end_s = max(end for _, end, _ in shown)
         end_us = max(1, round(1e6 * end_s))
         longest = max(len(ops) for _, _, ops in shown)
-        windows = max(result.windows for result in results)
+        windows = max(one.windows for one in all_played)
         super().__init__(
-            data=_packed(results, runs, shown, end_s),
+            data=_packed(all_played, runs, shown, end_s),
             limits={
                 "step": (0, windows - 1),
                 "start_us": (0, end_us),
@@ -78,7 +81,7 @@ class Timeline(LiveView):
                 "row": (-1, len(results) * len(LANES) - 1),
                 "op": (-1, longest - 1),
             },
-            notices=notices + scaled(results),
+            notices=notices + scaled(all_played),
             language=language,
             **{
                 "step": first if step is None else step,
@@ -92,7 +95,7 @@ class Timeline(LiveView):
     def to_perfetto(self, path: str | Path) -> Path:
         """Write all results as one Chrome trace, which Perfetto and chrome://tracing open: a process each."""
         events: list[dict[str, Any]] = []
-        for number, (result, name) in enumerate(zip(self._results, names(self._results), strict=True), 1):
+        for number, (result, name) in enumerate(zip(self._played, names(self._played), strict=True), 1):
             trace = chrome_trace(result.timeline, f"{result.label}: {name}")
             events += [{**event, "pid": number} for event in trace["traceEvents"]]
         with whole_file(Path(path), "the timeline") as file:
@@ -100,36 +103,34 @@ class Timeline(LiveView):
         return Path(path)
 
 
-def _check(results: Sequence[Any], first: int) -> None:
+def _checked(results: Sequence[Any], first: int) -> list[Played]:
     if not 1 <= len(results) <= MOST:
         raise MoespacError(f"there are {len(results)} results; accepted: one to {MOST}")
-    for result in results:
-        if not isinstance(result, Result):
+    every = [played(result) for result in results]
+    for one in every:
+        if not one.timeline:
             raise MoespacError(
-                f"a result is {type(result).__name__} {str(result)[:60]!r}; accepted: what replay(trace, "
-                "policy, budget) gives"
+                f"the result of {one.policy!r} has no timeline; accepted: one of replay(…, timeline=True)"
             )
-        if not result.timeline:
-            raise MoespacError(
-                f"the result of {result.policy!r} has no timeline; accepted: one of replay(…, timeline=True)"
-            )
-    fewest = min(result.windows for result in results)
+    fewest = min(one.windows for one in every)
     if not 0 <= first < fewest:
         raise MoespacError(f"first is {first!r}; accepted: 0 to {fewest - 1}, a window of every result")
+    return every
 
 
 Shown = tuple[float, float, list[Operation]]  # from, to, what began in between
 
 
 def _shown(
-    results: Sequence[Result], runs: Sequence[list[Operation]], first: int, limit_bytes: int
+    results: Sequence[Played], runs: Sequence[list[Operation]], first: int, limit_bytes: int
 ) -> tuple[list[Shown], list[Words]]:
     """All operations, or those of as many windows as fit, from the first on."""
     most = limit_bytes // BYTES_AN_OPERATION
     if not first and sum(map(len, runs)) <= most:
-        return [(0.0, max(op.end for op in run), run) for run in runs], []
+        # A run's clock goes from when it was made on: what comes before its first operation is nothing.
+        return [(min(op.start for op in run), max(op.end for op in run), run) for run in runs], []
 
-    def of(result: Result, run: list[Operation], windows: int) -> Shown:
+    def of(result: Played, run: list[Operation], windows: int) -> Shown:
         from_s = result.windows_s[first][0] if first else 0.0
         to_s = result.windows_s[min(first + windows, result.windows) - 1][1]
         return from_s, to_s, [op for op in run if from_s <= op.start < to_s]
@@ -156,9 +157,10 @@ def kind(op: Operation) -> str:
 
 
 def waits(operations: Sequence[Operation]) -> list[tuple[str, float, float]]:
-    """Where nothing computed, and so a copy was waited for ("copy"), or the CPU lane alone did ("cpu").
+    """Where no lane computed ("copy"), or the CPU lane alone did ("cpu"), each with start and end in seconds.
 
-    Each with its start and its end, in seconds. There is no other gap: a replay only waits or thinks.
+    In a replay nothing computes only while a copy is waited for. In a live run the caller's thread computes
+    what of the model no lane is given, so that there it is not known to be waiting.
     """
     edges = sorted(
         edge
@@ -181,7 +183,7 @@ def waits(operations: Sequence[Operation]) -> list[tuple[str, float, float]]:
 
 
 def _packed(
-    results: Sequence[Result], runs: Sequence[list[Operation]], shown: Sequence[Shown], end_s: float
+    results: Sequence[Played], runs: Sequence[list[Operation]], shown: Sequence[Shown], end_s: float
 ) -> dict[str, Any]:
     labels: dict[tuple[str, str], int] = {}
     sizes: dict[int, int] = {}
@@ -190,7 +192,7 @@ def _packed(
     def ticks(seconds: Any) -> np.ndarray:
         return np.rint(np.asarray(seconds, float) / tick_s).astype(np.int64)
 
-    def one(result: Result, whole: list[Operation], name: str, part: Shown) -> dict[str, Any]:
+    def one(result: Played, whole: list[Operation], name: str, part: Shown) -> dict[str, Any]:
         from_s, to_s, run = part
         lanes = [[op for op in run if op.lane == lane] for lane in LANES]
         ops = list(chain(*lanes))
@@ -198,9 +200,10 @@ def _packed(
         return {
             "name": name,
             "about": {
-                **{key: getattr(result, key) for key in ("label", "budget", "slots", "accounting")},
-                **{key: getattr(result, key) for key in ("machine", "model_profile", "tps_modelled")},
-                "hit_rate": result.hit_rate,
+                **{
+                    key: getattr(result, key) for key in ("label", "budget", "slots", "accounting", "machine")
+                },
+                **{key: getattr(result, key) for key in ("model_profile", "live", "tps", "hit_rate")},
             },
             "lane_counts": [len(lane) for lane in lanes],
             "begin": pack(ticks([op.start for op in ops])),
@@ -230,7 +233,7 @@ def _packed(
     }
 
 
-def _within(result: Result, from_s: float, to_s: float) -> tuple[int, int]:
+def _within(result: Played, from_s: float, to_s: float) -> tuple[int, int]:
     """The first and the last window that opens in this part."""
     opens = [opened for opened, _ in result.windows_s]
     return int(np.searchsorted(opens, from_s)), int(np.searchsorted(opens, to_s)) - 1

@@ -67,6 +67,8 @@ function build(host) {
   const heads = el("div", { class: "ms-runs" });
   let scale = 1; // pixels a tick
   let first = 0; // tick at the left edge
+  /** A run by the clock, in which a gap between lanes need not be waiting. */
+  const live = (run) => run.about.label === "measured";
   const place = (time, moved) => LEFT + (time - moved - first) * scale;
 
   function drawLane(pen, run, lane, top, fills, wide, moved) {
@@ -103,7 +105,7 @@ function build(host) {
     for (let i = halve(0, n, (j) => run.wait_begin[j] + run.wait_length[j] > begin); i < n && run.wait_begin[i] < end; i++) {
       const left = Math.max(LEFT, place(run.wait_begin[i], moved));
       const right = Math.min(wide, place(run.wait_begin[i] + run.wait_length[i], moved));
-      pen.fillStyle = fills[run.wait_is_copy[i] ? "copy" : "cpu"][right - left < 6 ? "colour" : "pattern"];
+      pen.fillStyle = fills[run.wait_is_copy[i] ? live(run) ? "dense" : "copy" : "cpu"][right - left < 6 ? "colour" : "pattern"];
       // Waiting for a copy stands taller: seen without its pattern.
       const tall = run.wait_is_copy[i] ? WAITS : WAITS / 2;
       pen.fillRect(left, top + WAITS - tall, Math.max(0.5, right - left), tall);
@@ -215,7 +217,7 @@ function build(host) {
     if (spot.i >= 0) return said(spot);
     if (spot.lane < data.lanes.length) return host.text("timeline.idle", { lane: laneWords[spot.lane], result: spot.run.name, at: clock(spot.time) });
     const now = spot.run.waited(spot.time, spot.time + 1);
-    return host.text(now.copy ? "timeline.waits_copy" : now.cpu ? "timeline.waits_cpu" : "timeline.waits_none", { result: spot.run.name, at: clock(spot.time) });
+    return host.text(now.copy ? live(spot.run) ? "timeline.waits_none_known" : "timeline.waits_copy" : now.cpu ? "timeline.waits_cpu" : "timeline.waits_none", { result: spot.run.name, at: clock(spot.time) });
   }
   function choose(number, lane, i) {
     const run = runs[number];
@@ -328,9 +330,10 @@ function build(host) {
   host.body.append(heads, canvas, words, legend);
 
   function drawHeads() {
-    heads.replaceChildren(...runs.map((run) => el("p", {}, el("b", {}, run.name), ` ${host.text("timeline.about", {
-      ...run.about, machine: run.about.machine ?? host.text("timeline.own_costs"), model: run.about.model_profile ?? host.text("timeline.own_costs"),
-      tps: figure(run.about.tps_modelled), hits: percent(run.about.hit_rate),
+    const own = host.text("timeline.own_costs");
+    heads.replaceChildren(...runs.map(({ name, about }) => el("p", {}, el("b", {}, name), ` ${host.text(about.live ? "timeline.about_run" : "timeline.about", {
+      ...about, label: host.text(`timeline.${about.label}`), machine: about.machine ?? own, model: about.model_profile ?? own,
+      tps: figure(about.tps), hits: percent(about.hit_rate),
     })}`)));
   }
   drawHeads();
@@ -377,10 +380,10 @@ function build(host) {
       if (drawn === theme) return;
       drawn = theme;
       legend.replaceChildren(...workLegend(style, ["draft", "plan", "dense", "experts", "cpu", "copy"].map((kind) => [kind, kindWords(kind)])),
-        el("span", {}, host.text("timeline.legend_waits")));
+        el("span", {}, host.text("timeline.legend_waits")), ...(runs.some(live) ? [el("span", {}, host.text("timeline.legend_live"))] : []));
     },
     sentence(state) {
-      const each = windows(state).map(({ run, took, copy, cpu }) => host.text("timeline.took", {
+      const each = windows(state).map(({ run, took, copy, cpu }) => host.text(live(run) ? "timeline.took_live" : "timeline.took", {
         result: run.name, label: host.text(`timeline.${run.about.label}`), took: long(took), copy: long(copy), cpu: long(cpu) }));
       const chosen = operation(state);
       return [host.text("timeline.sentence", { n: state.step, each: each.join("; ") }), ...(chosen ? [said(chosen)] : [])].join(" ");
