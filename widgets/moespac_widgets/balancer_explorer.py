@@ -211,6 +211,9 @@ def _tables(given: Any, options: Mapping[str, Any]) -> dict[int, Candidates]:
             f"given is {type(given).__name__}; accepted: a Trace, or a problem of the balancer, such as "
             "Balancer.problem(…) gives"
         )
+    for name in ("cpu_s", "gpu_s"):
+        if not np.isfinite(getattr(given, name)).all():
+            raise MoespacError(f"{name} of the problem has values that are no numbers; accepted: seconds")
     if options:
         raise MoespacError(
             f"{', '.join(options)} is for a trace's replay; accepted: none of it with a problem"

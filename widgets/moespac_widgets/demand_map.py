@@ -9,7 +9,7 @@ import numpy as np
 
 from moespac_nb import MoespacError, Trace
 
-from .live_view import LiveView, view_trait
+from .live_view import LiveView, view_trait, within
 from .packing import pack
 from .rounds import SENT_BYTES, Rounds, kept
 
@@ -72,8 +72,8 @@ class DemandMap(LiveView):
             "amount": list(every),
         }
         if expert is None:
-            inside = min(max(layer, 0), geometry.layers - 1)
-            expert = int(rounds.counts.sum(axis=0)[inside].argmax())
+            within("layer", layer, limits["layer"])
+            expert = int(rounds.counts.sum(axis=0)[layer].argmax())
         super().__init__(
             data={
                 "kept": pack(shown),
@@ -104,7 +104,7 @@ def _checked(amounts: Mapping[str, np.ndarray], shape: tuple[int, ...]) -> dict[
                 f"amount {name!r} has shape {values.shape}; accepted: any name but {COUNTS!r}, "
                 f"with shape {shape}"
             )
-        if not np.array_equal(values, np.clip(np.rint(values), 0, 255)):
+        if values.dtype.kind not in "buif" or not np.array_equal(values, np.clip(np.rint(values), 0, 255)):
             raise MoespacError(f"amount {name!r} has other values; accepted: whole numbers, 0 to 255")
         checked[name] = values.astype(np.uint8)
     return checked

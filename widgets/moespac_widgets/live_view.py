@@ -33,7 +33,7 @@ from .cells import remember
 from .front_end import Words, bundle, catalogue, style
 from .packing import split
 
-__all__ = ["LiveView", "view_trait"]
+__all__ = ["LiveView", "view_trait", "within"]
 
 Limit = tuple[int, int] | list[str]  # least and most, or the words accepted
 
@@ -183,18 +183,20 @@ class LiveView(anywidget.AnyWidget):
 
     def checked(self, name: str, value: Any) -> Any:
         """The value, if it is within the limit of its trait."""
-        limit = self._bounds[name]
-        if isinstance(limit, tuple):
-            least, most = limit
-            whole = isinstance(value, int) and not isinstance(value, bool)
-            if not whole or not least <= value <= most:
-                none = ", -1 for none" if least == -1 else ""
-                raise MoespacError(f"{name} is {value!r}; accepted: {max(least, 0)} to {most}{none}")
-        elif value not in limit:
-            raise MoespacError(
-                f"{name} is {value!r}; accepted: {', '.join(limit)}{did_you_mean(value, limit)}"
-            )
-        return value
+        return within(name, value, self._bounds[name])
+
+
+def within(name: str, value: Any, limit: Limit) -> Any:
+    """The value, if it is within the limit; else MoespacError says what would be."""
+    if isinstance(limit, tuple):
+        least, most = limit
+        whole = isinstance(value, int) and not isinstance(value, bool)
+        if not whole or not least <= value <= most:
+            none = ", -1 for none" if least == -1 else ""
+            raise MoespacError(f"{name} is {value!r}; accepted: {max(least, 0)} to {most}{none}")
+    elif value not in limit:
+        raise MoespacError(f"{name} is {value!r}; accepted: {', '.join(limit)}{did_you_mean(value, limit)}")
+    return value
 
 
 def _in_words(problem: Exception) -> str:

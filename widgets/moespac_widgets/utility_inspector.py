@@ -12,7 +12,7 @@ from moespac_nb.errors import did_you_mean
 from moespac_nb.sensors import Sensor
 from moespac_nb.utility import RULES
 
-from .live_view import LiveView, view_trait
+from .live_view import LiveView, view_trait, within
 from .packing import Packed, pack
 from .rounds import SENT_BYTES, Rounds, kept
 from .utility_trail import FIELDS, evidence_over_time, trail
@@ -66,12 +66,12 @@ class UtilityInspector(LiveView):
         self._blocks: dict[str, dict[str, Packed]] = {}
         layers, experts = rounds.geometry.layers, rounds.geometry.experts
         self._kept, notices = kept(len(rounds), experts * CELL_BYTES, limit_bytes)
-        inside = min(max(layer, 0), layers - 1)
+        within("layer", layer, (0, layers - 1))
         if expert is None:
-            expert = int(self._evidence[:, inside].sum(axis=0).argmax())
+            expert = int(self._evidence[:, layer].sum(axis=0).argmax())
         self._sent: dict[str, dict[str, Packed]] = {}
         fits = len(self._kept) * experts * CELL_BYTES * layers <= limit_bytes
-        for each in range(layers) if fits else (inside,):
+        for each in range(layers) if fits else (layer,):
             self._sent[f"{rule}/{each}"] = self.answer_block(rule, each)
         super().__init__(
             data={
