@@ -9,6 +9,7 @@ from .demand_map import DemandMap
 from .growing_text import GrowingText
 from .live_view import LiveView
 from .page import write_page
+from .parts_figure import parts_figure
 from .placement_graph import PlacementGraph
 from .race import Race
 from .residency_figure import residency_figure
@@ -34,6 +35,7 @@ __all__ = [
     "budget_figure",
     "busy",
     "demand_figure",
+    "parts_figure",
     "residency_figure",
     "table",
     "timeline_figure",

@@ -1,0 +1,63 @@
+"""Where a token's time goes: a bar for each replay, split by what was worked at or waited for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import plotly.graph_objects as go
+
+from moespac_nb import MoespacError
+from moespac_nb.replay import Result
+
+from .figures import on_any_page
+from .replayed import names
+
+__all__ = ["parts_figure"]
+
+# Okabe–Ito, and a pattern each: no reader has to rely on colour.
+_PARTS = {
+    "draft_s": ("drafting", "#E69F00", ""),
+    "plan_s": ("the policy thinks", "#CC79A7", "x"),
+    "dense_s": ("layers without their experts", "#56B4E9", "\\"),
+    "experts_s": ("experts, from slots", "#009E73", "."),
+    "cpu_wait_s": ("waiting for the CPU lane", "#0072B2", "/"),
+    "link_wait_s": ("waiting for copies", "#D55E00", "-"),
+}
+
+
+def parts_figure(results: Sequence[Result]) -> go.Figure:
+    """Milliseconds a token; the parts of a bar add up to all of its time."""
+    if not results:
+        raise MoespacError("there are no results to show; accepted: at least one replay")
+    rows = names(results)
+    if len(set(rows)) < len(rows):
+        raise MoespacError(
+            f"the results are {', '.join(rows)}, some of them the same; accepted: replays that differ in "
+            "policy, budget, draft length, machine, model or accounting"
+        )
+    figure = go.Figure()
+    for part, (words, colour, pattern) in _PARTS.items():
+        ms = [1e3 * getattr(one.parts, part) / one.tokens for one in results]
+        figure.add_bar(
+            name=words,
+            orientation="h",
+            y=rows,
+            x=ms,
+            marker={"color": colour, "pattern": {"shape": pattern, "fgcolor": "white", "size": 6}},
+            hovertemplate=f"%{{y}}: %{{x:.2f}} ms a token {words}<extra></extra>",
+        )
+    figure.update_yaxes(autorange="reversed")
+    figure.update_xaxes(title_text="ms a token", gridcolor="rgba(128,128,128,0.25)", zeroline=False)
+    longest = max(results, key=lambda one: one.parts.total_s / one.tokens)
+    sentence = (
+        f"{longest.label}: {rows[list(results).index(longest)]} takes longest, "
+        f"{1e3 * longest.parts.total_s / longest.tokens:.1f} ms a token"
+    )
+    return on_any_page(
+        figure,
+        sentence,
+        150 + 36 * len(rows),
+        barmode="stack",
+        legend={"orientation": "h", "y": -0.35, "traceorder": "normal"},
+        margin={"l": 20, "r": 20, "t": 50, "b": 40},
+    )
