@@ -70,11 +70,13 @@ def bundle(script: str) -> str:
 
 
 def _lean(source: str) -> str:
-    """Without comments and indentation. No template literal spans lines; a comment behind code goes unless it
-    holds a quote mark, as what looks like one may be part of a text."""
+    """Without comments, indentation, and line breaks inside brackets. No template literal spans lines; a comment
+    behind code goes unless it holds a quote mark, as what looks like one may be part of a text: nothing is put
+    behind such a line."""
     unindented = re.sub(r"^\s+", "", source, flags=re.M)
     alone = re.sub(r"^//.*\n|^/\*\*(?:.|\n)*?\*/\n", "", unindented, flags=re.M)
-    return re.sub(r"""[ ]+// [^"'`\n]*$|^export (?!default)""", "", alone, flags=re.M)
+    bare = re.sub(r"""[ ]+// [^"'`\n]*$|^export (?!default)""", "", alone, flags=re.M)
+    return re.sub(r"^(?!.*//)(.*(?:[{(\[,]$|(?=\n[})\]])))\n", r"\1", bare, flags=re.M)
 
 
 def style(*scripts: str) -> str:

@@ -1,5 +1,5 @@
 // Balancer explorer: candidates of every layer, what forbids them, and who chooses which, under changed times.
-import { el, unpack, widget } from "./base.js";
+import { el, svg, unpack, widget } from "./base.js";
 import { Candidates } from "./balancer_table.js";
 import { Dial } from "./dials.js";
 import { GUTTER, Grid } from "./grid.js";
@@ -232,12 +232,6 @@ function build(host) {
   }
 
   // -- one layer's lanes against its thresholds: lines of its own shape, forbidden thresholds hatched ---------
-  const svg = (tag, attributes, ...children) => {
-    const node = document.createElementNS("http://www.w3.org/2000/svg", tag);
-    for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
-    node.append(...children);
-    return node;
-  };
   function drawChart(window, state) {
     const { table, taus } = window;
     const [wide, high, left, foot, head] = [340, 220, 46, 40, 24];

@@ -18,25 +18,23 @@ const PATHS = {
   last: "M11 2h2v12h-2zM2 2l8 6-8 6z",
 };
 
-/** An element: attributes, `on…` left to host.listen, children as nodes or text. */
-export function el(tag, attributes = {}, ...children) {
-  const node = document.createElement(tag);
+function filled(node, attributes, children) {
   for (const [name, value] of Object.entries(attributes)) {
-    if (name in node && typeof value !== "string") node[name] = value;
+    if (node instanceof HTMLElement && name in node && typeof value !== "string") node[name] = value;
     else if (value !== undefined) node.setAttribute(name, value);
   }
   node.append(...children);
   return node;
 }
 
-export function icon(name) {
-  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
-  svg.setAttribute("viewBox", "0 0 16 16");
-  svg.setAttribute("aria-hidden", "true");
-  svg.append(document.createElementNS(svg.namespaceURI, "path"));
-  svg.firstChild.setAttribute("d", PATHS[name]);
-  return svg;
-}
+/** An element: attributes, `on…` left to host.listen, children as nodes or text. */
+export const el = (tag, attributes = {}, ...children) => filled(document.createElement(tag), attributes, children);
+
+/** The same for a part of a drawing. */
+export const svg = (tag, attributes, ...children) =>
+  filled(document.createElementNS("http://www.w3.org/2000/svg", tag), attributes, children);
+
+const icon = (name) => svg("svg", { viewBox: "0 0 16 16", "aria-hidden": "true" }, svg("path", { d: PATHS[name] }));
 
 export const clamp = (value, least, most) => Math.max(least, Math.min(most, value));
 export const still = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
