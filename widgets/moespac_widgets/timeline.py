@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from bisect import bisect_left
 from collections.abc import Sequence
 from itertools import chain
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,7 +74,7 @@ class Timeline(LiveView):
         longest = max(len(ops) for _, _, ops in shown)
         windows = max(one.windows for one in all_played)
         super().__init__(
-            data=_packed(all_played, runs, shown, end_s),
+            data=_packed(all_played, shown, end_s),
             limits={
                 "step": (0, windows - 1),
                 "start_us": (0, end_us),
@@ -130,18 +132,21 @@ def _shown(
         # A run's clock goes from when it was made on: what comes before its first operation is nothing.
         return [(min(op.start for op in run), max(op.end for op in run), run) for run in runs], []
 
-    def of(result: Played, run: list[Operation], windows: int) -> Shown:
+    def of(result: Played, run: list[Operation], windows: int) -> tuple[float, float, int, int]:
+        """From, to, and which of its operations, by start, those are."""
         from_s = result.windows_s[first][0] if first else 0.0
         to_s = result.windows_s[min(first + windows, result.windows) - 1][1]
-        return from_s, to_s, [op for op in run if from_s <= op.start < to_s]
+        began = attrgetter("start")
+        return from_s, to_s, bisect_left(run, from_s, key=began), bisect_left(run, to_s, key=began)
 
     least, beyond = 1, max(result.windows for result in results) - first + 1
     while beyond - least > 1:  # the most windows that fit; one is always shown
         middle = (least + beyond) // 2
-        pairs = zip(results, runs, strict=True)
-        fits = sum(len(of(result, run, middle)[2]) for result, run in pairs) <= most
+        parts = [of(result, run, middle) for result, run in zip(results, runs, strict=True)]
+        fits = sum(end - begin for _, _, begin, end in parts) <= most
         least, beyond = (middle, beyond) if fits else (least, middle)
-    shown = [of(result, run, least) for result, run in zip(results, runs, strict=True)]
+    parts = [of(result, run, least) for result, run in zip(results, runs, strict=True)]
+    shown = [(from_s, to_s, run[a:b]) for (from_s, to_s, a, b), run in zip(parts, runs, strict=True)]
     windows = max(result.windows for result in results)
     following = min(first + least, windows)
     values = {"first": first, "last": following - 1, "windows": windows, "size": f"{limit_bytes / 1e6:g}"}
@@ -182,9 +187,7 @@ def waits(operations: Sequence[Operation]) -> list[tuple[str, float, float]]:
     return found
 
 
-def _packed(
-    results: Sequence[Played], runs: Sequence[list[Operation]], shown: Sequence[Shown], end_s: float
-) -> dict[str, Any]:
+def _packed(results: Sequence[Played], shown: Sequence[Shown], end_s: float) -> dict[str, Any]:
     labels: dict[tuple[str, str], int] = {}
     sizes: dict[int, int] = {}
     tick_s = end_s / TICKS
@@ -192,11 +195,11 @@ def _packed(
     def ticks(seconds: Any) -> np.ndarray:
         return np.rint(np.asarray(seconds, float) / tick_s).astype(np.int64)
 
-    def one(result: Played, whole: list[Operation], name: str, part: Shown) -> dict[str, Any]:
-        from_s, to_s, run = part
+    def one(result: Played, name: str, part: Shown) -> dict[str, Any]:
+        run = part[2]
         lanes = [[op for op in run if op.lane == lane] for lane in LANES]
         ops = list(chain(*lanes))
-        idle = [wait for wait in waits(whole) if wait[1] < to_s and wait[2] > from_s]
+        idle = waits(run)
         return {
             "name": name,
             "about": {
@@ -220,7 +223,7 @@ def _packed(
 
     called = names(results)
     within = [_within(result, begin, end) for result, (begin, end, _) in zip(results, shown, strict=True)]
-    packed = [one(*each) for each in zip(results, runs, called, shown, strict=True)]
+    packed = [one(*each) for each in zip(results, called, shown, strict=True)]
     return {
         "results": {str(i): each for i, each in enumerate(packed)},
         "labels": [list(label) for label in labels],
