@@ -29,6 +29,7 @@ from .live_view import LiveView
 from .page import LEAST_WIDTH, write_page
 from .placement_graph import PlacementGraph
 from .replayed import beginning
+from .static_view import StaticView
 from .stepper import Stepper
 from .timeline import Timeline
 
@@ -39,7 +40,7 @@ COLUMNS: Literal[2] = 2
 WINDOWS = 8  # of them the timeline shows at first
 
 
-class Dashboard(ipywidgets.HBox):  # type: ignore[misc]
+class Dashboard(StaticView, ipywidgets.HBox):  # type: ignore[misc]
     """A step in one view is the same step in all that have steps; the budget lab stays beside them.
 
     >>> Dashboard("math")                                                  # doctest: +SKIP
@@ -92,7 +93,8 @@ class Dashboard(ipywidgets.HBox):  # type: ignore[misc]
         )
         about = {"policy": played.name, "budget": result.budget, "model": model.name, "machine": on.name}
         title = Words("title.dashboard", {"trace": _name(trace), **about})
-        self.title = title.read(catalogue(language, "title"))
+        self._said = catalogue(language, "title", "static")
+        self.title = title.read(self._said)
         self.views: tuple[LiveView, ...] = (
             self.stepper, self.demand, self.placement, self.lab, self.timeline,
         )  # fmt: skip
@@ -124,6 +126,13 @@ class Dashboard(ipywidgets.HBox):  # type: ignore[misc]
         if not change["owner"]._property_lock:
             for view in self._stepping:
                 view.step = change["new"]
+
+    def caption(self) -> str:
+        return self.title
+
+    def state_in_words(self) -> list[tuple[str, str]]:
+        parts = ((view.caption(), view.state_in_words()) for view in self.views)
+        return [(f"{title}: {name}", value) for title, state in parts for name, value in state]
 
     def to_html(self, path: str | Path) -> Path:
         """Write all of it as one page: no kernel, no network."""

@@ -32,6 +32,7 @@ from moespac_nb.errors import did_you_mean
 from .cells import remember
 from .front_end import Words, bundle, catalogue, style
 from .packing import split
+from .static_view import StaticView
 
 __all__ = ["LiveView", "view_trait", "within"]
 
@@ -50,7 +51,7 @@ class _ViewTrait(traitlets.Any):
         return obj.checked(self.name, value)
 
 
-class LiveView(anywidget.AnyWidget):
+class LiveView(StaticView, anywidget.AnyWidget):
     """Base of the live widgets. `to_html` writes the same view as a page of its own."""
 
     SCRIPT: ClassVar[str]
@@ -88,7 +89,7 @@ class LiveView(anywidget.AnyWidget):
         self._bounds = dict(limits)
         for name, value in state.items():
             self.checked(name, value)
-        self._said = catalogue(language, "title", "notice")
+        self._said = catalogue(language, "title", "notice", "static")
         super().__init__(
             _data=dict(data),
             _title=self._read(title or Words(f"title.{self.TEXTS[0]}")),
@@ -151,6 +152,13 @@ class LiveView(anywidget.AnyWidget):
         super().close()
         if was_open:
             layout.close()
+
+    def caption(self) -> str:
+        return self._title
+
+    def state_in_words(self) -> list[tuple[str, str]]:
+        shown = ((name, getattr(self, name)) for name in self.view_names())
+        return [(name, str(value)) for name, value in shown if value != -1]  # -1: none
 
     def page_data(self) -> Mapping[str, Any]:
         """What a page without a kernel is given: what was sent, and what the widget would ask for."""

@@ -22,7 +22,7 @@ class PageModel {
   }
   on(name, handler) { (this.handlers[name] ??= []).push(handler); }
   off(name, handler) { this.handlers[name] = (this.handlers[name] ?? []).filter((each) => each !== handler); }
-  save_changes() { requestAnimationFrame(keepInAddress); } // once all linked views have drawn
+  save_changes() { if (location.protocol !== "about:") requestAnimationFrame(keepInAddress); } // once all have drawn
   send() { throw new Error("a page has no kernel"); }
   drawn(code) { this.code = code; }
 }
@@ -65,3 +65,8 @@ widgets.forEach(({ script }, i) => {
   }
   SCRIPTS[script]().render({ model: models[i], el: element });
 });
+// In a frame: how high it should be.
+if (parent !== window) {
+  const tell = () => parent.postMessage({ moespacHeight: document.body.offsetHeight + 24 }, "*");
+  new ResizeObserver(tell).observe(document.body);
+}
