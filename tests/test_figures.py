@@ -13,7 +13,7 @@ from moespac_nb.devices import Operation, VirtualDevice
 from moespac_nb.engine import Engine
 from moespac_nb.replay import replay
 from moespac_nb.step import Geometry
-from moespac_widgets import budget_figure, busy, residency_figure, timeline_figure
+from moespac_widgets import budget_figure, busy, parts_figure, residency_figure, timeline_figure
 
 TRACE = made_up(Geometry(3, 12, 2), gamma=3, steps=6)
 RAN = [
@@ -127,3 +127,21 @@ def test_unlike_replays_are_not_drawn_as_one_figure() -> None:
         budget_figure(results)
     with pytest.raises(MoespacError, match="no results to show"):
         budget_figure([])
+
+
+def test_a_bar_is_all_of_a_tokens_time() -> None:
+    results = [replay(TRACE, name, "50%") for name in ("recency", "on-demand")]
+    figure = parts_figure(results)
+    assert list(figure.data[0].y) == ["recency", "on-demand"]
+    for at, one in enumerate(results):
+        assert sum(part.x[at] for part in figure.data) == pytest.approx(1e3 / one.tps_modelled)
+    slower = max(results, key=lambda one: one.parts.total_s)
+    assert figure.layout.title.text.startswith(f"modelled: {slower.policy} takes longest")
+    assert len({(part.marker.color, part.marker.pattern.shape) for part in figure.data}) == len(figure.data)
+
+
+def test_bars_that_could_not_be_told_apart_are_refused() -> None:
+    with pytest.raises(MoespacError, match="some of them the same"):
+        parts_figure([replay(TRACE, "recency", "50%")] * 2)
+    with pytest.raises(MoespacError, match="no results to show"):
+        parts_figure([])
