@@ -115,8 +115,10 @@ def run_cell(page: Any, cell: int, place: str, least: int) -> dict[str, float]:
 
 
 def press(page: Any, moved: Input, times: int, waits: str = "waits") -> list[float]:
-    """Waits after keys that are pressed one by one, each after the answer to the last."""
+    """Waits after keys that are pressed one by one from the beginning on, each after the answer to the last."""
     page.locator(moved.place).nth(moved.which).focus()
+    page.keyboard.press("Home")
+    page.wait_for_timeout(300 if waits == "waits" else 2000)  # a kernel answers later
     before = page.evaluate(f"() => window.{waits}.length")
     for done in range(times):
         page.keyboard.press(moved.keys[done % len(moved.keys)])

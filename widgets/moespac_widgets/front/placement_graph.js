@@ -10,6 +10,7 @@ const HIGH = 456;
 const EDGE = 8; // above the first layer and below the last
 const MOVE_MS = 420;
 const DRAWN_MOVES = 600; // more at once are no help to anyone
+const DOTTED = 150; // of more lines at once nobody sees the dots, and they take most of a frame's time
 const MARKS = ["absent", "resident", "loading", "slot", "awaited", "cpu"];
 const [ABSENT, RESIDENT, LOADING, USED, AWAITED, ON_CPU] = MARKS.keys();
 const INKS = ["", "--ms-own", "--ms-chosen", "--ms-accepted", "--ms-chosen", "--ms-rejected"];
@@ -223,9 +224,10 @@ function build(host) {
     const one = !state.moment && state.layer >= 0;
     const some = one ? seen.demand.filter((key) => split(key).layer === state.layer) : seen.demand;
     pen.globalAlpha = clamp(18 / Math.max(1, some.length), 0.05, 0.75);
+    const dots = some.length > DOTTED ? [] : [2, 4];
     for (const key of some) {
       const thick = Math.min(3, 0.5 + 0.4 * (seen.asked[key] >> 4));
-      if (seen.kinds[key] === ON_CPU) line(pen, [expertAt(key), lane("cpu")], inks[ON_CPU], thick, [2, 4]);
+      if (seen.kinds[key] === ON_CPU) line(pen, [expertAt(key), lane("cpu")], inks[ON_CPU], thick, dots);
       else if (slots.where[key] >= 0) line(pen, [expertAt(key), slotAt(slots.where[key]), lane("gpu")], inks[USED], thick);
     }
     pen.globalAlpha = 0.9;
