@@ -30,17 +30,17 @@
 #       - {name: "Exact, or quick?", minutes: 2}
 #       - {name: "What is it worth?", minutes: 4}
 #     board:
-#       - ask: τ goes from 2 to 3. Which lane gets more work, and how many experts have to be copied, more or fewer?
+#       - ask: τ goes from 2 to 3. Which lane gets more work, and are more experts copied or fewer?
 #         answer: The CPU's lane gets more, and fewer experts are copied. Fewer experts are hot.
 #       - ask: One threshold leaves the lanes at 6 ms and 6 ms, another at 5 ms and 1 ms. Which is better?
 #         answer: The second. A layer ends with its slower lane, after 5 ms. It is badly balanced, and faster.
 #       - ask: Eight layers, each told that 40 slots are free. What can go wrong?
-#         answer: They are the same 40 slots. Each layer keeps its own constraint and all of them together do not.
+#         answer: They are the same 40 slots. Each layer keeps its constraint, all of them together do not.
 #       - ask: Why is one sum over the whole window not enough for the link?
-#         answer: A copy for the first layer cannot hide in time that comes after the first layer. Each layer is a deadline.
+#         answer: A copy for the first layer cannot hide in time that comes later. Each layer is a deadline.
 #     misunderstandings:
 #       - said: The best threshold is the one at which both processors take the same time.
-#         so: Only if nothing else could be chosen. What counts is the slower lane, and on whole experts the two differ.
+#         so: What counts is the slower lane. With whole experts and whole thresholds the two can differ.
 #       - said: Status "Optimal" means that the point is optimal.
 #         so: PuLP says that of a point found before the time limit, too. `sol_status` tells the two apart.
 #       - said: The threshold decides what is copied.
@@ -126,10 +126,8 @@ table(head, rows, f"Window {window}, layer {layer}; times modelled, an RTX 4090"
 # %%
 def lanes_figure(asked, layer, sentence):
     figure, taus = go.Figure(), list(range(1, asked.levels + 1))
-    for name, seconds, dash, colour in (
-        ("T_cpu, the cold", asked.cpu_s, "dash", "#D55E00"),
-        ("T_gpu, the hot", asked.gpu_s, "solid", "#0072B2"),
-    ):
+    cpu, gpu = (asked.cpu_s, "dash", "#D55E00"), (asked.gpu_s, "solid", "#0072B2")
+    for name, (seconds, dash, colour) in {"T_cpu, the cold": cpu, "T_gpu, the hot": gpu}.items():
         figure.add_scatter(x=taus, y=1e3 * seconds[layer], name=name, line={"dash": dash, "color": colour})
     figure.update_xaxes(title_text="threshold τ", dtick=1)
     figure.update_yaxes(title_text="ms (modelled)", rangemode="tozero")
@@ -207,19 +205,15 @@ table(head, rows, "All layers of all windows; modelled")
 # %%
 rows, worst = [], (1.0, asked, window, layer)
 for per_cent in (100, 30, 10, 5, 3, 2, 1):
-    ratios = {}
-    for number, one in tables().items():
-        quick = replace(one, cpu_s=one.cpu_s * per_cent / 100)
-        ratios[number] = longer(quick)
-        if ratios[number].max() > worst[0]:
-            worst = ratios[number].max(), quick, number, int(ratios[number].argmax())
-    slower = np.array(list(ratios.values()))
-    rows.append((per_cent, 100 * np.mean(slower > 1 + 1e-9), slower.max()))
-table(
-    ["CPU's time, % of the given", "difference slower, % of layers", "at worst, times as long"],
-    rows,
-    "Modelled",
-)
+    quick = {at: replace(one, cpu_s=one.cpu_s * per_cent / 100) for at, one in tables().items()}
+    ratios = {at: longer(one) for at, one in quick.items()}
+    at = max(ratios, key=lambda at: ratios[at].max())
+    if ratios[at].max() > worst[0]:
+        worst = ratios[at].max(), quick[at], at, int(ratios[at].argmax())
+    slower = np.mean([each > 1 + 1e-9 for each in ratios.values()])
+    rows.append((per_cent, 100 * slower, ratios[at].max()))
+head = ["CPU's time, % of the given", "difference slower, % of layers", "at worst, times as long"]
+table(head, rows, "All layers of all windows; modelled")
 
 # %%
 ratio, quick, number, at = worst
@@ -249,8 +243,8 @@ print(PerLayer(asked, "difference"))
 # meet.
 
 # %%
-BalancerExplorer(recorded(), gamma=8, budget="17%", step=window, layer=layer, tau=2,
-                 formulation="per-layer-difference")  # fmt: skip
+opened = {"step": window, "layer": layer, "tau": 2, "formulation": "per-layer-difference"}
+BalancerExplorer(recorded(), gamma=8, budget="17%", **opened)
 
 # %% [markdown]
 # ### Exercise 05.3: what binds?
@@ -261,7 +255,7 @@ BalancerExplorer(recorded(), gamma=8, budget="17%", step=window, layer=layer, ta
 ### BEGIN SOLUTION
 alone = PerLayer(asked, "difference")
 broken = [name for name in ("link", "slots") if getattr(alone, f"breaks_{name}")[layer, 1]]
-binding = {0: "nothing", 1: broken[0], 2: "both"}[len(broken)] if broken else "nothing"
+binding = "both" if len(broken) == 2 else (broken or ["nothing"])[0]
 ### END SOLUTION
 
 check("05.3", binding)
@@ -280,22 +274,25 @@ head = ["budget", "link only", "slots only", "both", "nothing"]
 table(head, rows, "What forbids τ = 1, % of the layers of all windows; modelled, an RTX 4090")
 
 # %% [markdown]
-# What to see: with more slots the slots stop binding, and the link is left. Memory can be bought; the link
-# is what it is.
+# What to see: with more slots the slots stop binding and the link is left, until every expert has a slot and
+# nothing needs to be copied.
 #
 # ## One layer in PuLP
 # Choosing one of four numbers needs no solver. But the form is worth having, since it grows: a 0-or-1
-# variable for each τ, of which exactly one is 1, and everything else a sum over them. [PuLP](https://coin-or.github.io/pulp/)
-# writes such a programme down, HiGHS solves it inside this process.
+# variable for each τ, of which exactly one is 1, and everything else a sum over them. PuLP writes
+# such a programme down, HiGHS solves it inside this process.
+
 
 # %%
-ms = {name: 1e3 * getattr(asked, name)[layer] for name in ("cpu_s", "gpu_s", "total_s")}
-programme = pulp.LpProblem("one_layer", pulp.LpMinimize)
-x = programme.add_variable_dicts("tau", range(1, asked.levels + 1), cat="Binary")
-programme += pulp.lpSum(x.values()) == 1, "one"
+def one_of(taus):
+    """A programme with a 0-or-1 variable for each τ, of which exactly one is 1."""
+    programme = pulp.LpProblem("one_layer", pulp.LpMinimize)
+    x = programme.add_variable_dicts("tau", taus, cat="Binary")
+    programme += pulp.lpSum(x.values()) == 1, "one"
+    return programme, x
 
 
-def at_tau(values):
+def at_tau(x, values):
     """The value at the chosen τ, as a linear expression."""
     return pulp.lpSum(float(value) * x[tau] for tau, value in enumerate(values, 1))
 
@@ -305,13 +302,15 @@ def at_tau(values):
 # comes to |a − b|. For the maximum it would be *cost* ≥ a and *cost* ≥ b.
 
 # %%
+programme, x = one_of(range(1, asked.levels + 1))
 cost = programme.add_variable("cost", 0)
 programme.setObjective(cost)
-programme += cost >= at_tau(ms["cpu_s"]) - at_tau(ms["gpu_s"]), "cpu_longer"
-programme += cost >= at_tau(ms["gpu_s"]) - at_tau(ms["cpu_s"]), "gpu_longer"
-hidden_ms = at_tau(ms["total_s"]) + 1e3 * PerLayer(asked).window_s
-programme += 1e3 * asked.times.copy_s * at_tau(asked.loads[layer]) <= hidden_ms, "link"
-programme += at_tau(asked.loads[layer] - asked.room) <= 0, "slots"
+cpu_ms, gpu_ms = (at_tau(x, 1e3 * seconds[layer]) for seconds in (asked.cpu_s, asked.gpu_s))
+programme += cost >= cpu_ms - gpu_ms, "cpu_longer"
+programme += cost >= gpu_ms - cpu_ms, "gpu_longer"
+hidden_ms = at_tau(x, 1e3 * asked.total_s[layer]) + 1e3 * PerLayer(asked).window_s
+programme += 1e3 * asked.times.copy_s * at_tau(x, asked.loads[layer]) <= hidden_ms, "link"
+programme += at_tau(x, asked.loads[layer] - asked.room) <= 0, "slots"
 print(programme)
 
 # %%
@@ -330,18 +329,18 @@ print("the package chooses τ =", PerLayer(asked, "difference").solve().tau[laye
 rows = []
 for name in machine_names():
     found = [Joint(one) for one in problems(recorded(), "spac-joint", "17%", gamma=8, machine=name).values()]
-    alone = [PerLayer(joint.table).solve().tau for joint in found]
-    broken = [joint.breaks(tau) for joint, tau in zip(found, alone, strict=True)]
-    planned = [joint.solve("fast").objective_s / joint.objective_s(tau)
-               for joint, tau, names in zip(found, alone, broken, strict=True) if not names]  # fmt: skip
-    rows.append((name, len(found), sum("slots" in names for names in broken), np.mean(planned)))
-head = ["machine", "windows", "asked for too many slots", "joint plan over theirs, where they fit"]
+    alone = [(joint, PerLayer(joint.table).solve().tau) for joint in found]
+    fits = [(joint, tau) for joint, tau in alone if not joint.breaks(tau)]
+    too_many = sum("slots" in joint.breaks(tau) for joint, tau in alone)
+    planned = [joint.solve("fast").objective_s / joint.objective_s(tau) for joint, tau in fits]
+    rows.append((name, len(found), too_many, np.mean(planned)))
+head = ["machine", "windows", "ask for too many slots", "joint plan's time over theirs, where they fit"]
 table(head, rows, "Each layer alone, 17 % budget; times modelled")
 
 # %% [markdown]
-# Both faults show. Some windows ask for more slots than there are. And where all fits, the joint plan
-# (below) promises less time: alone, a layer may hide its copies only behind itself and its share of the
-# drafting, although a copy for a late layer can use all the time before it.
+# Two faults show. On some machines many windows ask for more slots than there are. And where all fits, the
+# joint plan (below; here by its fast path) promises less time: alone, a layer may hide its copies only behind
+# itself and its share of the drafting, although a copy for a late layer can use all the time before it.
 #
 # That is also the trap of the other extreme, one sum for the whole window. A copy for layer l must have come
 # when layer l **begins** its experts. So each layer is a deadline on the one link:
@@ -431,14 +430,8 @@ rows = []
 for way, found in ways.items():
     used, breaks = asked.of(asked.hot, found.tau).sum(), ", ".join(joint.breaks(found.tau)) or "nothing"
     rows.append((way, *found.tau, int(used), 1e3 * joint.objective_s(found.tau), breaks))
-head = [
-    "",
-    *(f"τ of layer {at}" for at in range(asked.layers)),
-    f"slots of {asked.slots}",
-    "ms, modelled",
-    "breaks",
-]
-table(head, rows, f"Window {window}")
+head = ["", *(f"τ of {at}" for at in range(asked.layers)), "slots", "ms", "breaks"]
+table(head, rows, f"Window {window}: each layer's τ; {asked.slots} slots; times modelled")
 
 # %% [markdown]
 # ## Exact, or quick?

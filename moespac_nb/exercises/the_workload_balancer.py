@@ -27,13 +27,13 @@ CPU_PAIR_MS, GPU_EXPERT_MS = 3, 2  # of exercise 05.1: whole numbers, of one ord
 
 @lru_cache(maxsize=1)
 def recorded() -> Trace:
-    """The texts that the notebook asks about: natural code, sampled, of the half that nothing was tuned on."""
+    """The texts that the notebook asks about: code, sampled, of the half that nothing was tuned on."""
     return bundled("code", mode="sample", kind="fan", half="report")
 
 
 @lru_cache(maxsize=1)
 def tables() -> dict[int, Candidates]:
-    """What the balancer was asked before each of their windows, on the machine that replays take by default."""
+    """What the balancer was asked before each of their windows, on the machine that replays go by."""
     return problems(recorded(), "spac-joint", BUDGET, gamma=GAMMA)
 
 
@@ -74,8 +74,8 @@ def _lanes(answer: Callable[..., Any], case: tuple[list[tuple[int, int]], int]) 
     cpu_ms, gpu_ms = float(table.cpu_s[0, tau - 1]), float(table.gpu_s[0, tau - 1])
     if abs(pair[0] - cpu_ms) > 1e-6:
         return (
-            f"{said}. T_cpu is not right: it has every pair of a cold expert, one after another; an expert is "
-            "cold where its utility is below τ, hot where it equals τ or is above"
+            f"{said}. T_cpu is not right: it has every pair of a cold expert, one after another; an expert "
+            "is cold where its utility is below τ, hot where it equals τ or is above"
         )
     if abs(pair[1] - gpu_ms) > 1e-6:
         return (
@@ -128,8 +128,8 @@ def _binds(answer: str, _case: None) -> str | None:
     if given not in ("link", "slots", "both", "nothing"):
         return f"{answer!r}: one of link, slots, both, nothing is asked for"
     return (
-        f"{answer!r} does not forbid τ = 2 in window {window}, layer {layer}, or not alone. Choose that layer "
-        "and the formulation 'per-layer-difference'; the sentence above the drawing names what a threshold "
+        f"{answer!r} does not forbid τ = 2 in window {window}, layer {layer}, or not alone. Choose that "
+        "layer and the formulation 'per-layer-difference'; the sentence above the drawing names what a threshold "
         "would break"
     )
 
@@ -177,8 +177,8 @@ def _in_time(answer: Callable[..., Any], case: tuple[list[tuple[int, int]], int,
     loads, takes = [n for n, _ in layers], [ms for _, ms in layers]
     given = answer(list(loads), list(takes), copy_ms, draft_ms)
     said = (
-        f"{loads} copies of {copy_ms} ms for layers that take {takes} ms, after {draft_ms} ms of drafting: it "
-        f"returned {given!r}"
+        f"{loads} copies of {copy_ms} ms for layers that take {takes} ms, after {draft_ms} ms of drafting: "
+        f"it returned {given!r}"
     )
     if not isinstance(given, bool | np.bool_):
         return f"{said}; True or False is asked for"
@@ -187,10 +187,8 @@ def _in_time(answer: Callable[..., Any], case: tuple[list[tuple[int, int]], int,
     if bool(given) == (not late):
         return None
     if late:
-        return (
-            f"{said}. A copy for layer {late[0].split()[-1]} has not come when that layer begins its experts"
-        )
-    return f"{said}. Every copy has come when its layer begins: the layers before it give the link their time"
+        return f"{said}. A copy for layer {late[0].split()[-1]} has not come when that layer begins"
+    return f"{said}. Every copy has come in time: the layers before its own give the link their time too"
 
 
 def _joint(answer: Callable[[Candidates], Any], case: Window) -> str | None:
