@@ -29,8 +29,8 @@
 #       - {name: Bytes beside hits, minutes: 5}
 #       - {name: What each knob buys, minutes: 6}
 #       - {name: "Who pays for the draft?", minutes: 3}
-#       - {name: A race, minutes: 2}
-#       - {name: "Does the headline hold?", minutes: 8}
+#       - {name: A race, minutes: 3}
+#       - {name: "Does the headline hold?", minutes: 7}
 #       - {name: On your machine, minutes: 1}
 #       - {name: Plan a purchase, minutes: 4}
 #     board:
@@ -86,7 +86,7 @@ from moespac_nb.machines import machine, machine_names
 from moespac_nb.policies import composed, policy
 from moespac_nb.replay import replay
 from moespac_nb.traces import bundled
-from moespac_widgets import BudgetLab, Race, check, parts_figure, predict, reveal, table
+from moespac_widgets import BudgetLab, Dashboard, Race, check, parts_figure, predict, reveal, table
 
 # %%
 fans = {domain: bundled(domain, mode="sample", kind="fan", half="report") for domain in DOMAINS}
@@ -283,6 +283,13 @@ table(["accounting", "γ", "slots", *DOMAINS], rows, "recency at 17 %; tokens a 
 Race(chat, ["recency", "spac-joint", "on-demand"], budget="25%", gamma=4)
 
 # %% [markdown]
+# And one replay seen from all sides at once. Find a window that took long, choose an expert in the placement
+# graph that had to compute on the CPU, and read why it was in no slot.
+
+# %%
+Dashboard("chat", policy="recency", budget="17%", gamma=4)
+
+# %% [markdown]
 # ## Does the headline hold?
 # MoE-SpAc reports 42 % more tokens a second than the best speculative baseline, and 4.04 times as many as
 # the others. Here is its table for Qwen3-30B-A3B on an RTX 4090 with 17 % of the experts in slots: tokens a
@@ -350,16 +357,16 @@ print(f"all of it over no prefetch:    {(full / no_prefetch).mean():.2f} × (pub
 print(f"all of it over K = 1:          {(full / one_level).mean():.2f} × (published)")
 
 # %% [markdown]
-# Without prefetching, MoE-SpAc is as fast as llama.cpp with a draft. So the 42 % is what filling slots ahead
-# brings over *no slots filled ahead at all*; and with one level of utility instead of four, which makes of
-# counts a bit, much of it goes. What is missing from the table is a plain cache **in the same engine**. A
-# replay can have it. One step at a time; routing, slots and machine are the same throughout:
+# Switch off prefetching, and MoE-SpAc is as fast as llama.cpp with a draft: all of the 42 % is gone. Give its
+# utility one level instead of four, which makes of counts a bit, and much of it is gone. What is missing from
+# the table is a plain cache **in the same engine**, and what llama.cpp kept on the GPU is not published. A
+# replay can have both. One step at a time; routing, slots and machine are the same throughout:
 #
 # | step | draft | what it adds to the one before |
 # | --- | --- | --- |
 # | `on-demand` | – | the classical offloader: what is missing is copied and waited for |
-# | `cpu-only` | – | misses compute where they lie (as llama.cpp does) |
-# | `cpu-only, draft` | γ = 4 | a draft (as llama.cpp+SD does) |
+# | `cpu-only` | – | no slots, experts compute where they lie: llama.cpp with all experts on the host |
+# | `cpu-only, draft` | γ = 4 | a draft: llama.cpp+SD in the same way |
 # | `recency` | γ = 4 | the engine, and a cache that copies what the last window used |
 # | `one level` | γ = 4 | the paper's counts as a running mean, rounded to 0 or 1: a bit with a memory |
 # | `counts` | γ = 4 | the same mean with levels 0 to 4: what **counts** tell beyond a bit |
@@ -405,8 +412,8 @@ table(["domain", *steps], rows, "Tokens a second at 17 %; modelled, RTX 4090, as
 asked, rows = ["recency", "one level", "counts", "spac-paper", "spac-joint", "oracle"], []
 for budget in ("10%", "17%", "25%", "50%"):
     speeds = [[speed(domain, step, budget) for step in ("cpu-only, draft", *asked)] for domain in DOMAINS]
-    base, *others = np.log(speeds).mean(axis=0)
-    rows.append((budget, *np.exp(np.array(others) - base)))
+    base, *logs = np.log(speeds).mean(axis=0)
+    rows.append((budget, *np.exp(np.array(logs) - base)))
 table(["budget", *asked], rows, "Over cpu-only with the same draft, geometric mean of domains; modelled")
 
 # %% [markdown]
@@ -487,7 +494,7 @@ check("07.5", answer)
 #   model_profile="qwen3-30b-a3b-4bit")`.
 # - Your own machine: `moespac calibrate --out mine.toml`, then `machine="mine.toml"` in any cell above.
 # - In a terminal: `moespac replay math --policy recency,spac-joint --budget 10%,25% --machine laptop4060`.
-# - All views of one replay at once: `from moespac_widgets import Dashboard; Dashboard("math")`.
+# - The dashboard as a page to project: `moespac dashboard math --gamma 4 --html math.html`.
 #
 # **References.** S. Li, J. Lin, D. Ge, Y. Ye, *MoE-SpAc*, arXiv 2603.09983 (2026): the published table and
 # ablation. K. Kamahori et al., *Fiddler*, ICLR 2025: computing a miss where its weights are. A. Eliseev,

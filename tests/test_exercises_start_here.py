@@ -6,15 +6,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from moespac_nb.exercises.exercise import examine
 
 from moespac_nb import DOMAINS
-from moespac_nb.exercises.start_here import EXERCISES, GAMMA, LAYER, ROUND, recorded
+from moespac_nb.exercises import check
+from moespac_nb.exercises.start_here import GAMMA, LAYER, ROUND, recorded
 from moespac_nb.foretelling import recall_by_predictor
 from moespac_nb.replay import profile_of
 from moespac_nb.traces import bundled
 
-ASKED = {one.id: one for one in EXERCISES}
 ROUNDS = list(recorded().rounds(GAMMA))
 HERE, NEXT = ROUNDS[ROUND : ROUND + 2]
 
@@ -50,12 +49,12 @@ def test_the_round_that_is_asked_about_has_something_to_ask() -> None:
 
 @pytest.mark.parametrize("number", SOLUTIONS)
 def test_the_solution_is_right(number: str) -> None:
-    assert examine(ASKED[number], SOLUTIONS[number]).state == "right"
+    assert check(number, SOLUTIONS[number]).state == "right"
 
 
 @pytest.mark.parametrize("number", SOLUTIONS)
 def test_no_answer_is_not_wrong(number: str) -> None:
-    assert examine(ASKED[number], ...).state == "not yet"
+    assert check(number, ...).state == "not yet"
 
 
 WRONG: dict[str, tuple[str, Any, str]] = {
@@ -100,17 +99,18 @@ WRONG: dict[str, tuple[str, Any, str]] = {
 @pytest.mark.parametrize("mistake", WRONG)
 def test_a_typical_mistake_is_told_what_it_is(mistake: str) -> None:
     number, answer, words = WRONG[mistake]
-    found = examine(ASKED[number], answer)
+    found = check(number, answer)
     assert found.state == "wrong"
-    assert any(word in found.words for word in words.split("|")), found.words
+    assert any(word in found.sentence for word in words.split("|")), found.sentence
     solution = SOLUTIONS[number]
     if not callable(solution):
-        assert str(solution) not in found.words
+        assert str(solution) not in found.sentence
 
 
 def test_of_a_wrong_rule_the_simplest_round_is_shown() -> None:
-    found = examine(ASKED["00.2"], lambda drafted, choices: 0)
-    view = ASKED["00.2"].view(found.case)
+    found = check("00.2", lambda drafted, choices: 0)
+    view = found.view
+    assert view is not None
     assert view["gamma"] == 1
     step = list(view["trace"].rounds(1))[view["step"]]
     assert step.accepted == 1

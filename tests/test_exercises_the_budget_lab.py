@@ -6,16 +6,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from moespac_nb.exercises.exercise import examine
 
 from moespac_nb import DOMAINS, MoespacError
-from moespac_nb.exercises.the_budget_lab import EXERCISES, GAMMAS, OFFERED, TARGET_TPS, plan
+from moespac_nb.exercises import check
+from moespac_nb.exercises.the_budget_lab import GAMMAS, OFFERED, TARGET_TPS, plan
 from moespac_nb.machines import machine, machine_names
 from moespac_nb.policies import composed, policy
 from moespac_nb.replay import replay
 from moespac_nb.traces import bundled
-
-ASKED = {one.id: one for one in EXERCISES}
 
 
 def ceiling(parts: dict[str, float], part: str) -> float:
@@ -46,12 +44,12 @@ SOLUTIONS: dict[str, Any] = {
 
 @pytest.mark.parametrize("number", SOLUTIONS)
 def test_the_solution_is_right(number: str) -> None:
-    assert examine(ASKED[number], SOLUTIONS[number]).state == "right"
+    assert check(number, SOLUTIONS[number]).state == "right"
 
 
 @pytest.mark.parametrize("number", SOLUTIONS)
 def test_no_answer_is_not_wrong(number: str) -> None:
-    assert examine(ASKED[number], ...).state == "not yet"
+    assert check(number, ...).state == "not yet"
 
 
 WRONG: dict[str, tuple[str, Any, str]] = {
@@ -84,9 +82,9 @@ WRONG: dict[str, tuple[str, Any, str]] = {
 @pytest.mark.parametrize("mistake", WRONG)
 def test_a_typical_mistake_is_told_what_it_is(mistake: str) -> None:
     number, answer, words = WRONG[mistake]
-    found = examine(ASKED[number], answer)
+    found = check(number, answer)
     assert found.state == "wrong"
-    assert words in found.words, found.words
+    assert words in found.sentence, found.sentence
 
 
 def test_a_plan_says_what_it_accepts() -> None:

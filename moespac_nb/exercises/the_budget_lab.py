@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
+from functools import cache
+from numbers import Real
 from typing import Any
 
 from hypothesis import strategies as st
@@ -28,13 +29,13 @@ TARGET_TPS = 700
 TEXTS = 2  # of the domain: enough for a purchase, and replayed in a moment
 
 
-@lru_cache(maxsize=1)
+@cache
 def _chat() -> Trace:
     fan = bundled("chat", mode="sample", kind="fan", half="report")
     return fan[: int(fan.starts["steps"][TEXTS])]
 
 
-@lru_cache(maxsize=256)
+@cache
 def plan(on: str, policy: str, gamma: int) -> Result:
     """What a machine would do with the whole of its memory: all slots that fit beside everything else.
 
@@ -61,7 +62,7 @@ def plan(on: str, policy: str, gamma: int) -> Result:
 
 
 def _close(given: Any, wanted: float) -> bool:
-    if isinstance(given, bool) or not isinstance(given, int | float):
+    if isinstance(given, bool) or not isinstance(given, Real):
         return False
     return bool(given == wanted or math.isclose(given, wanted, rel_tol=1e-6))
 
@@ -82,7 +83,7 @@ def _ceiling(
     if _close(given, total_s / (total_s - parts[part])):
         return None
     case_words = f"for parts {dict(parts)} without {part!r} it returned {given!r}"
-    if isinstance(given, int | float) and given < 1:
+    if isinstance(given, Real) and given < 1:
         return f"{case_words}. Nobody becomes slower by not waiting: a ceiling is 1 or more"
     return f"{case_words}. Before, it took {total_s:g} s in all; how long does it take without the part?"
 
@@ -114,17 +115,12 @@ def _floor(answer: Callable[..., Any], case: tuple[float, int, float, float]) ->
     return f"{case_words}. The copies of one token must all pass the link, one after another"
 
 
-_CHARGED = tuple(name for name in ("qwen3-30b-a3b", "qwen3-30b-a3b-4bit", "deepseek-v2-lite"))
-
-
-@lru_cache(maxsize=8)
-def _model(name: str) -> Any:
-    return model_profile(name)
+_CHARGED = ("qwen3-30b-a3b", "qwen3-30b-a3b-4bit", "deepseek-v2-lite")
 
 
 def _charged(answer: Callable[[int, int, int], Any], case: tuple[str, int]) -> str | None:
     name, per_cent = case
-    model = _model(name)
+    model = model_profile(name)
     found = charge("device-equal", f"{per_cent}%", model, draft=True, context=CONTEXT)
     budget_bytes = charge("slots-equal", f"{per_cent}%", model, draft=True, context=CONTEXT).budget_bytes
     given = answer(budget_bytes, found.draft_bytes, model.expert_bytes)
@@ -134,9 +130,9 @@ def _charged(answer: Callable[[int, int, int], Any], case: tuple[str, int]) -> s
         f"for a budget of {budget_bytes} bytes, a draft of {found.draft_bytes} and experts of "
         f"{model.expert_bytes} it returned {given!r}"
     )
-    if isinstance(given, int | float) and given < 0:
+    if isinstance(given, Real) and given < 0:
         return f"{case_words}. There is no such thing as fewer than no slots"
-    if isinstance(given, float) and not given.is_integer():
+    if isinstance(given, Real) and given % 1:
         return f"{case_words}. A slot is room for one whole expert"
     if _close(given, budget_bytes // model.expert_bytes):
         return f"{case_words}. Those are the slots of one without a draft"
@@ -159,7 +155,7 @@ def _means(answer: Callable[[float, list[float]], Any], case: tuple[float, Seque
         return None
     if _close(given[1], to_mean) and _close(given[0], of_ratios):
         return f"{case_words}. Those are the two, in the other order"
-    if all(isinstance(one, int | float) for one in given) and given[1] < given[0] * (1 - 1e-9):
+    if all(isinstance(one, Real) for one in given) and given[1] < given[0] * (1 - 1e-9):
         return f"{case_words}. The mean of the ratios is never less than the ratio to the mean"
     which = "second, the mean of the ratios" if _close(given[0], to_mean) else "first, the ratio to the mean"
     return f"{case_words}. Look at the {which}"
