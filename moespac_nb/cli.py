@@ -10,7 +10,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
-from . import __version__, cli_dashboard, cli_decode, cli_foretell, cli_machines, cli_replay, cli_trace
+from . import (
+    __version__,
+    cli_dashboard,
+    cli_decode,
+    cli_foretell,
+    cli_machines,
+    cli_progress,
+    cli_replay,
+    cli_trace,
+)
 from .errors import MoespacError
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
@@ -65,6 +74,12 @@ COMMANDS = (
         "a decode as a page to look through: rounds, demand, placement, timeline, budget",
         cli_dashboard.arguments,
         cli_dashboard.run,
+    ),
+    Command(
+        "progress",
+        "what learners have done, as one table for a class",
+        cli_progress.arguments,
+        cli_progress.run,
     ),
 )
 

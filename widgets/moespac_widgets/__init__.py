@@ -6,6 +6,7 @@ from .budget_lab import BudgetLab
 from .dashboard import Dashboard
 from .demand_figure import demand_figure
 from .demand_map import DemandMap
+from .exercises import check, predict, reveal
 from .growing_text import GrowingText
 from .live_view import LiveView
 from .page import write_page
@@ -34,9 +35,12 @@ __all__ = [
     "UtilityInspector",
     "budget_figure",
     "busy",
+    "check",
     "demand_figure",
     "parts_figure",
+    "predict",
     "residency_figure",
+    "reveal",
     "table",
     "timeline_figure",
     "utility_over_time",

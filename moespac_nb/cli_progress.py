@@ -1,0 +1,41 @@
+"""`moespac progress`: what learners have done, as one table."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Files, or folders with files, and where to."""
+    parser.add_argument(
+        "files",
+        nargs="+",
+        type=Path,
+        metavar="FILE|FOLDER",
+        help="what notebooks wrote: moespac-progress.json",
+    )
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="write the table there, for a spreadsheet")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Read all, then say or write it."""
+    from .exercises.progress import as_csv, class_table
+    from .whole_file import whole_file
+
+    columns, rows = class_table(options.files)
+    if options.csv:
+        with whole_file(options.csv, "the table") as file:
+            file.write(as_csv(columns, rows))
+    if options.json:
+        print(
+            json.dumps([dict(zip(columns, row, strict=True)) for row in rows], indent=2, ensure_ascii=False)
+        )
+        return 0
+    widths = [max(map(len, column)) for column in zip(columns, *rows, strict=True)]
+    for row in (columns, *rows):
+        print("  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
+    if options.csv:
+        print(f"written   {options.csv}")
+    return 0

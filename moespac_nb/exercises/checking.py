@@ -1,0 +1,184 @@
+"""Trying an answer on an exercise's cases: right, or wrong with the smallest case found, or not yet given."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from numbers import Real
+from random import Random
+from typing import Any, Literal
+
+import numpy as np
+
+from .exercise import Exercise
+from .registry import exercise
+
+__all__ = ["Outcome", "check"]
+
+SHORT = 300  # letters of what is quoted of an answer
+KINDS: Mapping[str, Callable[[Any], bool]] = {
+    "a number": lambda given: isinstance(given, Real | np.number) and not isinstance(given, bool | np.bool_),
+    "a function": callable,
+    "a list": lambda given: (
+        isinstance(given, Sequence | np.ndarray | set) and not isinstance(given, str | bytes)
+    ),
+    "a text": lambda given: isinstance(given, str),
+    "a dictionary": lambda given: isinstance(given, Mapping),
+    "yes or no": lambda given: isinstance(given, bool | np.bool_),
+}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of an answer. case: the smallest one found on which it is wrong; view: see `Exercise`."""
+
+    exercise: Exercise
+    state: Literal["right", "wrong", "not yet"]
+    sentence: str
+    case: Any = None
+
+    @property
+    def view(self) -> dict[str, Any] | None:
+        """What a `Stepper` shows of the case, if the case is a decode."""
+        wanted = self.state == "wrong" and self.case is not None and self.exercise.view
+        return wanted(self.case) if wanted else None
+
+
+def check(name: str, answer: Any) -> Outcome:
+    """Try an answer on an exercise's cases; the same cases each time.
+
+    Raises MoespacError for an exercise that there is not. Whatever an answer raises is told with its case.
+    """
+    asked = exercise(name)
+    if answer is None or answer is ... or _is_blank(answer):
+        return Outcome(asked, "not yet", f"there is no answer yet. It is {asked.takes}.")
+    if not _fits(asked.takes, answer):
+        words = f"the answer is {asked.takes}, and this is {_kind(answer)}: {_short(answer)}"
+        return Outcome(asked, "wrong", words)
+    tried = _Tried(asked, answer)
+    found = tried.first_listed() if asked.is_listed else tried.smallest()
+    if found is None:
+        how = "" if asked.is_listed and len(asked.cases) == 1 else f" in all of {tried.count} cases"
+        return Outcome(asked, "right", f"right{how}.")
+    case, sentence = found
+    if tried.blank:
+        return Outcome(asked, "not yet", f"the function does not return anything yet: {sentence}", case)
+    return Outcome(asked, "wrong", sentence, case)
+
+
+class _Tried:
+    """An answer and the cases it was tried on."""
+
+    def __init__(self, asked: Exercise, answer: Any) -> None:
+        self.asked, self.answer = asked, answer
+        self.count, self.blank = 0, False
+
+    def first_listed(self) -> tuple[Any, str] | None:
+        return next(((case, words) for case in self.asked.cases if (words := self.fault(case))), None)
+
+    def smallest(self) -> tuple[Any, str] | None:
+        """By Hypothesis: the same cases each time, nothing kept between them."""
+        from hypothesis import HealthCheck, Phase, find, settings
+        from hypothesis.errors import NoSuchExample
+
+        how = settings(
+            max_examples=self.asked.examples,
+            database=None,
+            deadline=None,
+            phases=(Phase.generate, Phase.shrink),
+            suppress_health_check=tuple(HealthCheck),
+        )
+        with _no_files_here():
+            try:
+                case = find(
+                    self.asked.cases, lambda each: bool(self.fault(each)), settings=how, random=Random(0)
+                )
+            except NoSuchExample:
+                return None
+        return case, self.fault(case) or ""
+
+    def fault(self, case: Any) -> str | None:
+        self.count += 1
+        calls: list[tuple[Any, Any]] = []
+        answer = _listened(self.answer, calls) if callable(self.answer) else self.answer
+        try:
+            words = self.asked.fault(answer, case)
+        except _RaisedError as raised:
+            words = str(raised)
+        except Exception as problem:  # what was returned cannot be worked with
+            if not calls:
+                raise
+            given, returned = calls[-1]
+            words = f"for {given} it returned {_short(returned)}, which cannot be right: {_problem(problem)}"
+        self.blank = bool(words) and any(returned is None or returned is ... for _, returned in calls)
+        return words
+
+
+class _RaisedError(Exception):
+    """What an answer raised, and for what."""
+
+
+def _listened(answer: Callable[..., Any], calls: list[tuple[Any, Any]]) -> Callable[..., Any]:
+    def called(*given: Any, **named: Any) -> Any:
+        words = ", ".join([*map(_short, given), *(f"{key}={_short(value)}" for key, value in named.items())])
+        try:
+            returned = answer(*given, **named)
+        except Exception as problem:
+            raise _RaisedError(f"for {words} it raised {_problem(problem)}") from problem
+        calls.append((words, returned))
+        return returned
+
+    return called
+
+
+def _is_blank(answer: Any) -> bool:
+    """A function whose body is still `...`."""
+
+    def blank() -> None: ...
+
+    code = getattr(answer, "__code__", None)
+    return (
+        code is not None
+        and code.co_code == blank.__code__.co_code
+        and code.co_consts in ((None,), blank.__code__.co_consts)
+    )
+
+
+def _fits(takes: str, answer: Any) -> bool:
+    return all(fits(answer) for kind, fits in KINDS.items() if takes.startswith(kind))
+
+
+def _kind(answer: Any) -> str:
+    kind = type(answer).__name__
+    return f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
+
+
+def _problem(problem: Exception) -> str:
+    return f"{type(problem).__name__}: {problem}"
+
+
+def _short(value: Any) -> str:
+    """As Python writes it, and not too long."""
+    try:
+        words = repr(value)
+    except Exception as problem:
+        words = f"something that cannot be written ({_problem(problem)})"
+    return words if len(words) <= SHORT else f"{words[: SHORT - 1]}…"
+
+
+@contextmanager
+def _no_files_here() -> Iterator[None]:
+    """Hypothesis keeps tables in the working folder, which is the reader's: here in one that goes again."""
+    name = "HYPOTHESIS_STORAGE_DIRECTORY"
+    if name in os.environ:
+        yield
+        return
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        os.environ[name] = folder
+        try:
+            yield
+        finally:
+            os.environ.pop(name, None)
