@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import lru_cache
 from math import isfinite
 from typing import Any
@@ -23,6 +23,8 @@ LEVELS = 4
 GAMMA = 8
 BUDGET = "17%"
 CPU_PAIR_MS, GPU_EXPERT_MS = 3, 2  # of exercise 05.1: whole numbers, of one order
+# Of problems by hand, whose seconds stand for milliseconds.
+NO_TIMES = LaneTimes(gpu_expert_s=0.0, cpu_pair_s=0.0, copy_s=0.0, draft_window_s=0.0)
 
 
 @lru_cache(maxsize=1)
@@ -102,16 +104,15 @@ def _balanced(answer: Iterable[Any], _case: None) -> str | None:
                 f"from τ = {tau} to τ = {tau + 1} {lane} {does}. A higher threshold makes experts cold: work "
                 "goes from the GPU's lane to the CPU's, never back"
             )
-    table = _table(lanes[None, :, 0], lanes[None, :, 1])
+    nobody = np.zeros((1, len(lanes)), int)
+    table = Candidates(lanes[None, :, 0], lanes[None, :, 1], nobody, nobody, nobody[0], 1, NO_TIMES)
     found = [PerLayer(table, "difference").solve(), PerLayer(table, "max").solve()]
     even, fast = (float(table.of(table.total_s, each.tau)[0]) for each in found)
     if even > fast:
         return None
-    at = " and ".join(
-        f"{name} at τ = {each.tau[0]}" for name, each in zip(("difference", "maximum"), found, strict=True)
-    )
+    by = f"the least difference is at τ = {found[0].tau[0]}, the least maximum at τ = {found[1].tau[0]}"
     return (
-        f"the least {at}; the layer takes {even:g} by the one and {fast:g} by the other. The first is to be "
+        f"{by}; the layer takes {even:g} by the one and {fast:g} by the other. The first is to be "
         "more: let the lanes come closer while both of them, or the slower one, get longer"
     )
 
@@ -129,46 +130,38 @@ def _binds(answer: str, _case: None) -> str | None:
         return f"{answer!r}: one of link, slots, both, nothing is asked for"
     return (
         f"{answer!r} does not forbid τ = 2 in window {window}, layer {layer}, or not alone. Choose that "
-        "layer and the formulation 'per-layer-difference'; the sentence above the drawing names what a threshold "
-        "would break"
+        "layer and the formulation 'per-layer-difference'; the sentence below names what a threshold breaks"
     )
 
 
 # 05.4 and 05.5
 
 
-@dataclass(frozen=True)
-class Window:
-    """A window in whole milliseconds: for each layer and τ what it takes, its hot experts, and its loads."""
+class Window(Candidates):
+    """A window by hand, which a reader is told in words. Its seconds stand for whole milliseconds."""
 
-    layers: tuple[tuple[tuple[int, int, int], ...], ...]
-    slots: int
-    draft_ms: int
-    copy_ms: int = 1
+    @classmethod
+    def by_hand(
+        cls, layers: Sequence[Sequence[tuple[int, int, int]]], slots: int, draft_ms: int, copy_ms: int = 1
+    ) -> Window:
+        """layers: for each τ what the layer takes, how many experts are hot, how many of them are copied."""
+        takes, hot, loads = np.moveaxis(np.array(layers), 2, 0)
+        room = np.full(hot.shape[1], slots)
+        times = replace(NO_TIMES, copy_s=copy_ms, draft_window_s=draft_ms)
+        return cls(takes.astype(float), np.zeros(takes.shape), hot, loads, room, slots, times)
 
-    def __str__(self) -> str:
-        rows = "; ".join(
-            f"layer {number}: "
-            + ", ".join(
-                f"τ = {tau} takes {takes} ms with {hot} hot, {loads} of them to be copied"
-                for tau, (takes, hot, loads) in enumerate(levels, 1)
-            )
-            for number, levels in enumerate(self.layers)
-        )
-        return f"{rows}; slots: {self.slots}; a copy {self.copy_ms} ms; drafting {self.draft_ms} ms"
+    def __repr__(self) -> str:
+        layers = [
+            f"layer {layer}: " + ", ".join(self._words(layer, level) for level in range(self.levels))
+            for layer in range(self.layers)
+        ]
+        times = f"a copy takes {self.times.copy_s:g} ms, drafting {self.times.draft_window_s:g} ms"
+        return f"a window of {'; '.join(layers)}; slots: {self.slots}; {times}"
 
-    @property
-    def table(self) -> Candidates:
-        """The same as the balancer has it; its seconds are our milliseconds."""
-        takes, hot, loads = np.moveaxis(np.array(self.layers), 2, 0)
-        return _table(
-            takes,
-            np.zeros(takes.shape),
-            hot,
-            loads,
-            self.slots,
-            copy_s=self.copy_ms,
-            draft_window_s=self.draft_ms,
+    def _words(self, layer: int, level: int) -> str:
+        one = self.row(layer, level)
+        return (
+            f"τ = {one['tau']} takes {one['total_s']:g} ms with {one['hot']} hot, {one['loads']} to be copied"
         )
 
 
@@ -182,8 +175,8 @@ def _in_time(answer: Callable[..., Any], case: tuple[list[tuple[int, int]], int,
     )
     if not isinstance(given, bool | np.bool_):
         return f"{said}; True or False is asked for"
-    window = Window(tuple(((ms, n, n),) for n, ms in layers), sum(loads) or 1, draft_ms, copy_ms)
-    late = Joint(window.table).breaks(np.ones(len(layers), int))
+    window = Window.by_hand([[(ms, n, n)] for n, ms in layers], sum(loads) or 1, draft_ms, copy_ms)
+    late = Joint(window).breaks(np.ones(len(layers), int))
     if bool(given) == (not late):
         return None
     if late:
@@ -192,14 +185,13 @@ def _in_time(answer: Callable[..., Any], case: tuple[list[tuple[int, int]], int,
 
 
 def _joint(answer: Callable[[Candidates], Any], case: Window) -> str | None:
-    joint = Joint(case.table)
+    joint = Joint(case)
     best = joint.solve("enumerate")
-    given = answer(case.table)
-    said = f"{case}. It returned {given!r}"
+    given = answer(case)
+    said = f"for {case!r}, it returned {given!r}"
     tau = _numbers(given)
-    allowed = range(1, case.table.levels + 1)
-    if tau is None or len(tau) != case.table.layers or any(one not in allowed for one in tau):
-        return f"{said}; a τ of 1 to {case.table.levels} for each of {case.table.layers} layers is asked for"
+    if tau is None or len(tau) != case.layers or any(one not in range(1, case.levels + 1) for one in tau):
+        return f"{said}; a τ of 1 to {case.levels} for each of {case.layers} layers is asked for"
     chosen = np.array(tau, int)
     broken = joint.breaks(chosen)
     if best.feasible and broken:
@@ -209,27 +201,9 @@ def _joint(answer: Callable[[Candidates], Any], case: Window) -> str | None:
             f"{said}. These layers take {joint.objective_s(chosen):g} ms together; thresholds that break "
             "nothing can do it in less"
         )
-    if not best.feasible and (chosen != case.table.levels).any():
+    if not best.feasible and (chosen != case.levels).any():
         return f"{said}. No thresholds keep all constraints here: then every τ is K"
     return None
-
-
-def _table(
-    cpu_s: Any, gpu_s: Any, hot: Any = None, loads: Any = None, slots: int = 1, **times: float
-) -> Candidates:
-    """Candidates written by hand; without hot experts nothing binds."""
-    cpu_s, gpu_s = np.asarray(cpu_s, float), np.asarray(gpu_s, float)
-    nobody = np.zeros(cpu_s.shape, int)
-    unit = {"gpu_expert_s": 0.0, "cpu_pair_s": 0.0, "copy_s": 0.0, "draft_window_s": 0.0}
-    return Candidates(
-        cpu_s,
-        gpu_s,
-        nobody if hot is None else np.asarray(hot),
-        nobody if loads is None else np.asarray(loads),
-        np.full(cpu_s.shape[1], slots),
-        slots,
-        LaneTimes(**{**unit, **times}),
-    )
 
 
 def _numbers(given: Any) -> list[float] | None:
@@ -243,22 +217,19 @@ def _numbers(given: Any) -> list[float] | None:
     return numbers if all(map(isfinite, numbers)) else None
 
 
-def _levels(rows: list[tuple[int, int, int]]) -> tuple[tuple[int, int, int], ...]:
+def _levels(rows: list[tuple[int, int, int]]) -> list[tuple[int, int, int]]:
     """As thresholds order them: with τ a layer takes no less, and has no more hot experts and loads."""
     takes = sorted(row[0] for row in rows)
     hot = sorted((row[1] for row in rows), reverse=True)
     loads = sorted((row[2] for row in rows), reverse=True)
-    return tuple((ms, n, min(n, copies)) for ms, n, copies in zip(takes, hot, loads, strict=True))
+    return [(ms, n, min(n, copies)) for ms, n, copies in zip(takes, hot, loads, strict=True)]
 
 
 LAYER = st.lists(
     st.tuples(st.integers(0, 6), st.integers(0, 3), st.integers(0, 2)), min_size=2, max_size=2
 ).map(_levels)
 WINDOWS = st.builds(
-    Window,
-    st.lists(LAYER, min_size=1, max_size=3).map(tuple),
-    st.integers(1, 5),
-    st.integers(0, 3),
+    Window.by_hand, st.lists(LAYER, min_size=1, max_size=3), st.integers(1, 5), st.integers(0, 3)
 )
 
 EXERCISES = (
