@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from every_widget import MAKERS
-from jupyter import ACTIVE_CELL, CELL_COUNT, RUN_CELL, Page, in_kernel, lab, write_notebook
+from jupyter import ACTIVE_CELL, CELL_COUNT, OPEN, RUN_CELL, Page, in_kernel, lab, write_notebook
 from test_browser_widgets_lab import counters
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.full]
@@ -99,6 +99,41 @@ def test_a_rerun_leaves_nothing_in_the_kernel_or_in_the_page(opened: Page, name:
     # A widget has some 150 nodes and 30 listeners: one that stayed each time would be five times as many.
     assert last["listeners"] - first["listeners"] < 60 * views
     assert last["nodes"] - first["nodes"] < 400 * views
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_click_on_the_drawing_reaches_the_kernel(opened: Page, name: str) -> None:
+    page = opened.page
+    show(page, f"view = MAKERS[{name!r}](trace); view")
+    asked = "print(view.stepper.view_code if hasattr(view, 'stepper') else view.view_code)"
+    code = in_kernel(page, asked)
+    canvas = page.locator(".moespac").first.locator(".ms-body canvas:visible").first
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
+    for across in (0.3, 0.45, 0.6):  # somewhere there is something
+        page.mouse.click(box["x"] + across * box["width"], box["y"] + 0.3 * box["height"])
+        page.wait_for_timeout(400)  # the kernel hears of it once it is over
+    assert in_kernel(page, asked) != code
+    assert not page.locator(".ms-alert").first.is_visible()
+    assert not opened.console_errors
+
+
+def test_a_reload_of_the_page_brings_every_view_back(opened: Page) -> None:
+    page = opened.page
+    parts = ", ".join(f"MAKERS[{name!r}](trace)" for name in MAKERS)
+    show(page, f"from IPython.display import display\nfor view in ({parts}): display(view)")
+    page.wait_for_function(SAYS, arg=[len(MAKERS) - 1, ""])
+    for place in range(len(MAKERS)):
+        scrub(page, place, "End")
+        scrub(page, place, "ArrowLeft")
+    page.wait_for_timeout(1000)
+    codes = [each.input_value() for each in page.locator(".ms-code input").all()]
+    page.evaluate("() => window.jupyterapp.commands.execute('docmanager:save')")
+    page.reload()
+    page.wait_for_function("() => window.jupyterapp !== undefined", timeout=120_000)
+    page.evaluate(OPEN, "n.ipynb")
+    page.wait_for_function(SAYS, arg=[len(MAKERS) - 1, ""])
+    assert [each.input_value() for each in page.locator(".ms-code input").all()] == codes
 
 
 def test_when_the_kernel_dies_every_widget_says_that_it_is_stale_and_still_scrubs(opened: Page) -> None:
