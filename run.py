@@ -3,6 +3,8 @@
 
     python run.py lab  [--no-browser] [-- JUPYTERLAB ARGUMENTS]   opens the first notebook
     python run.py test [--full] [PYTEST ARGUMENTS]                runs the tests
+    python run.py class-kit DIR                                   makes a folder to teach from offline
+    python run.py set-origin OWNER/REPO                           says where the project lies in public
 
 Can be run again at any time: what is done is not done twice, and an interrupted installation goes on.
 """
@@ -41,6 +43,7 @@ VENV = ROOT / ".venv"
 PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 STAMP = VENV / ".moespac-stamp"
 LOCK = ROOT / ".run.lock"
+TOOLS = {"class-kit": "tools/class_kit.py", "set-origin": "tools/set_origin.py"}
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"  # PyTorch's own index of builds without CUDA
 NEEDED_BYTES = {False: 3 * 10**9, True: 10 * 10**9}  # by whether torch comes with CUDA
 
@@ -115,10 +118,10 @@ def explain(output):
     return next(found, "pip's own message is above.") + AGAIN
 
 
-def pip(*arguments):
+def pip(*arguments, command="install", python=None):
     """Runs pip with its progress on the screen; returns its exit code and what it wrote on stderr."""
-    command = [PYTHON, "-m", "pip", "install", "--disable-pip-version-check", *arguments]
-    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, errors="replace") as process:
+    call = [python or PYTHON, "-m", "pip", command, "--disable-pip-version-check", *arguments]
+    with subprocess.Popen(call, cwd=ROOT, stderr=subprocess.PIPE, text=True, errors="replace") as process:
         lines = []
         for line in process.stderr:
             lines.append(line)
@@ -209,14 +212,18 @@ def main(argv):
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
-    modes = parser.add_subparsers(dest="mode", required=True, metavar="lab|test")
+    modes = parser.add_subparsers(dest="mode", required=True, metavar="|".join(["lab", "test", *TOOLS]))
     lab = modes.add_parser("lab", help="open JupyterLab on the first notebook; arguments after -- go to it")
     lab.add_argument("--no-browser", action="store_true", help="start the server only, and print its address")
     test = modes.add_parser("test", help="run the tests; further arguments go to pytest", allow_abbrev=False)
     test.add_argument("--full", action="store_true", help="the long matrices too")
+    for name in TOOLS:
+        modes.add_parser(name, help=f"python run.py {name} --help says more", add_help=False)
     options, rest = parser.parse_known_args(argv)
     rest = [argument for argument in rest if argument != "--"]
-    set_up(options.mode)
+    set_up("lab" if options.mode in TOOLS else options.mode)
+    if options.mode in TOOLS:
+        return hand_over([PYTHON, ROOT / TOOLS[options.mode], *rest])
     if options.mode == "test":
         chosen = ["--full"] * options.full + rest
         return hand_over([PYTHON, "-m", "pytest", "--durations=15", *chosen])
