@@ -200,9 +200,9 @@ def set_up(mode):
         sys.exit(f"Cannot write in {ROOT}: {explain(str(error))}")
 
 
-def hand_over(command):
+def hand_over(command, cwd=ROOT):
     """Runs the command to its end: Ctrl-C goes to it, and it decides."""
-    process = subprocess.Popen(command, cwd=ROOT)
+    process = subprocess.Popen(command, cwd=cwd)
     while True:
         with contextlib.suppress(KeyboardInterrupt):
             return process.wait()
@@ -223,7 +223,7 @@ def main(argv):
     rest = [argument for argument in rest if argument != "--"]
     set_up("lab" if options.mode in TOOLS else options.mode)
     if options.mode in TOOLS:
-        return hand_over([PYTHON, ROOT / TOOLS[options.mode], *rest])
+        return hand_over([PYTHON, ROOT / TOOLS[options.mode], *rest], cwd=None)
     if options.mode == "test":
         chosen = ["--full"] * options.full + rest
         return hand_over([PYTHON, "-m", "pytest", "--durations=15", *chosen])

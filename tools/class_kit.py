@@ -108,4 +108,7 @@ def bytes_in(folder: Path) -> int:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit("\nInterrupted: there is no kit, or the one that was there before.")
