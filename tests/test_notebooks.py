@@ -1,68 +1,142 @@
-"""Notebooks: made from their sources, small, run to the end without a warning, within time and memory."""
+"""Notebooks: made from their sources, run to the end solved and as given, within memory, without a network."""
 
 from __future__ import annotations
 
 import json
-import os
+import random
 import subprocess
 import sys
 from pathlib import Path
 
-import jupytext
 import nbformat
 import pytest
-from nbclient import NotebookClient
+from course import NOTEBOOKS, SOURCES, build, run
 
-NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
-SOURCES = sorted(NOTEBOOKS.glob("*.py"))
+from moespac_nb.exercises import exercises_of
+
 PEAK_BYTES = 1 << 30
-PEAK_CELL = (
-    "import resource as _r, sys as _s\n"
-    "print('peak', _r.getrusage(_r.RUSAGE_SELF).ru_maxrss * (1 if _s.platform == 'darwin' else 1024))"
-)
+NORMALLY_SOLVED = ("00", "03", "05")  # the others under --full: all of them take minutes
+NORMALLY_AS_GIVEN = ("04",)
 
 
-@pytest.mark.parametrize("source", SOURCES, ids=lambda p: p.stem)
+def each(normally: tuple[str, ...]) -> pytest.MarkDecorator:
+    marks = {True: (), False: pytest.mark.full}
+    params = [pytest.param(s, id=s.stem, marks=marks[s.name[:2] in normally]) for s in SOURCES]
+    return pytest.mark.parametrize("source", params)
+
+
+ids_of = pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
+
+
+@ids_of
 def test_the_notebook_is_made_from_its_source(source: Path) -> None:
     """To mend: python tools/notebooks.py."""
-    notebook = nbformat.read(source.with_suffix(".ipynb"), as_version=4)
-    wanted = jupytext.read(source)
-    assert [(c.cell_type, c.source) for c in notebook.cells] == [
-        (c.cell_type, c.source) for c in wanted.cells
-    ]
-    assert not any(c.get("outputs") or c.get("execution_count") for c in notebook.cells)
-    assert source.with_suffix(".ipynb").stat().st_size < 200_000
+    path = source.with_suffix(".ipynb")
+    found, wanted = nbformat.read(path, as_version=4), build(source, solved=False)
+    assert [(c.cell_type, c.source) for c in found.cells] == [(c.cell_type, c.source) for c in wanted.cells]
+    assert not any(c.get("outputs") or c.get("execution_count") for c in found.cells)
+    assert path.stat().st_size < 200_000
+    assert "SOLUTION" not in path.read_text()
 
 
-@pytest.mark.parametrize("source", SOURCES, ids=lambda p: p.stem)
+@ids_of
 def test_code_cells_stay_short(source: Path) -> None:
-    for cell in jupytext.read(source).cells:
-        if cell.cell_type == "code":
+    for cell in build(source, solved=False).cells:
+        if cell.cell_type == "code" and "colab" not in cell.metadata.get("tags", ()):
             assert len(cell.source.splitlines()) <= 12, cell.source
 
 
+@ids_of
+def test_each_exercise_is_checked_once_and_in_order(source: Path) -> None:
+    code = "\n".join(c.source for c in build(source, solved=True).cells if c.cell_type == "code")
+    asked = [line.split('"')[1] for line in code.splitlines() if line.startswith('check("')]
+    assert asked == [exercise.id for exercise in exercises_of(source.name[:2])]
+    assert 3 <= len(asked) <= 6
+    assert f'predict("{source.name[:2]}.P1"' in code
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("source", SOURCES, ids=lambda p: p.stem)
-def test_the_notebook_runs_from_an_empty_folder(source: Path, tmp_path: Path) -> None:
-    notebook = nbformat.read(source.with_suffix(".ipynb"), as_version=4)
-    if os.name != "nt":
-        notebook.cells.append(nbformat.v4.new_code_cell(PEAK_CELL))
-    client = NotebookClient(
-        notebook, timeout=600, store_widget_state=False, resources={"metadata": {"path": str(tmp_path)}}
-    )
-    client.execute()
-    written = [o for c in notebook.cells for o in c.get("outputs", ())]
-    assert not [o for o in written if o.output_type == "error"]
-    said = "".join(o.text for o in written if o.output_type == "stream" and o.name == "stderr")
-    assert "Warning" not in said
-    if os.name != "nt":
-        peak = int(notebook.cells[-1].outputs[0].text.split()[1])
-        assert peak <= PEAK_BYTES, f"the kernel took {peak / 2**20:.0f} MiB"
+@each(NORMALLY_SOLVED)
+def test_solved_it_runs_and_every_answer_is_right(source: Path, tmp_path: Path) -> None:
+    done = run(build(source, solved=True), tmp_path)
+    states = {name: entry["state"] for name, entry in done.progress["exercises"].items()}
+    assert states == {exercise.id: "right" for exercise in exercises_of(source.name[:2])}
+    assert "Warning" not in done.stderr
+    assert "Traceback" not in done.stderr
+    if done.peak_bytes is not None:
+        assert done.peak_bytes <= PEAK_BYTES, f"the kernel took {done.peak_bytes / 2**20:.0f} MiB"
+
+
+@pytest.mark.slow
+@each(NORMALLY_AS_GIVEN)
+def test_as_given_it_runs_and_every_exercise_says_not_yet(source: Path, tmp_path: Path) -> None:
+    done = run(build(source, solved=False), tmp_path)
+    assert done.progress["exercises"] == {}
+    for exercise in exercises_of(source.name[:2]):
+        assert [words for words in done.plain if words.startswith(f"… {exercise.id} {exercise.title}: ")]
+
+
+@pytest.mark.full
+@ids_of
+def test_run_again_in_the_same_kernel_it_comes_to_the_same(source: Path, tmp_path: Path) -> None:
+    notebook = build(source, solved=True)
+    notebook.cells += [cell.copy() for cell in notebook.cells]
+    done = run(notebook, tmp_path)
+    tries = {name: entry["tries"] for name, entry in done.progress["exercises"].items()}
+    assert tries == {exercise.id: 2 for exercise in exercises_of(source.name[:2])}
+
+
+@pytest.mark.full
+@ids_of
+def test_out_of_order_only_a_name_is_missing(source: Path, tmp_path: Path) -> None:
+    """After the first code cell, which imports, any order: a cell that ran before its own says which name."""
+    notebook = build(source, solved=False)
+    first, *others = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    random.Random(source.stem).shuffle(others)
+    notebook.cells = [first, *others]
+    done = run(notebook, tmp_path, allow_errors=True)
+    assert [problem for problem in done.errors if not problem.startswith("NameError: ")] == []
 
 
 def test_a_stale_notebook_is_noticed(tmp_path: Path) -> None:
+    source = SOURCES[0]
+    (tmp_path / source.name).write_text(source.read_text().replace("# Start", "# Begin"))
     tool = NOTEBOOKS.parent / "tools/notebooks.py"
-    (tmp_path / "a.py").write_text("# %%\nprint(1)\n")
-    subprocess.run([sys.executable, tool, tmp_path], check=True, capture_output=True)
-    cells = json.loads((tmp_path / "a.ipynb").read_text())["cells"]
-    assert ["".join(c["source"]) for c in cells] == ["print(1)"]
+    subprocess.run([sys.executable, tool, "--sources", tmp_path], check=True, capture_output=True)
+    cells = json.loads((tmp_path / f"{source.stem}.ipynb").read_text())["cells"]
+    assert "".join(cells[0]["source"]).startswith("# Begin")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("minutes: 30\n", "minutes: 31\n", "sections of 30 minutes in a notebook of 31"),
+        ("#     needs: []\n", "", "lacks needs"),
+        ("{name: One round from inside,", "{name: One round,", "the headings are"),
+        ("#     board:\n", "#     board: [\n", "cannot be read"),
+        ("#       - step through a decode and say of each token who wrote it, and why\n", "", None),
+    ],
+)
+def test_front_matter_that_does_not_fit_is_refused(
+    tmp_path: Path, old: str, new: str, said: str | None
+) -> None:
+    source = SOURCES[0]
+    assert old in source.read_text()
+    path = tmp_path / source.name
+    path.write_text(source.read_text().replace(old, new))
+    if said is None:  # three objectives are enough
+        assert len(build(path, solved=False).metadata.moespac.objectives) == 3
+        return
+    with pytest.raises(SystemExit, match=said):
+        build(path, solved=False)
+
+
+def test_solutions_become_dots() -> None:
+    build(SOURCES[0], solved=False)  # makes the tool importable
+    from notebooks import solution_kept, solution_taken
+
+    asked = "### BEGIN SOLUTION\nx = 2\na, b = x, 3\n### END SOLUTION\ncheck(a)"
+    assert solution_taken(asked) == "a = b = ...  # your answer\ncheck(a)"
+    assert solution_kept(asked) == "x = 2\na, b = x, 3\ncheck(a)"
+    inside = "def f(p):\n    ### BEGIN SOLUTION\n    q = p\n    return q\n    ### END SOLUTION"
+    assert solution_taken(inside) == "def f(p):\n    ...  # your answer"
