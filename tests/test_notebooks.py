@@ -1,4 +1,4 @@
-"""Notebooks: made from their sources, run to the end solved and as given, within memory, without a network."""
+"""Notebooks: made from their sources, run to the end solved and as given, within memory and offline."""
 
 from __future__ import annotations
 
