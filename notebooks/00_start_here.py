@@ -250,12 +250,13 @@ check("00.4", answer)
 # 4. **this domain's popularity**: what other texts of this kind used most;
 # 5. **chance**.
 #
-# Which of the five wins, on text that is sampled rather than greedy? And with what recall? Put your guesses
-# in the place of the dots before you run on.
+# Which of the five wins, on text that is sampled rather than greedy? Chance has a recall of 25 %, by itself.
+# Put three guesses in the place of the dots before you run on.
 
 # %%
-predict("00.P1", ...)  # the winner: 1 to 5
-predict("00.P2", ...)  # its recall in per cent: 0 to 100
+predict("00.P1", ...)  # the last window's counts, recall in per cent
+predict("00.P2", ...)  # the last token
+predict("00.P3", ...)  # this domain's popularity
 
 
 # %%
@@ -296,15 +297,14 @@ rows += [("all", mode, *mean) for mode, mean in every.items()]
 table(["domain", "mode", *names], rows, "Recall of the next window's experts, 16 of 64 named a layer; exact")
 
 # %%
-reveal("00.P1", int(every["sample"].argmax()) + 1)
-reveal("00.P2", 100 * every["sample"].max(), "%")
+for guessed, name in (("00.P1", names[0]), ("00.P2", names[1]), ("00.P3", names[3])):
+    reveal(guessed, 100 * every["sample"][names.index(name)], "%")
 for mode in every:
-    every_text = np.concatenate([recalls[mode, domain] for domain in DOMAINS])
-    ahead = (every_text[:, [0]] > every_text[:, [1, 3]]).sum(axis=0)
+    values = np.concatenate([recalls[mode, domain] for domain in DOMAINS])
+    last, popular = (values[:, [0]] > values[:, [1, 3]]).sum(axis=0)
     print(
-        f"{mode}: the counts are ahead of the last token in {ahead[0]} of {len(every_text)} texts,", end=" "
+        f"{mode}: of {len(values)} texts, the counts beat the last token in {last}, popularity in {popular}"
     )
-    print(f"of this domain's popularity in {ahead[1]}")
 
 # %% [markdown]
 # Read the last lines first. The counts beat the last token in most texts: a window does tell more than a
