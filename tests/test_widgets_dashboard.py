@@ -29,37 +29,37 @@ def steps(dashboard: Dashboard) -> list[int]:
 
 
 def test_a_step_set_in_any_view_is_that_of_all_and_is_set_once(dashboard: Dashboard) -> None:
-    assert steps(dashboard) == [2] * 4
+    assert steps(dashboard) == [2] * 5
     seen: list[tuple[str, int]] = []
     for view in (dashboard.stepper, dashboard.demand, dashboard.placement, dashboard.timeline):
         view.observe(lambda change: seen.append((type(change["owner"]).__name__, change["new"])), "step")
     for at, view in enumerate([dashboard.timeline, dashboard.stepper, dashboard.demand, dashboard.placement]):
         seen.clear()
         view.step = 5 + at
-        assert steps(dashboard) == [5 + at] * 4
+        assert steps(dashboard) == [5 + at] * 5
         assert len(seen) == len(set(seen)) == 4
     dashboard.step = 1
-    assert (dashboard.step, *steps(dashboard)) == (1,) * 5
+    assert (dashboard.step, *steps(dashboard)) == (1,) * 6
     with pytest.raises(MoespacError, match="step is 12; accepted: 0 to 11"):
         dashboard.step = 12
-    assert steps(dashboard) == [1] * 4
+    assert steps(dashboard) == [1] * 5
 
 
 def test_what_the_browser_moves_is_linked_there_and_not_sent_back(dashboard: Dashboard) -> None:
     dashboard.step = 1
     dashboard.demand.set_state({"step": 7})
-    assert steps(dashboard) == [1, 7, 1, 1]  # until the browser, which has moved the others, says so too
+    assert steps(dashboard) == [1, 7, 1, 1, 1]  # until the browser, which has moved the others, says so too
     linked = {(link.source[0], link.target[0]) for link in dashboard._links}
     assert linked == {(dashboard.stepper, each) for each in
-                      (dashboard.demand, dashboard.placement, dashboard.timeline)}  # fmt: skip
+                      (dashboard.demand, dashboard.placement, dashboard.lab, dashboard.timeline)}  # fmt: skip
     assert all((link.source[1], link.target[1]) == ("step", "step") for link in dashboard._links)
     dashboard.step = 7
-    assert steps(dashboard) == [7] * 4
+    assert steps(dashboard) == [7] * 5
 
 
 def test_all_views_are_of_the_same_replay(dashboard: Dashboard) -> None:
     played = dashboard.placement.residency.result
-    assert dashboard.timeline._results[0].tps_modelled == played.tps_modelled
+    assert dashboard.timeline._played[0].tps == played.tps_modelled
     assert dashboard.lab.result.tps_modelled == played.tps_modelled
     assert dashboard.lab.view_code.startswith("budget=25&")
     assert "machine=rtx4090&model=qwen3-30b-a3b&policy=recency" in dashboard.lab.view_code
@@ -67,14 +67,14 @@ def test_all_views_are_of_the_same_replay(dashboard: Dashboard) -> None:
 
 def test_a_long_trace_is_shown_from_its_beginning_and_said_so() -> None:
     short = Dashboard(SMALL, "recency", events=20)
-    assert [view._limits["step"] for view in short._stepping] == [[0, 4]] * 4
+    assert [view._limits["step"] for view in short._stepping] == [[0, 4]] * 5
     assert short.stepper._notices[0].startswith("Of the trace’s 12 steps the first 5 are replayed")
 
 
 def test_every_view_has_every_step_where_one_alone_would_show_fewer() -> None:
     big = made_up(Geometry(2, 2048, 2), gamma=1, steps=400)
     assert PlacementGraph(big, "recency")._limits["step"][1] < 399
-    assert [view._limits["step"] for view in Dashboard(big, "recency")._stepping] == [[0, 399]] * 4
+    assert [view._limits["step"] for view in Dashboard(big, "recency")._stepping] == [[0, 399]] * 5
 
 
 def test_a_policy_that_knows_other_texts_is_told_of_them() -> None:

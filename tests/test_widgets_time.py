@@ -14,6 +14,7 @@ from made_up import made_up
 from traces import one_text
 
 from moespac_nb import MoespacError
+from moespac_nb.better_draft import better_draft
 from moespac_nb.devices import Operation
 from moespac_nb.fit import fit
 from moespac_nb.machines import machine
@@ -22,7 +23,7 @@ from moespac_nb.step import Geometry
 from moespac_nb.timeline import chrome_trace
 from moespac_nb.trace_edit import concatenate
 from moespac_widgets import BudgetLab, Race, Timeline
-from moespac_widgets.budget_lab import LINKS, PARTS
+from moespac_widgets.budget_lab import LINKS, MISTAKES, PARTS
 from moespac_widgets.timeline import LANES, waits
 
 LOCAL = made_up(Geometry(4, 16, 2), gamma=4, steps=30, seed=1)
@@ -204,6 +205,7 @@ def test_a_page_has_every_policy_at_every_draft_length_and_each_other_choice_by_
     crossed = {now._replace(policy=p, gamma=g).key for p in ("recency", "on-demand") for g in "012"}
     single = {now._replace(machine="t4").key, now._replace(model="bundled-pair").key}
     single |= {now._replace(link=link).key for link in LINKS if link != "×1"}
+    single |= {now._replace(mistakes=left).key for left in MISTAKES if left != "all"}
     assert set(grid) == crossed | single
     assert all("40" in points and "100" in points for points in grid.values())
     json.dumps(view.page_data())
@@ -225,12 +227,46 @@ def test_another_policy_is_drawn_beside_from_the_start() -> None:
 
 
 def test_what_the_draft_was_worth_is_told_of_each_draft_length() -> None:
-    seen = lab()._data["gammas"]
-    assert seen["0"] == {"tokens_a_window": 1.0, "accepted": None}
-    steps = list(FAN.rounds(2))
-    assert seen["2"]["tokens_a_window"] == sum(len(step.emitted) for step in steps) / len(steps)
-    drafted = sum(step.gamma for step in steps)
-    assert seen["2"]["accepted"] == sum(step.accepted for step in steps) / drafted
+    seen = lab()._data["drafted"]
+    assert seen["all|0"] == {"windows": len(FAN), "tokens_a_window": 1.0, "accepted": None}
+    for left, forgiven in MISTAKES.items():
+        steps = list(better_draft(FAN, forgiven).rounds(2))
+        drafted = sum(step.gamma for step in steps)
+        assert seen[f"{left}|2"] == {
+            "windows": len(steps),
+            "tokens_a_window": sum(len(step.emitted) for step in steps) / len(steps),
+            "accepted": sum(step.accepted for step in steps) / drafted,
+        }
+    trace = one_text(1)
+    told = BudgetLab(trace, budget=50, **HERE)._data["drafted"]["all|as recorded"]
+    assert told["accepted"] == trace.accepted.sum() / trace.gamma.sum()
+    assert told["windows"] == len(trace)
+
+
+def test_fewer_of_the_drafts_mistakes_are_what_a_better_drafts_fan_is_replayed_with() -> None:
+    view = lab(mistakes="¼")
+    assert view._limits["mistakes"] == ["all", "¾", "½", "¼", "none"]
+    better = better_draft(FAN, 0.75)
+    assert view.result == replay(better, view.policy, "40%", machine="rtx4090", model_profile="olmoe-1b-7b",
+                                 gamma=2, context=128)  # fmt: skip
+    assert BudgetLab(one_text(1), budget=50, **HERE)._limits["mistakes"] == ["all"]
+    with pytest.raises(MoespacError, match="mistakes is 'none'; accepted: all"):
+        BudgetLab(one_text(1), budget=50, mistakes="none", **HERE)
+    with pytest.raises(MoespacError, match="mistakes is 'few'"):
+        lab(mistakes="few")
+
+
+def test_beside_other_views_each_windows_time_comes_with_the_figures() -> None:
+    view = lab(step=3)
+    (row,) = view.answer_replays(view.setting.key, [view.budget]).values()
+    spans = view.result.windows_s
+    assert row[len(view._data["figures"]) :] == pytest.approx(
+        [1e3 * (end - begin) for begin, end in spans], rel=1e-3
+    )
+    assert view._limits["step"] == [0, len(spans) - 1]
+    assert lab()._limits["step"] == [-1, len(spans) - 1]
+    with pytest.raises(MoespacError, match="step is 99; accepted: 0 to"):
+        lab(step=99)
 
 
 def test_memory_is_planned_with_the_draft_and_without() -> None:

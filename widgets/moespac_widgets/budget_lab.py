@@ -13,6 +13,7 @@ import numpy as np
 
 from moespac_nb import MoespacError, Trace
 from moespac_nb.accounting import check_accounting
+from moespac_nb.better_draft import better_draft
 from moespac_nb.fit import fit
 from moespac_nb.machines import Machine, machine_names
 from moespac_nb.machines import machine as machine_of
@@ -23,12 +24,14 @@ from moespac_nb.replay import Result, replay
 
 from .live_view import LiveView, view_trait
 from .replayed import beginning
+from .rounds import acceptance
 
 __all__ = ["BudgetLab", "Setting"]
 
 POINTS = (5, 10, 17, 25, 35, 50, 70, 100)  # percent: where the curve is replayed
 COARSE = (*POINTS[::2], 100)  # what is replayed at once, and for the curves of a page
 LINKS = {"×¼": 0.25, "×½": 0.5, "×1": 1.0, "×2": 2.0, "×4": 4.0}
+MISTAKES = {"all": 0.0, "¾": 0.25, "½": 0.5, "¼": 0.75, "none": 1.0}  # left to the draft, and forgiven
 EVENTS = 2000  # pairs of window and layer that a replay takes at most: about a tenth of a second
 RECORDED = "as recorded"
 PARTS = ("draft_s", "plan_s", "dense_s", "experts_s", "cpu_wait_s", "link_wait_s")
@@ -45,6 +48,7 @@ class Setting(NamedTuple):
     link: str
     policy: str
     gamma: str
+    mistakes: str
 
     @property
     def key(self) -> str:
@@ -56,6 +60,7 @@ class BudgetLab(LiveView):
 
     >>> BudgetLab(fan, gamma=4)                                           # doctest: +SKIP
     >>> BudgetLab(fan, budget=25, policy="spac-joint", ask="guess")       # doctest: +SKIP
+    >>> BudgetLab(fan, mistakes="½")               # a better draft       # doctest: +SKIP
 
     The browser draws from replays at a few budgets, straight lines between them; the kernel replays the
     budget that is left standing. A page has the replays around the view it was written from, and no others.
@@ -65,6 +70,7 @@ class BudgetLab(LiveView):
 
     budget = view_trait(17)  # percent of all experts
     gamma = view_trait(RECORDED)
+    mistakes = view_trait("all")  # of the draft's, those that are left
     link = view_trait("×1")  # bandwidth, of the machine's own
     machine = view_trait("rtx4090")
     model = view_trait("qwen3-30b-a3b")
@@ -72,6 +78,7 @@ class BudgetLab(LiveView):
     beside = view_trait("none")  # another policy, whose curve is drawn too
     ask = view_trait("show")
     guess = view_trait(0)  # tokens a second; 0 for none
+    step = view_trait(-1)  # the window that is marked, beside other views of the same decode
 
     def __init__(
         self,
@@ -79,6 +86,7 @@ class BudgetLab(LiveView):
         *,
         budget: int = 17,
         gamma: int | None = None,
+        mistakes: str = "all",
         link: str = "×1",
         machine: str | None = None,
         model: str | None = None,
@@ -86,6 +94,7 @@ class BudgetLab(LiveView):
         beside: str = "none",
         ask: str = "show",
         guess: int = 0,
+        step: int = -1,
         machines: Iterable[Machine | str | Path] = (),
         models: Iterable[ModelProfile | str | Path] = (),
         policies: Iterable[Policy | str] = (),
@@ -97,7 +106,9 @@ class BudgetLab(LiveView):
     ) -> None:
         """budget: percent of all experts. gamma: of a fan, the draft length; None takes its longest.
 
-        beside: another policy, to be drawn too. ask: "guess" hides the answer until a guess is committed.
+        mistakes: of a fan, how many of its mistakes the draft keeps, see `better_draft`. beside: another
+        policy, to be drawn too. ask: "guess" hides the answer until a guess is committed. step: the window
+        to mark among the times of all; -1 leaves those out.
         machines, models, policies: what can be chosen; all that are bundled, where none are given.
         profile: how often other texts used each expert, for the policies that need it, which else cannot be
         chosen. events: how many pairs of window and layer a replay may take; of a longer trace the beginning
@@ -123,10 +134,20 @@ class BudgetLab(LiveView):
             link,
             _or_first(policy, "recency", self._policies),
             gammas[-1] if gamma is None else str(gamma),
+            mistakes,
         )
+        self._with_windows = step != -1
+        left = ["all"] if RECORDED in gammas else list(MISTAKES)
+        better = {each: better_draft(self._trace, MISTAKES[each]) for each in left[1:]}
+        self._drafts = {"all": self._trace, **better}
+        drafted = {
+            f"{each}|{of}": acceptance(self._drafts[each], None if of == RECORDED else int(of))
+            for each, of in product(left, gammas)
+        }
         limits: dict[str, Any] = {
             "budget": (self._least, 100),
             "gamma": gammas,
+            "mistakes": left,
             "link": list(LINKS),
             "machine": list(self._machines),
             "model": list(self._models),
@@ -134,6 +155,7 @@ class BudgetLab(LiveView):
             "beside": ["none", *self._policies],
             "ask": ["show", "guess"],
             "guess": (0, 10**6),
+            "step": (0 if self._with_windows else -1, drafted[f"all|{start.gamma}"]["windows"] - 1),
         }
         self._bounds = limits
         for name, value in {**start._asdict(), "budget": budget, "beside": beside}.items():
@@ -147,7 +169,8 @@ class BudgetLab(LiveView):
                 "policies": {name: each.about for name, each in self._policies.items()},
                 "machines": {name: _described(each) for name, each in self._machines.items()},
                 "notes": {name: mismatch(trace.geometry, each) for name, each in self._models.items()},
-                "gammas": {each: self._acceptance(each) for each in gammas},
+                "drafted": drafted,
+                "own_gamma": start.gamma,
                 "fits": self._fits(),
                 "grid": {
                     each.key: self.answer_replays(each.key, self._coarse(budget))
@@ -161,13 +184,14 @@ class BudgetLab(LiveView):
             beside=beside,
             ask=ask,
             guess=guess,
+            step=step,
             **start._asdict(),
         )
 
     @property
     def setting(self) -> Setting:
         """The present one."""
-        return Setting(self.machine, self.model, self.link, self.policy, self.gamma)
+        return Setting(self.machine, self.model, self.link, self.policy, self.gamma, self.mistakes)
 
     @property
     def result(self) -> Result:
@@ -175,14 +199,15 @@ class BudgetLab(LiveView):
         return self._replay(self.setting, self.budget, timeline=True)
 
     def answer_replays(self, key: str, budgets: Sequence[int]) -> dict[str, list[float]]:
-        """The figures at these budgets, in percent; each is replayed once."""
+        """The figures at these budgets, in percent, each replayed once; behind them each window's time."""
         setting = Setting(*key.split("|"))
         for name, value in setting._asdict().items():
             self.checked(name, value)
         known = self._known.setdefault(key, {})
         for budget in budgets:
             if str(self.checked("budget", budget)) not in known:
-                known[str(budget)] = _figures(self._replay(setting, budget))
+                result = self._replay(setting, budget)
+                known[str(budget)] = _figures(result) + (_windows_ms(result) if self._with_windows else [])
         return {str(budget): known[str(budget)] for budget in budgets}
 
     def page_data(self) -> Mapping[str, Any]:
@@ -193,12 +218,12 @@ class BudgetLab(LiveView):
         return {**self._data, "grid": grid | {now: self.answer_replays(now, self._points() + coarse)}}
 
     def _page_settings(self) -> Iterator[Setting]:
-        """Every policy with every draft length; and one by one every other link, machine and model."""
+        """Every policy with every draft length; and one by one every other link, machine, model and draft."""
         now = self.setting
         for policy_name, gamma in product(self._policies, self._gammas()):
             yield now._replace(policy=policy_name, gamma=gamma)
         others: dict[str, Iterable[str]] = {
-            "link": LINKS, "machine": self._machines, "model": self._models,
+            "link": LINKS, "machine": self._machines, "model": self._models, "mistakes": self._drafts,
         }  # fmt: skip
         for name, values in others.items():
             for value in values:
@@ -208,7 +233,7 @@ class BudgetLab(LiveView):
     def _replay(self, setting: Setting, budget: int, timeline: bool = False) -> Result:
         on = self._machines[setting.machine]
         return replay(
-            self._trace,
+            self._drafts[setting.mistakes],
             self._policies[setting.policy],
             f"{budget}%",
             machine=replace(on, link_bytes_per_s=LINKS[setting.link] * on.link_bytes_per_s),
@@ -231,15 +256,6 @@ class BudgetLab(LiveView):
         fans = [text.fan for text in self._trace.texts]
         shortest = min((fan for fan in fans if fan is not None), default=0)
         return [RECORDED] if None in fans else [str(gamma) for gamma in range(shortest + 1)]
-
-    def _acceptance(self, gamma: str) -> dict[str, float | None]:
-        """What the draft was worth where the trace was recorded: tokens a window, and the share accepted."""
-        steps = list(self._trace if gamma == RECORDED else self._trace.rounds(int(gamma)))
-        drafted = sum(step.gamma for step in steps)
-        return {
-            "tokens_a_window": sum(len(step.emitted) for step in steps) / len(steps),
-            "accepted": sum(step.accepted for step in steps) / drafted if drafted else None,
-        }
 
     def _fits(self) -> dict[str, Any]:
         """What each machine has beside each model's experts; with its draft, and without."""
@@ -274,3 +290,7 @@ def _described(on: Machine) -> dict[str, Any]:
 def _figures(result: Result) -> list[float]:
     every = [getattr(result, name) for name in FIGURES] + [getattr(result.parts, name) for name in PARTS]
     return [float(f"{value:.6g}") for value in every]
+
+
+def _windows_ms(result: Result) -> list[float]:
+    return [float(f"{1e3 * (end - begin):.4g}") for begin, end in result.windows_s]

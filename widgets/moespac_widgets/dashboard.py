@@ -89,6 +89,7 @@ class Dashboard(StaticView, ipywidgets.HBox):  # type: ignore[misc]
             models=[model, *(name for name in model_profile_names() if name != model.name)],
             policies=[played, *(name for name in BESIDE if name != played.name)],
             profile=profile,
+            step=step,
             **alike,
         )
         about = {"policy": played.name, "budget": result.budget, "model": model.name, "machine": on.name}

@@ -13,7 +13,7 @@ from moespac_nb.step import Geometry
 
 from .front_end import Words
 
-__all__ = ["SENT_BYTES", "Rounds", "kept"]
+__all__ = ["SENT_BYTES", "Rounds", "acceptance", "kept"]
 
 SENT_BYTES = 4_000_000  # of one widget; a notebook's widgets together should stay below 6 MB
 
@@ -67,6 +67,29 @@ class Rounds:
         first = np.stack([step.experts[0] for step in self.steps]).astype(np.int64)
         np.put_along_axis(bits, first, 1, axis=2)
         return bits
+
+
+def acceptance(trace: Trace, gamma: int | None = None) -> dict[str, Any]:
+    """What the draft was worth: windows, tokens in each, and the share of what it drafted that was accepted.
+
+    gamma: of a fan, the draft length; None takes a trace that is none as it was decoded.
+    """
+    if gamma is None:
+        rows, grown, most = np.arange(len(trace)), trace.committed, int(trace.gamma.max())
+    else:
+        ends = trace.starts["steps"][1:][trace.text_of_step]
+        grown = np.minimum(np.minimum(trace.accepted, gamma) + 1, ends - np.arange(len(trace)))
+        walk = [0]
+        while (following := walk[-1] + int(grown[walk[-1]])) < len(trace):
+            walk.append(following)
+        rows, most = np.array(walk), gamma
+    drafted = int(np.minimum(trace.gamma[rows], most).sum())
+    accepted = int(np.minimum(trace.accepted[rows], most).sum())
+    return {
+        "windows": len(rows),
+        "tokens_a_window": float(grown[rows].mean()),
+        "accepted": accepted / drafted if drafted else None,
+    }
 
 
 def kept(steps: int, bytes_a_step: float, limit: int = SENT_BYTES) -> tuple[np.ndarray, list[Words]]:

@@ -6,7 +6,7 @@ import { Dial } from "./dials.js";
 import { figure, percent, roundStep, sizeWords, timeWords, workBar, workFills, workLegend } from "./lanes.js";
 
 const PARTS = [["draft", "draft_s"], ["plan", "plan_s"], ["dense", "dense_s"], ["experts", "experts_s"], ["cpu", "cpu_wait_s"], ["copy", "link_wait_s"]];
-const SETTING = ["machine", "model", "link", "policy", "gamma"];
+const SETTING = ["machine", "model", "link", "policy", "gamma", "mistakes"];
 const REST_MS = 150;
 const HIGH = 240;
 const EDGE = { left: 48, right: 22, top: 14, bottom: 46 };
@@ -18,7 +18,7 @@ function build(host) {
   const live = host.model.get("_kernel");
   const keyOf = (state) => SETTING.map((name) => state[name]).join("|");
   const grid = new Map(Object.entries(data.grid).map(([key, points]) => [key, new Map(Object.entries(points).map(([at, row]) => [Number(at), row]))]));
-  const named = (row) => Object.fromEntries(data.figures.map((name, i) => [name, row[i]]));
+  const named = (row) => ({ ...Object.fromEntries(data.figures.map((name, i) => [name, row[i]])), windows: row.slice(data.figures.length) });
 
   // -- what is known of a budget --------------------------------------------------------------------------------
   function known(state) {
@@ -81,8 +81,9 @@ function build(host) {
   host.closers.push(() => clearTimeout(timer));
 
   // -- controls ---------------------------------------------------------------------------------------------------
-  const words = (name, value) => (name === "gamma" ? (value === "as recorded" ? host.text("lab.as_recorded") : value) : value);
-  const choices = Object.fromEntries(["policy", "machine", "model", "link", "gamma"].map((name) =>
+  const named_ = { "as recorded": "as_recorded", all: "mistakes_all", none: "mistakes_none" };
+  const words = (name, value) => (named_[value] ? host.text(`lab.${named_[value]}`) : value);
+  const choices = Object.fromEntries(["policy", "machine", "model", "link", "gamma", "mistakes"].map((name) =>
     [name, host.choice(name, host.text(`lab.${name}`), host.model.get("_limits")[name].map((value) => [value, words(name, value)]))]));
   choices.beside = host.choice("beside", host.text("lab.beside"), host.model.get("_limits").beside.map((value) => [value, value === "none" ? host.text("lab.none") : value]));
   const fits = host.button(host.text("lab.what_fits"), () => host.set({ budget: clamp(Math.floor(100 * fitOf(host.state()).share), least, most) }));
@@ -122,7 +123,7 @@ function build(host) {
   function renew(state) {
     const now = { key: `${keyOf(state)} ${state.budget}`, guess: state.guess };
     const stale = before && now.key !== before.key && now.guess === before.guess && now.guess;
-    before = now;
+    before = { ...now, cleared: before?.cleared }; // once: a guess that is being typed stays
     if (stale && state.ask === "guess") host.set({ guess: 0 });
   }
 
@@ -241,17 +242,18 @@ function build(host) {
   }
 
   function rows(state, now) {
-    const seen = data.gammas[state.gamma];
-    const measured = host.text("lab.measured");
+    const seen = data.drafted[`${state.mistakes}|${state.gamma}`];
+    const measured = host.text(state.mistakes === "all" ? "lab.measured" : "lab.modelled");
     const modelled = host.text("lab.modelled");
+    const better = state.mistakes === "all" ? "" : " better";
     const made = [];
     if (now) {
       made.push(["tokens a second", figure(now.tps_modelled), modelled], ["a token", timeWords(1 / now.tps_modelled), modelled],
         ["hits", percent(now.hit_rate), modelled], ["late", percent(now.late_rate), modelled],
         ["bytes", sizeWords(now.bytes_per_token), modelled], ["on the cpu", percent(now.cpu_share), modelled]);
     }
-    made.push(["tokens a window", figure(seen.tokens_a_window), measured]);
-    if (seen.accepted !== null) made.push(["accepted", percent(seen.accepted), measured]);
+    made.push([`tokens a window${better}`, figure(seen.tokens_a_window), measured]);
+    if (seen.accepted !== null) made.push([`accepted${better}`, percent(seen.accepted), measured]);
     return made.map(([name, ...rest]) => [host.text(`lab.row_${name.replace(/ /g, "_")}`), ...rest]);
   }
 
@@ -262,6 +264,38 @@ function build(host) {
     const legend = parts.filter(([, seconds]) => seconds > 0).map(([kind, seconds, name]) =>
       [kind, `${name} ${timeWords(seconds)} (${percent((seconds * now.tokens) / whole)})`]);
     time.replaceChildren(workBar(style, parts, whole / now.tokens), el("div", { class: "ms-legend" }, ...workLegend(style, legend)));
+  }
+
+  // -- each window's time, with that of the other views marked --------------------------------------------------
+  const strip = el("canvas", { role: "img", "aria-label": host.text("lab.windows") });
+  const takes = el("p", { class: "ms-hint" });
+  const each = el("div", {}, caption("lab.windows"), strip, takes);
+  time.after(each);
+  host.listen(strip, "click", (event) => {
+    const box = strip.getBoundingClientRect();
+    go(Math.floor((event.clientX - box.left) / box.width * (host.model.get("_limits").step[1] + 1)));
+  });
+  const go = (step) => { if (host.model.get("step") >= 0 && ours(host.state())) host.set({ step: clamp(step, 0, host.model.get("_limits").step[1]) }); };
+  const ours = (state) => state.gamma === data.own_gamma && state.mistakes === "all";
+  /** The marked window in words; the windows of another draft are not those of the other views. */
+  function windowWords(state, now) {
+    if (state.step < 0 || !now?.windows.length) return "";
+    if (!ours(state)) return host.text("lab.other_windows");
+    const [took, mean] = [now.windows[state.step], now.windows.reduce((sum, ms) => sum + ms, 0) / now.windows.length];
+    return host.text("lab.window_takes", { n: state.step, took: timeWords(took / 1e3), mean: timeWords(mean / 1e3) });
+  }
+  function drawWindows(state, now, style) {
+    takes.textContent = windowWords(state, now);
+    each.hidden = !takes.textContent;
+    if (each.hidden) return;
+    const pen = cleared(strip, 52);
+    const [wide, high] = [strip.clientWidth / now.windows.length, 40 / Math.max(...now.windows)];
+    now.windows.forEach((ms, i) => {
+      const marked = i === state.step && ours(state);
+      pen.fillStyle = marked ? style.color : workFills(pen, style).experts.colour;
+      pen.fillRect(i * wide, 52 - ms * high, Math.max(1, wide - (wide > 4 ? 1 : 0)), ms * high);
+      if (marked) pen.fillText("▼", clamp(i * wide + wide / 2 - 5, 0, strip.clientWidth - 10), 10);
+    });
   }
 
   function drawMemory(state, style) {
@@ -284,6 +318,7 @@ function build(host) {
   }
 
   return {
+    go,
     draw(state) {
       renew(state);
       atRest();
@@ -301,14 +336,17 @@ function build(host) {
         el("tr", {}, el("th", { scope: "row" }, name), el("td", { class: "ms-figure" }, value), el("td", {}, el("small", {}, label)))));
       drawCurve(state, style);
       drawTime(now, style);
+      drawWindows(state, now, style);
       drawMemory(state, style);
       about.textContent = host.text("lab.about", { policy: state.policy, policy_about: data.policies[state.policy], accounting: data.accounting,
         machine: state.machine, label: data.machines[state.machine].label,
         link: `${figure((data.links[state.link] * data.machines[state.machine].link_bytes_per_s) / 1e9)} GB/s`,
         notes: data.notes[state.model].join("; ") || host.text("lab.same_shape") });
+      if (host.model.get("_limits").mistakes.length > 1) about.textContent += ` ${host.text("lab.better_draft")}`;
     },
     sentence(state) {
-      const where = host.text("lab.where", { ...state, gamma: words("gamma", state.gamma), room: room(state, state.budget) });
+      const better = state.mistakes === "all" ? "" : host.text("lab.with_mistakes", { left: words("mistakes", state.mistakes) });
+      const where = host.text("lab.where", { better, ...state, gamma: words("gamma", state.gamma), room: room(state, state.budget) });
       if (hidden(state)) return `${where}: ${host.text("lab.guess_hides")}`;
       const now = at(state, state.budget);
       if (!now) return `${where}: ${host.text(live ? "lab.coming" : "lab.not_in_page")}`;
@@ -322,6 +360,8 @@ function build(host) {
       if (then) parts.push(host.text("lab.more", { room: room(state, state.budget + more), by: `${then.tps_modelled < now.tps_modelled ? "−" : "+"}${figure(Math.abs(then.tps_modelled - now.tps_modelled))}` }));
       const beside = state.beside === "none" ? null : at({ ...state, policy: state.beside }, state.budget);
       if (beside) parts.push(host.text("lab.beside_gives", { beside: state.beside, policy: state.policy, tps: figure(beside.tps_modelled), times: figure(now.tps_modelled / beside.tps_modelled) }));
+      const window = windowWords(state, now);
+      if (window) parts.push(window);
       if (state.guess && state.ask === "guess") {
         const off = state.guess / now.tps_modelled - 1;
         parts.unshift(host.text(Math.abs(off) < 0.005 ? "lab.guess_right" : off > 0 ? "lab.guess_high" : "lab.guess_low", { guess: state.guess, off: percent(Math.abs(off)) }));
@@ -343,4 +383,5 @@ function build(host) {
   };
 }
 
-export default widget({ build, help: ["lab.help"] });
+export default widget({ build, help: ["lab.help"],
+  keys: { j: (host) => host.view.go(host.model.get("step") - 1), l: (host) => host.view.go(host.model.get("step") + 1) } });
