@@ -1,0 +1,56 @@
+"""Exercises of notebook 02: right answers pass, and each common mistake is shown its smallest case."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from moespac_nb.exercises import check
+from moespac_nb.exercises.speculative_decoding import LONGEST, leftover, speed_up, tokens_a_round
+
+RIGHT: dict[str, Callable[..., Any]] = {
+    "02.1": lambda p, q, u: u < p / q,
+    "02.2": leftover,
+    "02.3": tokens_a_round,
+    "02.4": lambda alpha, cost: max(range(LONGEST + 1), key=lambda gamma: speed_up(alpha, gamma, cost)),
+}
+
+
+@pytest.mark.parametrize("name", RIGHT)
+def test_a_right_answer_is_right(name: str) -> None:
+    assert check(name, RIGHT[name]).state == "right"
+
+
+@pytest.mark.parametrize(
+    ("name", "answer", "said"),
+    [
+        ("02.1", lambda p, q, u: p > q, "p = 0.1, q = 0.1, u = 0.05"),
+        ("02.1", lambda p, q, u: u < p, "it returned False. The target likes this token at least as much"),
+        ("02.1", lambda p, q, u: p >= q, "it returned False. The draft proposes this token too often"),
+        ("02.1", lambda p, q, u: u < q / p if p else True, "p = 0.0, q = 0.1, u = 0.05 it returned True"),
+        ("02.1", lambda p, q, u: min(1, p / q), "True or False is asked for"),
+        ("02.2", lambda p, q: p, "has come often enough"),
+        ("02.2", lambda p, q: np.abs(np.subtract(p, q)), "has come often enough"),
+        ("02.2", lambda p, q: np.maximum(np.subtract(p, q), 0) / 2, "which adds up to"),
+        ("02.2", lambda p, q: np.subtract(p, q), "No probability is negative"),
+        ("02.3", lambda alpha, gamma: 1 + alpha * gamma, "counts only if those before it were kept"),
+        ("02.3", lambda alpha, gamma: (1 - alpha ** (gamma + 1)) / (1 - alpha), "ZeroDivisionError"),
+        ("02.3", lambda alpha, gamma: alpha * gamma, "Without a draft, a round brings one token"),
+        ("02.4", lambda alpha, cost: LONGEST, "A shorter draft brings more"),
+        ("02.4", lambda alpha, cost: 0, "A longer draft brings more"),
+        ("02.4", lambda alpha, cost: 9, "a whole number from 0 to 8"),
+    ],
+)
+def test_a_mistake_is_shown_its_case(name: str, answer: Any, said: str) -> None:
+    outcome = check(name, answer)
+    assert outcome.state == "wrong"
+    assert said in outcome.sentence
+
+
+def test_a_case_is_small() -> None:
+    assert "α = 0.1 and γ = 2" in check("02.3", lambda alpha, gamma: 1 + alpha * gamma).sentence
+    p, q = check("02.2", lambda p, q: p).case
+    assert len(p) == len(q) == 2
