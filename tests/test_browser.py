@@ -34,7 +34,10 @@ def test_notebook_00_runs_and_is_stepped_through(
         page.get_by_role("heading", name="What a window asks for", exact=True).scroll_into_view_if_needed()
         page.get_by_text("Its first token alone").first.wait_for(timeout=30_000)
         seen.picture("demand")
-        page.get_by_text("Recall of the next window").first.scroll_into_view_if_needed()
+        recall = page.get_by_text("Recall of the next window's experts").first
+        recall.scroll_into_view_if_needed()
+        page.wait_for_timeout(1_000)  # JupyterLab draws what comes into view a moment later
+        recall.scroll_into_view_if_needed()
         seen.picture("foretelling")
 
 

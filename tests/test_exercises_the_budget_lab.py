@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from moespac_nb import DOMAINS, MoespacError
+from moespac_nb.better_draft import better_draft
 from moespac_nb.exercises import check
 from moespac_nb.exercises.the_budget_lab import GAMMAS, OFFERED, TARGET_TPS, plan
 from moespac_nb.machines import machine, machine_names
@@ -135,6 +136,11 @@ def test_a_draft_pays_where_a_window_yields_more_tokens_than_it_multiplies_exper
         yields = np.mean([len(step.emitted) for step in rounds])
         assert (speed > 1) == (yields > asks)
     assert [domain for domain, speed in zip(FANS, pays, strict=True) if speed > 1] == ["math"]
+    perfect = [
+        replay(better_draft(fan, 1), "recency", "17%", gamma=4, timeline=False) for fan in FANS.values()
+    ]
+    without = speeds("17%", 0, "recency")[0]
+    assert all(1 < one.tps_modelled / none < 1.2 for one, none in zip(perfect, without, strict=True))
 
 
 def test_the_steps_are_what_the_notebook_says_of_them() -> None:

@@ -9,23 +9,24 @@ import plotly.graph_objects as go
 from moespac_nb import MoespacError
 from moespac_nb.replay import Result
 
-from .figures import on_any_page
+from .figures import INK, Figure, on_any_page
+from .front_end import KINDS
 from .replayed import names
 
 __all__ = ["parts_figure"]
 
-# Okabe–Ito, and a pattern each: no reader has to rely on colour.
+# As in the budget lab: its hues, and a pattern each, so that no reader has to rely on colour.
 _PARTS = {
-    "draft_s": ("drafting", "#E69F00", ""),
-    "plan_s": ("the policy thinks", "#CC79A7", "x"),
-    "dense_s": ("layers without their experts", "#56B4E9", "\\"),
-    "experts_s": ("experts, from slots", "#009E73", "."),
-    "cpu_wait_s": ("waiting for the CPU lane", "#0072B2", "/"),
-    "link_wait_s": ("waiting for copies", "#D55E00", "-"),
+    "draft_s": ("drafting", KINDS["chosen"], "|"),
+    "plan_s": ("the policy thinks", INK, "x"),
+    "dense_s": ("target without experts", INK, "-"),
+    "experts_s": ("experts from slots", KINDS["own"], ""),
+    "cpu_wait_s": ("waiting for the CPU lane", KINDS["rejected"], "/"),
+    "link_wait_s": ("waiting for copies alone", KINDS["accepted"], "\\"),
 }
 
 
-def parts_figure(results: Sequence[Result]) -> go.Figure:
+def parts_figure(results: Sequence[Result]) -> Figure:
     """Milliseconds a token; the parts of a bar add up to all of its time."""
     if not results:
         raise MoespacError("there are no results to show; accepted: at least one replay")
@@ -53,7 +54,7 @@ def parts_figure(results: Sequence[Result]) -> go.Figure:
         f"{longest.label}: {rows[list(results).index(longest)]} takes longest, "
         f"{1e3 * longest.parts.total_s / longest.tokens:.1f} ms a token"
     )
-    return on_any_page(
+    on_any_page(
         figure,
         sentence,
         150 + 36 * len(rows),
@@ -61,3 +62,4 @@ def parts_figure(results: Sequence[Result]) -> go.Figure:
         legend={"orientation": "h", "y": -0.35, "traceorder": "normal"},
         margin={"l": 20, "r": 20, "t": 50, "b": 40},
     )
+    return Figure(figure)
