@@ -73,6 +73,21 @@ class Residency:
             owner[move.slot], loading[move.slot] = move.key, not move.came
         return owner, loading
 
+    @property
+    def resident(self) -> np.ndarray:
+        """Whose copy was in a slot as each window began, (windows, layers, experts) bool."""
+        held = np.zeros((self.windows, self.geometry.layers * self.geometry.experts), bool)
+        now, window = np.zeros(held.shape[1], bool), 0
+        for move in self.moves:
+            while (window, 0) < (move.window, move.moment):
+                held[window], window = now, window + 1
+            if move.came:
+                now[move.key] = True
+            elif move.old != NOBODY:
+                now[move.old] = False
+        held[window:] = now
+        return held.reshape(self.counts.shape)
+
     def why(self, window: int, layer: int, expert: int) -> Move | None:
         """The copy that last took this expert's slot, up to the end of the window; None if none has."""
         key = layer * self.geometry.experts + expert

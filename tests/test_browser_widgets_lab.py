@@ -86,6 +86,15 @@ def _keys_stay_in_the_widget(page: Any) -> None:
     for key in ("j", "l", "ArrowRight", "l"):
         page.keyboard.press(key)
     sentence_starts(page, "Round 3: ")
+    page.keyboard.press("k")  # plays
+    page.get_by_label("Pause", exact=True).wait_for()
+    sentence_starts(page, "Round 4: ")
+    page.keyboard.press("k")  # pauses
+    page.get_by_label("Play", exact=True).wait_for()
+    page.keyboard.press("Home")
+    for _ in range(3):
+        page.keyboard.press("l")
+    sentence_starts(page, "Round 3: ")
     kernel_says(page, "print(stepper.step)", "3")
     page.evaluate(IN_KERNEL, "stepper.step = 5")
     sentence_starts(page, "Round 5: ")

@@ -118,6 +118,22 @@ def test_a_click_on_the_drawing_reaches_the_kernel(opened: Page, name: str) -> N
     assert not opened.console_errors
 
 
+@pytest.mark.parametrize(("kind", "begins"), [("svg", b"<svg"), ("png", b"\x89PNG")])
+def test_a_figures_camera_saves_it_for_slides_without_a_network(
+    opened: Page, kind: str, begins: bytes
+) -> None:
+    page = opened.page
+    ran = "[Operation('gpu', 'L0 gpu', 0.0, 1.0)]"
+    source = "from moespac_nb.devices import Operation\nfrom moespac_widgets import timeline_figure\n"
+    page.evaluate(RUN_CELL, [1, f"{source}timeline_figure({ran}).saving({kind!r})"])
+    page.locator(".js-plotly-plot").hover()
+    with page.expect_download() as saved:
+        page.locator(".modebar-btn").first.click()
+    assert saved.value.suggested_filename.endswith(f".{kind}")
+    assert Path(saved.value.path()).read_bytes().startswith(begins)
+    assert not opened.foreign_requests
+
+
 def test_a_reload_of_the_page_brings_every_view_back(opened: Page) -> None:
     page = opened.page
     parts = ", ".join(f"MAKERS[{name!r}](trace)" for name in MAKERS)

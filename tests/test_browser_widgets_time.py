@@ -13,6 +13,7 @@ from made_up import made_up
 from pages import PIXELS, Opened, open_page, without_a_fault
 from traces import one_text
 
+from moespac_nb.better_draft import better_draft
 from moespac_nb.fit import fit
 from moespac_nb.replay import replay
 from moespac_nb.step import Geometry
@@ -104,6 +105,33 @@ CHOICES: dict[str, Any] = {
     "policies": ["recency", "on-demand"],
     "context": 128,
 }
+
+
+def test_in_the_lab_a_draft_errs_less_and_the_marked_window_is_moved(browser: Any, tmp_path: Path) -> None:
+    made = BudgetLab(FAN, budget=35, gamma=2, step=1, **CHOICES)
+    better = replay(better_draft(FAN, 1.0), "recency", "35%", gamma=2, machine="rtx4090",
+                    model_profile="olmoe-1b-7b", context=128)  # fmt: skip
+    opened = open_page(browser, made.to_html(tmp_path / "l.html"))
+    page = opened.page
+    assert "Window 1 takes " in opened.sentence
+    page.get_by_role("slider").focus()
+    opened.press("l")
+    assert "Window 2 takes " in opened.sentence
+    strip = page.locator("canvas[role=img]").bounding_box()
+    page.mouse.click(strip["x"] + strip["width"] - 3, strip["y"] + 30)
+    opened.settle()
+    last = len(made.result.windows_s) - 1
+    assert f"Window {last} takes " in opened.sentence
+    page.get_by_label("Draft’s mistakes:").select_option("none")
+    opened.settle()
+    assert f"{better.tps_modelled:.0f} tokens/s modelled" in opened.sentence
+    assert "γ 2 with none of the draft’s mistakes" in opened.sentence
+    assert "the windows are others than those of the views beside it" in opened.sentence
+    assert page.get_by_role("row", name="drafts accepted, fewer mistakes 100 % modelled").count() == 1
+    assert (
+        "what a worse draft would have said, the target never read" in page.locator(".ms-body").inner_text()
+    )
+    without_a_fault(opened)
 
 
 def test_the_lab_answers_from_its_grid_and_offers_only_what_is_in_it(browser: Any, tmp_path: Path) -> None:

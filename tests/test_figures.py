@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
+import plotly.io
 import pytest
 from engines import COSTS
 from made_up import made_up
@@ -145,3 +149,27 @@ def test_bars_that_could_not_be_told_apart_are_refused() -> None:
         parts_figure([replay(TRACE, "recency", "50%")] * 2)
     with pytest.raises(MoespacError, match="no results to show"):
         parts_figure([])
+
+
+@pytest.mark.parametrize("kind", ["svg", "png"])
+def test_the_camera_of_a_figure_saves_a_picture_for_slides(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plotly.io.renderers, "default", "plotly_mimetype")
+    figure = timeline_figure([Operation("gpu", "L0 gpu", 0.0, 1.0)])
+    assert figure.config["toImageButtonOptions"]["format"] == "svg"
+    saved = figure.saving(kind)
+    assert saved is figure
+    expected = {"format": kind, "scale": {"svg": 1, "png": 3}[kind]}
+    assert figure.config == {"toImageButtonOptions": expected}
+    bundle = figure._repr_mimebundle_()
+    assert bundle
+    assert all(f'"format": "{kind}"' in json.dumps(each) for each in bundle.values())
+    figure.write_html(tmp_path / "f.html", include_plotlyjs="directory")
+    written = (tmp_path / "f.html").read_text(encoding="utf-8")
+    assert json.dumps({"toImageButtonOptions": expected})[1:-1].replace(" ", "") in written.replace(" ", "")
+
+
+def test_a_figure_is_saved_as_no_other_kind() -> None:
+    with pytest.raises(MoespacError, match="kind is 'gif'; accepted: svg, png"):
+        timeline_figure([Operation("gpu", "L0 gpu", 0.0, 1.0)]).saving("gif")

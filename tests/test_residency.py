@@ -59,6 +59,15 @@ def test_the_slots_of_each_moment_are_those_that_its_layer_read(seen: Any) -> No
             assert not set(on_cpu.tolist()) & here
 
 
+def test_what_is_resident_as_a_window_begins_is_what_the_slots_hold(seen: Any) -> None:
+    for window in range(seen.windows):
+        owner, loading = seen.owners(window)
+        held = np.zeros(seen.counts[0].size, bool)
+        held[owner[(owner != NOBODY) & ~loading]] = True
+        assert np.array_equal(seen.resident[window].ravel(), held)
+    assert seen.resident.any() == (seen.slots > 0)
+
+
 def test_a_copy_ahead_takes_a_slot_only_from_who_is_worth_less(seen: Any) -> None:
     ahead = [move for move in seen.moves if not move.came and move.old != NOBODY and not move.demand]
     assert all(move.score > move.old_score for move in ahead)

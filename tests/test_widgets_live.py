@@ -118,6 +118,15 @@ def test_the_demand_map_sends_counts_and_whatever_else_it_is_given() -> None:
     assert np.array_equal(sent(data["first"])[2], trace[2].experts[0])
 
 
+def test_utility_of_a_fan_is_that_of_the_rounds_that_are_shown() -> None:
+    fan = one_text(2, fan=3, steps=9)
+    for gamma in (1, 3):
+        utility = utility_over_time(fan, gamma=gamma)
+        view = DemandMap(fan, gamma=gamma, amounts={"utility": utility})
+        assert view._limits["amount"] == ["counts", "utility"]
+        assert len(utility) == len(list(fan.rounds(gamma)))
+
+
 def test_the_busiest_expert_is_chosen_where_none_is_named() -> None:
     trace = one_text(3, steps=6)
     assert DemandMap(trace, layer=1).expert == trace.counts.sum(axis=0)[1].argmax()

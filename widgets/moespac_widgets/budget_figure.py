@@ -11,7 +11,7 @@ from plotly.subplots import make_subplots
 from moespac_nb import MoespacError
 from moespac_nb.replay import Result
 
-from .figures import INK, on_any_page
+from .figures import INK, Figure, on_any_page
 
 __all__ = ["budget_figure"]
 
@@ -26,7 +26,7 @@ _PANELS = {
 }
 
 
-def budget_figure(results: Sequence[Result]) -> go.Figure:
+def budget_figure(results: Sequence[Result]) -> Figure:
     """Replays of one trace on one machine; open markers are those that the machine cannot hold."""
     if not results:
         raise MoespacError("there are no results to show; accepted: at least one replay")
@@ -67,13 +67,14 @@ def budget_figure(results: Sequence[Result]) -> go.Figure:
     sentence = (
         f"{one.label}: {one.model_profile} on {one.machine}, {one.accounting}; {one.tokens:,} tokens a replay"
     )
-    return on_any_page(
+    on_any_page(
         figure,
         sentence,
         430,
         legend={"orientation": "h", "y": -0.25},
         margin={"l": 50, "r": 20, "t": 80, "b": 40},
     )
+    return Figure(figure)
 
 
 def _room(one: Result, shares: bool) -> float:

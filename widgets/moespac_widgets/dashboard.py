@@ -32,6 +32,7 @@ from .replayed import beginning
 from .static_view import StaticView
 from .stepper import Stepper
 from .timeline import Timeline
+from .utility_trail import utility_over_time
 
 __all__ = ["Dashboard"]
 
@@ -74,10 +75,15 @@ class Dashboard(StaticView, ipywidgets.HBox):  # type: ignore[misc]
         replayed = {"gamma": gamma, "machine": on, "model_profile": model, "profile": profile}
         result = replay(shown, played, budget, **replayed)
         self.stepper = Stepper(shown, step=step, **alike)
-        self.demand = DemandMap(shown, step=step, **alike)
         # All of its windows, as `events` bounds them already: every view must have every step.
         whole: dict[str, Any] = {"limit_bytes": sys.maxsize, "language": language}
         self.placement = PlacementGraph(shown, played, budget, step=step, **whole, **replayed)
+        amounts = {
+            "utility": utility_over_time(shown, gamma=gamma),
+            "resident": self.placement.residency.resident,
+        }
+        labels = {"resident": "modelled"}
+        self.demand = DemandMap(shown, step=step, amounts=amounts, labels=labels, **alike)
         self.timeline = Timeline(result, step=step, language=language, **_span(result, step))
         self.lab = BudgetLab(
             shown,

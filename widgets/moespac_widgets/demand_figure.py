@@ -12,10 +12,10 @@ from plotly.subplots import make_subplots
 
 from moespac_nb import MoespacError, Step
 
-from .figures import on_any_page, rounds_slider
+from .figures import Figure, on_any_page, rounds_slider
 
 
-def demand_figure(steps: Sequence[Step], tokenizer: Any = None) -> go.Figure:
+def demand_figure(steps: Sequence[Step], tokenizer: Any = None) -> Figure:
     """Two maps, layers x experts, with a slider over the rounds.
 
     Left: how many of the window's positions the routers sent to each expert. Right: the experts of the
@@ -43,7 +43,7 @@ def demand_figure(steps: Sequence[Step], tokenizer: Any = None) -> go.Figure:
     figure.update_xaxes(title_text="expert", showgrid=False, zeroline=False)
     figure.update_yaxes(showgrid=False, zeroline=False, autorange="reversed", dtick=1)
     figure.update_yaxes(title_text="layer", col=1)
-    return figure
+    return Figure(figure)
 
 
 def _maps(step: Step, top: int) -> list[go.Heatmap]:

@@ -1,4 +1,4 @@
-"""What the figures share: the ink, a layout for light and dark pages, a slider over rounds."""
+"""What the figures share: a camera for slides, ink and layout for any page, a slider over rounds."""
 
 from __future__ import annotations
 
@@ -6,10 +6,50 @@ from collections.abc import Sequence
 from typing import Any
 
 import plotly.graph_objects as go
+import plotly.io
 
-from moespac_nb import Step
+from moespac_nb import MoespacError, Step
 
+FORMATS = ("svg", "png")
 INK = "#808080"  # readable on the light and on the dark theme
+
+
+class Figure(go.Figure):
+    """A plotly figure whose mode bar saves a picture for slides: the camera writes SVG, drawn by the browser.
+
+    >>> timeline_figure(operations).saving("png")           # its camera writes PNG       # doctest: +SKIP
+    """
+
+    def saving(self, kind: str) -> Figure:
+        """The same figure; its camera writes this kind from now on: svg, or png at three times the size."""
+        if kind not in FORMATS:
+            raise MoespacError(f"kind is {kind!r}; accepted: {', '.join(FORMATS)}")
+        self._camera = kind
+        return self
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """What plotly.js is told beside data and layout."""
+        camera = getattr(self, "_camera", FORMATS[0])
+        return {"toImageButtonOptions": {"format": camera, "scale": 3 if camera == "png" else 1}}
+
+    def show(self, *args: Any, **options: Any) -> None:
+        super().show(*args, **{"config": self.config, **options})
+
+    def to_html(self, *args: Any, **options: Any) -> Any:
+        return super().to_html(*args, **{"config": self.config, **options})
+
+    def write_html(self, *args: Any, **options: Any) -> None:
+        super().write_html(*args, **{"config": self.config, **options})
+
+    def _ipython_display_(self) -> None:
+        if plotly.io.renderers.render_on_display and plotly.io.renderers.default:
+            self.show()
+        else:
+            super()._ipython_display_()
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None, **options: Any) -> Any:
+        return super()._repr_mimebundle_(include, exclude, **{"config": self.config, **options})
 
 
 def on_any_page(figure: go.Figure, sentence: str, height: int, **layout: Any) -> go.Figure:

@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 
 from moespac_nb import MoespacError, Step
 
-from .figures import on_any_page, rounds_slider
+from .figures import Figure, on_any_page, rounds_slider
 
 __all__ = ["residency_figure"]
 
@@ -21,7 +21,7 @@ _STATES = (
 )
 
 
-def residency_figure(steps: Sequence[Step], resident: Sequence[np.ndarray]) -> go.Figure:
+def residency_figure(steps: Sequence[Step], resident: Sequence[np.ndarray]) -> Figure:
     """A map, layers x experts, with a slider over the rounds.
 
     resident: for each step, (layers, experts) bool: what was in a slot when its window began.
@@ -48,7 +48,7 @@ def residency_figure(steps: Sequence[Step], resident: Sequence[np.ndarray]) -> g
     on_any_page(figure, said[0], 400, sliders=[rounds_slider(steps)], margin=margin)
     figure.update_xaxes(title_text="expert", showgrid=False, zeroline=False)
     figure.update_yaxes(title_text="layer", showgrid=False, zeroline=False, autorange="reversed", dtick=1)
-    return figure
+    return Figure(figure)
 
 
 def _map(step: Step, resident: np.ndarray) -> go.Heatmap:

@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 from moespac_nb import MoespacError
 from moespac_nb.devices import Operation
 
-from .figures import INK, on_any_page
+from .figures import INK, Figure, on_any_page
 
 __all__ = ["busy", "timeline_figure"]
 
@@ -39,7 +39,7 @@ def timeline_figure(
     start_s: float = 0.0,
     end_s: float | None = None,
     label: str = "modelled",
-) -> go.Figure:
+) -> Figure:
     """The operations of a run, opened on a span of it; drag along the lanes to see another, or less of it.
 
     label: what the times are, and of which machine.
@@ -91,7 +91,7 @@ def timeline_figure(
     figure.update_yaxes(
         categoryorder="array", categoryarray=lanes[::-1], fixedrange=True, showgrid=False, title_text="lane"
     )
-    return figure
+    return Figure(figure)
 
 
 def busy(operations: Sequence[Operation], start_s: float, end_s: float) -> dict[str, float]:

@@ -68,15 +68,22 @@ def trail(rounds: Rounds, evidence: np.ndarray, rule: str, **options: float) -> 
 
 
 def utility_over_time(
-    trace: Trace, rule: str = "paper", sensor: str | Sensor = "verify-counts", **options: float
+    trace: Trace,
+    rule: str = "paper",
+    sensor: str | Sensor = "verify-counts",
+    *,
+    gamma: int | None = None,
+    **options: float,
 ) -> np.ndarray:
     """s after each step, (steps, layers, experts): what DemandMap takes as an amount.
 
+    gamma: of a fan, the draft length, as DemandMap is given it.
+
     >>> DemandMap(trace, amounts={"utility": utility_over_time(trace)})        # doctest: +SKIP
     """
-    rounds = Rounds.of(trace)
+    rounds = Rounds.of(trace, gamma)
     options = {"gamma": max(step.gamma for step in rounds.steps), **options}
-    evidence = evidence_over_time(rounds, sensor)
+    evidence = evidence_over_time(rounds, sensor, gamma)
     state: Estimator | None = None
     s = np.zeros(evidence.shape, np.uint8)
     for n, told in enumerate(evidence):
