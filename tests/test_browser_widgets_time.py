@@ -66,7 +66,7 @@ def test_a_timeline_is_dragged_chosen_aligned_tabled_and_saved_by_mouse(browser:
     timeline = Timeline(*results)
     opened = open_page(browser, timeline.to_html(tmp_path / "t.html"))
     page = opened.page
-    box = page.locator("canvas").bounding_box()
+    box = page.locator("canvas").first.bounding_box()
     page.keyboard.down("Control")
     page.mouse.move(box["x"] + 300, box["y"] + 90)
     page.mouse.wheel(0, -800)
@@ -155,7 +155,7 @@ def test_the_lab_answers_from_its_grid_and_offers_only_what_is_in_it(browser: An
     opened.settle()
     assert " on t4 as " in opened.sentence
     assert page.get_by_label("γ:").locator("option[value='1']").is_disabled()
-    box = page.locator("canvas").bounding_box()
+    box = page.locator("canvas").first.bounding_box()
     page.mouse.click(box["x"] + box["width"] - 22, box["y"] + 60)
     opened.settle()
     assert state(opened)["budget"] == "100"
@@ -203,7 +203,7 @@ def test_a_race_is_scrubbed_played_and_decided(browser: Any, tmp_path: Path) -> 
     opened = open_page(browser, race.to_html(tmp_path / "r.html"))
     page = opened.page
     assert opened.sentence.startswith("After 0 ms: recency has 0 tokens")
-    box = page.locator("canvas").bounding_box()
+    box = page.locator("canvas").first.bounding_box()
     page.mouse.click(box["x"] + 42 + 0.3 * (box["width"] - 192), box["y"] + 60)
     opened.settle()
     now_s = int(state(opened)["time_us"]) / 1e6
