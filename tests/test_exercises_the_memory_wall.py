@@ -1,0 +1,47 @@
+"""Exercises of notebook 01: right answers pass, and each common mistake is shown its smallest case."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from moespac_nb.exercises import check
+from moespac_nb.exercises.the_memory_wall import pays_from
+
+RIGHT: dict[str, Callable[..., Any]] = {
+    "01.1": lambda hidden, width, bits: 3 * hidden * width * bits / 8,
+    "01.2": lambda n, size, per_s, flops: max(size / per_s, n * size / flops),
+    "01.3": pays_from,
+    "01.4": lambda memory, taken, expert, experts: min(max(0, memory - taken) // expert, experts),
+}
+
+
+@pytest.mark.parametrize("name", RIGHT)
+def test_a_right_answer_is_right(name: str) -> None:
+    assert check(name, RIGHT[name]).state == "right"
+
+
+@pytest.mark.parametrize(
+    ("name", "answer", "said"),
+    [
+        ("01.1", lambda hidden, width, bits: 3 * hidden * width * bits, "eight of them are a byte"),
+        ("01.1", lambda hidden, width, bits: hidden * width * bits / 8, "a gate, an up and a down"),
+        ("01.1", lambda hidden, width, bits: 2 * hidden * width * bits / 8, "hidden size 1, width 1"),
+        ("01.2", lambda n, size, per_s, flops: size / per_s + n * size / flops, "one after the other"),
+        ("01.2", lambda n, size, per_s, flops: n * size / per_s, "which of them is waited for"),
+        ("01.2", lambda n, size, per_s, flops: size / per_s, "To read takes 0.5 s, to compute 1 s"),
+        ("01.3", lambda cost: 1, "copying and computing takes"),
+        ("01.3", lambda cost: 0, "It does pay"),
+        ("01.3", lambda cost: 1.5, "Asked is a whole number"),
+        ("01.3", lambda cost: cost.copy_s() < cost.cpu_s(1), "Asked is a whole number"),
+        ("01.4", lambda memory, taken, expert, experts: max(0, memory - taken) / expert, "Half an expert"),
+        ("01.4", lambda memory, taken, expert, experts: (memory - taken) // expert, "returned"),
+        ("01.4", lambda memory, taken, expert, experts: memory // expert, "are left"),
+    ],
+)
+def test_a_mistake_is_shown_its_case(name: str, answer: Any, said: str) -> None:
+    outcome = check(name, answer)
+    assert outcome.state == "wrong"
+    assert said in outcome.sentence
