@@ -203,23 +203,23 @@ table(head, rows, "All layers of all windows; modelled")
 # When would it matter? Let the CPU take only a part of its time, and search.
 
 # %%
-rows, worst = [], (1.0, asked, window, layer)
+rows, worst = [], (1.0, asked, 100, window, layer)
 for per_cent in (100, 30, 10, 5, 3, 2, 1):
     quick = {at: replace(one, cpu_s=one.cpu_s * per_cent / 100) for at, one in tables().items()}
     ratios = {at: longer(one) for at, one in quick.items()}
     at = max(ratios, key=lambda at: ratios[at].max())
     if ratios[at].max() > worst[0]:
-        worst = ratios[at].max(), quick[at], at, int(ratios[at].argmax())
+        worst = ratios[at].max(), quick[at], per_cent, at, int(ratios[at].argmax())
     slower = np.mean([each > 1 + 1e-9 for each in ratios.values()])
     rows.append((per_cent, 100 * slower, ratios[at].max()))
 head = ["CPU's time, % of the given", "difference slower, % of layers", "at worst, times as long"]
 table(head, rows, "All layers of all windows; modelled")
 
 # %%
-ratio, quick, number, at = worst
+ratio, quick, per_cent, number, at = worst
 by_difference, by_maximum = (PerLayer(quick, by).solve().tau[at] for by in ("difference", "max"))
 print(f"difference: τ = {by_difference}; maximum: τ = {by_maximum}; {ratio:.2f} times as long")
-lanes_figure(quick, at, f"The worst one found: window {number}, layer {at}, with so fast a CPU")
+lanes_figure(quick, at, f"The worst one: window {number}, layer {at}, a CPU of {per_cent} % of the time")
 
 # %% [markdown]
 # Go down the table to the first row in which the difference is ever slower: so fast would the CPU have to be.
@@ -237,10 +237,10 @@ lanes_figure(quick, at, f"The worst one found: window {number}, layer {at}, with
 print(PerLayer(asked, "difference"))
 
 # %% [markdown]
-# Here is an instrument for it. Choose a layer with ↑ and ↓, a window with `j` and `l`. Hatched cells of the
-# map may not be chosen: rising lines say that slots forbid it, falling lines the link. The sliders change
-# what each unit takes, and the slots; the kernel then solves anew. Try a CPU of 10 % and watch the lanes
-# meet.
+# Here is an instrument for it. In its map a column is a layer, a row a threshold: click a cell, or choose it
+# with the arrows. Hatched cells may not be chosen: rising lines say that the slots forbid it, falling lines
+# the link. The sliders change the slots and what each unit takes; the kernel then solves anew. Try a CPU lane
+# of 10 % and watch the lanes meet.
 
 # %%
 opened = {"step": window, "layer": layer, "tau": 2, "formulation": "per-layer-difference"}
@@ -314,7 +314,7 @@ programme += at_tau(x, asked.loads[layer] - asked.room) <= 0, "slots"
 print(programme)
 
 # %%
-print(solve(programme), {tau: bit.value() for tau, bit in x.items()})
+print(solve(programme), {tau: round(bit.value()) for tau, bit in x.items()})
 print("the package chooses τ =", PerLayer(asked, "difference").solve().tau[layer])
 
 # %% [markdown]

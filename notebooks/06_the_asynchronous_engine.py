@@ -133,8 +133,9 @@ print("the same timeline:", again.timeline == run.timeline, f"({len(again.timeli
 PlacementGraph(trace, "spac-joint", "25%", step=5, layer=3, **on)
 
 # %% [markdown]
-# Two things to find. An expert that was asked for and computed on the CPU, although slots hold experts that
-# nobody asked for: the price of guessing. And one that was evicted: its score was the lower one.
+# Two things to find. Blue slots, without a dot: they hold experts that nobody asks for in this window, while
+# others that are asked for (crossed out) compute on the CPU. That is the price of guessing. And an expert
+# that had to go: its score was the lower one.
 #
 # ## What was copied when, what ran where
 # Four lanes run side by side, and the operations of one lane run in order: `draft`, `gpu`, `cpu`, and the
@@ -228,13 +229,14 @@ def one_layer(device):
 
 # %%
 devices = [VirtualDevice(), HostDevice()] + [CudaDevice() for _ in range(torch.cuda.is_available())]
-labels = {"virtual": "modelled, a made-up machine"}
-rows = [
-    (device.kind, labels.get(device.kind, "measured"), one.lane, one.label, 1e3 * one.start, 1e3 * one.end)
-    for device in devices
-    for one in one_layer(device)
-]
-table(["device", "its times are", "lane", "operation", "from, ms", "to, ms"], rows)
+rows = []
+for device in devices:
+    ran, times = one_layer(device), "modelled" if device.kind == "virtual" else "measured"
+    for one in ran:
+        from_ms, to_ms = (1e3 * (at - ran[0].start) for at in (one.start, one.end))
+        rows.append((device.kind, times, one.lane, one.label, from_ms, to_ms))
+head = ["device", "its times are", "lane", "operation", "from, ms", "to, ms"]
+table(head, rows, "Virtual: of a made-up machine; the others: of yours")
 
 # %% [markdown]
 # What to see: the order is the same on each, and the lengths are not. On the virtual device they are what was
@@ -490,9 +492,9 @@ table(head, rows, "Modelled")
 
 # %% [markdown]
 # Four things to read off.
-# - **The hit rate alone does not tell the speed.** `on-demand` copies what it misses and waits for it,
-#   hundreds of megabytes a token, and with small budgets it is slower than no device memory at all. Always
-#   ask for the bytes beside the hits.
+# - **The hit rate alone does not tell the speed.** `on-demand` copies what it misses and waits for it.
+#   Look at its bytes: with small budgets it is slower than no device memory at all. Always ask for the bytes
+#   beside the hits.
 # - **Open markers do not fit**: a real card of this kind has no room for so many slots. They are drawn to
 #   show the shape of the curve, and not to be ranked.
 # - **Absolute speeds flatter.** Our model has 8 layers and the one it stands for 48, so a pass here is about
