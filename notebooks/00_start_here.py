@@ -95,9 +95,9 @@ Stepper(trace)
 #    model, five tokens.
 # 2. **Some rounds reject a token.** It is struck out, the target's own choice takes its place, and what was
 #    drafted after it goes as well: it continued a text that is not there.
-# 3. **Below is what the pass asked for**: a row for each layer, a column for each expert, darker where more
-#    of the window's positions were sent to that expert. Click a token to see its experts, and a cell to see
-#    which tokens asked for it.
+# 3. **Below is what the pass asked for**: a row for each layer, a column for each expert, and in it how
+#    many of the window's positions were sent to that expert. Click a token to see its experts, and a cell
+#    to see which tokens asked for it.
 #
 # For the exercises everybody gets the same decode, which was recorded beforehand: a question with four
 # answers, a kind of text on which the draft is less sure of itself.
@@ -136,7 +136,7 @@ table(["", "with draft", "target alone"], rows)
 
 # %% [markdown]
 # The speeds are measured on your machine, and of so small a model: they say nothing about large ones. The
-# number of passes is exact. On a machine that has to fetch experts for each pass, passes are what costs.
+# number of passes is exact, and it is what a draft saves.
 #
 # ## One round from inside
 # Why was a token kept, or not? A target that always takes its likeliest token (*greedy* decoding) keeps a
@@ -158,8 +158,8 @@ table(["drafted", "q", "p", "target's choice", ""], rows, caption)
 #
 # ### Exercise 00.2: the rule as code
 # Write a function that is given the γ drafted tokens and the target's γ + 1 choices, both as lists of ids,
-# and returns how many drafted tokens are accepted. It is tried on rounds of recorded decodes; if it is wrong
-# on one, you are shown the simplest such round, in a stepper.
+# and returns how many drafted tokens are accepted. It is tried on rounds of the recorded decode, with drafts
+# of 1 to 8 tokens; if it is wrong on one, you are shown the simplest such round.
 
 
 # %%

@@ -59,6 +59,9 @@ def test_notebook_07_runs_and_answers_a_guess(theme: str, chromium: Path, root: 
         page.get_by_role("heading", name="Where the time goes").scroll_into_view_if_needed()
         page.locator(".gtitle", has_text="takes longest").first.scroll_into_view_if_needed()
         seen.picture("parts")
-        page.get_by_role("heading", name="A race").scroll_into_view_if_needed()
-        page.get_by_text("reads the future: a bound").first.wait_for(timeout=30_000)
+        page.get_by_role("heading", name="A race", exact=True).scroll_into_view_if_needed()
+        race = page.get_by_text("reads the future: a bound").first
+        race.wait_for(timeout=30_000)
+        page.wait_for_timeout(1_000)
+        race.scroll_into_view_if_needed()
         seen.picture("race")

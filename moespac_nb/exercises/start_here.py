@@ -85,7 +85,7 @@ def _askers(answer: Sequence[Any], _case: None) -> str | None:
             return f"{given} asked for the busiest expert of layer {layer}. Asked is layer {LAYER}"
     return (
         f"{given}: no expert that is busiest in layer {LAYER} was asked for by just these positions. "
-        "Choose the layer's darkest cell; the tokens that asked for it then bear a diamond"
+        "Choose the cell with the highest number; the tokens that asked for it then bear a diamond"
     )
 
 
