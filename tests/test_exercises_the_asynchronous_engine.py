@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 
+from moespac_nb import DOMAINS
 from moespac_nb.exercises import check
+from moespac_nb.policies import composed
+from moespac_nb.replay import replay
+from moespac_nb.traces import bundled
 
 Copies = list[tuple[int, int, int]]
 Expert = tuple[str, int, int]
@@ -184,3 +189,16 @@ def test_a_typical_mistake_is_told_what_it_is(mistake: str) -> None:
     found = check(number, answer)
     assert found.state == "wrong"
     assert any(word in found.sentence for word in words.split("|")), found.sentence
+
+
+def test_what_the_notebook_says_of_where_the_gain_comes_from_holds() -> None:
+    """On-demand is behind no slots at all, and the steps become smaller."""
+    plain = composed("plain counts", rule="ema", admission=1)
+    speeds = []
+    for domain in DOMAINS:
+        trace = bundled(domain, mode="sample", kind="fan", half="report")
+        lines = ["on-demand", "cpu-only", "recency", plain, "next-window-oracle"]
+        speeds.append([replay(trace, one, "17%", gamma=4, timeline=False).tps_modelled for one in lines])
+    demand, cpu, recency, counts, oracle = np.exp(np.log(speeds).mean(axis=0))
+    assert cpu / demand > recency / cpu > oracle / recency > 1
+    assert counts < oracle
