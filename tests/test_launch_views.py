@@ -27,6 +27,7 @@ MAKE = (
     'trace = bundled("math", mode="sample", kind="fan", half="report")[:12]\n'
     "Stepper(trace, gamma=4, step=1)"
 )
+ROOT = Path(__file__).resolve().parent.parent
 NOT_LIVE = "a live view, and what you read here draws none"
 MOST_BESIDE_LIVE = 4_000  # letters that a saved notebook holds for each live view
 MOST_PACKED = 200_000
@@ -159,3 +160,11 @@ def test_jupyterlab_shows_one_of_the_two(manager: bool, tmp_path: Path, chromium
         expected = ".ms-sentence" if manager else "em"
         opened.page.locator(f".jp-OutputArea-output {expected}").first.wait_for()
         assert (NOT_LIVE in opened.page.evaluate(HEARD)) is not manager
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda path: path.stem)
+def test_a_notebook_names_its_kernel(path: Path) -> None:
+    """Without it JupyterLab and VS Code ask which, and wait."""
+    metadata = nbformat.read(path, as_version=4).metadata
+    assert metadata.kernelspec.name == "python3"
+    assert metadata.kernelspec.language == "python"

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-__all__ = ["ROOT", "Origin", "colab_cell", "notebook_badges", "origin_of", "texts"]
+__all__ = ["ROOT", "Origin", "colab_cell", "notebook_badges", "origin_of", "texts", "version_of"]
 
 ROOT = Path(__file__).resolve().parent.parent
 FIRST = "00_start_here"
@@ -71,11 +71,15 @@ def origin_of(root: Path = ROOT) -> Origin | None:
     address = project.get("urls", {}).get("Repository")
     if address is None:
         return None
+    if not address.startswith(HOST):
+        raise SystemExit(f"the repository is {address!r}; accepted: {HOST}OWNER/REPO")
+    return Origin(address.removeprefix(HOST), version_of(root))
+
+
+def version_of(root: Path = ROOT) -> str:
+    """The project's, read and not imported: nothing need be installed."""
     source = (root / "moespac_nb/__init__.py").read_text(encoding="utf-8")
-    version = re.search(r'^__version__ = "(.+)"$', source, flags=re.M)
-    if version is None or not address.startswith(HOST):
-        raise SystemExit(f"the repository is {address!r}; accepted: {HOST}OWNER/REPO, and a version")
-    return Origin(address.removeprefix(HOST), version[1])
+    return re.findall(r'^__version__ = "(.+)"$', source, flags=re.M)[0]
 
 
 def notebook_badges(notebook: str, root: Path = ROOT) -> str | None:
