@@ -12,7 +12,8 @@ import pytest
 from every_widget import MAKERS, small
 from pages import Opened, open_page, without_a_fault
 
-from moespac_widgets import write_page
+from moespac_widgets import BudgetLab, PlacementGraph, Race, Stepper, Timeline, write_page
+from moespac_widgets.front_end import style
 
 pytestmark = [pytest.mark.browser]
 
@@ -143,6 +144,24 @@ def test_a_frame_is_told_once_and_what_stays_is_not_told_again(opened: Opened) -
     opened.press("End")
     assert opened.sentence != before
     assert opened.page.evaluate("told") == 1
+
+
+PLACED = """() => [...document.querySelectorAll('.moespac, .moespac *')].map(each => {
+  const { x, y, width, height } = each.getBoundingClientRect();
+  const { font, color, border } = getComputedStyle(each);
+  return [each.getAttribute('class'), x, y, width, height, font, color, border].join();
+})"""
+
+
+def test_the_style_sheets_of_all_the_others_change_nothing(opened: Opened) -> None:
+    """In a notebook every widget's sheet is on the page, the one that came last behind the others."""
+    opened.page.set_viewport_size({"width": 1120, "height": 900})
+    opened.settle()
+    before = opened.page.evaluate(PLACED)
+    others = "\n".join(style(kind.SCRIPT) for kind in (Stepper, Race, BudgetLab, PlacementGraph, Timeline))
+    opened.page.add_style_tag(content=others)
+    opened.settle()
+    assert opened.page.evaluate(PLACED) == before
 
 
 def test_without_an_answer_every_widget_says_that_it_is_stale_and_still_scrubs(

@@ -80,12 +80,17 @@ def _lean(source: str) -> str:
 
 
 def style(*scripts: str) -> str:
-    """The style sheet that all widgets share, then those of these widgets: stepper.css beside stepper.js."""
+    """The style sheet that all widgets share, then those of these widgets, stepper.css beside stepper.js.
+
+    A widget's own sheet is for that widget: on a notebook's page all sheets come together, in any order.
+    """
     kinds = "".join(f" --ms-{name}: {colour};" for name, colour in KINDS.items())
-    files = ["base.css", *(script.replace(".js", ".css") for script in scripts)]
-    paths = [HOME / "front" / name for name in files]
-    sheets = [path.read_text(encoding="utf-8") for path in paths if path.exists()]
-    return "\n".join([f":root {{{kinds} }}", *sheets])
+    sheets = [f":root {{{kinds} }}", (HOME / "front/base.css").read_text(encoding="utf-8")]
+    for name in (script.removesuffix(".js") for script in scripts):
+        path = HOME / f"front/{name}.css"
+        if path.exists():
+            sheets.append(f".moespac.of-{name} {{\n{path.read_text(encoding='utf-8')}}}")
+    return "\n".join(sheets)
 
 
 def catalogue(language: str | None, *prefixes: str) -> dict[str, str]:

@@ -338,4 +338,4 @@ function build(host) {
   };
 }
 
-export default widget({ build, help: ["balancer.help"] });
+export default widget({ name: "balancer_explorer", build, help: ["balancer.help"] });

@@ -1,8 +1,8 @@
 // What every widget's front end shares: its frame, its state, one play control, keys, words, tables, errors.
 //
-// A widget file says `export default widget({ build, keys, help })`; build(host) makes the body and returns
-// { draw(state), sentence(state), table(state), origin(state) }; origin says which numbers were measured, modelled
-// or published. A change of state asks for one frame; a frame draws once,
+// A widget file says `export default widget({ name, build, keys, help })`, name as its files are called;
+// build(host) makes the body and returns { draw(state), sentence(state), table(state), origin(state) }; origin says
+// which numbers were measured, modelled or published. A change of state asks for one frame; a frame draws once,
 // whatever came in between, so that scrubbing leaves no backlog. The kernel hears of it when it is over.
 import PALETTE from "./palette.json" with { type: "json" };
 
@@ -90,7 +90,7 @@ class Host {
     // JupyterLab runs a shortcut unless something between it and the key's target has this attribute: said
     // here, once, for every control of every widget.
     this.root = el("section", {
-      class: "moespac", "data-lm-suppress-shortcuts": "true", "aria-label": model.get("_title"), tabindex: "-1",
+      class: `moespac of-${spec.name}`, "data-lm-suppress-shortcuts": "true", "aria-label": model.get("_title"), tabindex: "-1",
     }, this.alert, this.stale, this.notices, this.bar, this.line, this.body, this.more);
     element.append(this.root);
   }

@@ -383,5 +383,5 @@ function build(host) {
   };
 }
 
-export default widget({ build, help: ["lab.help"],
+export default widget({ name: "budget_lab", build, help: ["lab.help"],
   keys: { j: (host) => host.view.go(host.model.get("step") - 1), l: (host) => host.view.go(host.model.get("step") + 1) } });

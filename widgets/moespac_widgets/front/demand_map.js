@@ -149,4 +149,4 @@ function build(host) {
   };
 }
 
-export default widget({ build });
+export default widget({ name: "demand_map", build });

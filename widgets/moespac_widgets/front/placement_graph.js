@@ -457,4 +457,4 @@ function build(host) {
 }
 
 const CLEARED = { layer: -1, expert: -1 };
-export default widget({ build, help: ["placement.help"], keys: { Escape: (host) => host.set(CLEARED) } });
+export default widget({ name: "placement_graph", build, help: ["placement.help"], keys: { Escape: (host) => host.set(CLEARED) } });

@@ -194,4 +194,4 @@ function build(host) {
   };
 }
 
-export default widget({ build, help: ["race.help"] });
+export default widget({ name: "race", build, help: ["race.help"] });

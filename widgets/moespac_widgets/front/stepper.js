@@ -220,4 +220,4 @@ function build(host) {
 }
 
 const CLEARED = { token: -1, layer: -1, expert: -1 };
-export default widget({ build, help: ["stepper.help"], keys: { Escape: (host) => host.set(CLEARED) } });
+export default widget({ name: "stepper", build, help: ["stepper.help"], keys: { Escape: (host) => host.set(CLEARED) } });

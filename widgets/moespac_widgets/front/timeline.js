@@ -388,7 +388,8 @@ function build(host) {
       const chosen = operation(state);
       return [host.text("timeline.sentence", { n: state.step, each: each.join("; ") }), ...(chosen ? [said(chosen)] : [])].join(" ");
     },
-    origin: () => runs.map((run) => host.text(`timeline.origin_${run.about.label}`, { result: run.name })).join(" "),
+    origin: () => ["modelled", "measured"].map((label) => [label, runs.filter((run) => run.about.label === label).map((run) => run.name)])
+      .filter(([, some]) => some.length).map(([label, some]) => host.text(`timeline.origin_${label}`, { result: some.join(", ") })).join(" "),
     table(state) {
       const shown = [];
       runs.forEach((run, number) => {
@@ -407,7 +408,7 @@ function build(host) {
 }
 
 export default widget({
-  build, help: ["timeline.help"],
+  name: "timeline", build, help: ["timeline.help"],
   keys: {
     "+": (host) => host.view.zoom(0.5), "=": (host) => host.view.zoom(0.5), "-": (host) => host.view.zoom(2),
     0: (host) => host.view.showAll(), w: (host) => host.view.showWindow(),

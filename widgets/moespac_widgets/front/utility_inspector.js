@@ -125,4 +125,4 @@ function build(host) {
   };
 }
 
-export default widget({ build });
+export default widget({ name: "utility_inspector", build });
