@@ -13,6 +13,7 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import nbformat
 import pytest
 
 import moespac_nb
@@ -139,6 +140,28 @@ def test_missing_marks_are_named(checkout: Path, launch: ModuleType) -> None:
     (checkout / "README.md").write_text("# nothing\n")
     with pytest.raises(SystemExit, match=r"README.md lacks its marks"):
         launch.texts(checkout)
+
+
+@pytest.mark.slow
+def test_the_command_makes_every_notebooks_badges_and_first_cell(checkout: Path, root: Path) -> None:
+    for name in ("tools", "notebooks"):
+        shutil.copytree(root / name, checkout / name, ignore=shutil.ignore_patterns("__pycache__"))
+
+    def run(*arguments: str) -> dict[str, nbformat.NotebookNode]:
+        command = [sys.executable, checkout / "tools/set_origin.py", *arguments]
+        subprocess.run(command, check=True, capture_output=True)
+        paths = sorted((checkout / "notebooks").glob("*.ipynb"))
+        return {path.stem: nbformat.read(path, as_version=4) for path in paths}
+
+    plain, marked = run("--unset"), run(NAME)
+    assert marked
+    for name, notebook in marked.items():
+        assert f"/notebooks/{name}.ipynb" in notebook.cells[0].source + notebook.cells[1].source
+        code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+        assert "google.colab" in code[0].source
+        assert len(code) == 1 + sum(cell.cell_type == "code" for cell in plain[name].cells)
+    assert run(NAME) == marked
+    assert run("--unset") == plain
 
 
 # -- Colab's first cell -------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """Whether a tag may be released, and what its release says: python tools/release.py TAG [OWNER/REPO]
 
-TAG must be the version's, the changelog must have a dated section for it, the project's public address must be
-the repository's. Prints that section. The release workflow runs it first, with nothing installed.
+TAG must be the version's, the changelog must have a dated section for it, the public address must be the
+repository's. Prints that section. The release workflow runs it first, with nothing installed.
 """
 
 from __future__ import annotations
