@@ -16,6 +16,7 @@ from .trace import Trace
 
 __all__ = [
     "committed_experts",
+    "distinct_by_chance",
     "distinct_by_gamma",
     "distinct_in_a_row",
     "locality",
@@ -100,6 +101,15 @@ def distinct_by_gamma(trace: Trace) -> list[float]:
         seen[held] |= one_hot(chosen, trace.geometry.experts)
         means.append(float(seen[held].sum() / (len(held) * trace.geometry.layers)))
     return means
+
+
+def distinct_by_chance(shares: np.ndarray, positions: int) -> float:
+    """Mean number of a layer's experts that positions would ask for if each chose by itself.
+
+    shares: (experts,) or, of several layers, whose mean is given, (layers, experts): the probability that a
+    position asks for each expert. An expert is spared where every position passes it over.
+    """
+    return float((1 - (1 - shares) ** positions).sum(axis=-1).mean())
 
 
 def distinct_in_a_row(texts: Iterable[np.ndarray], experts_per_layer: int, longest: int) -> list[float]:
