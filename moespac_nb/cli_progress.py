@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
 
@@ -24,17 +25,18 @@ def run(options: argparse.Namespace) -> int:
     from .exercises.progress import as_csv, class_table
     from .whole_file import whole_file
 
-    columns, rows = class_table(options.files)
+    table = class_table(options.files)
+    for problem in table.left_out:
+        print(f"left out: {problem}", file=sys.stderr)
     if options.csv:
         with whole_file(options.csv, "the table") as file:
-            file.write(as_csv(columns, rows))
+            file.write(as_csv(table))
     if options.json:
-        print(
-            json.dumps([dict(zip(columns, row, strict=True)) for row in rows], indent=2, ensure_ascii=False)
-        )
+        rows = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
+        print(json.dumps(rows, indent=2, ensure_ascii=False))
         return 0
-    widths = [max(map(len, column)) for column in zip(columns, *rows, strict=True)]
-    for row in (columns, *rows):
+    widths = [max(map(len, column)) for column in zip(table.columns, *table.rows, strict=True)]
+    for row in (table.columns, *table.rows):
         print("  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
     if options.csv:
         print(f"written   {options.csv}")

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import _thread
 import json
 import os
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import strategies as st
 
 from moespac_nb import MoespacError, cli
-from moespac_nb.exercises import Exercise, Outcome, checking, progress
+from moespac_nb.exercises import NOTEBOOKS, Exercise, Outcome, checking, progress
 from moespac_nb.exercises import check as outcome_of
 from moespac_widgets import exercises as shown
 from moespac_widgets import predict, reveal
@@ -43,6 +46,7 @@ def _made_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv(progress.PLACE, raising=False)
     monkeypatch.setattr(shown, "_guesses", {})
+    monkeypatch.setattr(shown, "_revealed", set())
     monkeypatch.setattr(shown, "_told", set())
 
 
@@ -73,6 +77,7 @@ def test_a_wrong_answer_is_told_with_the_smallest_case() -> None:
         (lambda items: items[0], "for [] it raised IndexError: list index out of range"),
         (lambda: 3, "for [] it raised TypeError: "),
         (lambda items: 7, "for [] it returned 7, which cannot be right: TypeError: "),
+        (lambda items: sys.exit("bye"), "for [] it raised SystemExit: bye"),
         (lambda items: outcome_of("99.1", items), None),
     ],
 )
@@ -82,6 +87,51 @@ def test_what_an_answer_raises_is_told_with_its_case(answer: Any, words: str | N
     assert words is None or outcome.sentence.startswith(words)
 
 
+def test_a_value_that_cannot_be_worked_with_is_told() -> None:
+    def unhappy(answer: list[Any], case: None) -> str | None:
+        return None if set(answer) == {1} else "not that"
+
+    asked = Exercise("99.3", "Unhappy", takes="a list", cases=(None,), fault=unhappy)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(checking, "exercise", lambda name: asked)
+        outcome = outcome_of("99.3", [[1], [2]])
+    assert outcome.state == "wrong"
+    assert outcome.sentence.startswith("[[1], [2]] cannot be right: TypeError: ")
+
+
+def test_an_answer_that_changes_what_it_is_given_changes_no_case() -> None:
+    def emptying(items: list[int]) -> list[int]:
+        items.clear()
+        return items
+
+    outcome = outcome_of("99.1", emptying)
+    assert (outcome.case, outcome.sentence) == (
+        [0],
+        "for [0] it returned [], which is not twice as long",
+    )
+
+
+def test_an_answer_that_differs_from_call_to_call_is_wrong() -> None:
+    calls: list[int] = []
+
+    def once(items: list[int]) -> list[int]:
+        calls.append(1)
+        return items * (2 if len(calls) != 5 else 0) + [7] * (len(calls) == 5)
+
+    outcome = outcome_of("99.1", once)
+    assert outcome.state == "wrong"
+    assert outcome.sentence.endswith("Called again, it did better: one input, one answer")
+
+
+def test_only_what_is_printed_for_the_case_shown_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    def talking(items: list[int]) -> list[int]:
+        print("given", items)
+        return items * (2 if len(items) < 3 else 1)
+
+    assert outcome_of("99.1", talking).case == [0, 0, 0]
+    assert capsys.readouterr().out == "given [0, 0, 0]\n"
+
+
 def test_endless_recursion_is_told_too() -> None:
     def forever(items: list[int]) -> list[int]:
         return forever(items)
@@ -89,13 +139,17 @@ def test_endless_recursion_is_told_too() -> None:
     assert "RecursionError" in outcome_of("99.1", forever).sentence
 
 
-def test_an_interrupt_goes_through_and_leaves_nothing() -> None:
+def test_an_endless_loop_can_be_interrupted_and_leaves_nothing(said: list[str]) -> None:
     def endless(items: list[int]) -> list[int]:
-        raise KeyboardInterrupt
+        while True:
+            pass
 
+    threading.Timer(0.2, _thread.interrupt_main).start()
     with pytest.raises(KeyboardInterrupt):
-        outcome_of("99.1", endless)
-    assert os.listdir() == []
+        shown.check("99.1", endless)
+    assert (os.listdir(), said) == ([], [])
+    shown.check("99.1", lambda items: items * 2)
+    assert said == ["✓ 99.1 Twice: right in all of 150 cases."]
 
 
 def test_dots_are_not_yet_an_answer() -> None:
@@ -112,7 +166,7 @@ def test_dots_are_not_yet_an_answer() -> None:
     assert outcome_of("99.2", ...).state == "not yet"
 
 
-@pytest.mark.parametrize("answer", ["2", [2], True, {}, lambda: 2])
+@pytest.mark.parametrize("answer", ["2", [2], True, {}, lambda: 2, float("nan"), np.True_, 2j])
 def test_another_kind_of_answer_is_named(answer: Any) -> None:
     outcome = outcome_of("99.2", answer)
     assert outcome.state == "wrong"
@@ -129,6 +183,14 @@ def test_an_unknown_exercise_names_the_known() -> None:
         outcome_of("00.9", 1)
     with pytest.raises(MoespacError, match=r"such as '04\.2'"):
         outcome_of(4.2, 1)  # type: ignore[arg-type]
+
+
+def test_a_notebook_whose_exercises_are_not_written_yet_is_told(
+    said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(NOTEBOOKS, "98", "not_written")
+    shown.check("98.1", 1)
+    assert said == ["✗ check: notebook 98 has no exercises yet; accepted: those of another notebook"]
 
 
 def test_checking_leaves_no_file() -> None:
@@ -187,7 +249,7 @@ def test_a_guess_stands_beside_the_number(said: list[str]) -> None:
     assert said == [
         "… 04.P1: it is 2×. There was no guess to compare with.",
         "… 04.P1: no guess yet. Put a number in place of the dots, then run the next cell.",
-        "✓ 04.P1: your guess is 3.",
+        "✓ 04.P1: your guess is 3. The number has been shown already.",
         "✓ 04.P1: your guess is 2. Your first guess counts, and it was 3.",
         "✓ 04.P1: it is 2×. Your guess: 3×, 1.5 times as much.",
     ]
@@ -198,10 +260,22 @@ def test_a_guess_outlives_its_kernel(said: list[str], monkeypatch: pytest.Monkey
     predict("04.P1", 3)
     monkeypatch.setattr(shown, "_guesses", {})
     reveal("04.P1", 0.0)
-    assert said[-1] == "✓ 04.P1: it is 0. Your guess: 3."
+    predict("04.P1", 4)
+    assert said == [
+        "✓ 04.P1: your guess is 3.",
+        "✓ 04.P1: it is 0. Your guess: 3.",
+        "✓ 04.P1: your guess is 4. Your first guess counts, and it was 3.",
+    ]
+    assert _kept()["guesses"] == {"04.P1": 3.0}
 
 
-@pytest.mark.parametrize("guess", ["3", [3], float("nan"), True])
+@pytest.mark.parametrize("value", ["2", None, ..., float("inf"), [2.0]])
+def test_a_value_that_is_no_number_is_not_revealed(said: list[str], value: Any) -> None:
+    reveal("04.P1", value, "×")
+    assert said == [f"✗ 04.P1: the value is {value!r}; accepted: a number, which the cells above compute"]
+
+
+@pytest.mark.parametrize("guess", ["3", [3], float("nan"), True, 10**400])
 def test_a_guess_that_is_no_number_is_refused_in_words(said: list[str], guess: Any) -> None:
     predict("04.P1", guess)
     predict("P1", 3)
@@ -225,6 +299,27 @@ def test_a_class_makes_one_table(
         ["bob", "1", "✓", "✗"],
     ]
     assert (tmp_path / "class.csv").read_text("utf-8-sig").splitlines()[2] == "bob,1,✓,✗"
+
+
+def test_learners_are_told_apart_and_strange_files_left_out(
+    said: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept = Path("class/a/work/moespac-progress.json")
+    kept.parent.mkdir(parents=True)
+    monkeypatch.setenv(progress.PLACE, str(kept))
+    shown.check("99.2", 1)
+    for other in ("class/b/work/moespac-progress.json", "class/b/progress-of-bo.json"):
+        Path(other).parent.mkdir(parents=True, exist_ok=True)
+        Path(other).write_bytes(kept.read_bytes())
+    Path("class/.ipynb_checkpoints").mkdir()
+    Path("class/.ipynb_checkpoints/moespac-progress-checkpoint.json").write_bytes(kept.read_bytes())
+    Path("class/c-progress.json").write_text("{")
+    assert cli.main(["progress", "class", "--json"]) == 0
+    printed = capsys.readouterr()
+    assert [row["learner"] for row in json.loads(printed.out)] == ["a/work", "b/progress-of-bo", "b/work"]
+    assert printed.err.startswith(f"left out: {Path('class/c-progress.json')} is not a file of progress")
+    cli.main(["progress", *map(str, Path("class").glob("*/work/*.json")), str(kept), "--json"])
+    assert len({row["learner"] for row in json.loads(capsys.readouterr().out)}) == 2
 
 
 @pytest.mark.parametrize(("name", "said"), [("nothing", "there is no"), (".", "no progress was found")])

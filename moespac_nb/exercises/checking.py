@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
+from copy import deepcopy
 from dataclasses import dataclass
 from numbers import Real
 from random import Random
@@ -20,7 +22,9 @@ __all__ = ["Outcome", "check"]
 
 SHORT = 300  # letters of what is quoted of an answer
 KINDS: Mapping[str, Callable[[Any], bool]] = {
-    "a number": lambda given: isinstance(given, Real | np.number) and not isinstance(given, bool | np.bool_),
+    "a number": lambda given: (
+        not isinstance(given, bool) and isinstance(given, Real) and bool(given == given)
+    ),
     "a function": callable,
     "a list": lambda given: (
         isinstance(given, Sequence | np.ndarray | set) and not isinstance(given, str | bytes)
@@ -59,30 +63,34 @@ def check(name: str, answer: Any) -> Outcome:
         words = f"the answer is {asked.takes}, and this is {_kind(answer)}: {_short(answer)}"
         return Outcome(asked, "wrong", words)
     tried = _Tried(asked, answer)
-    found = tried.first_listed() if asked.is_listed else tried.smallest()
-    if found is None:
+    with redirect_stdout(io.StringIO()):  # of the many cases; what it prints for the one found is shown
+        failed = tried.first_listed() if asked.is_listed else tried.smallest()
+    if not failed:
         how = "" if asked.is_listed and len(asked.cases) == 1 else f" in all of {tried.count} cases"
         return Outcome(asked, "right", f"right{how}.")
-    case, sentence = found
+    (case,) = failed
+    sentence = tried.fault(case) or f"{tried.last}. Called again, it did better: one input, one answer"
     if tried.blank:
         return Outcome(asked, "not yet", f"the function does not return anything yet: {sentence}", case)
     return Outcome(asked, "wrong", sentence, case)
 
 
 class _Tried:
-    """An answer and the cases it was tried on."""
+    """An answer and the cases it was tried on. last: what was wrong most recently; failed: in which case."""
 
     def __init__(self, asked: Exercise, answer: Any) -> None:
         self.asked, self.answer = asked, answer
-        self.count, self.blank = 0, False
+        self.count, self.blank, self.last = 0, False, ""
+        self.failed: tuple[Any, ...] = ()
 
-    def first_listed(self) -> tuple[Any, str] | None:
-        return next(((case, words) for case in self.asked.cases if (words := self.fault(case))), None)
+    def first_listed(self) -> tuple[Any, ...]:
+        """A case on which it is wrong, or nothing."""
+        return next(((case,) for case in self.asked.cases if self.fault(case)), ())
 
-    def smallest(self) -> tuple[Any, str] | None:
+    def smallest(self) -> tuple[Any, ...]:
         """By Hypothesis: the same cases each time, nothing kept between them."""
         from hypothesis import HealthCheck, Phase, find, settings
-        from hypothesis.errors import NoSuchExample
+        from hypothesis.errors import Flaky, NoSuchExample
 
         how = settings(
             max_examples=self.asked.examples,
@@ -97,8 +105,10 @@ class _Tried:
                     self.asked.cases, lambda each: bool(self.fault(each)), settings=how, random=Random(0)
                 )
             except NoSuchExample:
-                return None
-        return case, self.fault(case) or ""
+                return ()
+            except Flaky:  # it was wrong, and then not
+                return self.failed
+        return (case,)
 
     def fault(self, case: Any) -> str | None:
         self.count += 1
@@ -108,12 +118,16 @@ class _Tried:
             words = self.asked.fault(answer, case)
         except _RaisedError as raised:
             words = str(raised)
-        except Exception as problem:  # what was returned cannot be worked with
-            if not calls:
+        except Exception as problem:  # what was returned, or given, cannot be worked with
+            if callable(self.answer) and not calls:
                 raise
-            given, returned = calls[-1]
-            words = f"for {given} it returned {_short(returned)}, which cannot be right: {_problem(problem)}"
-        self.blank = bool(words) and any(returned is None or returned is ... for _, returned in calls)
+            what = _short(self.answer)
+            for given, returned in calls[-1:]:
+                what = f"for {given} it returned {_short(returned)}, which"
+            words = f"{what} cannot be right: {_problem(problem)}"
+        if words:
+            self.last, self.failed = words, (case,)
+            self.blank = any(returned is None or returned is ... for _, returned in calls)
         return words
 
 
@@ -125,13 +139,18 @@ def _listened(answer: Callable[..., Any], calls: list[tuple[Any, Any]]) -> Calla
     def called(*given: Any, **named: Any) -> Any:
         words = ", ".join([*map(_short, given), *(f"{key}={_short(value)}" for key, value in named.items())])
         try:
-            returned = answer(*given, **named)
-        except Exception as problem:
+            returned = answer(*map(_own, given), **{key: _own(value) for key, value in named.items()})
+        except (Exception, SystemExit) as problem:
             raise _RaisedError(f"for {words} it raised {_problem(problem)}") from problem
         calls.append((words, returned))
         return returned
 
     return called
+
+
+def _own(value: Any) -> Any:
+    """A copy of what an answer could change in place: the case must stay what it is."""
+    return deepcopy(value) if isinstance(value, list | dict | set | np.ndarray) else value
 
 
 def _is_blank(answer: Any) -> bool:
@@ -156,8 +175,9 @@ def _kind(answer: Any) -> str:
     return f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
 
 
-def _problem(problem: Exception) -> str:
-    return f"{type(problem).__name__}: {problem}"
+def _problem(problem: BaseException) -> str:
+    words = f"{type(problem).__name__}: {problem}"
+    return words if len(words) <= SHORT else f"{words[: SHORT - 1]}…"
 
 
 def _short(value: Any) -> str:

@@ -12,6 +12,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from ..errors import MoespacError
 from ..whole_file import whole_file
 from .checking import Outcome
 
-__all__ = ["PLACE", "as_csv", "class_table", "path", "read", "record", "record_guess"]
+__all__ = ["PLACE", "ClassTable", "as_csv", "class_table", "path", "read", "record", "record_guess"]
 
 PLACE = "MOESPAC_PROGRESS"  # the environment variable that names the file
 NAME = "moespac-progress.json"
@@ -58,8 +59,8 @@ def read(file: Path) -> dict[str, Any]:
         sound = False
     if not sound:
         raise MoespacError(
-            f"{file} is not a file of progress; accepted: what notebooks write. It was left as it is: "
-            "move it away, and the next check begins a new one"
+            f"{file} is not a file of progress; accepted: what notebooks write. It was left as it is; once "
+            "it is moved away, the next check begins a new one"
         )
     known: dict[str, Any] = found
     return known
@@ -106,38 +107,64 @@ def _alone(file: Path) -> Iterator[None]:
         raise MoespacError(f"{file}: the progress cannot be written: {problem}") from problem
 
 
-def class_table(given: Iterable[Path]) -> tuple[list[str], list[list[str]]]:
-    """Columns and rows of many learners' files: a row each, a column an exercise, ✓, ✗ or nothing.
+@dataclass(frozen=True)
+class ClassTable:
+    """A row a learner, a column an exercise: ✓, ✗ or nothing. left_out: what is no progress, and why."""
+
+    columns: list[str]
+    rows: list[list[str]]
+    left_out: list[str]
+
+
+def class_table(given: Iterable[Path]) -> ClassTable:
+    """Many learners' files as one table.
 
     given: files, or folders in which they are looked for. A row is named by its file, or by its folder where
-    the file has the usual name. Raises MoespacError for what is no progress, or where there is none.
+    the file has the usual name. Raises MoespacError where there is no progress at all.
     """
-    files = [file for each in given for file in _files(each)]
-    if not files:
-        raise MoespacError(f"no progress was found; accepted: files such as {NAME}, or folders with some")
-    learners = [(_name(file), read(file)["exercises"]) for file in dict.fromkeys(files)]
-    exercises = sorted({name for _, done in learners for name in done})
+    learners: dict[str, dict[str, Any]] = {}
+    left_out = []
+    found = {file.resolve(): (name, file) for each in given for name, file in _files(each)}
+    for name, file in found.values():
+        try:
+            learners[str(file) if name in learners else name] = read(file)["exercises"]
+        except MoespacError as problem:
+            left_out.append(str(problem))
+    if not learners:
+        why = f" ({'; '.join(left_out)})" if left_out else ""
+        raise MoespacError(
+            f"no progress was found{why}; accepted: files such as {NAME}, or folders with some"
+        )
+    exercises = sorted({name for done in learners.values() for name in done})
     rows = []
-    for name, done in sorted(learners, key=lambda learner: learner[0]):
+    for name, done in sorted(learners.items()):
         right = sum(entry["state"] == "right" for entry in done.values())
         states = (STATES.get(done[each]["state"], "") if each in done else "" for each in exercises)
         rows.append([name, str(right), *states])
-    return ["learner", "right", *exercises], rows
+    return ClassTable(["learner", "right", *exercises], rows, left_out)
 
 
-def as_csv(columns: list[str], rows: list[list[str]]) -> bytes:
+def as_csv(table: ClassTable) -> bytes:
+    """For a spreadsheet."""
     text = io.StringIO(newline="")
-    csv.writer(text).writerows([columns, *rows])
+    csv.writer(text).writerows([table.columns, *table.rows])
     return text.getvalue().encode("utf-8-sig")  # with the mark by which spreadsheets know the encoding
 
 
-def _files(given: Path) -> list[Path]:
+def _files(given: Path) -> Iterator[tuple[str, Path]]:
+    """Files, and what to call them. Hidden folders hold an editor's copies."""
     if given.is_dir():
-        return sorted(given.rglob("*progress*.json"))
-    if not given.exists():
+        for file in sorted(given.rglob("*progress*.json")):
+            within = file.relative_to(given)
+            if not any(part.startswith(".") for part in within.parts):
+                yield _name(given, within), file
+    elif given.exists():
+        yield _name(given.parent, Path(given.name)), given
+    else:
         raise MoespacError(f"there is no {given}; accepted: files of progress, or folders with some")
-    return [given]
 
 
-def _name(file: Path) -> str:
-    return file.resolve().parent.name if file.name == NAME else file.stem
+def _name(folder: Path, within: Path) -> str:
+    if within.name != NAME:
+        return within.with_suffix("").as_posix()
+    return folder.resolve().name if within.parent == Path() else within.parent.as_posix()

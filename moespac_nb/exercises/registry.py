@@ -25,7 +25,15 @@ def exercises_of(number: str) -> tuple[Exercise, ...]:
     """A notebook's exercises, in order."""
     if number not in NOTEBOOKS:
         raise MoespacError(f"the notebook is {number!r}; accepted: {', '.join(NOTEBOOKS)}")
-    found: tuple[Exercise, ...] = import_module(f".{NOTEBOOKS[number]}", __package__).EXERCISES
+    name = f"{__package__}.{NOTEBOOKS[number]}"
+    try:
+        found: tuple[Exercise, ...] = import_module(name).EXERCISES
+    except ModuleNotFoundError as problem:
+        if problem.name != name:
+            raise
+        raise MoespacError(
+            f"notebook {number} has no exercises yet; accepted: those of another notebook"
+        ) from None
     return found
 
 

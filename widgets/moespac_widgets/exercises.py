@@ -6,7 +6,6 @@ the exercise goes on.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable
 from html import escape
@@ -25,7 +24,9 @@ __all__ = ["check", "predict", "reveal"]
 
 # A sign and a word for each: no reader has to rely on colour.
 _SIGNS = {"right": ("✓", "accepted"), "wrong": ("✗", "rejected"), "not yet": ("…", "own")}
+MOST = 1e300  # what is neither infinite nor too large to be divided by
 _guesses: dict[str, float] = {}
+_revealed: set[str] = set()
 _told: set[str] = set()
 
 
@@ -40,10 +41,11 @@ def check(name: str, answer: Any) -> None:
     if outcome.state == "wrong":
         words = f"not right: {words}"
     _show(outcome.state, f"{outcome.exercise.id} {outcome.exercise.title}", words)
-    if outcome.view is not None:
+    view = outcome.view
+    if view is not None:
         from .stepper import Stepper
 
-        display(Stepper(**outcome.view))
+        display(Stepper(**view))
     _keep(lambda: progress.record(outcome))
 
 
@@ -54,31 +56,51 @@ def predict(name: str, guess: Any) -> None:
     if guess is ... or guess is None:
         _show("not yet", name, "no guess yet. Put a number in place of the dots, then run the next cell.")
         return
-    if isinstance(guess, bool) or not isinstance(guess, Real) or not math.isfinite(guess):
+    if not _is_number(guess):
         _show("wrong", name, f"the guess is {guess!r}; accepted: a number, such as 1.5")
         return
-    kept = _guesses.setdefault(name, float(guess))
-    first = "" if kept == guess else f" Your first guess counts, and it was {kept:g}."
-    _show("right", name, f"your guess is {guess:g}.{first}")
-    _keep(lambda: progress.record_guess(name, kept))
+    before = _guess(name)
+    words = ""
+    if before is not None and before != guess:
+        words = f" Your first guess counts, and it was {before:g}."
+    elif before is None and name in _revealed:
+        words = " The number has been shown already."
+    _show("right", name, f"your guess is {guess:g}.{words}")
+    if before is None:
+        _guesses[name] = float(guess)
+        _keep(lambda: progress.record_guess(name, float(guess)))
 
 
 def reveal(name: str, value: float, unit: str = "") -> None:
     """The number itself, beside the guess, if there is one."""
     if not _is_named(name):
         return
-    guess = _guesses.get(name)
-    if guess is None:
-        try:
-            guess = progress.read(progress.path())["guesses"].get(name)
-        except MoespacError:
-            guess = None
+    if not _is_number(value):
+        _show("wrong", name, f"the value is {value!r}; accepted: a number, which the cells above compute")
+        return
+    _revealed.add(name)
+    guess = _guess(name)
     shown = f"it is {_figure(value)}{_with(unit)}"
     if guess is None:
         _show("not yet", name, f"{shown}. There was no guess to compare with.")
         return
     apart = f", {guess / value:.2g} times as much" if value and guess / value > 0 else ""
     _show("right", name, f"{shown}. Your guess: {_figure(guess)}{_with(unit)}{apart}.")
+
+
+def _guess(name: str) -> float | None:
+    """The one that counts: made in this kernel, or kept by an earlier one."""
+    if name not in _guesses:
+        try:
+            kept = progress.read(progress.path())["guesses"].get(name)
+        except MoespacError:
+            return None
+        return kept if _is_number(kept) else None
+    return _guesses[name]
+
+
+def _is_number(given: Any) -> bool:
+    return isinstance(given, Real) and not isinstance(given, bool) and bool(abs(given) < MOST)
 
 
 def _figure(value: float) -> str:
