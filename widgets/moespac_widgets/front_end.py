@@ -70,9 +70,11 @@ def bundle(script: str) -> str:
 
 
 def _lean(source: str) -> str:
-    """Without comments, indentation, and line breaks inside brackets. No template literal spans lines; a comment
-    behind code goes unless it holds a quote mark, as what looks like one may be part of a text: nothing is put
-    behind such a line."""
+    """Without comments, indentation, and line breaks inside brackets. No template literal spans lines.
+
+    A comment behind code goes unless it holds a quote mark, as what looks like one may be part of a text:
+    nothing is put behind such a line.
+    """
     unindented = re.sub(r"^\s+", "", source, flags=re.M)
     alone = re.sub(r"^//.*\n|^/\*\*(?:.|\n)*?\*/\n", "", unindented, flags=re.M)
     bare = re.sub(r"""[ ]+// [^"'`\n]*$|^export (?!default)""", "", alone, flags=re.M)
