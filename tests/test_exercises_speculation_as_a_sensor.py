@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 
 from moespac_nb.exercises import check
-from moespac_nb.exercises.speculation_as_a_sensor import REUSE, THRESHOLD
+from moespac_nb.exercises.speculation_as_a_sensor import THRESHOLD
 from moespac_nb.information import entropy_bits, information_of
 
 

@@ -30,7 +30,7 @@ def speed_up(alpha: float, gamma: int, cost: float) -> float:
 def leftover(p: Sequence[float], q: Sequence[float]) -> np.ndarray:
     """What a rejected token is replaced from: p above q, as shares of one."""
     above = np.maximum(np.asarray(p) - np.asarray(q), 0)
-    return above / above.sum()
+    return np.asarray(above / above.sum())
 
 
 def _accept(answer: Callable[[float, float, float], Any], case: tuple[int, int, int]) -> str | None:

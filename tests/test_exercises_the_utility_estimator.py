@@ -1,0 +1,68 @@
+"""Exercises of notebook 04: right answers pass, and each common mistake is shown its smallest case."""
+
+from __future__ import annotations
+
+from math import floor
+from typing import Any
+
+import numpy as np
+import pytest
+
+from moespac_nb.exercises import check
+from moespac_nb.exercises.the_utility_estimator import FORGETTING, K, moved, recall_of, resting
+from moespac_nb.utility import estimator
+
+RIGHT: dict[str, Any] = {
+    "04.1": lambda s, f, before, up, down: moved(s, f - before, up, down),
+    "04.2": lambda up, change: floor((1 - FORGETTING) * up + FORGETTING * change + 1e-9),
+    "04.3": 1,
+    "04.4": resting,
+    "04.5": lambda value, counts: 0.7 * value + 0.3 * counts,
+}
+
+
+@pytest.mark.parametrize("name", RIGHT)
+def test_a_right_answer_is_right(name: str) -> None:
+    assert check(name, RIGHT[name]).state == "right"
+
+
+@pytest.mark.parametrize(
+    ("name", "answer", "said"),
+    [
+        ("04.1", lambda s, f, before, up, down: s + (f - before), "Utility stays between 0 and 4"),
+        ("04.1", lambda s, f, before, up, down: s + (f - before >= up), "does reach the boundary down"),
+        ("04.1", lambda s, f, before, up, down: moved(s, f - s, up, down), "reaches neither boundary"),
+        (
+            "04.1",
+            lambda s, f, before, up, down: moved(s, f - before, up + 1e-9, down),
+            "does reach the boundary up",
+        ),
+        ("04.1", lambda s, f, before, up, down: min(K, max(0, s + f - before)), "returned"),
+        ("04.2", lambda up, change: 0.9 * up + 0.1 * change, "That is before rounding down"),
+        ("04.2", lambda up, change: round(0.9 * up + 0.1 * change), "then comes a floor"),
+        ("04.3", 4, "looks at *changes*"),
+        ("04.3", 0, "What is Δ in the second window"),
+        ("04.4", lambda f, up, down: (min(f, K), min(f, K)), "it stays, too"),
+        ("04.4", lambda f, up, down: (0, K), "it does not stay"),
+        ("04.5", lambda value, counts: value, "and the printed rule's"),
+        ("04.5", lambda value, counts: counts.sum(), "the new value has shape"),
+    ],
+)
+def test_a_mistake_is_shown_its_case(name: str, answer: Any, said: str) -> None:
+    outcome = check(name, answer)
+    assert outcome.state == "wrong"
+    assert said in outcome.sentence
+
+
+def test_where_a_level_rests_is_where_the_estimator_rests() -> None:
+    for f in range(10):
+        lowest, highest = resting(f, 3, 1)
+        rule = estimator("level", 1, K + 1, K=K, up=3, down=1)
+        rule.s[...] = range(K + 1)
+        for _ in range(20):
+            rule.update(np.full((1, K + 1), f))
+        assert (rule.s.min(), rule.s.max()) == (lowest, highest)
+
+
+def test_the_printed_rule_is_tried_as_an_own_rule_is() -> None:
+    assert 0 < recall_of(lambda value, counts: counts) < 1
