@@ -1,0 +1,365 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+#   moespac:
+#     title: The utility estimator
+#     minutes: 40
+#     needs: ["03"]
+#     objectives:
+#       - run the paper's state machine by hand, window by window
+#       - say what its two defects are, and show each with a stream of counts
+#       - say where a rule that follows the level comes to rest, and why that is a band
+#       - compare rules by recall at equal size, and say how much of a speed that is
+#     exact: counts, utility, boundaries, recall
+#     measured: nothing
+#     modelled: speeds in "Which rule foretells best?", of Qwen3-30B-A3B's experts on an RTX 4090
+#     sections:
+#       - {name: A level for each expert, minutes: 9}
+#       - {name: A boundary that only falls, minutes: 8}
+#       - {name: Always hot, minutes: 6}
+#       - {name: Following the level, minutes: 8}
+#       - {name: "Which rule foretells best?", minutes: 9}
+#     board:
+#       - ask: Counts of one expert are 0, 9, 9, 9, 0, in windows of nine. What is the paper's s after each?
+#         answer: 0, 1, 1, 1, 0. Only changes move it, and one level at a time.
+#       - ask: Why should utility move by one level at a time, instead of jumping to the count?
+#         answer: One odd window must not throw out an expert that has long been useful. Copies back cost.
+#       - ask: A boundary is floor(0.9 × up + 0.1 × Δ). What must Δ be for a boundary of 4 to rise to 5?
+#         answer: At least 14, and a window of nine positions changes by 9 at most.
+#       - ask: A rule has the better recall and the slower system. How?
+#         answer: It changes its mind more often, and each change is a copy.
+#     misunderstandings:
+#       - said: The boundary adapts to each expert, that is what the 0.1 is for.
+#         so: As printed it cannot rise. All boundaries end at 1, sooner or later, whatever the expert does.
+#       - said: An expert that every window wants has the highest utility.
+#         so: By the printed rule it has utility 1. The rule looks at changes, and nothing changes.
+#       - said: The finer the levels, the better the forecast.
+#         so: Levels order experts. Past a few of them the order hardly changes, and noise moves in.
+# ---
+
+# %% [markdown]
+# # The utility estimator
+#
+# A count is noisy: an expert that served five positions of this window may serve none of the next. Whoever
+# copied and evicted by the last count alone would copy the same experts again and again. So MoE-SpAc gives
+# every expert a **utility** *s*, a level from 0 (cold) to *K* (hot), and lets the counts move it. How they
+# move it is one page of the paper, its Algorithm 1. This notebook runs that page, finds what is wrong with
+# it, and tries what else one could do.
+#
+# ## A level for each expert
+# Let *f* be the count of the window just verified, and Δ how much it is above the last window's. There are
+# two *boundaries*, up and down. If Δ reaches the one, the level rises by one; if it falls by as much as
+# the other, the level falls by one. That is all, and it is called an *inertial* transition: one level at a
+# time, and small changes do nothing.
+
+# %%
+from itertools import pairwise
+
+import numpy as np
+import plotly.graph_objects as go
+from tqdm.auto import tqdm
+
+from moespac_nb import DOMAINS
+from moespac_nb.exercises.the_utility_estimator import GAMMA, NAMED, K, recall_of, recorded
+from moespac_nb.foretelling import EVIDENCE, foretell
+from moespac_nb.policies import composed
+from moespac_nb.replay import replay
+from moespac_nb.sensors import sensor
+from moespac_nb.traces import bundled
+from moespac_nb.utility import RULES, estimator
+from moespac_widgets import UtilityInspector, check, predict, reveal, table
+
+# %%
+counts = [0, 3, 8, 2, 0, 0, 5, 6, 6, 1]
+rule = estimator("paper", layers=1, experts=1, K=K, gamma=GAMMA)
+rows = []
+for f in counts:
+    rule.update(np.array([[f]]))
+    now = rule.state().of(0, 0)
+    rows.append((f, now["delta"], now["up"], now["down"], now["branch"], now["s"]))
+table(["f", "Δ", "up", "down", "", "s"], rows, "One expert, as printed; K = 4, γ = 8; exact")
+
+# %% [markdown]
+# Read it line by line. The boundaries begin at γ/2 = 4, and change: you will see how in a moment.
+#
+# ### Exercise 04.1: one move
+# Write the move: the level is `s`, the count goes from `before` to `f`, the boundaries are `up` and `down`.
+# Utility stays between 0 and 4. What is the new level?
+
+
+# %%
+def move(s, f, before, up, down):
+    ### BEGIN SOLUTION
+    if f - before >= up:
+        return min(4, s + 1)
+    return max(0, s - 1) if before - f >= down else s
+    ### END SOLUTION
+
+
+check("04.1", move)
+
+# %% [markdown]
+# Here is a real expert, in sampled conversations. Step through (`l`, `j`), or choose another expert. The
+# bars are the evidence, the middle is what the rule looks at between its two boundaries, and the steps are
+# *s*.
+
+# %%
+chat = recorded()
+shown = chat[: chat.starts["steps"][3]]
+UtilityInspector(shown, rule="paper", gamma=GAMMA, layer=3, step=3)
+
+# %% [markdown]
+# ## A boundary that only falls
+# The boundaries are meant to adapt: where an expert's counts jump about, a change should have to be larger
+# to mean something. After a rise, a tenth of the change comes into the boundary *up*, and after a fall
+# into *down*, and the result is rounded down:
+#
+# $$ up \leftarrow \lfloor (1-\lambda) \cdot up + \lambda \cdot \Delta \rfloor, \qquad \lambda = 0.1 $$
+#
+# ### Exercise 04.2: the ratchet
+# Write it, for whole numbers. (Take care that $0.9 \cdot 10 + 0.1 \cdot 10$ is 10, also for a computer.)
+
+
+# %%
+def boundary(up, change):
+    ### BEGIN SOLUTION
+    return (9 * up + change) // 10
+    ### END SOLUTION
+
+
+check("04.2", boundary)
+
+# %% [markdown]
+# In a window of nine positions a change is 9 at most. Try your function: is there a boundary from 1 to 9
+# and a change from 1 to 9 for which it rises? Then guess: all boundaries begin at 4. After the bundled
+# conversations, windows of up to nine positions, what is the mean boundary of the experts?
+
+# %%
+predict("04.P1", ...)
+
+# %%
+texts = []
+for step in chat.rounds(GAMMA):
+    if step.index == 0:  # the next text
+        texts.append([])
+    texts[-1].append(step)
+longest = max(texts, key=len)
+
+
+# %%
+def boundaries(name, steps):
+    """Mean of all experts' boundaries, up and down, after each window."""
+    state, means = estimator(name, *steps[0].counts.shape, K=K, gamma=GAMMA), []
+    for step in steps:
+        state.update(step.counts)
+        now = state.state()
+        means.append((now.next_up.mean() + now.next_down.mean()) / 2)
+    return means
+
+
+# %%
+figure = go.Figure()
+for name, dash in (("paper", "solid"), ("paper-real", "dot")):
+    figure.add_scatter(y=boundaries(name, longest), name=name, line={"dash": dash, "width": 3})
+axes = {"xaxis_title": "window of the longest text", "yaxis_title": "mean boundary, positions"}
+figure.update_layout(height=300, yaxis_range=[0, 4.2], margin={"t": 20}, **axes)
+figure
+
+# %%
+reveal("04.P1", float(np.mean([boundaries("paper", steps)[-1] for steps in texts])), "positions")
+
+# %% [markdown]
+# What to see: the solid line falls in steps and never rises. Rounding down makes a ratchet of it. A
+# boundary of 4 would need a change of 14 to become 5, and there is none. Wherever an expert changes at
+# all, its boundaries go to 1, and from then on *every* change moves it. The text of the paper wants the
+# dotted line: the same without the floor, `paper-real` in this toolkit. Both adapt downwards, as most
+# changes are small.
+#
+# ## Always hot
+# The second defect is not in the rounding.
+#
+# ### Exercise 04.3: always hot
+# An expert serves all nine positions of every window, of the first and of the next nineteen. What is its
+# utility after them, by the printed rule, with K = 4 and boundaries of 4?
+
+# %%
+### BEGIN SOLUTION
+steady = estimator("paper", layers=1, experts=1, K=4, gamma=8)
+for _ in range(20):
+    steady.update(np.array([[9]]))
+answer = int(steady.s[0, 0])
+### END SOLUTION
+
+check("04.3", answer)
+
+# %% [markdown]
+# The rule adds up changes, and what changes add up to, in steps of one, is not the level. So the most
+# valuable experts of all, those that every window wants, are not told from one that was wanted once. How
+# often does that happen in real windows? Here are the experts by their mean count, and the utility that
+# each rule ends with.
+
+# %%
+names = ["paper", "paper-real", "level", "ema"]
+mean = np.mean([step.counts for step in longest], axis=0)
+ends = {}
+for name in names:
+    one = estimator(name, *mean.shape, K=K, gamma=GAMMA)
+    ends[name] = np.mean([one.update(step.counts).copy() for step in longest], axis=0)
+
+# %%
+edges = [0, 0.25, 0.5, 1, 2, 4, 10]
+rows = []
+for low, high in pairwise(edges):
+    chosen = (mean >= low) & (mean < high)
+    if chosen.any():
+        rows.append(
+            (f"{low:g} to {high:g}", int(chosen.sum()), *(ends[name][chosen].mean() for name in names))
+        )
+table(["mean count", "experts", *names], rows, "Mean utility over the longest text's windows; exact")
+
+# %% [markdown]
+# Read the columns downwards. A rule that knows what is hot should rise all the way, and towards K = 4.
+#
+# ## Following the level
+# The released code of the paper has another rule than the paper: it compares the count with the *level*.
+# If *f* is above *s* by `up`, the level rises; if it is below by `down`, it falls. That is called `level`
+# here. It cannot forget what is always hot. But where does it come to rest?
+#
+# ### Exercise 04.4: where a level rests
+# The count is always `f`. At which levels, from 0 to 4, does the rule stay for good? Return the lowest and
+# the highest of them, such as `(1, 3)`. All levels between stay, too.
+
+
+# %%
+def rests(f, up, down):
+    ### BEGIN SOLUTION
+    def after(s):
+        return min(4, s + 1) if f - s >= up else max(0, s - 1) if s - f >= down else s
+
+    stays = [s for s in range(5) if after(s) == s]
+    return min(stays), max(stays)
+    ### END SOLUTION
+
+
+check("04.4", rests)
+
+# %% [markdown]
+# So a steady count does not fix the level, but a band of levels: an expert that came from below rests
+# lower than one that came from above. That is *hysteresis*, and it is not only bad: it keeps an expert
+# from going in and out of its slot when its count goes up and down by one. Two plainer rules remain. `ema`
+# keeps a running mean of the counts, `last-count` keeps nothing.
+
+# %%
+stream = np.array([0, 0, 9, 9, 9, 9, 9, 9, 3, 3, 3, 3, 0, 5, 0, 5, 0, 5, 0, 0])
+figure = go.Figure()
+figure.add_bar(y=stream, name="count f", marker_color="#bbbbbb")
+for name, dash in zip(RULES, ("solid", "dot", "dash", "dashdot", "longdash"), strict=True):
+    one = estimator(name, 1, 1, K=K, gamma=GAMMA)
+    s = [int(one.update(np.array([[f]]))[0, 0]) for f in stream]
+    figure.add_scatter(y=s, name=name, line={"shape": "hv", "dash": dash, "width": 3})
+figure.update_layout(height=340, xaxis_title="window", yaxis_title="utility s; count f", margin={"t": 20})
+figure
+
+# %% [markdown]
+# What to see, from left to right: how high each rule goes while the count is steadily 9; how it takes a
+# steady 3; and who nods at every turn of the last stretch.
+#
+# ## Which rule foretells best?
+# The test of a forecast: name 16 of 64 experts in each layer, those of highest utility, and see how many
+# of the experts that the next window needs are among them. All rules get the same evidence, the paper's
+# counts. `none` is the evidence itself, before any rule. Which rule wins on sampled text, and by how many
+# points of recall, would you say, is the printed one behind it?
+
+# %%
+predict("04.P2", ...)  # points: 5 means .50 against .45
+
+# %%
+recalls = {}
+for mode in ("greedy", "sample"):
+    for domain in tqdm(DOMAINS, desc=mode):
+        fan = bundled(domain, mode=mode, kind="fan", half="report")
+        looked = {"verify-counts": sensor("verify-counts", fan.geometry)}
+        told = foretell(fan, looked, NAMED, gamma=GAMMA, K=K)
+        recalls[mode, domain] = {rule: found.recall for (_, rule), found in told.items()}
+
+# %%
+every = [EVIDENCE, *RULES]
+means = {m: {r: np.mean([recalls[m, d][r] for d in DOMAINS]) for r in every} for m in ("greedy", "sample")}
+rows = [("none" if r == EVIDENCE else r, means["greedy"][r], means["sample"][r]) for r in every]
+reveal("04.P2", 100 * (max(means["sample"].values()) - means["sample"]["paper"]), "points")
+table(["rule", "greedy", "sampled"], rows, "Recall of the next window's experts, 16 of 64, γ = 8; exact")
+
+# %% [markdown]
+# ### Exercise 04.5: your own rule
+# Write one that foretells better than the printed rule. It is given `value`, what it returned for the last
+# window (0 at first), and `counts`, both arrays of layers × experts, and returns the new value, as large.
+# It is tried on the bundled conversations, sampled, 16 named.
+
+
+# %%
+def own(value, counts):
+    ### BEGIN SOLUTION
+    return 0.8 * value + 0.2 * counts
+    ### END SOLUTION
+
+
+check("04.5", own)
+
+# %%
+rows = [
+    (f"a running mean, λ = {x:g}", recall_of(lambda v, f, x=x: (1 - x) * v + x * f))
+    for x in (0.05, 0.2, 0.5, 1)
+]
+table(["", "recall"], rows, "On the same texts; exact")
+
+# %% [markdown]
+# And is a better forecast worth anything? A replay says what it comes to, in tokens a second: the same
+# engine, slots and balancer, and only the rule is another. Modelled: Qwen3-30B-A3B's experts on an RTX
+# 4090.
+
+# %%
+played = {"gamma": GAMMA, "machine": "rtx4090", "model_profile": "qwen3-30b-a3b", "timeline": False}
+rows = []
+for name in RULES:
+    policy = composed(name, rule=name, admission=1)
+    ran = [
+        replay(bundled(d, "sample", "fan", "report"), policy, "17%", **played)
+        for d in ("chat", "code", "news")
+    ]
+    tps, megabytes = (np.mean([getattr(one, f) for one in ran]) for f in ("tps_modelled", "bytes_per_token"))
+    rows.append((name, tps, np.mean([one.hit_rate for one in ran]), megabytes / 1e6))
+table(["rule", "tokens/s", "hit rate", "MB a token"], rows, "17 % budget, three domains, sampled; modelled")
+
+# %% [markdown]
+# Lay this table beside the one of recall. The order by recall is not the order by speed, and the bytes
+# differ far more than the speeds: a rule that moves at every turn copies at every turn. On a slower link
+# that would weigh more. And no rule changes the speed by much. The paper's own ablation says the same of
+# its calibration (**published**, tokens a second on three benchmarks):
+
+# %%
+published = [
+    ("full system", 25.80, 28.24, 22.78),
+    ("boundaries fixed at 3 and 1", 25.33, 28.03, 22.31),
+    ("one level only (K = 1)", 19.53, 20.56, 18.43),
+    ("no prefetch", 17.27, 18.79, 16.46),
+]
+rows = [(*row, np.mean(np.array(row[1:]) / published[0][1:])) for row in published]
+table(["", "MMLU-Pro", "HumanEval", "CNN/DM", "share of the full"], rows, "Published: arXiv 2603.09983")
+
+# %% [markdown]
+# Calibration is a matter of one or two per cent there; to have more than one level, and to copy ahead at
+# all, matters far more. Whether a level is worth a slot is not the estimator's to say. That depends on the
+# link and on both processors, and is the subject of notebook 05.
+#
+# One caution: consecutive tokens of our pair share fewer experts than those of large models. Rules with a
+# long memory profit from that here, and a rule that is quick to follow may do better elsewhere.
+#
+# **References.** S. Li, J. Lin, D. Ge, Y. Ye, *MoE-SpAc*, arXiv 2603.09983 (2026), Algorithm 1, and its
+# released code. R. G. Brown, *Statistical Forecasting for Inventory Control* (1959), for the running mean.
