@@ -118,8 +118,8 @@ UtilityInspector(shown, rule="paper", gamma=GAMMA, layer=3, step=3)
 # %% [markdown]
 # ## A boundary that only falls
 # The boundaries are meant to adapt: where an expert's counts jump about, a change should have to be larger
-# to mean something. After a rise, a tenth of the change comes into the boundary *up*, and after a fall
-# into *down*, and the result is rounded down:
+# to mean something. When a count rises, however little, a tenth of the change comes into the boundary *up*;
+# when it falls, into *down*. The result is rounded down:
 #
 # $$ up \leftarrow \lfloor (1-\lambda) \cdot up + \lambda \cdot \Delta \rfloor, \qquad \lambda = 0.1 $$
 #
