@@ -22,11 +22,11 @@
 #     measured: one machine, the reader's, in "Three memories"
 #     modelled: times on the named machines, from published and assumed constants
 #     sections:
-#       - {name: What a model weighs, minutes: 8}
+#       - {name: What a model weighs, minutes: 7}
 #       - {name: "Read, or compute?", minutes: 8}
 #       - {name: Three memories, minutes: 9}
-#       - {name: "Does it fit?", minutes: 7}
-#       - {name: A cache of experts, minutes: 8}
+#       - {name: "Does it fit?", minutes: 6}
+#       - {name: A cache of experts, minutes: 10}
 #     board:
 #       - ask: A model has 30 billion weights and uses 3 billion for each token. What must be in memory?
 #         answer: All 30, as nobody knows which 3 the next token needs. That is the whole problem.
@@ -81,14 +81,15 @@ for one in models:
     experts = one.all_experts * one.expert_parameters
     used = one.parameters - experts + one.moe_layers * one.top_k * one.expert_parameters
     layout = f"{one.moe_layers} × {one.experts}, {one.top_k} used"
-    rows.append((one.name, layout, one.parameters / 1e9, used / 1e9, experts / one.parameters))
-table(
-    ["model", "experts", "weights, 10⁹", "a token uses, 10⁹", "experts' share"], rows, "Counted from shapes"
-)
+    layer = one.top_k * one.expert_bytes / 1e6
+    rows.append((one.name, layout, one.parameters / 1e9, used / 1e9, layer, experts / one.parameters))
+head = ["model", "experts", "weights, 10⁹", "a token uses, 10⁹", "experts, MB a layer and token"]
+table([*head, "experts' share"], rows, "Counted from shapes; MB at 16 bits a weight")
 
 # %% [markdown]
 # The last column is why this toolkit is about experts: they are nearly everything. What remains (attention,
-# the embeddings, the routers) is needed for every token and stays on the device.
+# the embeddings, the routers) is needed for every token and stays on the device. The column before it is
+# what one token reads of experts in one layer, and in the next layer as much again, of others.
 #
 # ### Exercise 01.1: what an expert weighs
 # An expert has three matrices: *gate* and *up* take a vector of the model's hidden size to its own width,
@@ -171,6 +172,19 @@ predict("01.P1", ...)
 
 # %%
 reveal("01.P1", cost.copy_s() / cost.gpu_read_s, "×")
+
+# %% [markdown]
+# And this is what that does to a decode. Say a token's experts, in all layers, had to be read over one of
+# the three for each token, and nothing else took any time:
+
+# %%
+on, qwen = machine("rtx4090"), model_profile("qwen3-30b-a3b")
+token_bytes = qwen.moe_layers * qwen.top_k * qwen.expert_bytes
+paths = {"the device's memory": on.memory_bytes_per_s, "the host's memory": on.cpu_bytes_per_s}
+paths["the link"] = on.link_bytes_per_s
+rows = [(name, token_bytes / 1e9, rate / 1e9, rate / token_bytes) for name, rate in paths.items()]
+head = ["experts read over", "GB a token", "GB/s", "tokens/s at most"]
+table(head, rows, "Qwen3-30B-A3B, 16 bits, RTX 4090; modelled")
 
 # %% [markdown]
 # Now your own machine: read speed, speed of an expert, speed of a copy. It takes some seconds, and writes
@@ -265,8 +279,9 @@ print(
 )
 
 # %% [markdown]
-# So it is optimistic. What it cannot know is how a program allocates: buffers, fragments, what a library
-# keeps. Take such a plan for what is possible at best, and leave some air.
+# So it is optimistic. It counts weights, keys and values, one chunk of activations, and an assumed reserve
+# for driver and libraries. What it cannot know is how a program allocates: buffers, fragments, second
+# copies. Take such a plan for what is possible at best, and leave some air.
 #
 # ## A cache of experts
 # With slots for a part of the experts, the plainest idea is a cache: keep what was used last (LRU). Here
@@ -294,7 +309,6 @@ for name, hits_of in (("LRU", lru_hits), ("Belady", belady_hits)):
 # token, and how many tokens a second would the link alone allow?
 
 # %%
-qwen = model_profile("qwen3-30b-a3b")
 rows = []
 for share, lru, best in zip(shares, rates["LRU"], rates["Belady"], strict=True):
     copies = (1 - lru) * qwen.moe_layers * qwen.top_k
@@ -310,24 +324,48 @@ table(head, rows, "Hits exact, of the bundled traces; the rest as if Qwen3-30B-A
 
 # %% [markdown]
 # Read a line from left to right. A hit rate that sounds decent still means gigabytes for each token. That is
-# the wall: not the misses' share, but their weight. It is also why systems that fetch what is missing write a
-# few tokens a second where computing on the CPU writes more (in the paper's table 2.4 to 4.7 against 15;
-# published).
+# the wall: not the misses' share, but their weight. In the paper's table three systems that fetch what is
+# missing write 2.4 to 4.7 tokens a second on this card, and llama.cpp 15.2 (published; how much of the
+# model it kept on the card is not).
 #
+# ### Exercise 01.5: last used, last to go
+# One layer, one expert asked for at a time, and a cache of so many `slots` that is empty at first. Count
+# the hits: how often is the expert that is asked for still there? A newcomer takes a free slot, or that of
+# the expert whose last use is longest ago. `asked` is a list such as `[3, 1, 3]`.
+
+
+# %%
+def hits(asked, slots):
+    ### BEGIN SOLUTION
+    held, found = [], 0
+    for expert in asked:
+        found += expert in held
+        held = [*(other for other in held if other != expert), expert][-slots:]
+    return found
+    ### END SOLUTION
+
+
+check("01.5", hits)
+
+# %% [markdown]
 # One caution, and it matters for every number of this kind in these notebooks. How well a cache does
-# depends on how much of what one token needs the next one needs again.
+# depends on how much of what one token needs the next one needs again, and on how long the text is: each
+# starts with an empty cache, and no rule can hit what is asked for the first time.
 
 # %%
 ours = [overlap(bundled(domain, mode="sample", kind="fan", half="report")) for domain in DOMAINS]
-rows = [("the bundled pair, in order", np.mean([a for a, _ in ours]), "counted")]
-rows += [("the bundled pair, shuffled", np.mean([b for _, b in ours]), "counted")]
-rows += [("Qwen3-30B-A3B, 4 bits, 25 prompts", 0.427, "published: gajsanders/moe-trace")]
-table(["", "experts shared with the next token", ""], rows)
+at = [shares.index(share) for share in (25, 50)]
+pair = [rates[name][one] for one in at for name in ("LRU", "Belady")]
+rows = [("the bundled pair", np.mean([a for a, _ in ours]), *pair, "exact")]
+rows += [("its tokens shuffled", np.mean([b for _, b in ours]), *[None] * 4, "exact")]
+rows += [("Qwen3-30B-A3B", 0.427, 0.810, 0.888, 0.918, 0.929, "published")]
+head = ["experts shared with the next token", "LRU, 25 %", "Belady, 25 %", "LRU, 50 %", "Belady, 50 %"]
+table(["", *head, ""], rows, "The same rule of a cache; published: gajsanders/moe-trace, 4 bits")
 
 # %% [markdown]
-# Ours share less. Real caches do better than these, and a sensor that looks back has more to see. Whatever
-# you find with the bundled pair about *how much* a cache brings is a lower bound; what you find about
-# *why* holds.
+# Ours share less, and are shorter. A real model's cache does better than these, and what looks back has
+# more to see. So take *how much* a cache brings from traces of the model that you mean, and from the
+# bundled pair only *why*.
 #
 # **References.** L. A. Belady, *A study of replacement algorithms for a virtual-storage computer*, IBM
 # Systems Journal 5 (1966). S. Williams, A. Waterman, D. Patterson, *Roofline: an insightful visual

@@ -1,12 +1,14 @@
-"""Exercises of notebook 01: an expert's bytes, read or compute, copy or stay, how many fit."""
+"""Exercises of notebook 01: an expert's bytes, read or compute, copy or stay, how many fit, LRU."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from hypothesis import strategies as st
 
+from ..caches import lru_hits, one_hot
 from ..costs import Costs, costs
 from ..machines import machine_names
 from ..model_profiles import model_profile, model_profile_names
@@ -89,6 +91,35 @@ def _slots(answer: Callable[..., Any], case: tuple[int, int, int, int]) -> str |
     return asked + f"{given} of them take {given * size} bytes; {max(0, memory - taken)} are left"
 
 
+_EXPERTS = 5
+_ASKED = st.tuples(st.lists(st.integers(0, _EXPERTS - 1), max_size=10), st.integers(1, 4))
+
+
+def _lru(answer: Callable[[list[int], int], Any], case: tuple[list[int], int]) -> str | None:
+    asked, slots = case
+    given = answer(list(asked), slots)
+    used = one_hot(np.array(asked, int).reshape(-1, 1, 1), _EXPERTS)
+    right = int(lru_hits(used, slots).sum())
+    if given == right and not isinstance(given, bool):
+        return None
+    words = f"for {asked} and {slots} slot(s) it returned {given!r}. "
+    first = len(set(asked))
+    if given > len(asked) - first:
+        return words + f"{first} of the {len(asked)} are asked for the first time, and cannot be there yet"
+    if given == _first_in_first_out(asked, slots):
+        return words + "That is if the one that came first goes first, however lately it was used"
+    return words + ("There are fewer" if given > right else "There are more")
+
+
+def _first_in_first_out(asked: list[int], slots: int) -> int:
+    held: list[int] = []
+    hits = 0
+    for expert in asked:
+        hits += expert in held
+        held = held if expert in held else [*held, expert][-slots:]
+    return hits
+
+
 _PAIRS = tuple(
     (on, model) for model in model_profile_names() for on in machine_names() if model_profile(model).experts
 )
@@ -115,5 +146,12 @@ EXERCISES = (
         takes="a function of (memory, taken, expert, experts)",
         cases=st.tuples(*(st.integers(least, most) for least, most in ((0, 100), (0, 60), (1, 9), (1, 12)))),
         fault=_slots,
+    ),
+    Exercise(
+        "01.5",
+        "Last used, last to go",
+        takes="a function of (asked, slots)",
+        cases=_ASKED,
+        fault=_lru,
     ),
 )
