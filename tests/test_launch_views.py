@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import re
+import struct
 import subprocess
 import sys
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import nbformat
+import numpy as np
 import pytest
 from IPython.core.formatters import DisplayFormatter
 from jupyter import lab, write_notebook
@@ -18,8 +23,10 @@ from pages import TWO_FRAMES
 from traces import one_text
 
 from moespac_nb import MoespacError
-from moespac_widgets import Dashboard, Stepper
+from moespac_nb.replay import replay
+from moespac_widgets import Dashboard, DemandMap, Race, Stepper, Timeline
 from moespac_widgets.static_view import MODE, WIDGET
+from moespac_widgets.stills import CELL_PIXELS
 
 MAKE = (
     "from moespac_nb.traces import bundled\n"
@@ -29,7 +36,7 @@ MAKE = (
 )
 ROOT = Path(__file__).resolve().parent.parent
 NOT_LIVE = "a live view, and what you read here draws none"
-MOST_BESIDE_LIVE = 4_000  # letters that a saved notebook holds for each live view
+MOST_BESIDE_LIVE = 8_000  # letters that a saved notebook holds for each live view
 MOST_PACKED = 200_000
 
 
@@ -57,6 +64,46 @@ def test_a_live_view_brings_a_sentence_and_its_state(make: Callable[[], Any]) ->
     assert MODE in data["text/html"]
     assert ">2</td>" in data["text/html"]  # the step
     assert len(data["text/html"]) <= MOST_BESIDE_LIVE
+
+
+def picture(html: str) -> np.ndarray:
+    """The one in it, (rows, columns, 4) bytes: read back without the code that wrote it."""
+    (packed,) = re.findall(r'src="data:image/png;base64,([^"]+)"', html)
+    file = base64.b64decode(packed)
+    width, height = struct.unpack(">II", file[16:24])
+    begin = file.index(b"IDAT") + 4
+    (length,) = struct.unpack(">I", file[begin - 8 : begin - 4])
+    rows = np.frombuffer(zlib.decompress(file[begin : begin + length]), np.uint8).reshape(height, -1)
+    assert not rows[:, 0].any()  # no filter
+    return rows[:, 1:].reshape(height, width, 4)
+
+
+@pytest.mark.parametrize("view", [Stepper, DemandMap])
+@pytest.mark.parametrize("step", [0, 5, 8])
+def test_the_picture_shows_the_steps_counts(view: Any, step: int) -> None:
+    trace = one_text(steps=9)
+    counts = trace[step].counts
+    drawn = picture(view(trace, step=step)._repr_mimebundle_()[0]["text/html"])
+    assert drawn.shape == (counts.shape[0] * CELL_PIXELS, counts.shape[1] * CELL_PIXELS, 4)
+    middle = drawn[CELL_PIXELS // 2 :: CELL_PIXELS, CELL_PIXELS // 2 :: CELL_PIXELS]
+    assert np.array_equal(middle[..., 3] > 0, counts > 0)
+    shades = {
+        count: {tuple(pixel) for pixel in middle[counts == count].tolist()} for count in set(counts.flat)
+    }
+    assert all(len(each) == 1 for each in shades.values())
+    assert len(set().union(*shades.values())) == len(shades)
+
+
+def test_a_race_and_a_timeline_are_tables(tmp_path: Path) -> None:
+    trace = one_text(steps=9, fan=4)
+    race = Race(trace, ("recency", "on-demand"))
+    html = race._repr_mimebundle_()[0]["text/html"]
+    for result in race.results:
+        assert f">{result.policy}</td>" in html
+        assert f">{result.tps_modelled:.3f}</td>" in html
+    assert "modelled, on " in html
+    result = replay(trace, "recency", "25%")
+    assert f">{result.tps_modelled:.3f}</td>" in Timeline(result)._repr_mimebundle_()[0]["text/html"]
 
 
 @VIEWS

@@ -141,6 +141,9 @@ class Dashboard(StaticView, ipywidgets.HBox):  # type: ignore[misc]
         parts = ((view.caption(), view.state_in_words()) for view in self.views)
         return [(f"{title}: {name}", value) for title, state in parts for name, value in state]
 
+    def still(self) -> str:
+        return self.stepper.still() + self.timeline.still()
+
     def to_html(self, path: str | Path) -> Path:
         """Write all of it as one page: no kernel, no network."""
         return write_page(path, self.views, title=self.title, columns=COLUMNS)

@@ -33,6 +33,7 @@ from .cells import remember
 from .front_end import Words, bundle, catalogue, style
 from .packing import split
 from .static_view import StaticView
+from .stills import still
 
 __all__ = ["LiveView", "view_trait", "within"]
 
@@ -159,6 +160,10 @@ class LiveView(StaticView, anywidget.AnyWidget):
     def state_in_words(self) -> list[tuple[str, str]]:
         shown = ((name, getattr(self, name)) for name in self.view_names())
         return [(name, str(value)) for name, value in shown if value != -1]  # -1: none
+
+    def still(self) -> str:
+        state = {name: getattr(self, name) for name in self.view_names()}
+        return still(self.SCRIPT, self._data, state, self._said)
 
     def page_data(self) -> Mapping[str, Any]:
         """What a page without a kernel is given: what was sent, and what the widget would ask for."""

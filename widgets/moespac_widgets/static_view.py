@@ -2,8 +2,8 @@
 
 MOESPAC_WIDGETS says which, and is read whenever a view is displayed:
 
-    live       (or nothing) the live view, and beside it, for pages that draw none, its state as a table and
-               a sentence that says what to do. The browser shows the one or the other.
+    live       (or nothing) the live view, and beside it, for pages that draw none, its state, a small picture
+               and a sentence that says what to do. The browser shows the one or the other.
     static     the page that `to_html` writes, packed into the output: everything but what a kernel computes.
                20 to 150 kB a view; needs a browser's script, and neither a network nor a file beside it.
     pages:DIR  the same page as a file in DIR, and a frame that shows it. The frame's address is the last part
@@ -74,6 +74,10 @@ class StaticView:
         """Names and values, for readers who see no view."""
         raise NotImplementedError
 
+    def still(self) -> str:
+        """HTML of what the view shows, without a script; nothing where its state says all there is."""
+        return ""
+
     def to_html(self, path: str | Path) -> Path:
         """Write the view as one page: no kernel, no network."""
         raise NotImplementedError
@@ -89,7 +93,7 @@ class StaticView:
         words = self._say("static.not_live")
         live = getattr(super(), "_repr_mimebundle_", self._live)(**options)
         data, metadata = live if isinstance(live, tuple) else (live, {})
-        return {**data, "text/plain": words, "text/html": self._still(words)}, metadata
+        return {**data, "text/plain": words, "text/html": self._beside(words)}, metadata
 
     def _say(self, key: str) -> str:
         return Words(key, {"title": self.caption(), "mode": MODE}).read(self._said)
@@ -98,13 +102,14 @@ class StaticView:
         """For ipywidgets 7, which has no bundle."""
         return {WIDGET: {"version_major": 2, "version_minor": 0, "model_id": self.model_id}}
 
-    def _still(self, words: str) -> str:
+    def _beside(self, words: str) -> str:
         rows = "".join(
             f'<tr><th scope="row" style="text-align:left">{escape(name)}</th>'
             f'<td style="text-align:left">{escape(value)}</td></tr>'
             for name, value in self.state_in_words()
         )
-        return f"<p><em>{escape(words)}</em></p><table><tbody>{rows}</tbody></table>"
+        said = re.sub("`(.*?)`", r"<code>\1</code>", escape(words))
+        return f"<p><em>{said}</em></p>{self.still()}<table><tbody>{rows}</tbody></table>"
 
 
 def _mode() -> Callable[[Any, str], str] | None:
