@@ -321,18 +321,26 @@ for mode in every:
 #
 # | notebook | the question that it answers |
 # | --- | --- |
-# | 01 the memory wall | Why are experts the problem, and does your model fit your machine? |
-# | 02 speculative decoding | How can a draft speed up a target and change nothing of what it writes? |
-# | 03 speculation as a sensor | What do counts tell that bits do not, and where do they foretell? |
-# | 04 the utility estimator | How does a noisy count become a steady judgement of an expert's worth? |
-# | 05 the workload balancer | Which experts should the GPU take, and which the CPU? |
-# | 06 the asynchronous engine | How do copies run beside computing, and what must never happen? |
-# | 07 the budget lab | What is a gigabyte worth, and does the paper's headline hold up? |
+# | [01 the memory wall] | Why are experts the problem, and does your model fit your machine? |
+# | [02 speculative decoding] | How can a draft speed up a target and change nothing of what it writes? |
+# | [03 speculation as a sensor] | What do counts tell that bits do not, and where do they foretell? |
+# | [04 the utility estimator] | How does a noisy count become a steady judgement of an expert's worth? |
+# | [05 the workload balancer] | Which experts should the GPU take, and which the CPU? |
+# | [06 the asynchronous engine] | How do copies run beside computing, and what must never happen? |
+# | [07 the budget lab] | What is a gigabyte worth, and does the paper's headline hold up? |
 #
 # Still to come: 08, does it hold up on other models and traces; 09, your own model; 10, write a policy.
 #
 # - Your own prompt: change `prompt` in the second code cell and run on.
 # - The same from a terminal: `moespac decode --domain chat --gamma 8`, `moespac doctor`.
+#
+# [01 the memory wall]: 01_the_memory_wall.ipynb
+# [02 speculative decoding]: 02_speculative_decoding.ipynb
+# [03 speculation as a sensor]: 03_speculation_as_a_sensor.ipynb
+# [04 the utility estimator]: 04_the_utility_estimator.ipynb
+# [05 the workload balancer]: 05_the_workload_balancer.ipynb
+# [06 the asynchronous engine]: 06_the_asynchronous_engine.ipynb
+# [07 the budget lab]: 07_the_budget_lab.ipynb
 #
 # **References.** S. Li, J. Lin, D. Ge, Y. Ye, *MoE-SpAc*, arXiv 2603.09983 (2026). Y. Leviathan, M. Kalman,
 # Y. Matias, *Fast inference from transformers via speculative decoding*, ICML 2023. C. Chen et al.,

@@ -367,9 +367,10 @@ print(f"all of it over K = 1:          {(full / one_level).mean():.2f} × (publi
 # %% [markdown]
 # Switch off prefetching, and MoE-SpAc is as fast as llama.cpp with a draft: all of the 42 % is gone. Give its
 # utility one level instead of four, which makes of counts a bit, and much of it is gone. What is missing from
-# the table is a plain cache **in the same engine**, and what llama.cpp kept on the GPU is not published. A
-# replay can have both. Notebook 06 took three steps from loading on demand to the oracle; here are nine, the
-# draft among them, one thing at a time. Routing, slots and machine are the same throughout.
+# the table is a plain cache **in the same engine**, and what llama.cpp kept on the GPU is not published. In a
+# replay the first can be had, and the second is known. Notebook 06 took three steps from loading on demand to
+# the oracle; here are nine, the draft among them, one thing at a time. Routing, slots and machine are the
+# same throughout.
 #
 # | step | draft | what it adds to the one before |
 # | --- | --- | --- |
