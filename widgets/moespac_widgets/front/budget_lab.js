@@ -7,6 +7,7 @@ import { figure, percent, roundStep, sizeWords, timeWords, workBar, workFills, w
 
 const PARTS = [["draft", "draft_s"], ["plan", "plan_s"], ["dense", "dense_s"], ["experts", "experts_s"], ["cpu", "cpu_wait_s"], ["copy", "link_wait_s"]];
 const SETTING = ["machine", "model", "link", "policy", "gamma", "mistakes"];
+const SAID = { "as recorded": "as_recorded", all: "mistakes_all", none: "mistakes_none" }; // values that are words
 const REST_MS = 150;
 const HIGH = 240;
 const EDGE = { left: 48, right: 22, top: 14, bottom: 46 };
@@ -81,8 +82,7 @@ function build(host) {
   host.closers.push(() => clearTimeout(timer));
 
   // -- controls ---------------------------------------------------------------------------------------------------
-  const named_ = { "as recorded": "as_recorded", all: "mistakes_all", none: "mistakes_none" };
-  const words = (name, value) => (named_[value] ? host.text(`lab.${named_[value]}`) : value);
+  const words = (name, value) => (SAID[value] ? host.text(`lab.${SAID[value]}`) : value);
   const choices = Object.fromEntries(["policy", "machine", "model", "link", "gamma", "mistakes"].map((name) =>
     [name, host.choice(name, host.text(`lab.${name}`), host.model.get("_limits")[name].map((value) => [value, words(name, value)]))]));
   choices.beside = host.choice("beside", host.text("lab.beside"), host.model.get("_limits").beside.map((value) => [value, value === "none" ? host.text("lab.none") : value]));
@@ -269,13 +269,15 @@ function build(host) {
   // -- each window's time, with that of the other views marked --------------------------------------------------
   const strip = el("canvas", { role: "img", "aria-label": host.text("lab.windows") });
   const takes = el("p", { class: "ms-hint" });
-  const each = el("div", {}, caption("lab.windows"), strip, takes);
-  time.after(each);
+  const windowTimes = el("div", {}, caption("lab.windows"), strip, takes);
+  time.after(windowTimes);
   host.listen(strip, "click", (event) => {
     const box = strip.getBoundingClientRect();
     go(Math.floor((event.clientX - box.left) / box.width * (host.model.get("_limits").step[1] + 1)));
   });
-  const go = (step) => { if (host.model.get("step") >= 0 && ours(host.state())) host.set({ step: clamp(step, 0, host.model.get("_limits").step[1]) }); };
+  const go = (step) => {
+    if (host.model.get("step") >= 0 && ours(host.state())) host.set({ step: clamp(step, 0, host.model.get("_limits").step[1]) });
+  };
   const ours = (state) => state.gamma === data.own_gamma && state.mistakes === "all";
   /** The marked window in words; the windows of another draft are not those of the other views. */
   function windowWords(state, now) {
@@ -286,13 +288,14 @@ function build(host) {
   }
   function drawWindows(state, now, style) {
     takes.textContent = windowWords(state, now);
-    each.hidden = !takes.textContent;
-    if (each.hidden) return;
+    windowTimes.hidden = !takes.textContent;
+    if (windowTimes.hidden) return;
     const pen = cleared(strip, 52);
+    const { colour } = workFills(pen, style).experts;
     const [wide, high] = [strip.clientWidth / now.windows.length, 40 / Math.max(...now.windows)];
     now.windows.forEach((ms, i) => {
       const marked = i === state.step && ours(state);
-      pen.fillStyle = marked ? style.color : workFills(pen, style).experts.colour;
+      pen.fillStyle = marked ? style.color : colour;
       pen.fillRect(i * wide, 52 - ms * high, Math.max(1, wide - (wide > 4 ? 1 : 0)), ms * high);
       if (marked) pen.fillText("▼", clamp(i * wide + wide / 2 - 5, 0, strip.clientWidth - 10), 10);
     });
