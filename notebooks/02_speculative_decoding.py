@@ -70,7 +70,7 @@ import torch
 from moespac_nb import DOMAINS, decode, load_pair, prompts, record
 from moespac_nb.caches import lru_hits
 from moespac_nb.drafts import NgramDraft
-from moespac_nb.exercises.speculative_decoding import speed_up, tokens_a_round
+from moespac_nb.exercises.speculative_decoding import ROUND, sampled, speed_up, tokens_a_round
 from moespac_nb.sampling import accept_sampled, draw
 from moespac_nb.traces import bundled
 from moespac_widgets import Stepper, check, predict, reveal, table
@@ -78,8 +78,7 @@ from moespac_widgets import Stepper, check, predict, reveal, table
 torch.set_num_threads(1)  # so small a model gains nothing from more
 
 # %%
-chat = bundled("chat", mode="sample", kind="fan", half="report")
-Stepper(chat[: chat.starts["steps"][2]], gamma=4, step=1)
+Stepper(sampled(), gamma=4, step=ROUND)
 
 # %% [markdown]
 # Each drafted token shows *q*, how likely the draft found it, *p*, how likely the target finds it, and
@@ -110,6 +109,20 @@ def keep(p, q, u):
 check("02.1", keep)
 
 # %% [markdown]
+# ### Exercise 02.2: how nearly was it kept?
+# Go back to the stepper, to the round on which it opened. One drafted token there was judged and rejected.
+# With what probability would it have been kept, if only *u* had been drawn anew? Read *p* and *q* off, and
+# write the number, from 0 to 1.
+
+# %%
+### BEGIN SOLUTION
+step = list(sampled().rounds(4))[ROUND]
+answer = step.target_probs[step.accepted] / step.draft_probs[step.accepted]
+### END SOLUTION
+
+check("02.2", answer)
+
+# %% [markdown]
 # What is missing? Here are a target and a draft that know four words. The dark part is what the draft
 # brings by the rule, $\min(p, q)$. Where the target wants more, a gap stays.
 
@@ -129,7 +142,7 @@ figure
 # together. So whenever a token is rejected, fill the gaps: draw from the missing part, as shares of one.
 # That is all there is to it, and it makes every word come with just the probability *p*.
 #
-# ### Exercise 02.2: what is left over
+# ### Exercise 02.3: what is left over
 # Write the distribution from which the token after a rejection is drawn, given the lists `p` and `q` over
 # all words. It is tried on small vocabularies.
 
@@ -142,7 +155,7 @@ def left_over(p, q):
     ### END SOLUTION
 
 
-check("02.2", left_over)
+check("02.3", left_over)
 
 # %% [markdown]
 # ## Nothing changes
@@ -212,7 +225,7 @@ for name, *_, distance in rows[1:]:
 # Say that each drafted token is kept with probability α, whatever became of the others. A round brings one
 # token of the target's own, and the drafted ones before the first rejection.
 #
-# ### Exercise 02.3: tokens a round
+# ### Exercise 02.4: tokens a round
 # How many tokens does a round bring on average? Write it for any α from 0 to 1, the ends too, and any γ
 # from 0.
 
@@ -224,7 +237,7 @@ def tokens(alpha, gamma):
     ### END SOLUTION
 
 
-check("02.3", tokens)
+check("02.4", tokens)
 
 # %% [markdown]
 # The field writes it as $\Omega(\gamma, \alpha) = \frac{1 - \alpha^{\gamma+1}}{1 - \alpha}$, which is the
@@ -258,7 +271,7 @@ table(head, rows, "What the formula says, and what happened; γ = 8; exact")
 # A round takes γ steps of the draft and one pass of the target: $T = \gamma\,T_D + T_V$. Divide by the
 # tokens it brings.
 #
-# ### Exercise 02.4: how far ahead?
+# ### Exercise 02.5: how far ahead?
 # A drafted token takes the share `cost` of the time of one pass. Which γ from 0 to 8 brings the most
 # tokens in the same time, if each is kept with probability `alpha`? Where several are as good, any of
 # them.
@@ -271,7 +284,7 @@ def best_length(alpha, cost):
     ### END SOLUTION
 
 
-check("02.4", best_length)
+check("02.5", best_length)
 
 # %% [markdown]
 # On your machine, for this pair, on a text that is easy and one that is not:
@@ -330,9 +343,9 @@ table(head, rows, "All domains, sampled; an LRU cache a layer; exact")
 # be shared by the positions of a window; a window has more time in which copies can hide; and the window
 # *tells* something. Notebook 03 takes up the last one, notebooks 05 to 07 the others.
 #
-# Three cautions. The pair is small, and its drafts were trained on the same kinds of text. The domains
-# math and mcq are made from templates, and easier than real text. And α depends on the temperature: these
-# traces were sampled at 0.8.
+# Three cautions. The pair is small, and its draft was trained on the same kinds of text. The domains math
+# and mcq are made from templates that the training text shares, which flatters acceptance there. And α
+# depends on the temperature: these traces were sampled at 0.8.
 #
 # **References.** Y. Leviathan, M. Kalman, Y. Matias, *Fast inference from transformers via speculative
 # decoding*, ICML 2023. C. Chen et al., *Accelerating large language model decoding with speculative

@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 
 from moespac_nb.exercises import check
-from moespac_nb.exercises.speculative_decoding import LONGEST, leftover, speed_up, tokens_a_round
+from moespac_nb.exercises.speculative_decoding import (
+    LONGEST,
+    ROUND,
+    leftover,
+    sampled,
+    speed_up,
+    tokens_a_round,
+)
 
-RIGHT: dict[str, Callable[..., Any]] = {
+READ = list(sampled().rounds(4))[ROUND]
+AT = READ.accepted  # the rejected token
+P, Q = float(READ.target_probs[AT]), float(READ.draft_probs[AT])
+
+RIGHT: dict[str, Any] = {
+    "02.2": P / Q,
     "02.1": lambda p, q, u: u < p / q,
-    "02.2": leftover,
-    "02.3": tokens_a_round,
-    "02.4": lambda alpha, cost: max(range(LONGEST + 1), key=lambda gamma: speed_up(alpha, gamma, cost)),
+    "02.3": leftover,
+    "02.4": tokens_a_round,
+    "02.5": lambda alpha, cost: max(range(LONGEST + 1), key=lambda gamma: speed_up(alpha, gamma, cost)),
 }
 
 
@@ -32,16 +43,21 @@ def test_a_right_answer_is_right(name: str) -> None:
         ("02.1", lambda p, q, u: p >= q, "it returned False. The draft proposes this token too often"),
         ("02.1", lambda p, q, u: u < q / p if p else True, "p = 0.0, q = 0.1, u = 0.05 it returned True"),
         ("02.1", lambda p, q, u: min(1, p / q), "True or False is asked for"),
-        ("02.2", lambda p, q: p, "has come often enough"),
-        ("02.2", lambda p, q: np.abs(np.subtract(p, q)), "has come often enough"),
-        ("02.2", lambda p, q: np.maximum(np.subtract(p, q), 0) / 2, "which adds up to"),
-        ("02.2", lambda p, q: np.subtract(p, q), "No probability is negative"),
-        ("02.3", lambda alpha, gamma: 1 + alpha * gamma, "counts only if those before it were kept"),
-        ("02.3", lambda alpha, gamma: (1 - alpha ** (gamma + 1)) / (1 - alpha), "ZeroDivisionError"),
-        ("02.3", lambda alpha, gamma: alpha * gamma, "Without a draft, a round brings one token"),
-        ("02.4", lambda alpha, cost: LONGEST, "A shorter draft brings more"),
-        ("02.4", lambda alpha, cost: 0, "A longer draft brings more"),
-        ("02.4", lambda alpha, cost: 9, "a whole number from 0 to 8"),
+        ("02.2", Q / P, "A probability lies between 0 and 1"),
+        ("02.2", P, "The rule looks at both"),
+        ("02.2", Q, "The rule looks at both"),
+        ("02.2", float(READ.uniforms[AT]), "is the number that was drawn"),
+        ("02.2", 1.0, "In what share of the cases"),
+        ("02.3", lambda p, q: p, "has come often enough"),
+        ("02.3", lambda p, q: np.abs(np.subtract(p, q)), "has come often enough"),
+        ("02.3", lambda p, q: np.maximum(np.subtract(p, q), 0) / 2, "which adds up to"),
+        ("02.3", lambda p, q: np.subtract(p, q), "No probability is negative"),
+        ("02.4", lambda alpha, gamma: 1 + alpha * gamma, "counts only if those before it were kept"),
+        ("02.4", lambda alpha, gamma: (1 - alpha ** (gamma + 1)) / (1 - alpha), "ZeroDivisionError"),
+        ("02.4", lambda alpha, gamma: alpha * gamma, "Without a draft, a round brings one token"),
+        ("02.5", lambda alpha, cost: LONGEST, "A shorter draft brings more"),
+        ("02.5", lambda alpha, cost: 0, "A longer draft brings more"),
+        ("02.5", lambda alpha, cost: 9, "a whole number from 0 to 8"),
     ],
 )
 def test_a_mistake_is_shown_its_case(name: str, answer: Any, said: str) -> None:
@@ -51,6 +67,21 @@ def test_a_mistake_is_shown_its_case(name: str, answer: Any, said: str) -> None:
 
 
 def test_a_case_is_small() -> None:
-    assert "α = 0.1 and γ = 2" in check("02.3", lambda alpha, gamma: 1 + alpha * gamma).sentence
-    p, q = check("02.2", lambda p, q: p).case
+    assert "α = 0.1 and γ = 2" in check("02.4", lambda alpha, gamma: 1 + alpha * gamma).sentence
+    p, q = check("02.3", lambda p, q: p).case
     assert len(p) == len(q) == 2
+
+
+def test_the_round_that_is_read_has_one_rejection_after_kept_tokens() -> None:
+    assert 0 < READ.accepted < READ.gamma
+    digits = round(P, 2) / round(Q, 2)  # as a reader sees them, at worst
+    assert check("02.2", digits).state == check("02.2", round(P / Q, 2)).state == "right"
+
+
+def test_what_the_notebook_says_in_words() -> None:
+    """The longer the draft, the more experts each token of text needs."""
+    asked = []
+    for gamma in (0, 1, 2, 4, 8):
+        rounds = list(sampled().rounds(gamma))
+        asked.append(sum((s.counts > 0).sum() for s in rounds) / sum(len(s.emitted) for s in rounds))
+    assert asked == sorted(asked)

@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
 
+from ..trace import Trace
+from ..traces import bundled
 from .exercise import Exercise
 
-__all__ = ["EXERCISES", "LONGEST", "leftover", "speed_up", "tokens_a_round"]
+__all__ = ["EXERCISES", "LONGEST", "ROUND", "leftover", "sampled", "speed_up", "tokens_a_round"]
 
 LONGEST = 8
 CLOSE = 1e-6
+GAMMA, ROUND = 4, 3  # of the decode that is read: two tokens kept, the third rejected
+TEXTS = 2  # of the domain: enough to step through
+READ = 0.005  # the stepper shows two decimals
+
+
+@lru_cache(maxsize=1)
+def sampled() -> Trace:
+    """The decode that is stepped through: sampled text, a fan."""
+    fan = bundled("chat", mode="sample", kind="fan", half="report")
+    return fan[: int(fan.starts["steps"][TEXTS])]
 
 
 def tokens_a_round(alpha: float, gamma: int) -> float:
@@ -49,6 +62,25 @@ def _accept(answer: Callable[[float, float, float], Any], case: tuple[int, int, 
     if p == 0:
         return words + "The target would never write this token"
     return words + f"The draft proposes this token too often; {p} in {q} of the times it should stay"
+
+
+def _nearly(answer: float, _case: None) -> str | None:
+    step = list(sampled().rounds(GAMMA))[ROUND]
+    at = step.accepted
+    p, q = float(step.target_probs[at]), float(step.draft_probs[at])
+    if (p - READ) / (q + READ) <= answer <= (p + READ) / (q - READ):
+        return None
+    given = f"you wrote {answer:g}. "
+    if not 0 <= answer <= 1:
+        return given + "A probability lies between 0 and 1. Did you divide the other way round?"
+    if min(abs(answer - p), abs(answer - q)) <= READ:
+        return given + "So likely one of the two models finds the token. The rule looks at both"
+    if step.uniforms is not None and abs(answer - step.uniforms[at]) <= READ:
+        return given + "That is the number that was drawn. How often would such a number keep the token?"
+    return given + (
+        "Take the token that is struck out first, as those after it were not judged. In what share of the "
+        "cases does the rule keep it?"
+    )
 
 
 _WEIGHTS = st.lists(st.integers(0, 6), min_size=2, max_size=4).filter(any)
@@ -129,22 +161,23 @@ EXERCISES = (
         cases=st.tuples(st.integers(0, 10), st.integers(1, 10), st.integers(0, 9)),
         fault=_accept,
     ),
+    Exercise("02.2", "How nearly was it kept?", takes="a number", cases=(None,), fault=_nearly),
     Exercise(
-        "02.2",
+        "02.3",
         "What is left over",
         takes="a function of (p, q)",
         cases=_two_distributions(),
         fault=_leftover,
     ),
     Exercise(
-        "02.3",
+        "02.4",
         "Tokens a round",
         takes="a function of (alpha, gamma)",
         cases=st.tuples(st.integers(0, 10), st.integers(0, LONGEST)),
         fault=_tokens,
     ),
     Exercise(
-        "02.4",
+        "02.5",
         "How far ahead?",
         takes="a function of (alpha, cost)",
         cases=st.tuples(st.integers(0, 10), st.integers(0, 10)),
