@@ -33,11 +33,11 @@ WATCH = """() => {
 WATCH_FIGURES = """() => {
   window.figureWaits = [];
   const charts = [...document.querySelectorAll('.js-plotly-plot')];
+  const left = new Set();
   let t0 = 0;
-  let left = 0;
-  document.addEventListener('keydown', event => { t0 = event.timeStamp; left = charts.length; }, true);
+  document.addEventListener('keydown', event => { t0 = event.timeStamp; charts.forEach(each => left.add(each)); }, true);
   for (const chart of charts) chart.on('plotly_afterplot', () => {
-    if (--left === 0) requestAnimationFrame(() => {
+    if (left.delete(chart) && !left.size) requestAnimationFrame(() => {
       const { port1, port2 } = new MessageChannel();
       port1.onmessage = () => window.figureWaits.push(performance.now() - t0);
       port2.postMessage(0);
@@ -118,11 +118,13 @@ def press(page: Any, moved: Input, times: int, waits: str = "waits") -> list[flo
     """Waits after keys that are pressed one by one from the beginning on, each after the answer to the last."""
     page.locator(moved.place).nth(moved.which).focus()
     page.keyboard.press("Home")
-    page.wait_for_timeout(300 if waits == "waits" else 2000)  # a kernel answers later
+    others = waits != "waits"  # FigureWidgets: a kernel answers later, and plotly may draw twice
+    page.wait_for_timeout(2000 if others else 300)
     before = page.evaluate(f"() => window.{waits}.length")
     for done in range(times):
         page.keyboard.press(moved.keys[done % len(moved.keys)])
         page.wait_for_function(f"n => window.{waits}.length >= n", arg=before + done + 1, timeout=20_000)
+        page.wait_for_timeout(100 if others else 0)
     return list(page.evaluate(f"n => window.{waits}.slice(n)", before))
 
 

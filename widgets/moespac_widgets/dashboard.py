@@ -107,10 +107,10 @@ class Dashboard(StaticView, ipywidgets.HBox):  # type: ignore[misc]
         )  # fmt: skip
         self.stepper.tell(notices)
         self._stepping = [view for view in self.views if "step" in view.view_names()]
-        first, *others = self._stepping
-        # The browser links its own changes, at once and without a kernel; see _follow for the kernel's.
-        self._links = [ipywidgets.jslink((first, "step"), (other, "step")) for other in others]
         for view in self._stepping:
+            # The browser links its own changes, at once and without a kernel; see _follow for the kernel's. Not
+            # with jslink, which tells the kernel of every view's every step.
+            view._linked = {"step": [other.model_id for other in self._stepping if other is not view]}
             view.observe(self._follow, "step")
         super().__init__(
             [_column(self.views[i::COLUMNS]) for i in range(COLUMNS)],
@@ -151,9 +151,9 @@ class Dashboard(StaticView, ipywidgets.HBox):  # type: ignore[misc]
     def close(self) -> None:
         """End all that it is made of: ipywidgets would keep each of them."""
         if self.comm is not None:
-            for part in (*self._links, *(part for column in self.children for part in column.children)):
-                _end(part)
             for column in self.children:
+                for part in column.children:
+                    _end(part)
                 _end(column)
             super().close()
             self.layout.close()

@@ -64,6 +64,7 @@ class LiveView(StaticView, anywidget.AnyWidget):
     _notices = traitlets.List(traitlets.Unicode()).tag(sync=True)
     _parts = traitlets.List(traitlets.Unicode()).tag(sync=True)
     _limits = traitlets.Dict().tag(sync=True)
+    _linked = traitlets.Dict().tag(sync=True)  # by trait the ids of the views that the browser moves along
     _error = traitlets.Unicode().tag(sync=True)
     _kernel = traitlets.Bool(True).tag(sync=True)
 

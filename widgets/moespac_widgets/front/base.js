@@ -79,7 +79,7 @@ export function starts(counts, extra = 0) {
 
 class Host {
   constructor(model, element, spec) {
-    Object.assign(this, { model, spec, names: model.get("_parts"), closers: [], waiting: new Map(), asked: 0 });
+    Object.assign(this, { model, spec, names: model.get("_parts"), linked: {}, closers: [], waiting: new Map(), asked: 0 });
     this.alert = el("div", { class: "ms-alert", role: "alert", hidden: true });
     this.stale = el("div", { class: "ms-notice", role: "status", hidden: true });
     this.notices = el("div", {});
@@ -112,6 +112,7 @@ class Host {
     this.listen(matchMedia("(prefers-color-scheme: dark)"), "change", () => this.frame());
     this.closers.push(() => observer.disconnect(), () => themes.disconnect());
     this.say(this.model.get("_error"));
+    this.findLinked().catch((problem) => this.say(problem));
     this.frame();
   }
 
@@ -151,6 +152,13 @@ class Host {
 
   // -- state ---------------------------------------------------------------------------------------------
 
+  /** By trait the models of the views that go along with this one. */
+  async findLinked() {
+    for (const [name, ids] of Object.entries(this.model.get("_linked") ?? {})) {
+      this.linked[name] = await Promise.all(ids.map((id) => this.model.widget_manager.get_model(id)));
+    }
+  }
+
   state() {
     return Object.fromEntries(this.names.map((name) => [name, this.model.get(name)]));
   }
@@ -161,6 +169,7 @@ class Host {
     for (const [name, value] of Object.entries(changes)) {
       if (this.model.get(name) === value) continue;
       this.model.set(name, value);
+      for (const other of this.linked[name] ?? []) other.set(name, value);
       changed = true;
     }
     if (!changed) return;
@@ -173,7 +182,7 @@ class Host {
   save() {
     clearTimeout(this.saving);
     this.saving = undefined;
-    this.guard(() => this.model.save_changes());
+    for (const model of [this.model, ...Object.values(this.linked).flat()]) this.guard(() => model.save_changes());
     if (this.model.get("_kernel")) this.ask("ping").catch(() => {});
   }
 
