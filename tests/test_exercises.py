@@ -247,11 +247,11 @@ def test_a_guess_stands_beside_the_number(said: list[str]) -> None:
     predict("04.P1", 2)
     reveal("04.P1", 2.0, "×")
     assert said == [
-        "… 04.P1: it is 2×. There was no guess to compare with.",
+        "= 04.P1: it is 2×. There was no guess to compare with.",
         "… 04.P1: no guess yet. Put a number in place of the dots, then run the next cell.",
-        "✓ 04.P1: your guess is 3. The number has been shown already.",
-        "✓ 04.P1: your guess is 2. Your first guess counts, and it was 3.",
-        "✓ 04.P1: it is 2×. Your guess: 3×, 1.5 times as much.",
+        "? 04.P1: your guess is 3. The number has been shown already.",
+        "? 04.P1: your guess is 2. Your first guess counts, and it was 3.",
+        "= 04.P1: it is 2×. Your guess: 3×, 1.5 times as much.",
     ]
     assert _kept()["guesses"] == {"04.P1": 3.0}
 
@@ -262,9 +262,9 @@ def test_a_guess_outlives_its_kernel(said: list[str], monkeypatch: pytest.Monkey
     reveal("04.P1", 0.0)
     predict("04.P1", 4)
     assert said == [
-        "✓ 04.P1: your guess is 3.",
-        "✓ 04.P1: it is 0. Your guess: 3.",
-        "✓ 04.P1: your guess is 4. Your first guess counts, and it was 3.",
+        "? 04.P1: your guess is 3.",
+        "= 04.P1: it is 0. Your guess: 3.",
+        "? 04.P1: your guess is 4. Your first guess counts, and it was 3.",
     ]
     assert _kept()["guesses"] == {"04.P1": 3.0}
 

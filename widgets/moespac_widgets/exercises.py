@@ -23,7 +23,13 @@ from .front_end import KINDS
 __all__ = ["check", "predict", "reveal"]
 
 # A sign and a word for each: no reader has to rely on colour.
-_SIGNS = {"right": ("✓", "accepted"), "wrong": ("✗", "rejected"), "not yet": ("…", "own")}
+_SIGNS = {
+    "right": ("✓", "accepted"),
+    "wrong": ("✗", "rejected"),
+    "not yet": ("…", "own"),
+    "guess": ("?", "own"),
+    "number": ("=", "own"),
+}
 MOST = 1e300  # what is neither infinite nor too large to be divided by
 _guesses: dict[str, float] = {}
 _revealed: set[str] = set()
@@ -65,7 +71,7 @@ def predict(name: str, guess: Any) -> None:
         words = f" Your first guess counts, and it was {before:g}."
     elif before is None and name in _revealed:
         words = " The number has been shown already."
-    _show("right", name, f"your guess is {guess:g}.{words}")
+    _show("guess", name, f"your guess is {guess:g}.{words}")
     if before is None:
         _guesses[name] = float(guess)
         _keep(lambda: progress.record_guess(name, float(guess)))
@@ -82,10 +88,10 @@ def reveal(name: str, value: float, unit: str = "") -> None:
     guess = _guess(name)
     shown = f"it is {_figure(value)}{_with(unit)}"
     if guess is None:
-        _show("not yet", name, f"{shown}. There was no guess to compare with.")
+        _show("number", name, f"{shown}. There was no guess to compare with.")
         return
     apart = f", {guess / value:.2g} times as much" if value and guess / value > 0 else ""
-    _show("right", name, f"{shown}. Your guess: {_figure(guess)}{_with(unit)}{apart}.")
+    _show("number", name, f"{shown}. Your guess: {_figure(guess)}{_with(unit)}{apart}.")
 
 
 def _guess(name: str) -> float | None:
