@@ -35,8 +35,13 @@ NEEDED = {
     "title": str, "minutes": int, "needs": list, "objectives": list, "exact": str, "measured": str,
     "modelled": str, "sections": list, "board": list, "misunderstandings": list,
 }  # fmt: skip
-PARTS = {"sections": {"name", "minutes"}, "board": {"ask", "answer"}, "misunderstandings": {"said", "so"}}
-OBJECTIVES = range(3, 6)
+PARTS = {
+    "sections": {"name": str, "minutes": int},
+    "board": {"ask": str, "answer": str},
+    "misunderstandings": {"said": str, "so": str},
+}
+HOW_MANY = {"objectives": range(3, 6), "board": range(2, 5), "misunderstandings": range(2, 5)}
+MINUTES = range(20, 41)
 
 
 def main() -> None:
@@ -112,11 +117,18 @@ def _problems(matter: Mapping[str, Any], notebook: NotebookNode) -> Iterator[str
         yield f"lacks {', '.join(wrong)}, or has something else there"
         return
     for name, parts in PARTS.items():
-        if any(set(each) != parts for each in matter[name]):
-            yield f"has {name} without just {' and '.join(sorted(parts))}"
+        if not all(_consists_of(parts, each) for each in matter[name]):
+            asked = " and ".join(f"{part} ({kind.__name__})" for part, kind in parts.items())
+            yield f"has {name} that are not just {asked}"
             return
-    if len(matter["objectives"]) not in OBJECTIVES:
-        yield f"has {len(matter['objectives'])} objectives; accepted: {OBJECTIVES[0]} to {OBJECTIVES[-1]}"
+    if not all(isinstance(each, str) for name in ("needs", "objectives") for each in matter[name]):
+        yield "has needs or objectives that are no text: a number such as 03 stands in quotes, so does 'a: b'"
+        return
+    for name, accepted in HOW_MANY.items():
+        if len(matter[name]) not in accepted:
+            yield f"has {len(matter[name])} {name}; accepted: {accepted[0]} to {accepted[-1]}"
+    if matter["minutes"] not in MINUTES:
+        yield f"asks for {matter['minutes']} minutes; accepted: {MINUTES[0]} to {MINUTES[-1]}"
     named = [section["name"] for section in matter["sections"]]
     prose = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
     headings = re.findall(r"^## (.+)$", prose, re.M)
@@ -125,6 +137,14 @@ def _problems(matter: Mapping[str, Any], notebook: NotebookNode) -> Iterator[str
     minutes = sum(section["minutes"] for section in matter["sections"])
     if minutes != matter["minutes"]:
         yield f"has sections of {minutes} minutes in a notebook of {matter['minutes']}"
+
+
+def _consists_of(parts: Mapping[str, type], given: object) -> bool:
+    return (
+        isinstance(given, Mapping)
+        and set(given) == set(parts)
+        and all(isinstance(given[part], kind) for part, kind in parts.items())
+    )
 
 
 def front_cell(matter: Mapping[str, Any], beside: Path) -> Iterator[str]:
