@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -43,7 +44,7 @@ def test_the_notebook_is_made_from_its_source(source: Path) -> None:
 def test_code_cells_stay_short(source: Path) -> None:
     for cell in build(source, solved=False).cells:
         if cell.cell_type == "code" and "colab" not in cell.metadata.get("tags", ()):
-            assert len(cell.source.splitlines()) <= 12, cell.source
+            assert sum(map(bool, cell.source.splitlines())) <= 12, cell.source  # blank ones apart
 
 
 @ids_of
@@ -52,6 +53,7 @@ def test_each_exercise_is_checked_once_and_in_order(source: Path) -> None:
     asked = [line.split('"')[1] for line in code.splitlines() if line.startswith('check("')]
     assert asked == [exercise.id for exercise in exercises_of(source.name[:2])]
     assert 3 <= len(asked) <= 6
+    assert re.findall(r"^# ### Exercise (\S+): ", source.read_text(encoding="utf-8"), re.M) == asked
     assert f'predict("{source.name[:2]}.P1"' in code
 
 
@@ -98,6 +100,25 @@ def test_out_of_order_only_a_name_is_missing(source: Path, tmp_path: Path) -> No
     assert [problem for problem in done.errors if not problem.startswith("NameError: ")] == []
 
 
+@pytest.mark.full
+@ids_of
+def test_after_a_restart_in_the_middle_it_goes_on_with_what_was_kept(source: Path, tmp_path: Path) -> None:
+    """The kernel ends after half of the cells; the rest misses names at most, and all can be run again."""
+    exercises = exercises_of(source.name[:2])
+    notebook, first, second = (build(source, solved=True) for _ in range(3))
+    half = len(notebook.cells) // 2
+    del first.cells[half:], second.cells[:half]
+    before = run(first, tmp_path).progress
+    rest = run(second, tmp_path, allow_errors=True)
+    assert [problem for problem in rest.errors if not problem.startswith("NameError: ")] == []
+    after = run(notebook, tmp_path).progress
+    assert {each: entry["state"] for each, entry in after["exercises"].items()} == {
+        exercise.id: "right" for exercise in exercises
+    }
+    for kept in before["exercises"]:
+        assert after["exercises"][kept]["first_right"] == before["exercises"][kept]["first_right"]
+
+
 def test_a_stale_notebook_is_noticed(tmp_path: Path) -> None:
     source = SOURCES[0]
     (tmp_path / source.name).write_text(source.read_text().replace("# Start", "# Begin"))
@@ -113,6 +134,10 @@ def test_a_stale_notebook_is_noticed(tmp_path: Path) -> None:
         ("minutes: 30\n", "minutes: 31\n", "sections of 30 minutes in a notebook of 31"),
         ("#     needs: []\n", "", "lacks needs"),
         ("{name: One round from inside,", "{name: One round,", "the headings are"),
+        ("inside, minutes: 6}", "inside, minutes: six}", r"sections that are not just name \(str\)"),
+        ("{name: One round from inside, minutes: 6}", "One round from inside", "sections that are not just"),
+        ("needs: []", "needs: [03]", "a number such as 03 stands in quotes"),
+        ("minutes: 30\n", "minutes: 90\n", "asks for 90 minutes; accepted: 20 to 40"),
         ("#     board:\n", "#     board: [\n", "cannot be read"),
         ("#       - step through a decode and say of each token who wrote it, and why\n", "", None),
     ],
