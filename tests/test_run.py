@@ -247,3 +247,28 @@ def test_lab_opens_the_first_notebook_and_passes_the_rest_on(sound, monkeypatch)
     assert sound.main(["lab", "--no-browser", "--", "--port=9999"]) == 0
     assert commands[0][1:4] == ["-m", "jupyterlab", "notebooks/00_start_here.ipynb"]
     assert {"--no-browser", "--port=9999"} <= set(commands[0])
+
+
+@pytest.mark.parametrize(
+    ("given", "tool", "rest"),
+    [
+        (["class-kit", "folder"], "class_kit.py", ["folder"]),
+        (["set-origin", "someone/name"], "set_origin.py", ["someone/name"]),
+        (["set-origin", "--unset"], "set_origin.py", ["--unset"]),
+        (["class-kit", "--help"], "class_kit.py", ["--help"]),
+    ],
+)
+def test_a_tool_runs_where_the_caller_is_with_what_it_was_given(
+    given: list[str],
+    tool: str,
+    rest: list[str],
+    sound: ModuleType,
+    root: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    calls: list[tuple[list[object], object]] = []
+    monkeypatch.setattr(sound, "hand_over", lambda command, cwd: calls.append((command, cwd)) or 3)
+    assert sound.main(given) == 3
+    (((python, script, *others), cwd),) = calls
+    assert (python, script, others, cwd) == (sound.PYTHON, sound.ROOT / "tools" / tool, rest, None)
+    assert (root / "tools" / tool).is_file()

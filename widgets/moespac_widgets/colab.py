@@ -39,7 +39,7 @@ class _Probe(anywidget.AnyWidget):
 def choose(ask: Callable[[str], Any] | None = None) -> str:
     """Display a probe, ask the page with a script whether it was drawn, set MOESPAC_WIDGETS, and say so.
 
-    ask: runs a script in the page and returns its answer; None takes Colab's. Returns the mode, live or static.
+    ask: runs a script in the page and returns its answer; None takes Colab's. Returns the mode it chose.
     """
     if ask is None:
         from google.colab import output  # type: ignore[import-not-found]
