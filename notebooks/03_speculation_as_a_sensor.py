@@ -66,6 +66,8 @@
 # Sixty-four sampled tokens of a word problem, read as windows of γ = 8: nine positions each.
 
 # %%
+from math import comb
+
 import numpy as np
 import plotly.graph_objects as go
 
@@ -75,15 +77,16 @@ from moespac_nb.exercises.speculation_as_a_sensor import ACCEPTANCE, REUSE, THRE
 from moespac_nb.foretelling import EVIDENCE, foretell
 from moespac_nb.information import entropy_bits, information_bits, information_of
 from moespac_nb.locality import distinct_by_chance, distinct_by_gamma
+
+# %%
 from moespac_nb.seen import verified_rows, windows
 from moespac_nb.sensors import SENSORS, VerifyCounts, sensor
 from moespac_nb.step import expert_counts
 from moespac_nb.traces import bundled
-
-# %%
 from moespac_widgets import DemandMap, check, predict, reveal, table
 from moespac_widgets.figures import INK, on_any_page
 
+# %%
 reports = {
     mode: {domain: bundled(domain, mode=mode, kind="fan", half="report") for domain in DOMAINS}
     for mode in ("greedy", "sample")
@@ -189,6 +192,7 @@ def tokens_a_pass(fan, gamma):
     return np.mean([len(step.emitted) for step in fan.rounds(gamma)])
 
 
+# %%
 lines = []
 for domain, fan in sampled.items():
     asked = np.array(distinct_by_gamma(fan)) / shape.top_k
@@ -219,6 +223,7 @@ def misses(gamma, slots=16):
     return fetched / written / shape.layers
 
 
+# %%
 table(["γ", "fetched a layer and token"], [(g, misses(g)) for g in (0, 2, 4, 8)], "16 slots, LRU; exact")
 
 # %% [markdown]
@@ -233,10 +238,8 @@ table(["γ", "fetched a layer and token"], [(g, misses(g)) for g in (0, 2, 4, 8)
 # the first takes one line: knowing the first toss can only lower the entropy of a sum, and what is left is
 # the sum of the others. But do they say what we want to know?
 
+
 # %%
-from math import comb
-
-
 def binomial(n, p):
     return np.array([comb(n, f) * p**f * (1 - p) ** (n - f) for f in range(n + 1)])
 
@@ -246,10 +249,9 @@ def coins(p, n=9):
     return p, entropy_bits(binomial(1, p)), entropy_bits(binomial(n, p)), mean_over_deviation
 
 
-table(
-    ["p", "entropy of a bit", "entropy of a count of 9", "mean / deviation of the count"],
-    map(coins, (1 / 64, 1 / 16, 1 / 4)),
-)
+# %%
+columns = ["p", "entropy of a bit", "entropy of a count of 9", "mean / deviation of the count"]
+table(columns, map(coins, (1 / 64, 1 / 16, 1 / 4)), "A world of coins; exact")
 
 # %% [markdown]
 # Entropy is how *uncertain* the count is, not what it says about anything. Dice have entropy. What we want
@@ -297,28 +299,29 @@ check("03.4", answer)
 
 
 # %%
-def world(reading, hot=0.5, cold=1 / 50, share=0.1, n=9):
+def world(reading, n=9, states=((0.1, 0.5), (0.9, 1 / 50))):
     """Joint probabilities of what is read now and whether the next window needs the expert."""
     joint = np.zeros((n + 1, 2))
-    for weight, p in ((share, hot), (1 - share, cold)):
-        seen = {"first": binomial(1, p), "any": binomial(1, 1 - (1 - p) ** n), "count": binomial(n, p)}[
-            reading
-        ]
-        joint[: len(seen)] += weight * np.outer(seen, [(1 - p) ** n, 1 - (1 - p) ** n])
+    for share, p in states:
+        none = (1 - p) ** n
+        seen = {"first": binomial(1, p), "any": np.array([none, 1 - none]), "count": binomial(n, p)}
+        joint[: len(seen[reading])] += share * np.outer(seen[reading], [none, 1 - none])
     return joint
 
 
+# %%
 names = {"first": "the first token's bit", "any": "the window's bit", "count": "the window's count"}
-rows_ = [(name, information_of(world(reading))) for reading, name in names.items()]
-table(["reading", "bits about the next window"], rows_, "A world in which experts are hot or cold; exact")
+lines = [(name, information_of(world(reading))) for reading, name in names.items()]
+table(["reading", "bits about the next window"], lines, "A world in which experts are hot or cold; exact")
 
 # %% [markdown]
-# Here the count tells most, as it must: the window's bit is made from the count, and nothing that is made
-# from a thing tells more than the thing (*data processing*). Most of the step from the token to the count
-# is made by the *window*, the least by counting. Is our pair such a world? An estimate from samples is too
-# high, since by chance alone some table will look dependent. So each number gets two controls: the same
-# text with its **windows shuffled**, which keeps what is popular in the text and takes away *when*; and
-# **everything shuffled**, which should tell nothing.
+# The count tells most, as it must: the window's bit is made from the count, and nothing that is made from a
+# thing tells more than the thing (*data processing*). Here it tells far more. In nine positions a cold
+# expert is touched now and then, and only the count tells that from heat. In such a world the paper is right.
+#
+# Is our pair such a world? An estimate from samples is too high, since by chance alone some table will look
+# dependent. So each number gets two controls: the same text with its **windows shuffled**, which keeps what
+# is popular in the text and takes away *when*; and **everything shuffled**, which should tell nothing.
 
 
 # %%
@@ -330,6 +333,7 @@ def readings(fan, text, gamma=4):
     return {"first": first, "any": (counts > 0).astype(int), "count": counts}
 
 
+# %%
 def estimate(mode, reading, shuffle, seed=0):
     rng, now, following = np.random.default_rng(seed), [], []
     for fan in reports[mode].values():
@@ -349,10 +353,11 @@ table(["mode", "reading", "bits", "windows shuffled", "all shuffled"], lines,
       "Bits about whether the next window needs an expert, γ = 4; exact, of these texts")  # fmt: skip
 
 # %% [markdown]
-# Three things to read from it. The control is near 0, so with this many samples the estimate can be
-# trusted. The window's bit tells far more than a token's, and the count a little more than the window's
-# bit. And what remains with the windows shuffled is most of it: the larger part of what a count foretells
-# is *who is popular in this text*, the smaller part *what is wanted now*.
+# Three things to read from it. The last column is near 0, so with this many samples the estimate can be
+# trusted. The window's bit tells far more than a token's, and the count little more than the window's bit:
+# it is the *width* of the window that tells, and not the counting. And what remains with the windows
+# shuffled is most of it: the larger part of what a count foretells is *who is popular in this text*, the
+# smaller part *what is wanted now*.
 #
 # The √(γ + 1) fails in the same place: nine plain steps, counted together, give the very same
 # Binomial. And neighbours that resemble each other (without which nothing foretells) add less: with
@@ -378,8 +383,10 @@ answer = [1, THRESHOLD]
 check("03.5", answer)
 
 # %% [markdown]
-# So on the cold side the error must be *less* than the margin. A detail; this is the larger gap: how many
-# experts have a margin worth the name?
+# So on the cold side the error must be *less* than the margin. That is a detail. The larger gap is that the
+# argument lets the margin grow with the window and holds the error fixed, where the error grows too: a count
+# of nine positions deviates by three times as much as a bit does. And how many experts have a margin worth
+# the name?
 
 # %%
 counts = np.concatenate([step.counts.ravel() for fan in sampled.values() for step in fan.rounds(8)])
@@ -393,8 +400,8 @@ table(
 
 # %% [markdown]
 # Large margins belong to few experts. What helps is not the margin but **rank**: who is named first
-# matters, not by how much. Two sensors to try that on, each a few lines: one that sends a share of the
-# picks to a wrong expert, one that cannot count beyond a ceiling.
+# matters, not by how much. Two sensors to try that on, each a few lines: one that reads a share of the picks
+# wrongly, one that cannot count beyond a ceiling.
 
 
 # %%
@@ -411,6 +418,7 @@ class Noisy(VerifyCounts):
         return expert_counts(picks, step.experts_per_layer)
 
 
+# %%
 class Coarse(VerifyCounts):
     """A count of `most` or more is read as `most`."""
 
@@ -446,7 +454,7 @@ table(
 )
 
 # %% [markdown]
-# A tenth of the picks wrong costs next to nothing: that much of fault tolerance holds. The second table
+# A tenth of the picks wrong costs a point or two: that much of fault tolerance holds. The second table
 # turns the argument round. If a decision does not need the exact count, then the exact count is not worth
 # much: two levels do nearly all that nine do. That is an argument *for* a coarse score of a few levels,
 # such as the s ∈ {0..K} of notebook 04, and *against* expecting much from the step from bit to count.
@@ -490,6 +498,7 @@ def everyone(mode):
     return lambda domain: {name: sensor(name, shape, learned[domain]) for name in SENSORS}
 
 
+# %%
 def knowing(fan, size):
     """The best recall there can be: a window may need more experts than are named."""
     needed = np.concatenate([(step.counts > 0).sum(axis=1) for step in fan.rounds(4)])
@@ -551,18 +560,19 @@ def agreement(channel):
     return np.mean(found, axis=0)
 
 
-rows = [(name, *agreement(name)) for name in ("draft-gates", "next-gate")]
+# %%
+lines = [(name, *agreement(name)) for name in ("draft-gates", "next-gate")]
 caption = f"Share of a token's experts named; by chance {shape.top_k / shape.experts:.4f}; exact"
-table(["channel", *(f"layer {n}" for n in range(8))], rows, caption)
+table(["channel", *(f"layer {n}" for n in range(8))], lines, caption)
 
 # %% [markdown]
-# On our pair the draft's state is noise to the target's gates, no better than chance. That is no surprise:
-# the draft was trained apart, its vectors mean nothing to a matrix that was trained on others.
+# On our pair the draft's state is noise to the target's gates, hardly better than chance. That is no
+# surprise: the draft was trained apart, its vectors mean nothing to a matrix that was trained on others.
 # **Published** are .88 to .91 (SP-MoE, MoE-SpeQ), of drafts that share the target's states or are copies
 # of it in low precision; that is a property of such a draft, not of drafting. The *token* that a draft
 # says is a language both understand, which is why the table works. In the next layer's gate the residual
-# stream is shared, hence the last row, from layer 2 on. In layers 0 and 1 there is nothing to ask or
-# little to hear.
+# stream is shared, hence the last row, from layer 2 on. Before layer 0 there is no gate to
+# ask, and what goes into layer 0's tells hardly more than chance of layer 1.
 #
 # ## From here
 # - The counts of a window are real evidence, modest, and mostly about what the text is about. What to
@@ -570,7 +580,7 @@ table(["channel", *(f"layer {n}" for n in range(8))], rows, caption)
 # - What is a better guess *worth*? Recall is not speed: notebooks 05 to 07.
 # - Our pair is small, and consecutive tokens share fewer experts than in large models (notebook 01 counts
 #   them; **published** are .31 to .50). Whatever looks back has less to see here. Notebook 08 will ask
-# that of other traces.
+#   that of other traces.
 # - The same in a terminal: `moespac foretell --mode sample`, `moespac foretell math --share 10%`.
 #
 # **References.** S. Li, J. Lin, D. Ge, Y. Ye, *MoE-SpAc*, arXiv 2603.09983 (2026), appendix A: the three

@@ -37,7 +37,7 @@
 #         answer: It changes its mind more often, and each change is a copy.
 #     misunderstandings:
 #       - said: The boundary adapts to each expert, that is what the 0.1 is for.
-#         so: As printed it cannot rise. All boundaries end at 1, sooner or later, whatever the expert does.
+#         so: As printed it cannot rise. Each change smaller than a boundary lowers it by one, down to 1.
 #       - said: An expert that every window wants has the highest utility.
 #         so: By the printed rule it has utility 1. The rule looks at changes, and nothing changes.
 #       - said: The finer the levels, the better the forecast.
@@ -71,10 +71,17 @@ from moespac_nb.exercises.the_utility_estimator import GAMMA, NAMED, K, recall_o
 from moespac_nb.foretelling import EVIDENCE, foretell
 from moespac_nb.policies import composed
 from moespac_nb.replay import replay
+
+# %%
+from moespac_nb.seen import windows
 from moespac_nb.sensors import sensor
 from moespac_nb.traces import bundled
 from moespac_nb.utility import RULES, estimator
 from moespac_widgets import UtilityInspector, check, predict, reveal, table
+from moespac_widgets.figures import INK, on_any_page
+
+COLOURS = dict(zip(RULES, ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00"), strict=True))
+DASHES = dict(zip(RULES, ("solid", "dot", "dash", "dashdot", "longdash"), strict=True))
 
 # %%
 counts = [0, 3, 8, 2, 0, 0, 5, 6, 6, 1]
@@ -116,6 +123,34 @@ shown = chat[: chat.starts["steps"][3]]
 UtilityInspector(shown, rule="paper", gamma=GAMMA, layer=3, step=3)
 
 # %% [markdown]
+# Inertia needs demand that moves slowly; an expert that is wanted at once, and not for long, has gone before
+# its level is up. The paper argues for it by a theorem: between two steps, gating scores can drift no
+# further than the difference of the inputs times a factor for each layer. That holds, and says little. Two
+# tokens that follow each other are as different as two words, so the first is not small; the factors, all
+# above 1, are multiplied; and what is asked for are the *k* highest scores, where the smallest drift
+# may put one expert in another's place. So it is measured:
+
+# %%
+pairs = {"in order": [], "windows shuffled": []}
+for text in range(len(chat.texts)):
+    seen = np.stack([one.step.counts for one in windows(chat, text, GAMMA)])
+    mixed = np.random.default_rng(text).permutation(seen)
+    for name, of in (("in order", seen), ("windows shuffled", mixed)):
+        pairs[name].append((of[:-1].ravel(), of[1:].ravel()))
+rows = []
+for name, found in pairs.items():
+    now, following = map(np.concatenate, zip(*found, strict=True))
+    busy = following[now >= 3]
+    rows.append((name, np.corrcoef(now, following)[0, 1], (busy >= 3).mean(), (busy == 0).mean()))
+columns = ["", "correlation of f with the next", "of f ≥ 3: ≥ 3 next", "of f ≥ 3: 0 next"]
+
+# %%
+table(columns, rows, "Counts of one window and the next, conversations, γ = 8; exact")
+
+# %% [markdown]
+# Busy experts do stay busy more often than others become so; but much of that is there with the windows
+# shuffled, too: it is popularity, not slow movement. And many that were busy are not wanted at all next.
+#
 # ## A boundary that only falls
 # The boundaries are meant to adapt: where an expert's counts jump about, a change should have to be larger
 # to mean something. When a count rises, however little, a tenth of the change comes into the boundary *up*;
@@ -166,21 +201,23 @@ def boundaries(name, steps):
 
 # %%
 figure = go.Figure()
-for name, dash in (("paper", "solid"), ("paper-real", "dot")):
-    figure.add_scatter(y=boundaries(name, longest), name=name, line={"dash": dash, "width": 3})
-axes = {"xaxis_title": "window of the longest text", "yaxis_title": "mean boundary, positions"}
-figure.update_layout(height=300, yaxis_range=[0, 4.2], margin={"t": 20}, **axes)
-figure
+for name in ("paper", "paper-real"):
+    line = {"dash": DASHES[name], "color": COLOURS[name], "width": 3}
+    figure.add_scatter(y=boundaries(name, longest), name=name, line=line)
+axes = {"xaxis_title": "window of the longest text", "yaxis_title": "positions"}
+on_any_page(figure, "Mean boundary of all experts; exact", 320, yaxis_range=[0, 4.2], **axes)
 
 # %%
 reveal("04.P1", float(np.mean([boundaries("paper", steps)[-1] for steps in texts])), "positions")
 
 # %% [markdown]
-# What to see: the solid line falls in steps and never rises. Rounding down makes a ratchet of it. A
-# boundary of 4 would need a change of 14 to become 5, and there is none. Wherever an expert changes at
-# all, its boundaries go to 1, and from then on *every* change moves it. The text of the paper wants the
-# dotted line: the same without the floor, `paper-real` in this toolkit. Both adapt downwards, as most
-# changes are small.
+# What to see: the solid line falls and never rises. Rounding down makes a ratchet of it. A boundary of 4
+# would need a change of 14 to become 5, and there is none; every change smaller than the boundary lowers it
+# by one. Most changes are of 1 or 2, so three of them bring a boundary to 1, and from then on *every* change
+# moves the expert. (The mean stays above 1 as some experts have hardly changed yet.) The text of the paper
+# wants the dotted line: the same without the floor, `paper-real` in this toolkit.
+#
+# Would another λ do? A boundary *u* rises if λ(Δ − *u*) ≥ 1: from 4, with Δ = 9, for λ of a fifth and more.
 #
 # ## Always hot
 # The second defect is not in the rounding.
@@ -201,9 +238,23 @@ check("04.3", answer)
 
 # %% [markdown]
 # The rule adds up changes, and what changes add up to, in steps of one, is not the level. So the most
-# valuable experts of all, those that every window wants, are not told from one that was wanted once. How
-# often does that happen in real windows? Here are the experts by their mean count, and the utility that
-# each rule ends with.
+# valuable experts of all, those that every window wants, are not told from one that has just been wanted
+# for the first time.
+#
+# ### Exercise 04.4: hot, and cold to the rule
+# It can be worse. Write a list of counts, each from 0 to 9, whose last five are all 5 or more, and after
+# which the printed rule still has s = 0 (K = 4, γ = 8). Use the table at the beginning to try.
+
+# %%
+### BEGIN SOLUTION
+answer = [3, 5, 6, 6, 6, 6]
+### END SOLUTION
+
+check("04.4", answer)
+
+# %% [markdown]
+# How much of that is there in real windows? Here are the experts by their mean count, and the utility that
+# each rule gave them.
 
 # %%
 names = ["paper", "paper-real", "level", "ema"]
@@ -225,14 +276,15 @@ for low, high in pairwise(edges):
 table(["mean count", "experts", *names], rows, "Mean utility over the longest text's windows; exact")
 
 # %% [markdown]
-# Read the columns downwards. A rule that knows what is hot should rise all the way, and towards K = 4.
+# Read the columns downwards. A rule that knows what is hot should rise all the way, and towards K = 4. The
+# first two stay far below, and the printed one turns back where experts are hottest.
 #
 # ## Following the level
 # The released code of the paper has another rule than the paper: it compares the count with the *level*.
 # If *f* is above *s* by `up`, the level rises; if it is below by `down`, it falls. That is called `level`
 # here. It cannot forget what is always hot. But where does it come to rest?
 #
-# ### Exercise 04.4: where a level rests
+# ### Exercise 04.5: where a level rests
 # The count is always `f`. At which levels, from 0 to 4, does the rule stay for good? Return the lowest and
 # the highest of them, such as `(1, 3)`. All levels between stay, too.
 
@@ -248,7 +300,23 @@ def rests(f, up, down):
     ### END SOLUTION
 
 
-check("04.4", rests)
+check("04.5", rests)
+
+
+# %%
+def rest(f, start, **options):
+    """Where a steady count leaves an expert that began at `start`."""
+    one = estimator("level", layers=1, experts=1, gamma=GAMMA, **options)
+    one.s[...] = start
+    return [int(one.update(np.array([[f]]))[0, 0]) for _ in range(20)][-1]
+
+
+settings = ({"up": 3, "down": 1, "K": 4}, {"up": 5, "down": 1, "K": 5})
+rows = [(f, *(rest(f, start, **one) for one in settings for start in (0, one["K"]))) for f in range(10)]
+columns = ["f", "3 and 1, K = 4: from 0", "from 4", "released, 5 and 1, K = 5: from 0", "from 5"]
+
+# %%
+table(columns, rows, "Level at which a steady count leaves an expert; exact")
 
 # %% [markdown]
 # So a steady count does not fix the level, but a band of levels: an expert that came from below rests
@@ -259,13 +327,14 @@ check("04.4", rests)
 # %%
 stream = np.array([0, 0, 9, 9, 9, 9, 9, 9, 3, 3, 3, 3, 0, 5, 0, 5, 0, 5, 0, 0])
 figure = go.Figure()
-figure.add_bar(y=stream, name="count f", marker_color="#bbbbbb")
-for name, dash in zip(RULES, ("solid", "dot", "dash", "dashdot", "longdash"), strict=True):
+figure.add_bar(y=stream, name="count f", marker_color=INK, opacity=0.4)
+for name in RULES:
     one = estimator(name, 1, 1, K=K, gamma=GAMMA)
     s = [int(one.update(np.array([[f]]))[0, 0]) for f in stream]
-    figure.add_scatter(y=s, name=name, line={"shape": "hv", "dash": dash, "width": 3})
-figure.update_layout(height=340, xaxis_title="window", yaxis_title="utility s; count f", margin={"t": 20})
-figure
+    line = {"shape": "hv", "dash": DASHES[name], "color": COLOURS[name], "width": 3}
+    figure.add_scatter(y=s, name=name, line=line)
+axes = {"xaxis_title": "window", "yaxis_title": "utility s; count f"}
+on_any_page(figure, "One made-up stream, five rules; exact", 380, **axes)
 
 # %% [markdown]
 # What to see, from left to right: how high each rule goes while the count is steadily 9; how it takes a
@@ -297,7 +366,24 @@ reveal("04.P2", 100 * (max(means["sample"].values()) - means["sample"]["paper"])
 table(["rule", "greedy", "sampled"], rows, "Recall of the next window's experts, 16 of 64, γ = 8; exact")
 
 # %% [markdown]
-# ### Exercise 04.5: your own rule
+# The evidence as it comes is hard to beat. Of the rules only the running mean does, as it remembers more than
+# one window; the others come late, and forget how much was wanted. How many levels *K* does a rule need?
+
+# %%
+rows = []
+for levels in (1, 2, 4, 8):
+    fans = [bundled(domain, mode="sample", kind="fan", half="report") for domain in DOMAINS]
+    told = [foretell(fan, {"f": sensor("verify-counts", fan.geometry)}, NAMED, gamma=GAMMA, K=levels)
+            for fan in fans]  # fmt: skip
+    rows.append((levels, *(np.mean([one["f", name].recall for one in told]) for name in RULES)))
+table(["K", *RULES], rows, "Recall by the number of levels, sampled, 16 named; exact")
+
+# %% [markdown]
+# Hardly any more than one or two. (Among equals the expert that was used last comes first, so that even one
+# level orders all.) What *K* is good for is not the forecast but the threshold of notebook 05: with one level
+# there is nothing to choose between.
+#
+# ### Exercise 04.6: your own rule
 # Write one that foretells better than the printed rule. It is given `value`, what it returned for the last
 # window (0 at first), and `counts`, both arrays of layers × experts, and returns the new value, as large.
 # It is tried on the bundled conversations, sampled, 16 named.
@@ -310,7 +396,7 @@ def own(value, counts):
     ### END SOLUTION
 
 
-check("04.5", own)
+check("04.6", own)
 
 # %%
 rows = [

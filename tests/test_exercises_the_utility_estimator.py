@@ -16,8 +16,9 @@ RIGHT: dict[str, Any] = {
     "04.1": lambda s, f, before, up, down: moved(s, f - before, up, down),
     "04.2": lambda up, change: floor((1 - FORGETTING) * up + FORGETTING * change + 1e-9),
     "04.3": 1,
-    "04.4": resting,
-    "04.5": lambda value, counts: 0.7 * value + 0.3 * counts,
+    "04.4": [3, 5, 6, 6, 6, 6],
+    "04.5": resting,
+    "04.6": lambda value, counts: 0.7 * value + 0.3 * counts,
 }
 
 
@@ -42,10 +43,14 @@ def test_a_right_answer_is_right(name: str) -> None:
         ("04.2", lambda up, change: round(0.9 * up + 0.1 * change), "then comes a floor"),
         ("04.3", 4, "looks at *changes*"),
         ("04.3", 0, "What is Δ in the second window"),
-        ("04.4", lambda f, up, down: (min(f, K), min(f, K)), "it stays, too"),
-        ("04.4", lambda f, up, down: (0, K), "it does not stay"),
-        ("04.5", lambda value, counts: value, "and the printed rule's"),
-        ("04.5", lambda value, counts: counts.sum(), "the new value has shape"),
+        ("04.4", [9] * 6, "It first rises at the change from 0 to 9"),
+        ("04.4", [3, 5, 9, 9, 9, 9, 9], "It first rises at the change from 5 to 9"),
+        ("04.4", [3, 4, 4, 4, 4, 4], "must all be 5 or more"),
+        ("04.4", [5.5] * 5, "a whole number from 0 to 9"),
+        ("04.5", lambda f, up, down: (min(f, K), min(f, K)), "it stays, too"),
+        ("04.5", lambda f, up, down: (0, K), "it does not stay"),
+        ("04.6", lambda value, counts: value, "and the printed rule's"),
+        ("04.6", lambda value, counts: counts.sum(), "the new value has shape"),
     ],
 )
 def test_a_mistake_is_shown_its_case(name: str, answer: Any, said: str) -> None:

@@ -1,8 +1,8 @@
-"""Exercises of notebook 04: one move, the ratchet, constant heat, where a level rests, an own rule."""
+"""Exercises of notebook 04: a move, the ratchet, heat that is not seen, where a level rests, an own rule."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from itertools import pairwise
 from math import floor
@@ -23,6 +23,7 @@ Rule = Callable[[np.ndarray, np.ndarray], np.ndarray]
 K, GAMMA, FORGETTING = 4, 8, 0.1
 NAMED = 16
 STEADY = 9  # positions of every window, of an expert that is always hot
+LAST, HOT = 5, 5  # windows at the end, and positions that make an expert hot in them
 
 
 def moved(s: int, delta: float, up: float, down: float) -> int:
@@ -125,6 +126,23 @@ def _steady(answer: float, _case: None) -> str | None:
     return f"{answer:g}: f is 0 before the first window, then {STEADY}. What is Δ in the second window?"
 
 
+def _unseen(answer: Sequence[Any], _case: None) -> str | None:
+    given = list(answer)
+    if any(isinstance(f, bool) or f not in range(STEADY + 1) for f in given):
+        return f"{given}: a count is a whole number from 0 to {STEADY}"
+    if len(given) < LAST or min(given[-LAST:]) < HOT:
+        return f"{given}: the last {LAST} counts must all be {HOT} or more"
+    rule = estimator("paper", 1, 1, K=K, gamma=GAMMA)
+    trail = [int(rule.update(np.array([[int(f)]]))[0, 0]) for f in given]
+    if trail[-1] == 0:
+        return None
+    first = next(n for n, s in enumerate(trail) if s)
+    return (
+        f"{given}: s goes {trail}. It first rises at the change from {given[first - 1] if first else 0} to "
+        f"{given[first]}. Can the count come up without any change that reaches the boundary?"
+    )
+
+
 def _rests(answer: Callable[[int, int, int], Any], case: tuple[int, int, int]) -> str | None:
     f, up, down = case
     given, right = answer(f, up, down), resting(f, up, down)
@@ -170,12 +188,13 @@ EXERCISES = (
         fault=_boundary,
     ),
     Exercise("04.3", "Always hot", takes="a number", cases=(None,), fault=_steady),
+    Exercise("04.4", "Hot, and cold to the rule", takes="a list of counts", cases=(None,), fault=_unseen),
     Exercise(
-        "04.4",
+        "04.5",
         "Where a level rests",
         takes="a function of (f, up, down)",
         cases=st.tuples(st.integers(0, 9), st.integers(1, 5), st.integers(1, 3)),
         fault=_rests,
     ),
-    Exercise("04.5", "Your own rule", takes="a function of (value, counts)", cases=(None,), fault=_own),
+    Exercise("04.6", "Your own rule", takes="a function of (value, counts)", cases=(None,), fault=_own),
 )
