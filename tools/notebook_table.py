@@ -1,9 +1,10 @@
 """The page of the notebooks, docs/notebooks.md, with what each takes.
 
-    python tools/notebook_table.py                # runs every notebook and measures it
-    python tools/notebook_table.py --only-text    # keeps the figures of the last run, renews all else
+    python tools/notebook_table.py [03 05 ...]    # runs these, or every one, and measures them
+    python tools/notebook_table.py --only-text    # keeps the figures of the last runs, renews all else
+    python tools/notebook_table.py --check        # fails if the page is out of date
 
-Each runs with its exercises solved, in a kernel of its own: seconds, the kernel's most memory, the file's size.
+Each runs with its exercises solved, in a kernel of its own: seconds, the kernel's most memory, file size.
 """
 
 from __future__ import annotations
@@ -35,53 +36,72 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("numbers", nargs="*", help="of the notebooks; all without any")
     parser.add_argument("--only-text", action="store_true")
-    if not parser.parse_args().only_text:
-        figures = {source.stem: measured(source) for source in tqdm(sources(), desc="notebooks")}
-        with whole_file(FIGURES, "the figures") as file:
-            file.write(json.dumps(figures, indent=1).encode() + b"\n")
+    parser.add_argument("--check", action="store_true")
+    args = parser.parse_args()
+    if args.check:
+        if "\n".join(page()) + "\n" != PAGE.read_text(encoding="utf-8"):
+            sys.exit(f"{PAGE.relative_to(ROOT)} is out of date: python tools/notebook_table.py --only-text")
+        return
+    if not args.only_text:
+        measure([source for source in sources() if not args.numbers or source.name[:2] in args.numbers])
     with whole_file(PAGE, "the page") as file:
         file.write(("\n".join(page()) + "\n").encode())
     print(PAGE)
 
 
+def measure(chosen: list[Path]) -> None:
+    """Renew the figures of these notebooks; the others' stay."""
+    figures = json.loads(FIGURES.read_text(encoding="utf-8")) if FIGURES.exists() else {}
+    for source in tqdm(chosen, desc="notebooks"):
+        figures[source.stem] = measured(source)
+        with whole_file(FIGURES, "the figures") as file:
+            file.write(json.dumps(figures, indent=1, sort_keys=True).encode() + b"\n")
+
+
 def measured(source: Path) -> dict[str, float]:
-    """Seconds from starting the kernel to the last cell's end, and its peak memory."""
+    """Seconds from starting the kernel to the last cell's end, its peak memory, the student's file."""
     with tempfile.TemporaryDirectory() as folder:
         begun = time.perf_counter()
         done = run(made(source, solved=True), Path(folder))
         seconds = time.perf_counter() - begun
-    return {"seconds": round(seconds, 1), "peak_mib": round((done.peak_bytes or 0) / 2**20)}
+    return {
+        "seconds": round(seconds, 1),
+        "peak_mib": round((done.peak_bytes or 0) / 2**20),
+        "file_kb": round(source.with_suffix(".ipynb").stat().st_size / 1000, 1),
+    }
 
 
 def page() -> Iterator[str]:
     """The page's lines."""
     figures = json.loads(FIGURES.read_text(encoding="utf-8"))
     matters = {source: front_matter(source) for source in sources()}
+    unknown = [source.name[:2] for source in matters if source.stem not in figures]
+    if unknown:
+        sys.exit(f"nothing was measured of {', '.join(unknown)}: python tools/notebook_table.py {unknown[0]}")
     yield from ("# The notebooks", "")
     yield (
         "Each has its objectives under its title, exercises that check themselves, and a guess to be made "
-        "before a number is shown. Minutes are a reader's. Seconds and memory were **measured** by "
-        "`python tools/notebook_table.py` on a shared x86 server: exercises solved, one thread, from "
-        "starting the kernel on."
+        "before a number is shown. Minutes are planned for a reader. Seconds and memory were **measured** by "
+        "`python tools/notebook_table.py` on two cores of a shared x86 server: exercises solved, one "
+        "thread, from starting the kernel to the end of the last cell."
     )
     yield from ("", "| notebook | minutes | exercises | runs in, s | kernel's peak, MiB | file, kB |")
     yield "| --- | ---: | ---: | ---: | ---: | ---: |"
     for source, matter in matters.items():
         number, took = source.name[:2], figures[source.stem]
-        size = source.with_suffix(".ipynb").stat().st_size / 1000
-        name = f"[{number} {matter['title']}](../notebooks/{source.stem}.ipynb)"
         exercises = len(exercises_of(number))
         yield (
-            f"| {name} | {matter['minutes']} | {exercises} | {took['seconds']:.0f} | {took['peak_mib']:.0f} "
-            f"| {size:.0f} |"
+            f"| {number} {matter['title']} | {matter['minutes']} | {exercises} | {took['seconds']:.0f} "
+            f"| {took['peak_mib']:.0f} | {took['file_kb']:.0f} |"
         )
     for source, matter in matters.items():
         yield from _about(source.name[:2], matter)
 
 
 def _about(number: str, matter: Mapping[str, Any]) -> Iterator[str]:
-    yield from ("", f"## {number} {matter['title']}", "")
+    yield from ("", f"## {number} {matter['title']}", "", "After it you can", "")
     yield from (f"- {objective}" for objective in matter["objectives"])
     asked = "; ".join(f"{each.id} {each.title}" for each in exercises_of(number))
     yield from ("", f"Exercises: {asked}.")
