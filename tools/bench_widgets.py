@@ -1,9 +1,9 @@
 """How fast the widgets answer in real JupyterLab: python tools/bench_widgets.py [WIDGET ...] [--size 8x64]
 
-Every live widget, or those that are named, each in a notebook of its own: from the input's event to the end of
-the frame that it led to; first paint; what is left to draw after a hundred inputs; traffic; heap; and beside it,
-in turns, a plotly FigureWidget for each chart, the way most notebooks do it. "notebook" is one that has all of
-them. --write puts the figures into docs/gallery/bench.json and its tables into docs/gallery.md; --travels
+Every live widget, or those that are named, each in a notebook of its own: from the input's event to the
+end of the frame that it led to; first paint; what is left to draw after a hundred inputs; traffic; heap; and
+beside it, in turns, a plotly FigureWidget for each chart, the way most notebooks do it. "notebook" is one that
+has all of them. --write puts the figures into docs/gallery/bench.json and its tables into docs/gallery.md; --travels
 measures scripts, data and pages, which needs no browser.
 """
 
@@ -32,7 +32,7 @@ from bench.page import (  # noqa: E402
     scrub,
     spread,
 )
-from bench.shown import CASES, STEPS, Case, Input, alike, setup, trace_of  # noqa: E402
+from bench.shown import CASES, STEPS, Case, Input, setup, trace_of  # noqa: E402
 from conftest import find_browser  # noqa: E402
 from jupyter import OPEN, lab, write_notebook  # noqa: E402
 

@@ -6,6 +6,7 @@ one more line in SHOTS.
 
 from __future__ import annotations
 
+import base64
 import sys
 import tempfile
 from collections.abc import Callable
@@ -16,8 +17,10 @@ from typing import Any, NamedTuple
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
+import numpy as np  # noqa: E402
 from conftest import find_browser  # noqa: E402
 from pages import browser_of, open_page  # noqa: E402
+from palette_png import png  # noqa: E402
 
 import moespac_nb  # noqa: E402
 from moespac_nb import Sampling, Trace  # noqa: E402
@@ -37,7 +40,19 @@ from moespac_widgets import (  # noqa: E402
 )
 
 PICTURES = ROOT / "docs/gallery"
-LARGEST_BYTES = 180_000  # of a widget's picture
+LARGEST_BYTES = 90_000  # of a widget's picture
+# A screenshot's width, height and colours, read by the browser that took it.
+READ = """async written => {
+  const bytes = Uint8Array.from(atob(written), letter => letter.charCodeAt(0));
+  const picture = await createImageBitmap(new Blob([bytes]));
+  const { width, height } = picture;
+  const pen = new OffscreenCanvas(width, height).getContext('2d');
+  pen.drawImage(picture, 0, 0);
+  const { data } = pen.getImageData(0, 0, width, height);
+  let letters = '';
+  for (let i = 0; i < data.length; i += 32768) letters += String.fromCharCode(...data.subarray(i, i + 32768));
+  return [width, height, btoa(letters)];
+}"""
 
 
 class Shot(NamedTuple):
@@ -122,6 +137,14 @@ SHOTS = {
 }
 
 
+def pixels(browser: Any, screenshot: bytes) -> np.ndarray:
+    """(height, width, 3)."""
+    page = browser.new_page()
+    width, height, read = page.evaluate(READ, base64.b64encode(screenshot).decode())
+    page.close()
+    return np.frombuffer(base64.b64decode(read), np.uint8).reshape(height, width, 4)[..., :3]
+
+
 def main() -> None:
     wanted = sys.argv[1:] or list(SHOTS)
     chromium = find_browser()
@@ -136,7 +159,7 @@ def main() -> None:
                 opened.page.set_viewport_size({"width": 1280, "height": 900})
             opened.settle()
             path = PICTURES / f"{name}.png"
-            opened.page.locator(shot.part).screenshot(path=path)
+            path.write_bytes(png(pixels(browser, opened.page.locator(shot.part).screenshot())))
             faults = [*opened.problems, *opened.requests]
             largest = LARGEST_BYTES * opened.page.locator(".moespac").count()
             opened.page.close()

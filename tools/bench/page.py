@@ -11,8 +11,8 @@ import numpy as np
 from .shown import Input
 
 MOVES = 30  # of a dragged slider, from one end of it to the other
-# The clock starts with the key or the pointer's move, and stops after the frame that its event led to: the frame
-# is asked for before the widget asks for its own, and the message is read when that frame has been drawn.
+# The clock starts with the key or the pointer's move, and stops after the frame that its event led to: it is
+# asked for before the widget asks for its own, and the message is read when that frame has been drawn.
 WATCH = """() => {
   window.waits = [];
   let raw = 0;
@@ -35,7 +35,10 @@ WATCH_FIGURES = """() => {
   const charts = [...document.querySelectorAll('.js-plotly-plot')];
   const left = new Set();
   let t0 = 0;
-  document.addEventListener('keydown', event => { t0 = event.timeStamp; charts.forEach(each => left.add(each)); }, true);
+  document.addEventListener('keydown', event => {
+    t0 = event.timeStamp;
+    for (const chart of charts) left.add(chart);
+  }, true);
   for (const chart of charts) chart.on('plotly_afterplot', () => {
     if (left.delete(chart) && !left.size) requestAnimationFrame(() => {
       const { port1, port2 } = new MessageChannel();
@@ -49,7 +52,8 @@ RUN = """async ([i, place, least]) => {
   panel.content.activeCellIndex = i;
   const begun = performance.now();
   let ran = 0;
-  const running = window.jupyterapp.commands.execute('notebook:run-cell').then(() => { ran = performance.now(); });
+  const { commands } = window.jupyterapp;
+  const running = commands.execute('notebook:run-cell').then(() => { ran = performance.now(); });
   const shown = () => [...document.querySelectorAll(place)].filter(n => n.textContent).length >= least;
   const painted = await new Promise(done => {
     const look = () => {
@@ -109,13 +113,13 @@ def spread(waits: list[float]) -> dict[str, float]:
 
 
 def run_cell(page: Any, cell: int, place: str, least: int) -> dict[str, float]:
-    """Seconds from running it until so many of `place` have been painted, and until the kernel was through."""
+    """Seconds from running it until so many of `place` were painted, and until the kernel was through."""
     painted, ran = page.evaluate(RUN, [cell, place, least])
     return {"painted_s": round(painted / 1e3, 2), "ran_s": round(ran / 1e3, 2)}
 
 
 def press(page: Any, moved: Input, times: int, waits: str = "waits") -> list[float]:
-    """Waits after keys that are pressed one by one from the beginning on, each after the answer to the last."""
+    """Waits after keys pressed one by one from the beginning on, each after the answer to the last."""
     page.locator(moved.place).nth(moved.which).focus()
     page.keyboard.press("Home")
     others = waits != "waits"  # FigureWidgets: a kernel answers later, and plotly may draw twice
