@@ -147,7 +147,7 @@ figure = go.Figure()
 for (name, values), dash in zip(drawn.items(), ("dot", "dash", "dashdot", "solid"), strict=True):
     style = {"color": "#0072B2" if name == "recorded" else INK, "dash": dash}
     figure.add_scatter(x=at, y=values, name=name, line=style, mode="lines+markers")
-figure.update_xaxes(title_text="positions of the window", showgrid=False)
+figure.update_xaxes(title_text="positions of the window", showgrid=False, zeroline=False)
 figure.update_yaxes(title_text="distinct experts a layer", range=[0, 38], gridcolor="rgba(128,128,128,.25)")
 on_any_page(
     figure, "Distinct experts of a window, of 64; exact", 380, legend={"orientation": "h", "y": -0.25}

@@ -204,8 +204,9 @@ figure = go.Figure()
 for name in ("paper", "paper-real"):
     line = {"dash": DASHES[name], "color": COLOURS[name], "width": 3}
     figure.add_scatter(y=boundaries(name, longest), name=name, line=line)
-axes = {"xaxis_title": "window of the longest text", "yaxis_title": "positions"}
-on_any_page(figure, "Mean boundary of all experts; exact", 320, yaxis_range=[0, 4.2], **axes)
+figure.update_xaxes(title_text="window of the longest text", showgrid=False, zeroline=False)
+figure.update_yaxes(title_text="positions", range=[0, 4.2], gridcolor="rgba(128,128,128,.25)", zeroline=False)
+on_any_page(figure, "Mean boundary of all experts; exact", 320)
 
 # %%
 reveal("04.P1", float(np.mean([boundaries("paper", steps)[-1] for steps in texts])), "positions")
@@ -333,8 +334,9 @@ for name in RULES:
     s = [int(one.update(np.array([[f]]))[0, 0]) for f in stream]
     line = {"shape": "hv", "dash": DASHES[name], "color": COLOURS[name], "width": 3}
     figure.add_scatter(y=s, name=name, line=line)
-axes = {"xaxis_title": "window", "yaxis_title": "utility s; count f"}
-on_any_page(figure, "One made-up stream, five rules; exact", 380, **axes)
+figure.update_xaxes(title_text="window", showgrid=False, zeroline=False)
+figure.update_yaxes(title_text="s; f", gridcolor="rgba(128,128,128,.25)", zeroline=False)
+on_any_page(figure, "One made-up stream, five rules: utility s over the counts f; exact", 380)
 
 # %% [markdown]
 # What to see, from left to right: how high each rule goes while the count is steadily 9; how it takes a

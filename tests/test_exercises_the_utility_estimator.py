@@ -8,8 +8,22 @@ from typing import Any
 import numpy as np
 import pytest
 
+from moespac_nb import DOMAINS
 from moespac_nb.exercises import check
-from moespac_nb.exercises.the_utility_estimator import FORGETTING, K, moved, recall_of, resting
+from moespac_nb.exercises.the_utility_estimator import (
+    FORGETTING,
+    GAMMA,
+    NAMED,
+    K,
+    moved,
+    recall_of,
+    recorded,
+    resting,
+)
+from moespac_nb.foretelling import EVIDENCE, foretell
+from moespac_nb.sensors import sensor
+from moespac_nb.step import Step
+from moespac_nb.traces import bundled
 from moespac_nb.utility import estimator
 
 RIGHT: dict[str, Any] = {
@@ -71,3 +85,40 @@ def test_where_a_level_rests_is_where_the_estimator_rests() -> None:
 
 def test_the_printed_rule_is_tried_as_an_own_rule_is() -> None:
     assert 0 < recall_of(lambda value, counts: counts) < 1
+
+
+def test_rules_stand_as_the_prose_has_them() -> None:
+    """Only the running mean beats the evidence as it comes, and levels hardly matter."""
+    means = {}
+    for levels in (1, K, 8):
+        told = []
+        for domain in DOMAINS:
+            fan = bundled(domain, mode="sample", kind="fan", half="report")
+            told.append(
+                foretell(fan, {"f": sensor("verify-counts", fan.geometry)}, NAMED, gamma=GAMMA, K=levels)
+            )
+        means[levels] = {rule: np.mean([one["f", rule].recall for one in told]) for _, rule in told[0]}
+    others = {rule: mean for rule, mean in means[K].items() if rule not in (EVIDENCE, "ema")}
+    assert means[K]["ema"] > means[K][EVIDENCE] >= max(others.values())
+    assert all(abs(means[1][rule] - means[8][rule]) < 0.01 for rule in means[K])
+
+
+def test_where_experts_are_hottest_the_printed_rule_turns_back() -> None:
+    steps = max(texts_of_recorded(), key=len)
+    mean = np.mean([step.counts for step in steps], axis=0)
+    given = {}
+    for name in ("paper", "level", "ema"):
+        one = estimator(name, *mean.shape, K=K, gamma=GAMMA)
+        given[name] = np.mean([one.update(step.counts).copy() for step in steps], axis=0)
+    hot, warm = mean >= 4, (mean >= 2) & (mean < 4)
+    assert given["paper"][hot].mean() < given["paper"][warm].mean()
+    assert all(given[name][hot].mean() > given[name][warm].mean() for name in ("level", "ema"))
+
+
+def texts_of_recorded() -> list[list[Step]]:
+    found: list[list[Step]] = []
+    for step in recorded().rounds(GAMMA):
+        if step.index == 0:
+            found.append([])
+        found[-1].append(step)
+    return found
