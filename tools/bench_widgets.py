@@ -2,9 +2,9 @@
 
 Every live widget, or those that are named, each in a notebook of its own: from the input's event to the
 end of the frame that it led to; first paint; what is left to draw after a hundred inputs; traffic; heap; and
-beside it, in turns, a plotly FigureWidget for each chart, the way most notebooks do it. "notebook" is one that
-has all of them. --write puts the figures into docs/gallery/bench.json and its tables into docs/gallery.md; --travels
-measures scripts, data and pages, which needs no browser.
+beside it, in turns, a plotly FigureWidget for each chart, the way most notebooks do it. "notebook" is one
+that has all of them. --write puts the figures into docs/gallery/bench.json and its tables into
+docs/gallery.md; --travels measures scripts, data and pages, which needs no browser.
 """
 
 from __future__ import annotations
