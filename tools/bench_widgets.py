@@ -135,20 +135,25 @@ def main() -> None:
     browser = find_browser()
     if browser is None and not options.travels:
         raise SystemExit("no Chromium: install one, or name it in MOESPAC_CHROMIUM")
+
+    def keep(found: dict[str, Any]) -> None:  # after each widget: a run that is stopped has measured
+        if options.out:
+            options.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        if options.write:
+            report.write(found)
+
     found: dict[str, Any] = {}
     if options.travels:
         found["travels"] = travels.measure(names)
+        keep(found)
     for name in [] if options.travels else names:
         assert browser
         figures = not options.no_figures and name != NOTEBOOK
         steps = options.steps or STEPS[options.size]
         found.setdefault(options.size, {})[name] = measure(name, options.size, steps, figures, browser)
+        keep(found)
         print(name, json.dumps(found[options.size][name]), file=sys.stderr, flush=True)
     print(report.tables(found))
-    if options.out:
-        options.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    if options.write:
-        report.write(found)
     missed = report.missed(found)
     if missed:
         raise SystemExit("\n".join(["missed:", *missed]))
