@@ -73,6 +73,7 @@ from moespac_nb.machines import machine, machine_names
 from moespac_nb.model_profiles import model_profile, model_profile_names
 from moespac_nb.traces import bundled
 from moespac_widgets import check, predict, reveal, table
+from moespac_widgets.figures import on_any_page
 
 # %%
 models = [model_profile(name) for name in model_profile_names() if not name.endswith("-4bit")]
@@ -144,15 +145,15 @@ check("01.2", seconds)
 cost = costs("rtx4090", "qwen3-30b-a3b")
 n = np.arange(1, 257)
 figure = go.Figure()
-for name, at, line in (
-    ("on the GPU, from its memory", cost.gpu_s, "solid"),
-    ("on the CPU", cost.cpu_s, "dash"),
-):
-    figure.add_scatter(x=n, y=[1e3 * at(int(k)) for k in n], name=name, line={"dash": line})
-figure.add_hline(1e3 * cost.copy_s(), line_dash="dot", annotation_text="a copy over the link")
-axes = {"xaxis_title": "positions that the expert serves", "yaxis_title": "milliseconds, modelled"}
-figure.update_layout(yaxis_type="log", height=360, legend={"orientation": "h", "y": 1.15}, **axes)
-figure
+copies = [cost.copy_s()] * len(n)
+lines = {"on the GPU, from its memory": [cost.gpu_s(int(k)) for k in n]}
+lines |= {"on the CPU": [cost.cpu_s(int(k)) for k in n], "a copy over the link": copies}
+for (name, seconds_of), dash in zip(lines.items(), ("solid", "dash", "dot"), strict=True):
+    figure.add_scatter(x=n, y=1e3 * np.array(seconds_of), name=name, line={"dash": dash})
+grid = {"gridcolor": "rgba(128,128,128,.25)", "zeroline": False}
+figure.update_xaxes(title_text="positions that the expert serves", **grid)
+figure.update_yaxes(title_text="milliseconds", type="log", dtick=1, **grid)
+on_any_page(figure, "One expert of Qwen3-30B-A3B, on an RTX 4090; modelled", 360)
 
 # %% [markdown]
 # One expert of Qwen3-30B-A3B on a desktop with an RTX 4090. What to see: the lines are flat as long as
@@ -249,11 +250,15 @@ for item in next(iter(found.values())).taken_bytes:
         x=names, y=[f.taken_bytes[item] / 2**30 for f in found.values()], name=item.replace("_", " ")
     )
 figure.add_bar(x=names, y=[f.budget_bytes / 2**30 for f in found.values()], name="experts, in slots")
-figure.add_hline(24, line_dash="dot", annotation_text="the card's memory")
-figure.update_layout(barmode="stack", height=380, yaxis_title="GiB of an RTX 4090, modelled")
-figure
+figure.add_hline(24, line_dash="dot", line_color="gray", annotation_text="the card's memory")
+figure.update_yaxes(title_text="GiB", **grid)
+on_any_page(figure, "Memory of an RTX 4090, 16 bits, 1,024 tokens; modelled", 380, barmode="stack")
 
 # %% [markdown]
+# What to see: the draft takes gigabytes that slots could have. And there is room in each column, also for
+# the models that the table refuses: on the card they would fit in part, but the rest of their experts has
+# no place in the host's 64 GiB.
+#
 # ### Exercise 01.4: how many fit?
 # Bytes of memory, bytes that are taken, bytes of one expert, and how many experts there are: how many
 # slots?
@@ -274,9 +279,8 @@ check("01.4", slots)
 
 # %%
 paper = fit("rtx4090", "qwen3-30b-a3b", context=1024)
-print(
-    f"planned: {paper.share:.0%} of the experts, {paper.slots:,} slots, {paper.budget_bytes / 2**30:.1f} GiB"
-)
+print(f"planned: {paper.share:.0%} of the experts, {paper.slots} slots", end=", ")
+print(f"{paper.budget_bytes / 2**30:.1f} GiB")
 
 # %% [markdown]
 # So it is optimistic. It counts weights, keys and values, one chunk of activations, and an assumed reserve
@@ -292,10 +296,8 @@ print(
 texts = []
 for domain in DOMAINS:
     trace = bundled(domain, mode="sample", kind="fan", half="report")
-    texts += [
-        one_hot(committed_experts(trace, number), trace.geometry.experts)
-        for number in range(len(trace.texts))
-    ]
+    for number in range(len(trace.texts)):
+        texts.append(one_hot(committed_experts(trace, number), trace.geometry.experts))
 asked = sum(int(used.sum()) for used in texts)
 shares = (10, 17, 25, 50, 75)
 rates = {}

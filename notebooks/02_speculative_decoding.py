@@ -74,6 +74,7 @@ from moespac_nb.exercises.speculative_decoding import ROUND, sampled, speed_up, 
 from moespac_nb.sampling import accept_sampled, draw
 from moespac_nb.traces import bundled
 from moespac_widgets import Stepper, check, predict, reveal, table
+from moespac_widgets.figures import on_any_page
 
 torch.set_num_threads(1)  # so small a model gains nothing from more
 
@@ -82,8 +83,9 @@ Stepper(sampled(), gamma=4, step=ROUND)
 
 # %% [markdown]
 # Each drafted token shows *q*, how likely the draft found it, *p*, how likely the target finds it, and
-# *u*, a random number between 0 and 1 that was drawn for it. Go through some rounds (`l` and `j`), and
-# compare the three numbers of the tokens that were kept with those that were not. Can you tell the rule?
+# *u*, a random number between 0 and 1 that was drawn for it. Go through some rounds (`l` and `j`). The line
+# under the tokens says the rule: check it on tokens that were kept, and on those that were not. Why
+# should it be just this one?
 #
 # ## Keep or replace
 # A drafted token was drawn with probability *q*. If the target would write it with a probability *p* that
@@ -123,8 +125,9 @@ answer = step.target_probs[step.accepted] / step.draft_probs[step.accepted]
 check("02.2", answer)
 
 # %% [markdown]
-# What is missing? Here are a target and a draft that know four words. The dark part is what the draft
-# brings by the rule, $\min(p, q)$. Where the target wants more, a gap stays.
+# What is missing? Here are a target and a draft that know four words. The plain part of a bar is what the
+# draft brings by the rule, $\min(p, q)$. Where the target wants more, a gap stays: the hatched part. Both
+# together are *p*. The dots are *q*: one above its bar is a word that the draft proposes too often.
 
 # %%
 words = ["the", "a", "one", "no"]
@@ -134,8 +137,9 @@ figure.add_bar(x=words, y=np.minimum(p, q), name="from the draft, kept", marker_
 figure.add_bar(
     x=words, y=np.maximum(p - q, 0), name="missing", marker={"color": "#0072B2", "pattern": {"shape": "/"}}
 )
-figure.update_layout(barmode="stack", height=300, yaxis_title="probability", margin={"t": 20, "b": 30})
-figure
+figure.add_scatter(x=words, y=q, name="drafted, q", mode="markers", marker={"color": "#E69F00", "size": 12})
+figure.update_yaxes(title_text="probability", gridcolor="rgba(128,128,128,.25)", zeroline=False)
+on_any_page(figure, "A word from the draft, and what is missing to p; exact", 320, barmode="stack")
 
 # %% [markdown]
 # The gaps add up to the probability of a rejection: what the draft brings and what is missing are one
@@ -159,8 +163,8 @@ check("02.3", left_over)
 
 # %% [markdown]
 # ## Nothing changes
-# Do not believe a derivation, try it. First greedy, with the real pair and a draft that cannot be worse
-# suited: one that only repeats what stood in the text before.
+# Do not believe a derivation, try it. First greedy, with the real pair and a draft that knows no
+# language at all: it repeats what stood in the text before.
 
 # %%
 model, draft = load_pair()
@@ -334,14 +338,15 @@ for gamma in lengths:
 rows = zip(lengths, experts, misses, strict=True)
 head = ["γ", "experts read a token and layer", "of them not in a cache of 16 of 64"]
 reveal("02.P1", experts[-1] / experts[0], "×")
-table(head, rows, "All domains, sampled; an LRU cache a layer; exact")
+table(head, rows, "All domains, sampled; an LRU cache a layer, text after text; exact")
 
 # %% [markdown]
-# Drafting ahead makes fewer passes, and every token of text needs *more* experts to be read, not fewer,
-# also with a cache. Where experts have to come over a slow link, that can eat the gain and more. Then why
-# speculate at all, with a mixture of experts on a small device? Three reasons are put forward: copies can
-# be shared by the positions of a window; a window has more time in which copies can hide; and the window
-# *tells* something. Notebook 03 takes up the last one, notebooks 05 to 07 the others.
+# Drafting ahead makes fewer passes, and a token of text needs *more* experts to be read, not fewer, also
+# with a cache. (That is the mean of all domains; notebook 03 takes them one by one.) Where experts have to
+# come over a slow link, that can eat the gain and more. Then why speculate at all, with a mixture of
+# experts on a small device? Three reasons are put forward: copies can be shared by the positions of a
+# window; a window has more time in which copies can hide; and the window *tells* something. Notebook 03
+# takes up the last one, notebooks 05 to 07 the others.
 #
 # Three cautions. The pair is small, and its draft was trained on the same kinds of text. The domains math
 # and mcq are made from templates that the training text shares, which flatters acceptance there. And α
