@@ -75,6 +75,7 @@ def test_solved_it_runs_and_every_answer_is_right(source: Path, tmp_path: Path) 
 @each(NORMALLY_AS_GIVEN)
 def test_as_given_it_runs_and_every_exercise_says_not_yet(source: Path, tmp_path: Path) -> None:
     done = run(build(source, solved=False), tmp_path)
+    assert "Warning" not in done.stderr
     assert done.progress["exercises"] == {}
     for exercise in exercises_of(source.name[:2]):
         assert [words for words in done.plain if words.startswith(f"… {exercise.id} {exercise.title}: ")]

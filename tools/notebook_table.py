@@ -30,6 +30,12 @@ sys.path.insert(0, str(ROOT / "tests"))
 from course import run  # noqa: E402
 
 PAGE, FIGURES = ROOT / "docs/notebooks.md", ROOT / "docs/notebooks.json"
+HOW = """\
+`check` says of an answer “right”, or names the smallest case found on which it is wrong, what came back and
+what that breaks; never the solution. Dots are no answer yet, so a notebook runs to its end before any
+exercise is done. What was answered and guessed is kept in one file, `moespac-progress.json` in the working
+folder, or where `MOESPAC_PROGRESS` says, and goes nowhere else. `moespac progress FOLDER --csv FILE` makes
+one table of a class's files; `python tools/notebooks.py --solutions DIR` writes the notebooks solved."""
 
 
 def main() -> None:
@@ -96,6 +102,7 @@ def page() -> Iterator[str]:
             f"| {number} {matter['title']} | {matter['minutes']} | {exercises} | {took['seconds']:.0f} "
             f"| {took['peak_mib']:.0f} | {took['file_kb']:.0f} |"
         )
+    yield from ("", HOW)
     for source, matter in matters.items():
         yield from _about(source.name[:2], matter)
 
@@ -103,6 +110,8 @@ def page() -> Iterator[str]:
 def _about(number: str, matter: Mapping[str, Any]) -> Iterator[str]:
     yield from ("", f"## {number} {matter['title']}", "", "After it you can", "")
     yield from (f"- {objective}" for objective in matter["objectives"])
+    kinds = [f"{kind}: {matter[kind]}" for kind in ("exact", "measured", "modelled")]
+    yield from ("", f"What is {'; '.join(kinds)}.")
     asked = "; ".join(f"{each.id} {each.title}" for each in exercises_of(number))
     yield from ("", f"Exercises: {asked}.")
 
