@@ -200,3 +200,25 @@ def test_with_reduced_motion_nothing_moves_between_frames(browser: Any, tmp_path
         opened.press("l", "l", "l")
         assert opened.page.evaluate(moving) == (motion == "no-preference")
         opened.page.close()
+
+
+def test_on_the_whole_screen_it_is_large_and_a_click_still_hits(browser: Any, tmp_path: Path) -> None:
+    page = open_page(browser, Stepper(small(), step=2).to_html(tmp_path / "stepper.html"))
+
+    def clicked() -> tuple[float, str, str | None]:
+        canvas = page.page.locator("canvas").first
+        box = canvas.bounding_box()
+        canvas.click(position={"x": box["width"] / 2, "y": box["height"] / 2})
+        page.settle()
+        return box["width"], page.sentence, page.page.locator(".ms-hint").first.text_content()
+
+    width, *said = clicked()
+    page.page.get_by_role("button", name="Whole screen").click()
+    page.page.wait_for_function("() => document.fullscreenElement !== null")
+    page.settle()
+    large, *said_then = clicked()
+    assert said_then == said
+    assert large > 1.2 * width
+    page.press("f")
+    page.page.wait_for_function("() => document.fullscreenElement === null")
+    without_a_fault(page)

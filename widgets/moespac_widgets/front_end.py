@@ -60,7 +60,7 @@ def bundle(script: str) -> str:
             taken.add(imported)
             if constant:
                 value = json.loads((HOME / "front" / imported).read_text(encoding="utf-8"))
-                parts.append(f"const {constant} = {json.dumps(value)};\n")
+                parts.append(f"const {constant} = {json.dumps(value, separators=(',', ':'))};\n")
             else:
                 take(imported)
         parts.append(_lean(_IMPORT.sub("", source)))

@@ -40,7 +40,7 @@ WIDGET = "application/vnd.jupyter.widget-view+json"
 PAGES = "pages:"
 
 # The page tells its height, see page.js; without a script around it the frame scrolls.
-_FRAME = """<iframe title="{title}" {source} loading="lazy"
+_FRAME = """<iframe title="{title}" {source} loading="lazy" allowfullscreen
 style="width:100%;height:{height}px;border:0"></iframe>
 <script>(() => {{
   const frame = document.currentScript.previousElementSibling;

@@ -138,11 +138,12 @@ class Solver {
 
 function build(host) {
   const { data } = host;
+  const tell = (key, values) => host.text(`balancer.${key}`, values);
   const d = Object.fromEntries(Object.entries(data).filter(([, value]) => value?.bytes).map(([name, value]) => [name, unpack(value)]));
   const [, layers, levels] = d.hot.shape;
   const size = layers * levels;
-  const units = Object.fromEntries(data.units.map((unit) => [unit, host.text(`balancer.unit_${unit}`)]));
-  const named = Object.fromEntries(FORMULATIONS.map((name) => [name, host.text(`balancer.${name}`)]));
+  const units = Object.fromEntries(data.units.map((unit) => [unit, tell(`unit_${unit}`)]));
+  const named = Object.fromEntries(FORMULATIONS.map((name) => [name, tell(`${name}`)]));
   const solver = new Solver(host, layers);
   const placeOf = (step) => (host.player ? host.player.place(step) : 0);
 
@@ -169,17 +170,17 @@ function build(host) {
   }
   const broken = ({ table, taus }, formulation, layer, tau) =>
     formulation === "joint" ? table.switched(taus.joint, layer, tau) : table.alone(layer, tau);
-  const breaks = ({ slots, link }) => [...(slots ? [host.text("balancer.slots")] : []), ...(link ? [host.text("balancer.link")] : [])];
+  const breaks = ({ slots, link }) => [...(slots ? [tell("slots")] : []), ...(link ? [tell("link")] : [])];
 
   // -- controls ---------------------------------------------------------------------------------------------
-  if (d.kept.length > 1) host.addPlayer(d.kept, host.text("balancer.window"));
-  const formulation = host.choice("formulation", host.text("balancer.formulation"), FORMULATIONS.map((name) => [name, `${SIGNS[name]} ${named[name]}`]));
+  if (d.kept.length > 1) host.addPlayer(d.kept, tell("window"));
+  const formulation = host.choice("formulation", tell("formulation"), FORMULATIONS.map((name) => [name, `${SIGNS[name]} ${named[name]}`]));
   host.bar.append(formulation);
   const [, most] = host.model.get("_limits").slots;
   const dials = [
-    new Dial(host, "slots", host.text("balancer.slots"), Array.from({ length: most }, (_, i) => i + 1),
-      (slots) => host.text("balancer.of_slots", { slots, given: data.slots })),
-    ...data.units.map((unit) => new Dial(host, unit, units[unit], PERCENTS, (percent) => host.text("balancer.percent", { percent }))),
+    new Dial(host, "slots", tell("slots"), Array.from({ length: most }, (_, i) => i + 1),
+      (slots) => tell("of_slots", { slots, given: data.slots })),
+    ...data.units.map((unit) => new Dial(host, unit, units[unit], PERCENTS, (percent) => tell("percent", { percent }))),
   ];
 
   // -- parts ------------------------------------------------------------------------------------------------
@@ -189,7 +190,7 @@ function build(host) {
     hint: (row, layer) => candidate(now(host.state()), layer, row + 1),
   });
   const [hints, how, key] = Array.from("123", () => el("p", { class: "ms-hint" }));
-  key.textContent = host.text("balancer.lanes");
+  key.textContent = tell("lanes");
   const summary = el("table", { class: "ms-summary" });
   const chart = el("div", { class: "ms-chart" });
   const layerCaption = el("p", { class: "ms-caption" });
@@ -201,34 +202,34 @@ function build(host) {
     const values = { layer, tau, cpu: ms(table.cpu[i]), gpu: ms(table.gpu[i]), hot: table.hot[i], loads: table.loads[i], copies: ms(table.loads[i] * table.copy) };
     const alone = breaks(table.alone(layer, tau));
     const among = breaks(table.switched(taus.joint, layer, tau));
-    const words = (key, some) => (some.length ? host.text(`balancer.${key}_breaks`, { some: some.join(", ") }) : host.text(`balancer.${key}_keeps`));
-    return [host.text("balancer.candidate", values), words("alone", alone), words("joint", among)].join(" ");
+    const words = (key, some) => (some.length ? tell(`${key}_breaks`, { some: some.join(", ") }) : tell(`${key}_keeps`));
+    return [tell("candidate", values), words("alone", alone), words("joint", among)].join(" ");
   }
 
   function drawSummary(window) {
     const { table, taus, totals } = window;
     const rows = FORMULATIONS.map((name) => {
       const found = totals[name];
-      const slots = host.text("balancer.slots_taken", { hot: found.hot, slots: table.slots });
+      const slots = tell("slots_taken", { hot: found.hot, slots: table.slots });
       const link = found.late >= 0
-        ? `✗ ${host.text("balancer.late", { layer: found.late, late: ms(-found.slack[found.late]) })}`
-        : `✓ ${host.text("balancer.in_time", { layer: found.tightest, left: ms(found.slack[found.tightest]) })}`;
+        ? `✗ ${tell("late", { layer: found.late, late: ms(-found.slack[found.late]) })}`
+        : `✓ ${tell("in_time", { layer: found.tightest, left: ms(found.slack[found.tightest]) })}`;
       return el("tr", {}, el("th", { scope: "row" }, el("span", { style: `color: var(${INKS[name]})` }, SIGNS[name]), ` ${named[name]}`),
         el("td", { class: "ms-figure" }, ms(found.seconds)), el("td", {}, `${found.slots ? "✗" : "✓"} ${slots}`), el("td", {}, link),
         el("td", {}, taus[name].length > 24 ? spread(taus[name]) : taus[name].join(" ")));
     });
-    const names = ["formulation", "column_seconds", "slots", "column_link", "column_taus"].map((key) => el("th", { scope: "col" }, host.text(`balancer.${key}`)));
+    const names = ["formulation", "column_seconds", "slots", "column_link", "column_taus"].map((key) => el("th", { scope: "col" }, tell(`${key}`)));
     summary.replaceChildren(el("thead", {}, el("tr", {}, ...names)), el("tbody", {}, ...rows));
-    how.textContent = host.text("balancer.how", { how: told(window.joint) });
+    how.textContent = tell("how", { how: told(window.joint) });
   }
   /** How many layers stand at each threshold. */
   const spread = (taus) => Array.from({ length: levels }, (_, i) => [i + 1, taus.filter((tau) => tau === i + 1).length])
-    .filter(([, count]) => count).map(([tau, count]) => host.text("balancer.spread", { tau, count })).join(", ");
+    .filter(([, count]) => count).map(([tau, count]) => tell("spread", { tau, count })).join(", ");
   function told(joint) {
     const page = joint.how === "page" && Object.entries(joint.at).map(([unit, value]) =>
-      unit === "slots" ? `${host.text("balancer.slots")} ${value}` : `${units[unit]} ${host.text("balancer.percent", { percent: value })}`).join(", ");
-    const words = page ? host.text("balancer.how_page", { at: page }) : host.text(`balancer.how_${joint.how}`, { took: ms(joint.seconds) });
-    return joint.fresh || page ? words : host.text("balancer.waiting");
+      unit === "slots" ? `${tell("slots")} ${value}` : `${units[unit]} ${tell("percent", { percent: value })}`).join(", ");
+    const words = page ? tell("how_page", { at: page }) : tell(`how_${joint.how}`, { took: ms(joint.seconds) });
+    return joint.fresh || page ? words : tell("waiting");
   }
 
   // -- one layer's lanes against its thresholds: lines of its own shape, forbidden thresholds hatched ---------
@@ -252,7 +253,7 @@ function build(host) {
           parts.push(svg("line", { x1: box.x + from, y1: box.y + from - i, x2: box.x + to, y2: box.y + to - i, class: "ms-hatch" }));
         }
         parts.push(text(`✗ ${forbidden.join(", ")}`, { x: x(tau), y: high - 3, "text-anchor": "middle" }));
-      } else parts.push(text(`✓ ${host.text("balancer.feasible")}`, { x: x(tau), y: high - 3, "text-anchor": "middle" }));
+      } else parts.push(text(`✓ ${tell("feasible")}`, { x: x(tau), y: high - 3, "text-anchor": "middle" }));
       if (tau === state.tau) parts.push(svg("rect", { ...box, fill: "none", stroke: "currentColor", "stroke-width": "2" }));
       parts.push(text(`τ = ${tau}`, { x: x(tau), y: high - foot + 16, "text-anchor": "middle" }));
       const signs = FORMULATIONS.filter((name) => taus[name][state.layer] === tau);
@@ -270,14 +271,14 @@ function build(host) {
           : svg("circle", { cx, cy, r: 4.5, class: `ms-point ms-${lane}` }));
       }
     }
-    chart.replaceChildren(svg("svg", { viewBox: `0 0 ${wide} ${high}`, role: "img", "aria-label": host.text("balancer.chart", state) }, ...parts));
+    chart.replaceChildren(svg("svg", { viewBox: `0 0 ${wide} ${high}`, role: "img", "aria-label": tell("chart", state) }, ...parts));
   }
 
   host.body.append(
     el("div", { class: "ms-dials" }, ...dials.map((dial) => dial.element)),
-    el("p", { class: "ms-caption" }, host.text("balancer.summary")), host.scroll(host.text("balancer.summary"), summary), how,
+    el("p", { class: "ms-caption" }, tell("summary")), host.scroll(tell("summary"), summary), how,
     el("div", { class: "ms-columns" },
-      el("div", {}, el("p", { class: "ms-caption" }, host.text("balancer.map")), map.element, hints),
+      el("div", {}, el("p", { class: "ms-caption" }, tell("map")), map.element, hints),
       el("div", {}, layerCaption, chart, key)));
 
   return {
@@ -303,9 +304,9 @@ function build(host) {
         }
       }
       map.draw({ values, rows: levels, columns: layers, top: DEGREES, figures: false, chosen: [state.tau - 1, state.layer], rowName: (row) => `τ ${row + 1}`, taus, broken: forbidden });
-      hints.textContent = host.text("balancer.map_hint", { largest: ms(largest), formulation: named[state.formulation] });
+      hints.textContent = tell("map_hint", { largest: ms(largest), formulation: named[state.formulation] });
       drawSummary(window);
-      layerCaption.textContent = host.text("balancer.layer", { layer: state.layer });
+      layerCaption.textContent = tell("layer", { layer: state.layer });
       drawChart(window, state);
     },
     sentence(state) {
@@ -315,11 +316,11 @@ function build(host) {
       const keeps = breaks(window.binding);
       const values = { window: window.window, layer: state.layer, joint: tau("joint"), max: tau("per-layer"), difference: tau("per-layer-difference"),
         joint_ms: seconds("joint"), max_ms: seconds("per-layer"), difference_ms: seconds("per-layer-difference") };
-      const why = keeps.length ? host.text("balancer.binds", { some: keeps.join(", ") }) : host.text("balancer.binds_nothing");
+      const why = keeps.length ? tell("binds", { some: keeps.join(", ") }) : tell("binds_nothing");
       const { fresh, feasible } = window.joint;
-      return `${host.text("balancer.sentence", values)} ${fresh ? (feasible ? why : host.text("balancer.infeasible")) : host.text("balancer.stale")}`;
+      return `${tell("sentence", values)} ${fresh ? (feasible ? why : tell("infeasible")) : tell("stale")}`;
     },
-    origin: () => host.text("balancer.origin"),
+    origin: () => tell("origin"),
     table(state) {
       const window = now(state);
       const { table, taus } = window;
@@ -332,7 +333,7 @@ function build(host) {
             breaks(table.alone(layer, tau)).join(", ") || "–", breaks(table.switched(taus.joint, layer, tau)).join(", ") || "–", chosen]);
         }
       }
-      const names = ["cpu", "gpu", "hot", "loads", "alone", "joint", "chosen"].map((name) => host.text(`balancer.column_${name}`));
+      const names = ["cpu", "gpu", "hot", "loads", "alone", "joint", "chosen"].map((name) => tell(`column_${name}`));
       return { columns: [host.text("grid.layer"), "τ", ...names], rows };
     },
   };

@@ -261,7 +261,8 @@ class Host {
     event.stopPropagation();
     if (event.defaultPrevented || typing) return;
     const slides = event.target.matches("input[type=range]") && /^(Arrow|Page|Home|End)/.test(event.key);
-    const action = this.spec.keys?.[event.key] ?? (slides ? undefined : this.player?.keys[event.key]);
+    const own = { f: () => this.present(), ...this.spec.keys };
+    const action = own[event.key] ?? (slides ? undefined : this.player?.keys[event.key]);
     if (!action) return;
     event.preventDefault();
     action(this);
@@ -316,7 +317,13 @@ class Host {
     });
     this.origin = el("p", { class: "ms-hint" });
     this.more.append(this.origin, this.tableBox, el("details", {}, el("summary", {}, this.text("base.help")), ...keys),
-      el("div", { class: "ms-code" }, copy, this.code, this.copied));
+      el("div", { class: "ms-code" }, copy, this.code, this.copied, this.button(this.text("base.whole"), () => this.present())));
+  }
+
+  /** Alone on the whole screen and in large type, or back again; Esc goes back, too. */
+  present() {
+    const turned = document.fullscreenElement ? document.exitFullscreen() : this.root.parentElement.requestFullscreen();
+    turned.catch((problem) => this.say(problem));
   }
 
   fillTable(state) {

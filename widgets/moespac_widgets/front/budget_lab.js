@@ -138,10 +138,8 @@ function build(host) {
   const caption = (key) => el("p", { class: "ms-caption" }, host.text(key));
   host.body.append(form, el("div", { class: "ms-columns" }, el("div", {}, caption("lab.curve"), canvas, under), el("div", {}, answer, list)),
     caption("lab.time"), time, caption("lab.memory"), memory, about);
-  const budgetAt = (event) => {
-    const box = canvas.getBoundingClientRect();
-    return clamp(Math.round(100 * (event.clientX - box.left - EDGE.left) / (box.width - EDGE.left - EDGE.right)), least, most);
-  };
+  const budgetAt = (event) =>
+    clamp(Math.round(100 * (event.offsetX - EDGE.left) / (canvas.clientWidth - EDGE.left - EDGE.right)), least, most);
   let dragging = false;
   host.listen(canvas, "pointerdown", (event) => {
     dragging = true;
@@ -272,8 +270,7 @@ function build(host) {
   const windowTimes = el("div", {}, caption("lab.windows"), strip, takes);
   time.after(windowTimes);
   host.listen(strip, "click", (event) => {
-    const box = strip.getBoundingClientRect();
-    go(Math.floor((event.clientX - box.left) / box.width * (host.model.get("_limits").step[1] + 1)));
+    go(Math.floor(event.offsetX / strip.clientWidth * (host.model.get("_limits").step[1] + 1)));
   });
   const go = (step) => {
     if (host.model.get("step") >= 0 && ours(host.state())) host.set({ step: clamp(step, 0, host.model.get("_limits").step[1]) });

@@ -32,9 +32,8 @@ export class Grid {
     this.words = el("div", { class: "ms-hint" });
     this.element = el("div", {}, this.canvas, this.legend, this.words);
     const under = (event) => {
-      const box = this.canvas.getBoundingClientRect();
-      const column = Math.floor((event.clientX - box.left - GUTTER) / this.width);
-      const row = Math.floor((event.clientY - box.top - EDGE) / this.tall);
+      const column = Math.floor((event.offsetX - GUTTER) / this.width);
+      const row = Math.floor((event.offsetY - EDGE) / this.tall);
       return row >= 0 && row < this.rows && column >= 0 && column < this.columns ? [row, column] : null;
     };
     host.listen(this.canvas, "click", (event) => { const cell = under(event); if (cell) pick(...cell); });

@@ -13,7 +13,7 @@ export class Lines {
     this.legend = el("div", { class: "ms-legend" });
     this.element = el("div", {}, this.canvas, this.legend);
     host.listen(this.canvas, "click", (event) => {
-      const x = event.clientX - this.canvas.getBoundingClientRect().left - GUTTER;
+      const x = event.offsetX - GUTTER;
       if (x >= 0) pick(clamp(Math.floor(x / this.width), 0, this.columns - 1));
     });
   }

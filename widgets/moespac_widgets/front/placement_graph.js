@@ -358,8 +358,7 @@ function build(host) {
     (value) => host.text(value ? "placement.moment_layer" : "placement.moment_whole", { layer: value - 1 }));
   /** What lies under the pointer, as a choice. */
   function under(event) {
-    const box = canvas.getBoundingClientRect();
-    const [x, y] = [event.clientX - box.left, event.clientY - box.top];
+    const [x, y] = [event.offsetX, event.offsetY];
     const state = host.state();
     const nearest = (count, place) => {
       let [best, far] = [-1, 400];

@@ -143,10 +143,8 @@ function build(host) {
     pen.fillRect(x(now) - 1, MARGIN.top - 6, 2, floor - MARGIN.top + 6);
   }
   let dragging = false;
-  const timeAt = (event) => {
-    const box = chart.getBoundingClientRect();
-    return clamp(Math.round(last * (event.clientX - box.left - MARGIN.left) / (box.width - MARGIN.left - MARGIN.right)), 0, last);
-  };
+  const timeAt = (event) =>
+    clamp(Math.round(last * (event.offsetX - MARGIN.left) / (chart.clientWidth - MARGIN.left - MARGIN.right)), 0, last);
   host.listen(chart, "pointerdown", (event) => {
     dragging = true;
     chart.setPointerCapture(event.pointerId);

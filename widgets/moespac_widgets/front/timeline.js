@@ -199,11 +199,10 @@ function build(host) {
   }
   /** What is under the pointer: an operation, or a lane that idles. */
   function under(event) {
-    const box = canvas.getBoundingClientRect();
-    const y = event.clientY - box.top - AXIS_HIGH;
+    const y = event.offsetY - AXIS_HIGH;
     const number = Math.floor(y / high);
     const lane = Math.floor((y - number * high - TITLE) / LANE);
-    const x = event.clientX - box.left;
+    const x = event.offsetX;
     if (x < LEFT || number < 0 || number >= runs.length || lane < 0 || lane >= rows) return null;
     const run = runs[number];
     const time = first + (x - LEFT) / scale + shift(host.state(), number);
@@ -254,13 +253,13 @@ function build(host) {
   // -- pointer and keys ---------------------------------------------------------------------------------------
   let drag = null;
   host.listen(canvas, "pointerdown", (event) => {
-    drag = { x: event.clientX, start: get("start_us"), moved: false };
+    drag = { x: event.offsetX, start: get("start_us"), moved: false };
     canvas.setPointerCapture(event.pointerId);
   });
   host.listen(canvas, "pointermove", (event) => {
     words.textContent = hint(under(event));
     if (!drag) return;
-    const by = event.clientX - drag.x;
+    const by = event.offsetX - drag.x;
     if (!drag.moved && Math.abs(by) < 4) return;
     drag.moved = true;
     show(clamp(drag.start - (by / scale) * tickUs, 0, toUs - get("span_us") / 2), get("span_us"));
@@ -277,9 +276,9 @@ function build(host) {
   host.listen(canvas, "pointerleave", () => { words.textContent = ""; });
   // The page scrolls as ever: zooming takes Ctrl, or ⌘, as in a map.
   const wheel = (event) => host.guard(() => {
-    const box = canvas.getBoundingClientRect();
-    if (event.ctrlKey || event.metaKey) zoom(1.0025 ** event.deltaY, clamp((event.clientX - box.left - LEFT) / (box.width - LEFT), 0, 1));
-    else if (event.shiftKey || Math.abs(event.deltaX) > Math.abs(event.deltaY)) pan((event.deltaX || event.deltaY) / box.width);
+    const wide = canvas.clientWidth;
+    if (event.ctrlKey || event.metaKey) zoom(1.0025 ** event.deltaY, clamp((event.offsetX - LEFT) / (wide - LEFT), 0, 1));
+    else if (event.shiftKey || Math.abs(event.deltaX) > Math.abs(event.deltaY)) pan((event.deltaX || event.deltaY) / wide);
     else return;
     event.preventDefault();
   });
