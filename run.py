@@ -5,6 +5,8 @@
     python run.py test [--full] [PYTEST ARGUMENTS]                runs the tests
     python run.py class-kit DIR                                   makes a folder to teach from offline
     python run.py set-origin OWNER/REPO                           says where the project lies in public
+    python run.py book                                            builds notebooks and docs as a site
+    python run.py slides [03 05 ...]                              makes slides of notebooks
 
 Can be run again at any time: what is done is not done twice, and an interrupted installation goes on.
 """
@@ -43,7 +45,13 @@ VENV = ROOT / ".venv"
 PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 STAMP = VENV / ".moespac-stamp"
 LOCK = ROOT / ".run.lock"
-TOOLS = {"class-kit": "tools/class_kit.py", "set-origin": "tools/set_origin.py"}
+# What each needs to be installed, and where it is.
+TOOLS = {
+    "class-kit": ("lab", "tools/class_kit.py"),
+    "set-origin": ("lab", "tools/set_origin.py"),
+    "book": ("test", "tools/book.py"),
+    "slides": ("test", "tools/slides.py"),
+}
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"  # PyTorch's own index of builds without CUDA
 NEEDED_BYTES = {False: 3 * 10**9, True: 10 * 10**9}  # by whether torch comes with CUDA
 
@@ -221,9 +229,10 @@ def main(argv):
         modes.add_parser(name, help=f"python run.py {name} --help says more", add_help=False)
     options, rest = parser.parse_known_args(argv)
     rest = [argument for argument in rest if argument != "--"]
-    set_up("lab" if options.mode in TOOLS else options.mode)
-    if options.mode in TOOLS:
-        return hand_over([PYTHON, ROOT / TOOLS[options.mode], *rest], cwd=None)
+    extras, tool = TOOLS.get(options.mode, (options.mode, None))
+    set_up(extras)
+    if tool:
+        return hand_over([PYTHON, ROOT / tool, *rest], cwd=None)
     if options.mode == "test":
         chosen = ["--full"] * options.full + rest
         return hand_over([PYTHON, "-m", "pytest", "--durations=15", *chosen])
