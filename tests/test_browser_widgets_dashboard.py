@@ -107,3 +107,16 @@ def test_in_jupyterlab_all_follow_each_other_and_the_kernel(chromium: Path, tmp_
         kernel_says(page, "print(len(widget._instances))", "0")
         assert not opened.foreign_requests
         assert not opened.console_errors
+
+
+@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.full)])
+def test_the_gallerys_page_is_small_and_steps_without_a_kernel(browser: Any, root: Path, scheme: str) -> None:
+    path = root / "docs/gallery/dashboard.html"
+    assert path.stat().st_size <= 600_000
+    opened = open_page(browser, path, scheme)
+    all_are_at(opened.page, 0)
+    opened.page.locator('.moespac[aria-label^="Decoding stepper"] canvas').focus()
+    opened.press("l", "l")
+    all_are_at(opened.page, 2)
+    without_a_fault(opened)
+    opened.page.close()

@@ -1,4 +1,4 @@
-"""The pictures of docs/gallery.md, light and dark: python tools/gallery.py [NAME ...]
+"""The pictures and the page of docs/gallery.md, light and dark: python tools/gallery.py [NAME ... | page]
 
 Each is a widget's own page in Chromium, with a short decode of the bundled pair. A widget gets its picture by
 one more line in SHOTS.
@@ -41,6 +41,8 @@ from moespac_widgets import (  # noqa: E402
 
 PICTURES = ROOT / "docs/gallery"
 LARGEST_BYTES = 90_000  # of a widget's picture
+PAGE, PAGE_BYTES = "page", 600_000  # a dashboard that is read without a kernel, and the most it may take
+PAGE_EVENTS = 800  # pairs of step and layer in it: its first hundred steps
 # A screenshot's width, height and colours, read by the browser that took it.
 READ = """async written => {
   const bytes = Uint8Array.from(atob(written), letter => letter.charCodeAt(0));
@@ -146,7 +148,12 @@ def pixels(browser: Any, screenshot: bytes) -> np.ndarray:
 
 
 def main() -> None:
-    wanted = sys.argv[1:] or list(SHOTS)
+    wanted = sys.argv[1:] or [PAGE, *SHOTS]
+    if PAGE in wanted:
+        wanted.remove(PAGE)
+        page = Dashboard("math", gamma=4, events=PAGE_EVENTS).to_html(PICTURES / "dashboard.html")
+        if page.stat().st_size > PAGE_BYTES:
+            raise SystemExit(f"{page.relative_to(ROOT)}: larger than {PAGE_BYTES / 1000:.0f} kB")
     chromium = find_browser()
     if chromium is None:
         raise SystemExit("no Chromium: install one, or name it in MOESPAC_CHROMIUM")
