@@ -52,8 +52,8 @@ def one_widget(page: Any, case: Case, traffic: Traffic, figures: bool) -> dict[s
     heap = [heap_mb(page)]
     for _ in range(2):
         scrub(page, slider, 500)
+        page.wait_for_timeout(1500)  # until what was asked of the kernel has been answered
         heap.append(heap_mb(page))
-    page.wait_for_timeout(1500)
     found |= {"heap_mb": heap, "websocket_mb": traffic.mb}
     page.evaluate(WATCH)
     if figures:
