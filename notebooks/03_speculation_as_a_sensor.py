@@ -72,7 +72,6 @@ import numpy as np
 import plotly.graph_objects as go
 
 from moespac_nb import DOMAINS
-from moespac_nb.caches import lru_hits
 from moespac_nb.exercises.speculation_as_a_sensor import ACCEPTANCE, REUSE, THRESHOLD
 from moespac_nb.foretelling import EVIDENCE, foretell
 from moespac_nb.information import entropy_bits, information_bits, information_of
@@ -95,9 +94,9 @@ sampled = reports["sample"]
 DemandMap(sampled["math"], gamma=8, show="bit", layer=4, step=2)
 
 # %% [markdown]
-# Left or above is the instrument of this notebook, the counts *f* of one window; beside it the bit that its
+# Above is the instrument of this notebook, the counts *f* of one window; below it the bit that its
 # first token alone would have shown. Press `l` for the next window. Look for two things: most experts that
-# are asked for are asked for **once**, and the few dark ones change from window to window.
+# are asked for are asked for **once**, and the few that are asked for often change from window to window.
 #
 # ## One load, several positions
 # Expert reuse first. If an expert has to be fetched, it is fetched once for all positions that ask for it.
@@ -144,14 +143,15 @@ for n in at.tolist():
 
 # %%
 figure = go.Figure()
-for (name, values), dash in zip(drawn.items(), ("dot", "dash", "dashdot", "solid"), strict=True):
+marks = {"dot": "x", "dash": "square", "dashdot": "triangle-up", "solid": "circle"}
+for (name, values), dash in zip(drawn.items(), marks, strict=True):
     style = {"color": "#0072B2" if name == "recorded" else INK, "dash": dash}
-    figure.add_scatter(x=at, y=values, name=name, line=style, mode="lines+markers")
+    mark = {"symbol": marks[dash], "size": 9}
+    figure.add_scatter(x=at, y=values, name=name, line=style, mode="lines+markers", marker=mark)
 figure.update_xaxes(title_text="positions of the window", showgrid=False, zeroline=False)
 figure.update_yaxes(title_text="distinct experts a layer", range=[0, 38], gridcolor="rgba(128,128,128,.25)")
-on_any_page(
-    figure, "Distinct experts of a window, of 64; exact", 380, legend={"orientation": "h", "y": -0.25}
-)
+figure.update_layout(yaxis_zeroline=False, legend={"orientation": "h", "y": -0.25})
+on_any_page(figure, "Distinct experts of a window, of 64; exact", 380)
 
 # %% [markdown]
 # What to see: reuse is real, and most of it is chance and popularity. The recorded line lies a little
@@ -206,27 +206,10 @@ table(["domain", "a/b, γ = 4", "tokens", "a token", "a/b, γ = 8", "tokens", "a
 # %% [markdown]
 # Where the draft is good (`math`), a token needs fewer experts; where it is not (`code`, `qa`), more. And
 # the argument has left something out: **a cache**. It compares two machines that fetch every expert every
-# time. A machine that keeps some fetches only what is missing, and a plain step misses few. With room for
-# 16 of the 64 experts of a layer, least recently used out first:
-
-
-# %%
-def misses(gamma, slots=16):
-    """Experts fetched a layer and token of text."""
-    fetched = written = 0
-    for fan in sampled.values():
-        for text in range(len(fan.texts)):
-            steps = [seen.step for seen in windows(fan, text, gamma)]
-            used = np.stack([step.counts > 0 for step in steps])
-            fetched += used.sum() - lru_hits(used, slots).sum()
-            written += sum(len(step.emitted) for step in steps)
-    return fetched / written / shape.layers
-
-
-# %%
-table(["γ", "fetched a layer and token"], [(g, misses(g)) for g in (0, 2, 4, 8)], "16 slots, LRU; exact")
-
-# %% [markdown]
+# time. A machine that keeps some fetches only what is missing, and a plain step misses few: the last table
+# of notebook 02 counted it, with room for 16 of the 64 experts of a layer. What is fetched for a token of
+# text rises with γ there, too.
+#
 # So reuse lowers the number of *passes*, and what each position costs; it does not lower the bytes of a
 # text. Speculation buys fewer passes and time to copy ahead, and pays with more experts. A manager who
 # uses that time well must know what to copy. That is the sensor.

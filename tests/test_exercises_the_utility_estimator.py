@@ -17,12 +17,11 @@ from moespac_nb.exercises.the_utility_estimator import (
     K,
     moved,
     recall_of,
-    recorded,
     resting,
 )
 from moespac_nb.foretelling import EVIDENCE, foretell
+from moespac_nb.seen import windows
 from moespac_nb.sensors import sensor
-from moespac_nb.step import Step
 from moespac_nb.traces import bundled
 from moespac_nb.utility import estimator
 
@@ -103,22 +102,18 @@ def test_rules_stand_as_the_prose_has_them() -> None:
     assert all(abs(means[1][rule] - means[8][rule]) < 0.01 for rule in means[K])
 
 
-def test_where_experts_are_hottest_the_printed_rule_turns_back() -> None:
-    steps = max(texts_of_recorded(), key=len)
-    mean = np.mean([step.counts for step in steps], axis=0)
-    given = {}
-    for name in ("paper", "level", "ema"):
-        one = estimator(name, *mean.shape, K=K, gamma=GAMMA)
-        given[name] = np.mean([one.update(step.counts).copy() for step in steps], axis=0)
-    hot, warm = mean >= 4, (mean >= 2) & (mean < 4)
-    assert given["paper"][hot].mean() < given["paper"][warm].mean()
-    assert all(given[name][hot].mean() > given[name][warm].mean() for name in ("level", "ema"))
-
-
-def texts_of_recorded() -> list[list[Step]]:
-    found: list[list[Step]] = []
-    for step in recorded().rounds(GAMMA):
-        if step.index == 0:
-            found.append([])
-        found[-1].append(step)
-    return found
+def test_the_hottest_experts_get_less_than_half_of_what_the_level_gives_them() -> None:
+    names = ("paper", "paper-real", "level")
+    given: dict[str, list[float]] = {name: [] for name in names}
+    for domain in DOMAINS:
+        fan = bundled(domain, mode="sample", kind="fan", half="report")
+        for text in range(len(fan.texts)):
+            counts = np.stack([seen.step.counts for seen in windows(fan, text, GAMMA)])
+            if len(counts) < 8:
+                continue
+            for name in names:
+                one = estimator(name, *counts.shape[1:], K=K, gamma=GAMMA)
+                utility = np.mean([one.update(f).copy() for f in counts], axis=0)
+                given[name] += utility[counts.mean(axis=0) >= 4].tolist()
+    assert len(given["paper"]) > 20
+    assert max(np.mean(given["paper"]), np.mean(given["paper-real"])) < 0.5 * np.mean(given["level"])
