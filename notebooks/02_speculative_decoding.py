@@ -176,7 +176,7 @@ for name, chosen in (("no draft", None), ("the pair's draft", draft), ("repeats 
     rows.append((name, len(list(run)), sum(step.accepted for step in run.steps)))
     texts.append(run.new_ids)
 print("all three texts are the same:", texts[0] == texts[1] == texts[2])
-table(["draft", "passes of the target", "drafted tokens kept"], rows, "exact")
+table(["draft", "passes of the target", "drafted tokens kept"], rows, "Greedy, 48 tokens; exact")
 
 # %% [markdown]
 # Then sampled. The four words again, drafted and judged many times by the function that the decoder itself
@@ -212,7 +212,7 @@ rows = [("the target's p", *p, 0.0)]
 for rule in (by_the_rule, redraws, keeps_only_the_liked):
     share = np.bincount([rule(rng) for _ in range(N)], minlength=4) / N
     rows.append((rule.__name__.replace("_", " "), *share, np.abs(share - p).sum() / 2))
-table(["", *words, "distance from p"], rows, f"{N} words each; the distance is total variation")
+table(["", *words, "distance from p"], rows, f"Shares of {N} words each; distance: total variation")
 
 # %% [markdown]
 # Is the first distance small enough to be chance? As many words, drawn from *p* itself, have a distance,

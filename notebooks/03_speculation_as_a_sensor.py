@@ -378,7 +378,7 @@ lines = [(f, shares[f], f * shares[f] / (shares @ np.arange(10)), abs(f - 2), ab
 table(
     ["count f", "share of experts", "share of demand", "margin, τ = 2", "margin, τ = 1"],
     lines,
-    "γ = 8; exact",
+    "How many experts of a window have which count, and which margin; γ = 8; exact",
 )
 
 # %% [markdown]
@@ -544,7 +544,7 @@ def agreement(channel):
 
 
 # %%
-lines = [(name, *agreement(name)) for name in ("draft-gates", "next-gate")]
+lines = [("draft-gates", *agreement("draft-gates")), ("next-gate", None, *agreement("next-gate")[1:])]
 caption = f"Share of a token's experts named; by chance {shape.top_k / shape.experts:.4f}; exact"
 table(["channel", *(f"layer {n}" for n in range(8))], lines, caption)
 

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from moespac_nb import DOMAINS
+from moespac_nb.caches import lru_hits
 from moespac_nb.exercises import check
 from moespac_nb.exercises.speculative_decoding import (
     LONGEST,
@@ -16,6 +18,7 @@ from moespac_nb.exercises.speculative_decoding import (
     speed_up,
     tokens_a_round,
 )
+from moespac_nb.traces import bundled
 
 READ = list(sampled().rounds(4))[ROUND]
 AT = READ.accepted  # the rejected token
@@ -79,9 +82,14 @@ def test_the_round_that_is_read_has_one_rejection_after_kept_tokens() -> None:
 
 
 def test_what_the_notebook_says_in_words() -> None:
-    """The longer the draft, the more experts each token of text needs."""
-    asked = []
+    """The longer the draft, the more experts each token of text needs, and the more a cache of 16 lacks."""
+    fans = [bundled(domain, mode="sample", kind="fan", half="report") for domain in DOMAINS]
+    needed, lacking = [], []
     for gamma in (0, 1, 2, 4, 8):
-        rounds = list(sampled().rounds(gamma))
-        asked.append(sum((s.counts > 0).sum() for s in rounds) / sum(len(s.emitted) for s in rounds))
-    assert asked == sorted(asked)
+        texts = [list(fan.rounds(gamma)) for fan in fans]
+        grown = sum(len(step.emitted) for rounds in texts for step in rounds)
+        used = [np.stack([step.counts > 0 for step in rounds]) for rounds in texts]
+        needed.append(sum(each.sum() for each in used) / grown)
+        lacking.append(sum(each.sum() - lru_hits(each, slots=16).sum() for each in used) / grown)
+    assert needed == sorted(needed)
+    assert lacking == sorted(lacking)
