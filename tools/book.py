@@ -53,7 +53,8 @@ def main() -> None:
 def spell() -> None:
     """codespell's list of common misspellings, over what people wrote."""
     words = ROOT / "docs/spelling.txt"
-    command = ["codespell", "--ignore-words", words, "--skip", "*.ipynb,*.png,*.html,LOG.md.part", *SPELLED]
+    options = ["--ignore-words", words, "--skip", "*.ipynb,*.png,*.html"]
+    command = [sys.executable, "-m", "codespell_lib", *options, *SPELLED]
     if subprocess.run(command, cwd=ROOT).returncode:
         sys.exit(f"Mend what codespell found; a word that is right goes into {words.relative_to(ROOT)}.")
 

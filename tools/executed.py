@@ -29,12 +29,11 @@ def execute(path: Path, pages: Path) -> None:
     notebook = nbformat.read(path, as_version=4)
     folder = path.with_suffix("")
     folder.mkdir()
-    os.environ["MOESPAC_WIDGETS"] = f"pages:{pages}"
     client = NotebookClient(
         notebook, timeout=600, store_widget_state=False, resources={"metadata": {"path": str(folder)}}
     )
     try:
-        client.execute()
+        client.execute(env={**os.environ, "MOESPAC_WIDGETS": f"pages:{pages}"})
     finally:
         shutil.rmtree(folder)
     script: str | bool = f"../{PLOTLY}"
