@@ -195,7 +195,7 @@ class Run:
 
     @property
     def windows_s(self) -> tuple[tuple[float, float], ...]:
-        """Of each decoded window when it opened, and when it had been learned from, on the timeline's clock."""
+        """When each decoded window opened, and when it had been learned from, on the timeline's clock."""
         return tuple(self._passes.windows_s)
 
     @property

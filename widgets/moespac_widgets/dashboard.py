@@ -108,8 +108,8 @@ class Dashboard(StaticView, ipywidgets.HBox):  # type: ignore[misc]
         self.stepper.tell(notices)
         self._stepping = [view for view in self.views if "step" in view.view_names()]
         for view in self._stepping:
-            # The browser links its own changes, at once and without a kernel; see _follow for the kernel's. Not
-            # with jslink, which tells the kernel of every view's every step.
+            # The browser links its own changes, at once and without a kernel; see _follow for the kernel's.
+            # Not with jslink, which tells the kernel of every view's every step.
             view._linked = {"step": [other.model_id for other in self._stepping if other is not view]}
             view.observe(self._follow, "step")
         super().__init__(
