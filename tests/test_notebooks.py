@@ -177,3 +177,8 @@ def test_solutions_become_dots() -> None:
     assert solution_kept(asked) == "x = 2\na, b = x, 3\ncheck(a)"
     inside = "def f(p):\n    ### BEGIN SOLUTION\n    q = p\n    return q\n    ### END SOLUTION"
     assert solution_taken(inside) == "def f(p):\n    ...  # your answer"
+
+
+def test_the_teaching_guide_is_made_from_the_front_matter(root: Path) -> None:
+    """To mend: python tools/teaching.py."""
+    subprocess.run([sys.executable, root / "tools/teaching.py", "--check"], check=True)
