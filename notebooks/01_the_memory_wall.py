@@ -244,12 +244,13 @@ table(head, rows, "Share of the experts that fit; 16 bits, 1,024 tokens, no draf
 # %%
 names = [one.name for one in models if one.draft and one.name != "bundled-pair"]
 found = {name: fit("rtx4090", name, context=1024) for name in names}
+items = [*next(iter(found.values())).taken_bytes, "experts, in slots"]
+colours = ["#999999", "#E69F00", "#56B4E9", "#D55E00", "#CC79A7", "#009E73"]
 figure = go.Figure()
-for item in next(iter(found.values())).taken_bytes:
-    figure.add_bar(
-        x=names, y=[f.taken_bytes[item] / 2**30 for f in found.values()], name=item.replace("_", " ")
-    )
-figure.add_bar(x=names, y=[f.budget_bytes / 2**30 for f in found.values()], name="experts, in slots")
+for number, item in enumerate(items):
+    held = [f.taken_bytes.get(item, f.budget_bytes) / 2**30 for f in found.values()]
+    look = {"color": colours[number], "pattern": {"shape": ("", "/")[number % 2]}}
+    figure.add_bar(x=names, y=held, name=item.replace("_", " "), marker=look)
 figure.add_hline(24, line_dash="dot", line_color="gray", annotation_text="the card's memory")
 figure.update_yaxes(title_text="GiB", **grid)
 on_any_page(figure, "Memory of an RTX 4090, 16 bits, 1,024 tokens; modelled", 380, barmode="stack")
