@@ -35,7 +35,16 @@ HOW = """\
 what that breaks; never the solution. Dots are no answer yet, so a notebook runs to its end before any
 exercise is done. What was answered and guessed is kept in one file, `moespac-progress.json` in the working
 folder, or where `MOESPAC_PROGRESS` says, and goes nowhere else. `moespac progress FOLDER --csv FILE` makes
-one table of a class's files; `python tools/notebooks.py --solutions DIR` writes the notebooks solved."""
+one table of a class's files; `python tools/notebooks.py --solutions DIR` writes the notebooks solved.
+
+In JupyterLab, on a light and on a dark page, as the browser tests see them (`tools/notebook_pictures.py`):
+
+![Notebook 00: the decoding stepper on a round of a word problem](gallery/notebook-00-stepper-light.png)
+![The same on a dark page](gallery/notebook-00-stepper-dark.png)
+![Notebook 05: the balancer explorer](gallery/notebook-05-explorer-light.png)
+![The same on a dark page](gallery/notebook-05-explorer-dark.png)
+![Notebook 07: the budget lab after a guess](gallery/notebook-07-lab-light.png)
+![The same on a dark page](gallery/notebook-07-lab-dark.png)"""
 
 
 def main() -> None:
