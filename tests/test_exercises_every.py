@@ -35,6 +35,11 @@ def each(exercises: list[Exercise]) -> pytest.MarkDecorator:
 
 
 @each(EXERCISES)
+def test_dots_are_not_wrong(exercise: Exercise) -> None:
+    assert check(exercise.id, ...).state == "not yet"
+
+
+@each(EXERCISES)
 def test_what_is_no_answer_at_all_is_told_in_words(exercise: Exercise) -> None:
     for answer in NO_ANSWERS:
         outcome = check(exercise.id, answer)
