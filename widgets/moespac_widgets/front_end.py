@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from moespac_nb import MoespacError
 
-__all__ = ["CIVIDIS", "KINDS", "LANGUAGE", "Words", "bundle", "catalogue", "style"]
+__all__ = ["CIVIDIS", "KINDS", "LANGUAGE", "Words", "bundle", "catalogue", "modules", "style"]
 
 HOME = Path(__file__).resolve().parent
 LANGUAGE = "MOESPAC_LANGUAGE"  # the environment variable that names the catalogue, texts/<name>.json
@@ -45,10 +45,15 @@ class Words(NamedTuple):
         return re.sub(r"\{(\w+)\}", filled, texts[self.key])
 
 
-@cache
 def bundle(script: str) -> str:
     """One ES module: the file `script` of `front/` and before it all that it imports."""
-    parts: list[str] = []
+    return "\n".join(modules(script).values())
+
+
+@cache
+def modules(script: str) -> dict[str, str]:
+    """By their names the files that `script` imports, each before who needs it, and last `script` itself."""
+    found: dict[str, str] = {}
     taken: set[str] = set()
 
     def take(name: str) -> None:
@@ -60,13 +65,13 @@ def bundle(script: str) -> str:
             taken.add(imported)
             if constant:
                 value = json.loads((HOME / "front" / imported).read_text(encoding="utf-8"))
-                parts.append(f"const {constant} = {json.dumps(value, separators=(',', ':'))};\n")
+                found[imported] = f"const {constant} = {json.dumps(value, separators=(',', ':'))};\n"
             else:
                 take(imported)
-        parts.append(_lean(_IMPORT.sub("", source)))
+        found[name] = _lean(_IMPORT.sub("", source))
 
     take(script)
-    return "\n".join(parts)
+    return found
 
 
 def _lean(source: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any, Literal
@@ -13,7 +13,7 @@ from typing import Any, Literal
 from moespac_nb import MoespacError
 from moespac_nb.whole_file import whole_file
 
-from .front_end import HOME, bundle, style
+from .front_end import HOME, modules, style
 from .live_view import LiveView
 
 __all__ = ["LEAST_WIDTH", "write_page"]
@@ -44,7 +44,7 @@ main > div {{ flex: 1 1 {least}px; min-width: 0; }}
 <script type="application/json" id="state">{state}</script>
 <script>
 "use strict";
-const SCRIPTS = {{ {scripts} }};
+const SCRIPTS = {scripts};
 {page}
 </script>
 </html>
@@ -67,7 +67,7 @@ def write_page(
     path = Path(path)
     if path.suffix.lower() not in (".html", ".htm"):
         raise MoespacError(f"the page would be written to {path}; accepted: a name that ends in .html")
-    scripts = {widget.SCRIPT: _as_function(bundle(widget.SCRIPT)) for widget in widgets}
+    scripts = dict.fromkeys(widget.SCRIPT for widget in widgets)
     state = {
         "linked": list(linked),
         "columns": columns,
@@ -80,7 +80,7 @@ def write_page(
         title=escape(title or widgets[0]._title),
         style=style(*scripts),
         state=json.dumps(state, ensure_ascii=False).replace("<", "\\u003c"),
-        scripts=",\n".join(f"{json.dumps(name)}: {source}" for name, source in scripts.items()),
+        scripts=_front_ends(scripts),
         page=(HOME / "front/page.js").read_text(encoding="utf-8"),
     )
     with whole_file(path, "the page") as file:
@@ -109,8 +109,10 @@ def _readable(value: Any) -> Any:
     return value
 
 
-def _as_function(module: str) -> str:
-    """The module as a function that returns its default export: a file may import nothing."""
-    inline = re.sub(r"^export default ", "return ", module, flags=re.M)
-    inline = re.sub(r"^export ", "", inline, flags=re.M).replace("</script", "<\\/script")
-    return f"() => {{\n{inline}\n}}"
+def _front_ends(scripts: Iterable[str]) -> str:
+    """By its name each front end as a function that returns its export; what they share stands once."""
+    files = {name: source for script in scripts for name, source in modules(script).items()}
+    own = [f"{json.dumps(script)}: () => {{\n{files.pop(script)}\n}}" for script in scripts]
+    inside = ",\n".join(re.sub(r"^export default ", "return ", each, flags=re.M) for each in own)
+    shared = "\n".join(files.values())
+    return f"(() => {{\n{shared}\nreturn {{ {inside} }};\n}})()".replace("</script", "<\\/script")
