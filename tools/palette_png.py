@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import struct
-import zlib
-
 import numpy as np
+
+from moespac_widgets.png import png as png_file
 
 MOST = 256
 ROUNDS = 6  # of k-means; more move no colour by a visible amount
@@ -39,17 +38,6 @@ def _nearest(colours: np.ndarray, chosen: np.ndarray) -> np.ndarray:
 
 
 def png(pixels: np.ndarray) -> bytes:
-    """The file: header, palette, rows without a filter, end."""
+    """The file, of (height, width, 3) uint8."""
     colours, which = palette(pixels)
-    high, wide = which.shape
-    rows = np.concatenate([np.zeros((high, 1), np.uint8), which], axis=1)
-    parts = {
-        b"IHDR": struct.pack(">IIBBBBB", wide, high, 8, 3, 0, 0, 0),
-        b"PLTE": colours.tobytes(),
-        b"IDAT": zlib.compress(rows.tobytes(), 9),
-        b"IEND": b"",
-    }
-    made = b"\x89PNG\r\n\x1a\n"
-    for name, held in parts.items():
-        made += struct.pack(">I", len(held)) + name + held + struct.pack(">I", zlib.crc32(name + held))
-    return made
+    return png_file(which, colours)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import base64
-import struct
-import zlib
 from collections.abc import Callable, Mapping
 from html import escape
 from typing import Any
@@ -12,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from .front_end import CIVIDIS, Words
+from .png import png
 from .tables import table
 
 __all__ = ["still"]
@@ -86,9 +85,14 @@ def _map(counts: np.ndarray, step: int, texts: Texts) -> str:
     layers, experts = counts.shape
     said = {"step": step, "layers": layers, "experts": experts, "most": int(counts.max())}
     words = escape(Words("static.map", said).read(texts))
-    picture = base64.b64encode(_png(_coloured(counts))).decode()
+    picture = base64.b64encode(png(_large(_coloured(counts)))).decode()
     size = f'width="{experts * CELL_PIXELS}" height="{layers * CELL_PIXELS}"'
     return f'<p><img {size} alt="{words}" src="data:image/png;base64,{picture}"></p><p>{words}</p>'
+
+
+def _large(pixels: np.ndarray) -> np.ndarray:
+    """Each pixel as a square."""
+    return pixels.repeat(CELL_PIXELS, 0).repeat(CELL_PIXELS, 1)
 
 
 def _coloured(counts: np.ndarray) -> np.ndarray:
@@ -99,23 +103,3 @@ def _coloured(counts: np.ndarray) -> np.ndarray:
     colours = ramp[np.clip(place, 0, len(ramp) - 1)]
     colours[counts == 0] = 0
     return colours
-
-
-def _png(pixels: np.ndarray) -> bytes:
-    """A picture file of (rows, columns, 4) bytes, each a square."""
-    large = pixels.repeat(CELL_PIXELS, 0).repeat(CELL_PIXELS, 1)
-    height, width, _ = large.shape
-
-    def chunk(kind: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-    rows = b"".join(b"\0" + row.tobytes() for row in large)
-    head = struct.pack(">IIBBBBB", width, height, 8, 6, 0, 0, 0)
-    return b"".join(
-        [
-            b"\x89PNG\r\n\x1a\n",
-            chunk(b"IHDR", head),
-            chunk(b"IDAT", zlib.compress(rows, 9)),
-            chunk(b"IEND", b""),
-        ]
-    )
