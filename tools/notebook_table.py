@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from moespac_nb.exercises import exercises_of
 from moespac_nb.whole_file import whole_file
-from notebooks import NOTEBOOKS, front_matter, made, sources
+from notebooks import NOTEBOOKS, chosen, front_matter, made, sources
 
 ROOT = NOTEBOOKS.parent
 sys.path.insert(0, str(ROOT / "tests"))
@@ -60,16 +60,16 @@ def main() -> None:
             sys.exit(f"{PAGE.relative_to(ROOT)} is out of date: python tools/notebook_table.py --only-text")
         return
     if not args.only_text:
-        measure([source for source in sources() if not args.numbers or source.name[:2] in args.numbers])
+        measure(chosen(args.numbers))
     with whole_file(PAGE, "the page") as file:
         file.write(("\n".join(page()) + "\n").encode())
     print(PAGE)
 
 
-def measure(chosen: list[Path]) -> None:
+def measure(these: list[Path]) -> None:
     """Renew the figures of these notebooks; the others' stay."""
     figures = json.loads(FIGURES.read_text(encoding="utf-8")) if FIGURES.exists() else {}
-    for source in tqdm(chosen, desc="notebooks"):
+    for source in tqdm(these, desc="notebooks"):
         figures[source.stem] = measured(source)
         with whole_file(FIGURES, "the figures") as file:
             file.write(json.dumps(figures, indent=1, sort_keys=True).encode() + b"\n")

@@ -14,7 +14,7 @@ import argparse
 import ast
 import re
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from yaml import YAMLError
 
 from moespac_nb.whole_file import whole_file
 
-__all__ = ["front_matter", "made", "sources"]
+__all__ = ["chosen", "front_matter", "made", "sources"]
 
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
 SOLUTION = re.compile(r"^([ \t]*)### BEGIN SOLUTION\n(.*?)^[ \t]*### END SOLUTION\n?", re.M | re.S)
@@ -52,13 +52,9 @@ def main() -> None:
     parser.add_argument("--sources", type=Path, metavar="DIR", default=NOTEBOOKS)
     parser.add_argument("--solutions", type=Path, metavar="DIR")
     args = parser.parse_args()
-    found = {path.name[:2]: path for path in sources(args.sources)}
-    unknown = [number for number in args.numbers if number not in found]
-    if unknown:
-        raise SystemExit(f"there is no notebook {', '.join(unknown)}; accepted: {', '.join(found)}")
-    for number in args.numbers or found:
-        notebook = made(found[number], solved=bool(args.solutions))
-        path = (args.solutions or args.sources) / f"{found[number].stem}.ipynb"
+    for source in chosen(args.numbers, args.sources):
+        notebook = made(source, solved=bool(args.solutions))
+        path = (args.solutions or args.sources) / f"{source.stem}.ipynb"
         path.parent.mkdir(parents=True, exist_ok=True)
         with whole_file(path, "the notebook") as file:
             file.write((nbformat.writes(notebook) + "\n").encode())
@@ -67,6 +63,15 @@ def main() -> None:
 
 def sources(directory: Path = NOTEBOOKS) -> list[Path]:
     return sorted(directory.glob("[0-9][0-9]_*.py"))
+
+
+def chosen(numbers: Sequence[str], directory: Path = NOTEBOOKS) -> list[Path]:
+    """The sources of these notebooks, of all without any; ends with a sentence where there is none."""
+    found = {path.name[:2]: path for path in sources(directory)}
+    unknown = [number for number in numbers if number not in found]
+    if unknown:
+        raise SystemExit(f"there is no notebook {', '.join(unknown)}; accepted: {', '.join(found)}")
+    return [found[number] for number in numbers or found]
 
 
 def made(source: Path, *, solved: bool = False) -> NotebookNode:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import re
 import shutil
-import sys
 from pathlib import Path
 
 import nbformat
@@ -21,6 +20,8 @@ from nbconvert import SlidesExporter
 from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell
 from tqdm import tqdm
+
+from notebooks import chosen
 
 ROOT = Path(__file__).resolve().parent.parent
 REVEAL = Path(sphinx_revealjs.__file__).parent / "_static/revealjs"  # reveal.js as a Python package brings it
@@ -34,14 +35,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "build/slides")
     parser.add_argument("--code", action="store_true")
     args = parser.parse_args()
-    found = {path.name[:2]: path for path in sorted((ROOT / "notebooks").glob("*.ipynb"))}
-    unknown = [number for number in args.numbers if number not in found]
-    if unknown:
-        sys.exit(f"There is no notebook {', '.join(unknown)}; accepted: {', '.join(found)}.")
+    notebooks = [source.with_suffix(".ipynb") for source in chosen(args.numbers)]
     prepare(args.out)
-    for number in tqdm(args.numbers or found, desc="notebooks"):
-        run = args.out / "slides" / found[number].name
-        shutil.copy(found[number], run)
+    for notebook in tqdm(notebooks, desc="notebooks"):
+        run = args.out / "slides" / notebook.name
+        shutil.copy(notebook, run)
         execute(run, run.with_name(f"{run.stem}-widgets"))
         page = run.with_suffix(".html")
         page.write_text(as_slides(nbformat.read(run, as_version=4), code=args.code), encoding="utf-8")

@@ -9,14 +9,13 @@ from __future__ import annotations
 import argparse
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import jupytext
-
 from moespac_nb.exercises import exercises_of
 from moespac_nb.whole_file import whole_file
+from notebooks import front_matter, sources
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs/teaching.md"
@@ -39,10 +38,7 @@ def main() -> None:
 
 def guide() -> Iterator[str]:
     """The page's lines."""
-    notebooks = {
-        path.name[:2]: {"stem": path.stem, **jupytext.read(path).metadata["moespac"]}
-        for path in sorted((ROOT / "notebooks").glob("*.py"))
-    }
+    notebooks = {path.name[:2]: front_matter(path) for path in sources()}
     plans = tomllib.loads(PLANS.read_text(encoding="utf-8"))
     yield from ("# Teaching with it", "", plans["about"].strip(), "")
     for plan in plans["plan"]:
@@ -52,7 +48,7 @@ def guide() -> Iterator[str]:
         yield from _notebook(number, matter)
 
 
-def _plan(plan: dict[str, Any], notebooks: dict[str, dict[str, Any]]) -> Iterator[str]:
+def _plan(plan: dict[str, Any], notebooks: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     yield from (f"## {plan['name']}", "", plan["about"].strip(), "")
     yield from ("| from minute | minutes | what | how |", "| ---: | ---: | --- | --- |")
     at = 0
@@ -76,7 +72,7 @@ def _plan(plan: dict[str, Any], notebooks: dict[str, dict[str, Any]]) -> Iterato
     yield from (f"| {at} | | end | |", "")
 
 
-def _notebook(number: str, matter: dict[str, Any]) -> Iterator[str]:
+def _notebook(number: str, matter: Mapping[str, Any]) -> Iterator[str]:
     needs = ", ".join(matter["needs"])
     yield from (f"### {number} {matter['title']}", "")
     yield f"{matter['minutes']} minutes{f', after {needs}' if needs else ''}. After it they can"
