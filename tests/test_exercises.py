@@ -304,11 +304,11 @@ def test_a_class_makes_one_table(
 def test_learners_are_told_apart_and_strange_files_left_out(
     said: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    kept = Path("class/a/work/moespac-progress.json")
+    kept = Path("class/a/room/moespac-progress.json")
     kept.parent.mkdir(parents=True)
     monkeypatch.setenv(progress.PLACE, str(kept))
     shown.check("99.2", 1)
-    for other in ("class/b/work/moespac-progress.json", "class/b/progress-of-bo.json"):
+    for other in ("class/b/room/moespac-progress.json", "class/b/progress-of-bo.json"):
         Path(other).parent.mkdir(parents=True, exist_ok=True)
         Path(other).write_bytes(kept.read_bytes())
     Path("class/.ipynb_checkpoints").mkdir()
@@ -316,9 +316,9 @@ def test_learners_are_told_apart_and_strange_files_left_out(
     Path("class/c-progress.json").write_text("{")
     assert cli.main(["progress", "class", "--json"]) == 0
     printed = capsys.readouterr()
-    assert [row["learner"] for row in json.loads(printed.out)] == ["a/work", "b/progress-of-bo", "b/work"]
+    assert [row["learner"] for row in json.loads(printed.out)] == ["a/room", "b/progress-of-bo", "b/room"]
     assert printed.err.startswith(f"left out: {Path('class/c-progress.json')} is not a file of progress")
-    cli.main(["progress", *map(str, Path("class").glob("*/work/*.json")), str(kept), "--json"])
+    cli.main(["progress", *map(str, Path("class").glob("*/room/*.json")), str(kept), "--json"])
     assert len({row["learner"] for row in json.loads(capsys.readouterr().out)}) == 2
 
 

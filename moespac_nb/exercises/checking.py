@@ -176,8 +176,7 @@ def _kind(answer: Any) -> str:
 
 
 def _problem(problem: BaseException) -> str:
-    words = f"{type(problem).__name__}: {problem}"
-    return words if len(words) <= SHORT else f"{words[: SHORT - 1]}…"
+    return _cut(f"{type(problem).__name__}: {problem}")
 
 
 def _short(value: Any) -> str:
@@ -186,6 +185,10 @@ def _short(value: Any) -> str:
         words = repr(value)
     except Exception as problem:
         words = f"something that cannot be written ({_problem(problem)})"
+    return _cut(words)
+
+
+def _cut(words: str) -> str:
     return words if len(words) <= SHORT else f"{words[: SHORT - 1]}…"
 
 
