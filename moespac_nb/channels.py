@@ -22,7 +22,8 @@ import torch
 
 from .drafts import ModelDraft
 from .errors import MoespacError, did_you_mean
-from .routing import gates
+from .gates import Gate, ready_gates
+from .routing import gates, unread
 from .trace import Sensor, Trace
 from .trace_check import EXPERT_CHANNELS
 
@@ -48,7 +49,8 @@ class Channels:
         shape = decoding.geometry
         self._decoding = decoding
         self._sensors = tuple(dict.fromkeys(sensors))
-        self._gates = gates(decoding.model) if scores or sensors else []
+        self._heard = gates(decoding.model) if scores or sensors else []
+        self._gates = ready_gates(decoding.model, f"sensor {sensors[0]!r}") if sensors else []
         self._named = min(2 * shape.top_k, shape.experts)
         self._hooks: list[Any] = []
         self._read: dict[int, Tensor] = {}  # what each layer's gate read last, (positions, hidden)
@@ -60,8 +62,9 @@ class Channels:
         self._rows = {name: [nothing.astype(dtype)] for name, dtype in kept.items()}
 
     def __enter__(self) -> Channels:
-        for layer, gate in enumerate(self._gates):
-            self._hooks.append(gate.register_forward_hook(partial(self._listen, layer)))
+        for layer, gate in enumerate(self._heard):
+            listen = partial(self._listen, layer)
+            self._hooks.append(gate.register_forward_hook(listen, with_kwargs=True))
         if "draft-gates" in self._sensors:
             head = self._decoding.draft.model.get_output_embeddings()  # type: ignore[union-attr]
             self._hooks.append(head.register_forward_pre_hook(self._listen_to_draft))
@@ -71,8 +74,10 @@ class Channels:
         while self._hooks:
             self._hooks.pop().remove()
 
-    def _listen(self, layer: int, _gate: nn.Module, args: tuple[Tensor, ...], said: Any) -> None:
-        self._read[layer] = args[0].flatten(end_dim=-2)
+    def _listen(
+        self, layer: int, _gate: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], said: Any
+    ) -> None:
+        self._read[layer] = [*args, *kwargs.values()][0].flatten(end_dim=-2)
         self._said[layer] = said[0]
 
     def _listen_to_draft(self, _head: nn.Module, args: tuple[Tensor, ...]) -> None:
@@ -82,7 +87,7 @@ class Channels:
     def take(self, step: Step) -> None:
         """Keep what the gates read and said in this step's pass: call it before the next one."""
         if "scores" in self._rows:
-            best = torch.stack([self._said[layer] for layer in range(len(self._gates))], dim=1)
+            best = torch.stack([self._said[layer] for layer in range(len(self._heard))], dim=1)
             values, experts = best.float().topk(self._named)
             self._keep("score_experts", experts)
             self._keep("scores", values)
@@ -98,10 +103,9 @@ class Channels:
             )
         self._states.clear()
 
-    def _named_by(self, gate: Any, states: Tensor) -> Tensor:
-        """The experts that score best for each state, (n, named); past the hooks, which hear the target."""
-        best: Tensor = gate.forward(states)[0].topk(self._named).indices
-        return best
+    def _named_by(self, gate: Gate, states: Tensor) -> Tensor:
+        """The experts that score best for each state, (n, named)."""
+        return gate.scores(states).topk(self._named).indices
 
     def _keep(self, name: str, rows: Tensor) -> None:
         self._rows[name].append(rows.cpu().numpy().astype(self._rows[name][0].dtype))
@@ -119,8 +123,10 @@ def _check(decoding: Decoding, scores: bool, sensors: Sequence[str]) -> None:
             hint = did_you_mean(name, EXPERT_CHANNELS)
             raise MoespacError(f"sensors has {name!r}; accepted: {', '.join(EXPERT_CHANNELS)}{hint}")
     if (scores or sensors) and not decoding.geometry.layers:
+        why = unread(decoding.model)
+        what = "a dense model" if why is None else f"whose routing cannot be read: {why}"
         raise MoespacError(
-            f"router scores or sensors are asked of {type(decoding.model).__name__}, a dense model; "
+            f"router scores or sensors are asked of {type(decoding.model).__name__}, {what}; "
             "accepted: a target with experts"
         )
     if "draft-gates" in sensors:

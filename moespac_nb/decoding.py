@@ -116,7 +116,7 @@ class Decoding:
         self._limit = min(max_new_tokens, room)
         self._ends_with: FinishReason = "length" if max_new_tokens <= room else "context"
         self._interrupted = False
-        self._target = Reader(model)
+        self._target = Reader(model, winds_back=draft is not None and policy != FixedGamma(0))
         self._routing = Routing(model)
         self.geometry = self._routing.geometry
         self.vocabulary = vocabulary_of(model)
@@ -255,6 +255,8 @@ class Decoding:
     def _verify(self, window: list[int], position: int) -> tuple[Tensor, np.ndarray, np.ndarray]:
         """One pass of the target over the window (γ+1): logits, experts, gate weights."""
         self._target.rewind(position)
+        if (held := self._target.length) < position:  # an interrupt cost a state that cannot be wound back
+            self._target.read(self.ids[held:position], logits_to_keep=1)
         with self._routing:
             logits = self._target.read(window)
             return (logits, *self._routing.take(len(window)))

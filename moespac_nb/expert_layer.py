@@ -87,7 +87,7 @@ class ExpertLayer:
         if self._next_gate is None or self._passes.scheduler.planner.known != "layer":
             return None
         named = min(2 * self._passes.scheduler.geometry.top_k, self._experts)
-        best: Tensor = self._next_gate.forward(hidden)[0].topk(named).indices
+        best: Tensor = self._next_gate.scores(hidden).topk(named).indices
         return best.cpu().numpy().astype(np.int16)
 
 

@@ -38,12 +38,13 @@ from .expert_layer import ExpertLayer
 from .expert_store import ExpertStore, expert_parameters
 from .machines import Machine
 from .model_shape import ModelProfile
-from .offload_check import checked_device, checked_modules, checked_policy
+from .gates import Gate
+from .offload_check import checked_device, checked_gates, checked_modules, checked_policy
 from .own_profile import own_profile, profile_for
 from .passes import Passes
 from .placement import Counters
 from .policies import Policy
-from .routing import expert_modules, gates, geometry
+from .routing import expert_modules, geometry
 from .scheduler import Scheduler
 from .trace import Trace
 
@@ -82,6 +83,7 @@ def offload(
     modules = checked_modules(model)
     shape = geometry(model)
     played = checked_policy(policy)
+    ahead = checked_gates(model, played)
     known = profile_for(model, shape, profile, needed_by=played.name if played.needs_profile else None)
     wanted = parse_budget(budget)
     on = checked_device(device)
@@ -98,13 +100,14 @@ def offload(
     if link_bytes_per_s is not None:
         costs = replace(costs, link_bytes_per_s=link_bytes_per_s)
     room = wanted.room(costs.expert_bytes, shape.layers * shape.experts)
-    return Run(model, on, costs, played, room, gamma=gamma, profile=known, in_flight=in_flight)
+    return Run(model, on, costs, played, room, ahead, gamma=gamma, profile=known, in_flight=in_flight)
 
 
 class Run:
     """An offloaded model. Its counts and its timeline outlive it.
 
-    costs: what the policy reckons with, and the truth of a virtual device.
+    costs: what the policy reckons with, and the truth of a virtual device. ahead: every layer's gate, for a
+    policy that asks them a layer ahead.
     """
 
     def __init__(
@@ -114,6 +117,7 @@ class Run:
         costs: Costs,
         policy: Policy,
         room: Room,
+        ahead: Sequence[Gate],
         *,
         gamma: int,
         profile: np.ndarray | None,
@@ -148,7 +152,7 @@ class Run:
         )
         try:
             self._share_cores()
-            following = [*gates(model)[1:], None]
+            following = [*ahead[1:], None] if ahead else [None] * len(self._away)
             for index, ((module, away), gate) in enumerate(zip(self._away, following, strict=True)):
                 module.forward = ExpertLayer(module, index, self._store, self._passes, gate)
                 for name, weight in away.items():

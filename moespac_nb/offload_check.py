@@ -10,12 +10,13 @@ from .devices import Device, VirtualDevice
 from .errors import MoespacError, did_you_mean
 from .expert_layer import ExpertLayer
 from .expert_store import expert_parameters
+from .gates import Gate, ready_gates
 from .policies import Policy, policy
-from .routing import expert_modules
+from .routing import expert_modules, unread
 from .seen import DRAFT_GATES
 from .sensors import SENSORS
 
-__all__ = ["DEVICES", "checked_device", "checked_modules", "checked_policy"]
+__all__ = ["DEVICES", "checked_device", "checked_gates", "checked_modules", "checked_policy"]
 
 DEVICES = ("virtual", "host", "cuda")
 
@@ -51,10 +52,25 @@ def checked_policy(given: str | Policy) -> Policy:
     return played
 
 
+def checked_gates(model: Any, played: Policy) -> list[Gate]:
+    """The gates, fit to be asked a layer ahead; none for a policy that is known not to ask."""
+    planner: Any = SENSORS.get(str(getattr(played.planner, "sensor", None)), played.planner)
+    asks = getattr(planner, "known", "layer") == "layer"  # a function that makes a planner may make any
+    return ready_gates(model, f"policy {played.name!r}") if asks else []
+
+
 def checked_modules(model: Any) -> list[Any]:
     """The layers' experts modules, fit to be offloaded."""
     name = type(model).__name__
     modules = expert_modules(model) if isinstance(model, nn.Module) else []
+    why = unread(model) if isinstance(model, nn.Module) else None
+    if not all(expert_parameters(module) for module in modules):
+        why = f"{type(modules[0]).__name__} has no tensor with an entry an expert"
+    if why is not None:
+        raise MoespacError(
+            f"{name} keeps its experts in a way of its own: {why}; accepted: models whose experts lie in one "
+            "tensor a layer and go through transformers' experts interface: Qwen3-MoE, Mixtral, OLMoE, …"
+        )
     if not modules:
         raise MoespacError(
             f"{name} has no mixture-of-experts layers to offload; accepted: a transformers "
@@ -64,12 +80,6 @@ def checked_modules(model: Any) -> list[Any]:
         raise MoespacError(
             f"this {name} is offloaded already; accepted: one run at a time; leave its block or call close() "
             "on its run, first"
-        )
-    # What transformers' decorator for its experts interface leaves behind: no other calling convention fits.
-    if not all(hasattr(module, "is_transposed") and expert_parameters(module) for module in modules):
-        raise MoespacError(
-            f"{name} keeps its experts in a way of its own; accepted: models whose experts lie in one tensor "
-            "a layer and go through transformers' experts interface: Qwen3-MoE, Mixtral, OLMoE, GPT-OSS, …"
         )
     shapes = {
         tuple((part, weight.shape[1:], weight.dtype) for part, weight in expert_parameters(module).items())

@@ -6,12 +6,14 @@ ends there, whatever it does before (softmax, groups, bias, sorted or not). Chan
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
+from .compat import goes_through_the_interface
 from .errors import MoespacError
 from .models import context_of
 from .step import Geometry
@@ -19,23 +21,47 @@ from .step import Geometry
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-__all__ = ["Geometry", "Routing", "expert_modules", "gates", "geometry", "observe"]
+__all__ = ["Geometry", "Routing", "expert_modules", "gates", "geometry", "observe", "unread"]
 
 
 def expert_modules(model: nn.Module) -> list[Any]:
-    """The `experts` module of each mixture-of-experts layer, in order of depth.
-
-    A layer is one if it holds `experts` beside the `gate` or `router` that chooses among them.
-    """
+    """The `experts` module of each mixture-of-experts layer, in order of depth; none where `unread` says why."""
     return [layer.experts for layer in _layers(model)]
 
 
 def gates(model: nn.Module) -> list[Any]:
     """What chooses among them: called with hidden states, it returns (scores, weights, indices)."""
-    return [layer.gate if hasattr(layer, "gate") else layer.router for layer in _layers(model)]
+    return [_gate(layer) for layer in _layers(model)]
+
+
+def unread(model: Any) -> str | None:
+    """Why the routing of a model with experts cannot be read; None where it can, and for dense models."""
+    return _unread(model, _candidates(model))
+
+
+def _unread(model: Any, layers: list[Any]) -> str | None:
+    for layer in layers:
+        if not goes_through_the_interface(layer.experts):
+            return f"{type(layer.experts).__name__} does not go through transformers' experts interface"
+    if sizes := sorted({layer.experts.num_experts for layer in layers}):
+        return None if len(sizes) == 1 else f"its layers have {', '.join(map(str, sizes))} experts"
+    for module in model.modules():
+        if hasattr(module, "experts") or _NAMED.search(type(module).__name__):
+            return f"{type(module).__name__} holds its experts or their router in a way of its own"
+    return None
+
+
+# A layer or its experts by the name of the class; a whole model's name ends in Model, ForCausalLM and the like.
+_NAMED = re.compile(r"(experts?|moe)(block|layer)?$", re.IGNORECASE)
 
 
 def _layers(model: nn.Module) -> list[Any]:
+    layers = _candidates(model)
+    return [] if _unread(model, layers) else layers
+
+
+def _candidates(model: nn.Module) -> list[Any]:
+    """Modules that hold `experts` beside the `gate` or `router` that chooses among them."""
     return [
         module
         for module in model.modules()
@@ -43,20 +69,27 @@ def _layers(model: nn.Module) -> list[Any]:
     ]
 
 
+def _gate(layer: Any) -> Any:
+    return layer.gate if hasattr(layer, "gate") else layer.router
+
+
 def geometry(model: Any) -> Geometry:
-    """Layers, experts and top-k of a transformers model."""
-    return _geometry(model, expert_modules(model))
-
-
-def _geometry(model: Any, modules: list[Any]) -> Geometry:
-    if not modules:
+    """Layers, experts and top-k of a transformers model; all 0 for a dense one, and where `unread` says why."""
+    layers = _layers(model)
+    if not layers:
         return Geometry(layers=0, experts=0, top_k=0)
-    sizes = {int(module.num_experts) for module in modules}
-    if len(sizes) > 1:
-        raise MoespacError(
-            f"{type(model).__name__} has layers of {sorted(sizes)} experts; accepted: the same number in all"
-        )
-    return Geometry(len(modules), sizes.pop(), int(model.config.get_text_config().num_experts_per_tok))
+    return Geometry(len(layers), int(layers[0].experts.num_experts), _top_k(model, layers[0]))
+
+
+def _top_k(model: Any, layer: Any) -> int:
+    """As the layer or its gate says, else as it is seen to choose: configs have many names for it."""
+    for module in (layer, _gate(layer)):
+        for name in ("top_k", "num_experts_per_tok"):
+            if isinstance(found := getattr(module, name, None), int):
+                return found
+    with torch.inference_mode(), Routing(model, Geometry(1, 1, 1)) as routing:
+        model(input_ids=torch.zeros(1, 1, dtype=torch.long, device=model.device), use_cache=False)
+        return int(routing.take(1)[0].shape[2])
 
 
 class Routing:
@@ -70,9 +103,9 @@ class Routing:
     catches the interrupt calls `remove_hooks`, which may be called at any time.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, shape: Geometry | None = None) -> None:
         self._modules = expert_modules(model)
-        self.geometry = _geometry(model, self._modules)
+        self.geometry = shape or geometry(model)
         self._hooks: list[Any] = []
         self._chosen: list[tuple[Tensor, Tensor]] = []
 
