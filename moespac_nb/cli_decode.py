@@ -257,6 +257,8 @@ def _in_words(figures: dict[str, Any]) -> str:
         f"lossless {lossless[figures['lossless_checked']]}",
     ]
     lines = ["— " + " · ".join(parts)]
+    if figures["routing_unread"] is not None:
+        lines.append(f"its experts were not seen: {figures['routing_unread']}")
     if figures["offload"] is not None:
         lines += _budget_in_words(figures["offload"])
     if figures["mismatch"] is not None:

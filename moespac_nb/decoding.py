@@ -3,6 +3,9 @@
 Lossless: greedy text is the target's own, sampled text has the target's own distribution. Knows nothing of
 memory budgets; a model whose experts live in slots decodes through the same lines.
 
+One kind of model is not the same in a pass over several positions as in one pass each: with sparse attention
+(DeepSeek-V3.2, GLM-5) a text is lossless up to `index_topk` tokens, see `Decoding.lossless_to`.
+
     decoding = decode(model, "Once upon a time", draft=draft)
     for step in decoding:
         print(step.accepted, step.emitted)
@@ -11,6 +14,7 @@ memory budgets; a model whose experts live in slots decodes through the same lin
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from time import perf_counter
@@ -23,9 +27,9 @@ from torch import Tensor
 from .drafts import Draft, FixedGamma, GammaPolicy, ModelDraft, Proposal, TokenDraft, gathered
 from .errors import MoespacError
 from .listener import Listener
-from .models import check_same_tokenizer, context_of, tokenizer_of, vocabulary_of
+from .models import check_same_tokenizer, context_of, lossless_to, tokenizer_of, vocabulary_of
 from .reader import Reader
-from .routing import Routing
+from .routing import Routing, unread
 from .sampling import GREEDY, Sampling, accept_greedy, accept_sampled, probabilities
 from .step import Prefill, Step, Top
 from .windows import Speculation, Windows
@@ -58,12 +62,12 @@ def decode(
     tokenizer: None takes `model.tokenizer`.
     windows: how each is drafted and what of it is committed; None is `Speculation()`, with `gamma`.
     listener: is told how it goes on.
-    Raises `MoespacError` for bad input, before any work.
+    Raises `MoespacError` for bad input, before any work; warns where speculation may reach past `lossless_to`.
     """
     if tokenizer is None:
         tokenizer = tokenizer_of(model)
     stops = _own_stop_ids(model, tokenizer) if stop_ids is None else frozenset(stop_ids)
-    return Decoding(
+    decoding = Decoding(
         model,
         _checked_prompt(model, prompt, tokenizer),
         draft=_as_draft(model, draft, stops),
@@ -76,6 +80,8 @@ def decode(
         windows=windows or Speculation(),
         listener=listener or Listener(),
     )
+    _warn_of_sparse_attention(decoding)
+    return decoding
 
 
 class Decoding:
@@ -119,6 +125,8 @@ class Decoding:
         self._target = Reader(model, winds_back=draft is not None and policy != FixedGamma(0))
         self._routing = Routing(model)
         self.geometry = self._routing.geometry
+        self.routing_unread = unread(model)  # why a model with experts shows none here
+        self.lossless_to = lossless_to(model)  # tokens; None for any number
         self.vocabulary = vocabulary_of(model)
 
     @property
@@ -275,6 +283,8 @@ class Decoding:
             "tokens_per_second_measured": new / seconds if seconds else None,
             "prefill_ms_measured": self.prefill.ms if self.prefill else None,
             "finish_reason": self.finish_reason,
+            "routing_unread": self.routing_unread,
+            "lossless_to": self.lossless_to,
         }
 
 
@@ -333,6 +343,17 @@ def checked_whole(name: str, value: Any, least: int) -> int:
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
         raise MoespacError(f"{name} is {value!r}; accepted: a whole number from {least}")
     return int(value)
+
+
+def _warn_of_sparse_attention(decoding: Decoding) -> None:
+    limit, longest = decoding.lossless_to, len(decoding.prompt_ids) + decoding.room + 1
+    if decoding.draft is not None and limit is not None and longest > limit:
+        warnings.warn(
+            f"{type(decoding.model).__name__} attends to {limit} tokens that it picks, and picks otherwise in a "
+            f"pass over several positions: beyond {limit} tokens (this text may have {longest}) speculation "
+            "need not be lossless",
+            stacklevel=3,
+        )
 
 
 def _own_stop_ids(model: Any, tokenizer: Any) -> frozenset[int]:

@@ -6,13 +6,14 @@ what that is, one short pass of the model shows.
 
 from __future__ import annotations
 
-from functools import partial
+import inspect
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from .errors import MoespacError
-from .routing import gates, geometry
+from .routing import gates
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -35,7 +36,7 @@ class Gate:
         found: Tensor = self._module.forward(states, *besides, **named)[0]
         return found
 
-    def heard(self, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def hear(self, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """As a hook: keeps what the gate is called with; its hidden states come first."""
         self._besides = args[1:]
         self._named = kwargs if args else dict(list(kwargs.items())[1:])
@@ -48,34 +49,39 @@ def _beside(value: Any, states: Tensor) -> Any:
 
 @torch.inference_mode()
 def ready_gates(model: Any, needed_by: str) -> list[Gate]:
-    """The gates in order of depth, each tried on a state.
+    """The gates in order of depth, tried where they are called with more than states.
 
     Raises MoespacError where one cannot be asked, as its choice depends on more than the state.
     """
     found = [(module, Gate(module)) for module in gates(model)]
-    states: dict[int, Tensor] = {}
+    if any(len(inspect.signature(module.forward).parameters) > 1 for module, _ in found):
+        _try(model, found, needed_by)
+    return [gate for _, gate in found]
 
-    def keep(layer: int, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        states[layer] = [*args, *kwargs.values()][0].flatten(end_dim=-2)[:1]
 
-    hooks = []
+def _try(model: Any, found: Sequence[tuple[Any, Gate]], needed_by: str) -> None:
+    """Runs the model once, so that the gates hear what they are given, and asks each of them again."""
+    states: dict[Any, Tensor] = {}
+
+    def keep(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        states[module] = [*args, *kwargs.values()][0].flatten(end_dim=-2)[:1]
+
+    hooks: list[Any] = []
     try:
-        for layer, (module, gate) in enumerate(found):
-            hooks.append(module.register_forward_pre_hook(gate.heard, with_kwargs=True))
-            hooks.append(module.register_forward_pre_hook(partial(keep, layer), with_kwargs=True))
-        ids = torch.arange(2, device=model.device)[None]  # two, so that what belongs to a token is told from a bias
-        model(input_ids=ids, use_cache=False, logits_to_keep=1)
+        for module, gate in found:
+            hooks += [module.register_forward_pre_hook(hear, with_kwargs=True) for hear in (gate.hear, keep)]
+        # Two tokens, so that what belongs to each of them is told from what does not.
+        model(input_ids=torch.arange(2, device=model.device)[None], use_cache=False, logits_to_keep=1)
     finally:
         for hook in hooks:
             hook.remove()
-    for layer, (module, gate) in enumerate(found):
+    for module, gate in found:
         try:
-            shape = tuple(gate.scores(states[layer]).shape)
+            rows = len(gate.scores(states[module]))
         except (RuntimeError, TypeError, ValueError, IndexError, KeyError, AttributeError):
-            shape = None
-        if shape != (1, geometry(model).experts):
+            rows = 0
+        if rows != 1:
             raise MoespacError(
                 f"{needed_by} asks the gates of {type(model).__name__} about other states, and its "
                 f"{type(module).__name__} chooses by more than a state; accepted: models whose gates do not"
             )
-    return [gate for _, gate in found]

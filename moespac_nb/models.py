@@ -11,6 +11,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from .compat import check_versions
 from .errors import MoespacError
 from .resources import MANIFEST, data_path
 from .resources import verify as verify_data
@@ -24,6 +25,7 @@ def load_pair(dtype: str = "float32", verify: bool = True) -> tuple[Any, Any]:
 
     verify: compare the files with their checksums first. Raises MoespacError where one is missing or damaged.
     """
+    check_versions()
     if verify:
         problems = [p for p in verify_data() if p.file == MANIFEST or p.file.startswith("pair/")]
         if problems:
@@ -71,6 +73,7 @@ def load_model(
     path_or_hub_name: a folder with a config.json, or `owner/name` as on the Hugging Face hub.
     download: fetch what is not on this machine yet; without it only what is already here is used.
     """
+    check_versions()
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     name = str(path_or_hub_name)
@@ -104,6 +107,15 @@ def tokenizer_of(model: Any) -> Any | None:
 def context_of(model: Any) -> int:
     """The most tokens a sequence may have."""
     return int(model.config.get_text_config().max_position_embeddings)
+
+
+def lossless_to(model: Any) -> int | None:
+    """Tokens up to which a pass over several positions computes what one pass each does; None: any number.
+
+    Sparse attention picks `index_topk` of the cached tokens; with fewer there is nothing to pick.
+    """
+    found = getattr(model.config.get_text_config(), "index_topk", None)
+    return found if isinstance(found, int) else None
 
 
 def vocabulary_of(model: Any) -> int:

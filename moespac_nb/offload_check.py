@@ -68,8 +68,8 @@ def checked_modules(model: Any) -> list[Any]:
         why = f"{type(modules[0]).__name__} has no tensor with an entry an expert"
     if why is not None:
         raise MoespacError(
-            f"{name} keeps its experts in a way of its own: {why}; accepted: models whose experts lie in one "
-            "tensor a layer and go through transformers' experts interface: Qwen3-MoE, Mixtral, OLMoE, …"
+            f"{name} cannot be offloaded: {why}; accepted: models with as many experts in each layer, in one "
+            "tensor a layer, that go through transformers' experts interface: Qwen3-MoE, Mixtral, OLMoE, …"
         )
     if not modules:
         raise MoespacError(

@@ -6,14 +6,16 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+import torch
 
+from .compat import cache_argument, new_cache
 from .errors import MoespacError
 from .model_profiles import BUNDLED, model_profile
 from .model_shape import ModelProfile
 from .models import context_of, vocabulary_of
 from .prompts import DOMAINS
 from .replay import given_profile, profile_of
-from .routing import expert_modules, geometry
+from .routing import expert_modules, geometry, unread
 from .step import Geometry
 from .trace import Trace
 
@@ -26,12 +28,16 @@ def own_profile(model: Any) -> ModelProfile:
     It has no draft, so drafting takes no time; the bundled target has the bundled draft, in half precision.
     """
     config, shape = model.config.get_text_config(), geometry(model)
+    if not shape.layers:
+        raise MoespacError(
+            f"{type(model).__name__} has no experts to count: {unread(model) or 'it is dense'}; accepted: a model "
+            "whose experts go through transformers' experts interface"
+        )
     experts = sum(weight.numel() for module in expert_modules(model) for weight in module.parameters())
     all_weights = sum(weight.numel() for weight in model.parameters())
     embeddings = {id(weight): weight.numel() for weight in _embeddings(model)}
     a_layer = (all_weights - experts - sum(embeddings.values())) // shape.layers
-    hidden, heads = config.hidden_size, config.num_attention_heads
-    head_width = getattr(config, "head_dim", None) or hidden // heads
+    hidden = config.hidden_size
     one = next(expert_modules(model)[0].parameters())
     return ModelProfile(
         name=BUNDLED if _is_bundled(model) else type(model).__name__,
@@ -47,12 +53,22 @@ def own_profile(model: Any) -> ModelProfile:
         dense_width=0,
         vocabulary=vocabulary_of(model),
         embedding_matrices=max(1, len(embeddings)),
-        kv_values=2 * (getattr(config, "num_key_value_heads", None) or heads) * head_width,
+        kv_values=max(1, round(_cached_values(model) / shape.layers)),
         context=context_of(model),
         bits_per_weight=8 * one.element_size(),
         draft=model_profile(BUNDLED).draft if _is_bundled(model) else None,
         origins={"shape": "measured: counted in the model"},
     )
+
+
+@torch.inference_mode()
+def _cached_values(model: Any) -> int:
+    """Numbers that all layers together keep of one token: seen in a cache, as configs say it in many ways."""
+    held = new_cache(model, winds_back=False)
+    ids = torch.zeros(1, 1, dtype=torch.long, device=model.device)
+    model(input_ids=ids, use_cache=True, logits_to_keep=1, **{cache_argument(model): held})
+    kept = [getattr(layer, name, None) for layer in held.layers for name in ("keys", "values", "indexer_keys")]
+    return sum(tensor.numel() for tensor in kept if isinstance(tensor, torch.Tensor))
 
 
 def profile_for(

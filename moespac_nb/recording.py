@@ -72,6 +72,7 @@ def record(
     """
     windows = None if fan is None else Fan(checked_whole("fan", fan, least=1))
     decoding = decode(model, prompt, draft=draft, gamma=gamma, sampling=sampling, windows=windows, **options)
+    _check_routing(decoding)
     with Channels(decoding, scores=scores, sensors=sensors) as channels:
         for step in decoding:
             channels.take(step)
@@ -81,6 +82,7 @@ def record(
 
 def trace_of(decoding: Decoding, *, prompt: str | None = None, prompt_id: str | None = None) -> Trace:
     """What a decoding has committed so far; it may have been interrupted, and may go on."""
+    _check_routing(decoding)
     if decoding.prefill is None:
         raise MoespacError("nothing is decoded yet; accepted: a decoding with at least one step")
     fan = decoding.windows.gamma if isinstance(decoding.windows, Fan) else None
@@ -112,6 +114,16 @@ def trace_of(decoding: Decoding, *, prompt: str | None = None, prompt_id: str | 
     if decoding.tokenizer is None:
         return trace
     return replace(trace, pieces=_pieces(trace, decoding.tokenizer))
+
+
+def _check_routing(decoding: Decoding) -> None:
+    """A trace without layers is a dense model's, so one of experts that were not seen would be false."""
+    if decoding.routing_unread is not None:
+        raise MoespacError(
+            f"the routing of {type(decoding.model).__name__} cannot be recorded: {decoding.routing_unread}; "
+            "accepted: models whose experts go through transformers' experts interface, and dense ones; "
+            "decode gives its text"
+        )
 
 
 def _pieces(trace: Trace, tokenizer: Any) -> dict[int, str]:

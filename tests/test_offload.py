@@ -372,8 +372,8 @@ class OwnWay(torch.nn.Module):
     [
         ("a name", "str has no mixture-of-experts layers"),
         (tiny.dense(), "Qwen3ForCausalLM has no mixture-of-experts layers"),
-        (OwnWay(), "OwnWay keeps its experts in a way of its own"),
-        (torch.nn.ModuleList([tiny.moe(layers=1), model_and_draft(QWEN)[0]]), "experts of 2 sizes"),
+        (OwnWay(), "OwnWay cannot be offloaded: ModuleList does not go through"),
+        (torch.nn.ModuleList([tiny.moe(layers=1), model_and_draft(QWEN)[0]]), "its layers have 8, 16 experts"),
         (tiny.moe(layers=1).to("meta"), "experts on meta; accepted: on the CPU"),
     ],
     ids=["not a model", "dense", "one module each", "unequal", "not on the CPU"],
