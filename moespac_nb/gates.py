@@ -28,18 +28,27 @@ class Gate:
         self._module = module
         self._besides: tuple[Any, ...] = ()
         self._named: dict[str, Any] = {}
+        self._dimensions = 2  # of the states it is called with
 
     def scores(self, states: Tensor) -> Tensor:
         """Of each expert for each state, (n, experts); past all hooks, which hear the model's own calls."""
         besides = [_beside(value, states) for value in self._besides]
         named = {name: _beside(value, states) for name, value in self._named.items()}
-        found: Tensor = self._module.forward(states, *besides, **named)[0]
-        return found
+        shaped = states[(None,) * (self._dimensions - 2)]
+        found: Tensor = self._module.forward(shaped, *besides, **named)[0]
+        return found.flatten(end_dim=-2)
 
     def hear(self, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """As a hook: keeps what the gate is called with; its hidden states come first."""
+        self._dimensions = _states(args, kwargs).ndim
         self._besides = args[1:]
         self._named = kwargs if args else dict(list(kwargs.items())[1:])
+
+
+def _states(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+    """What a gate reads."""
+    states: Tensor = [*args, *kwargs.values()][0]
+    return states
 
 
 def _beside(value: Any, states: Tensor) -> Any:
@@ -64,7 +73,7 @@ def _try(model: Any, found: Sequence[tuple[Any, Gate]], needed_by: str) -> None:
     states: dict[Any, Tensor] = {}
 
     def keep(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        states[module] = [*args, *kwargs.values()][0].flatten(end_dim=-2)[:1]
+        states[module] = _states(args, kwargs).flatten(end_dim=-2)[:1]
 
     hooks: list[Any] = []
     try:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from .compat import cache_argument, new_cache
+from .compat import cache_argument
 from .errors import MoespacError
 from .model_profiles import BUNDLED, model_profile
 from .model_shape import ModelProfile
@@ -64,9 +64,8 @@ def own_profile(model: Any) -> ModelProfile:
 @torch.inference_mode()
 def _cached_values(model: Any) -> int:
     """Numbers that all layers together keep of one token: seen in a cache, as configs say it in many ways."""
-    held = new_cache(model, winds_back=False)
     ids = torch.zeros(1, 1, dtype=torch.long, device=model.device)
-    model(input_ids=ids, use_cache=True, logits_to_keep=1, **{cache_argument(model): held})
+    held = getattr(model(input_ids=ids, use_cache=True, logits_to_keep=1), cache_argument(model))
     kept = [getattr(layer, name, None) for layer in held.layers for name in ("keys", "values", "indexer_keys")]
     return sum(tensor.numel() for tensor in kept if isinstance(tensor, torch.Tensor))
 

@@ -40,14 +40,16 @@ class Reader:
 
     def restart(self) -> None:
         """Forget everything read."""
-        self._cache = new_cache(self.model, winds_back=self._winds_back)
-        self._is_plain = winds_back_by_type(self._cache)
+        held = new_cache(self.model, winds_back=self._winds_back)
+        self._is_plain = winds_back_by_type(held)
+        # A model with another kind of state makes what fits it, as it does for its own generate.
+        self._cache = held if self._winds_back or self._is_plain else None
         self._floor = 0
 
     @property
     def length(self) -> int:
         """Tokens whose keys and values are held."""
-        return int(self._cache.get_seq_length())
+        return 0 if self._cache is None else int(self._cache.get_seq_length())
 
     @torch.inference_mode()
     def read(self, ids: Tensor | Sequence[int], logits_to_keep: int = 0) -> Tensor:
@@ -63,6 +65,8 @@ class Reader:
                 logits_to_keep=logits_to_keep,
                 **{self._argument: self._cache},
             )
+            if self._cache is None:
+                self._cache = getattr(out, self._argument)
         logits: Tensor = out.logits[0]
         return logits
 
@@ -89,7 +93,7 @@ class Reader:
         Plain layers grow by concatenation and shrink by slicing, never in place: their attributes are a full
         copy. Of others that is not known.
         """
-        before = [dict(vars(layer)) for layer in self._cache.layers]
+        before = [dict(vars(layer)) for layer in self._cache.layers] if self._is_plain else []
         try:
             yield
         except BaseException:
