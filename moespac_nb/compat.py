@@ -1,8 +1,8 @@
 """What differs between the releases of transformers: nothing else here asks which one is installed.
 
 The names of arguments are asked of the model, so that a model of older code works on a newer release too.
-Everything else is the same over the whole range: `crop` takes the negative number of tokens to remove, sliding
-layers record the past once they are told to, and a decorator marks experts that go through the one interface.
+All else is the same over the whole range: `crop` takes the negative number of tokens to remove, sliding
+layers record the past once they are told to, a decorator marks experts that go through the one interface.
 """
 
 from __future__ import annotations
@@ -14,7 +14,13 @@ from typing import Any
 
 from .errors import MoespacError
 
-__all__ = ["cache_argument", "check_versions", "goes_through_the_interface", "new_cache", "winds_back_by_type"]
+__all__ = [
+    "cache_argument",
+    "check_versions",
+    "goes_through_the_interface",
+    "new_cache",
+    "winds_back_by_type",
+]
 
 FIRST, LAST, BEYOND = "5.17", "5.39", "5.40"  # what runs here
 WINDOWS_FROM = "5.20"  # before it, sliding layers lose what a crop should bring back
@@ -22,14 +28,14 @@ WINDOWS_FROM = "5.20"  # before it, sliding layers lose what a crop should bring
 
 @cache
 def check_versions() -> None:
-    """Raises MoespacError, once it is needed, where the transformers that is installed is out of the range."""
+    """Raises MoespacError where the transformers that is installed is out of the range: at first use."""
     from packaging.version import Version
 
     found = metadata.version("transformers")
     if not Version(FIRST) <= Version(found) < Version(BEYOND):
         raise MoespacError(
-            f"transformers {found} is installed; accepted: {WINDOWS_FROM} to {LAST}, and from {FIRST} models "
-            f"without sliding windows; run: pip install 'transformers>={WINDOWS_FROM},<{BEYOND}'"
+            f"transformers {found} is installed; accepted: {WINDOWS_FROM} to {LAST}, from {FIRST} for "
+            f"models without sliding windows; run: pip install 'transformers>={WINDOWS_FROM},<{BEYOND}'"
         )
 
 
@@ -59,7 +65,7 @@ def winds_back_by_type(held: Any) -> bool:
 
 
 def goes_through_the_interface(experts: Any) -> bool:
-    """Whether a layer's experts are called as `experts(hidden, indices, weights)`, by transformers' decorator."""
+    """Whether a layer's experts are called as `experts(hidden, indices, weights)`: a decorator says so."""
     return hasattr(experts, "is_transposed") and isinstance(getattr(experts, "num_experts", None), int)
 
 

@@ -62,7 +62,8 @@ def decode(
     tokenizer: None takes `model.tokenizer`.
     windows: how each is drafted and what of it is committed; None is `Speculation()`, with `gamma`.
     listener: is told how it goes on.
-    Raises `MoespacError` for bad input, before any work; warns where speculation may reach past `lossless_to`.
+    Raises `MoespacError` for bad input, before any work; warns of a text that may outgrow
+    `lossless_to`.
     """
     if tokenizer is None:
         tokenizer = tokenizer_of(model)
@@ -347,11 +348,11 @@ def checked_whole(name: str, value: Any, least: int) -> int:
 
 def _warn_of_sparse_attention(decoding: Decoding) -> None:
     limit, longest = decoding.lossless_to, len(decoding.prompt_ids) + decoding.room + 1
-    if decoding.draft is not None and limit is not None and longest > limit:
+    if limit is not None and longest > limit:
         warnings.warn(
-            f"{type(decoding.model).__name__} attends to {limit} tokens that it picks, and picks otherwise in a "
-            f"pass over several positions: beyond {limit} tokens (this text may have {longest}) speculation "
-            "need not be lossless",
+            f"{type(decoding.model).__name__} attends to {limit} tokens that it picks, and may pick others "
+            f"where a pass has other positions: beyond {limit} tokens (this text may have {longest}) what is "
+            "decoded need not be generate's own text",
             stacklevel=3,
         )
 

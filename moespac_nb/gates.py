@@ -1,7 +1,7 @@
 """A model's gates, to be asked about states that the model did not give them: what foretelling sensors do.
 
-Most are called with hidden states alone. Some are given more by their layer, such as a bias or the token's ids;
-what that is, one short pass of the model shows.
+Most are called with hidden states alone. Some are given more by their layer, such as a bias or the ids of
+tokens; what that is, one short pass of the model shows.
 """
 
 from __future__ import annotations

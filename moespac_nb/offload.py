@@ -36,9 +36,9 @@ from .devices import Device, Operation
 from .errors import MoespacError
 from .expert_layer import ExpertLayer
 from .expert_store import ExpertStore, expert_parameters
+from .gates import Gate
 from .machines import Machine
 from .model_shape import ModelProfile
-from .gates import Gate
 from .offload_check import checked_device, checked_gates, checked_modules, checked_policy
 from .own_profile import own_profile, profile_for
 from .passes import Passes

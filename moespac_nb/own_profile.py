@@ -30,8 +30,8 @@ def own_profile(model: Any) -> ModelProfile:
     config, shape = model.config.get_text_config(), geometry(model)
     if not shape.layers:
         raise MoespacError(
-            f"{type(model).__name__} has no experts to count: {unread(model) or 'it is dense'}; accepted: a model "
-            "whose experts go through transformers' experts interface"
+            f"{type(model).__name__} has no experts to count: {unread(model) or 'it is dense'}; accepted: a "
+            "model whose experts go through transformers' experts interface"
         )
     experts = sum(weight.numel() for module in expert_modules(model) for weight in module.parameters())
     all_weights = sum(weight.numel() for weight in model.parameters())
@@ -66,7 +66,9 @@ def _cached_values(model: Any) -> int:
     """Numbers that all layers together keep of one token: seen in a cache, as configs say it in many ways."""
     ids = torch.zeros(1, 1, dtype=torch.long, device=model.device)
     held = getattr(model(input_ids=ids, use_cache=True, logits_to_keep=1), cache_argument(model))
-    kept = [getattr(layer, name, None) for layer in held.layers for name in ("keys", "values", "indexer_keys")]
+    kept = [
+        getattr(layer, name, None) for layer in held.layers for name in ("keys", "values", "indexer_keys")
+    ]
     return sum(tensor.numel() for tensor in kept if isinstance(tensor, torch.Tensor))
 
 

@@ -24,7 +24,7 @@ SAME = 0.1  # of the logits' norm: far above rounding, far below what a state th
 class Reader:
     """A transformers model and the keys and values of the tokens it has read so far.
 
-    winds_back: whether `rewind` is to keep what came before, which not every model can; refused where it cannot.
+    winds_back: whether `rewind` is to keep what came before; a model that cannot is refused.
     """
 
     def __init__(self, model: Any, *, winds_back: bool = True) -> None:
@@ -43,7 +43,7 @@ class Reader:
         held = new_cache(self.model, winds_back=self._winds_back)
         self._is_plain = winds_back_by_type(held)
         # A model with another kind of state makes what fits it, as it does for its own generate.
-        self._cache = held if self._winds_back or self._is_plain else None
+        self._cache: Any = held if self._winds_back or self._is_plain else None
         self._floor = 0
 
     @property
@@ -116,9 +116,9 @@ def _check_rewind(model: Any) -> None:
         _tried[model] = _why_no_rewind(model)
     if _tried[model] is not None:
         raise MoespacError(
-            f"{type(model).__name__} keeps a state that cannot be wound back to take drafted tokens out again "
-            f"({_tried[model]}); accepted: models whose layers all attend to cached keys and values, or "
-            "decoding without a draft"
+            f"{type(model).__name__} keeps a state that cannot be wound back to take drafted tokens out "
+            f"again ({_tried[model]}); accepted: models whose layers all attend to cached keys and values, "
+            "or decoding without a draft"
         )
 
 
@@ -127,7 +127,9 @@ def _why_no_rewind(model: Any) -> str | None:
     """Tries it on a cache of the model's own: reads, takes back and reads again; None where all is well."""
     held = new_cache(model, winds_back=True)
     # Long enough that windows are full and what is compressed has been.
-    spans = [int(getattr(layer, name, 0)) for layer in held.layers for name in ("sliding_window", "compress_rate")]
+    spans = [
+        int(getattr(layer, name, 0)) for layer in held.layers for name in ("sliding_window", "compress_rate")
+    ]
     before = min(max([*spans, 8]) + 9, context_of(model) - 4)
     ids = (torch.arange(before + 4, device=model.device) % vocabulary_of(model))[None]
 

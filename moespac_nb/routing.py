@@ -25,7 +25,7 @@ __all__ = ["Geometry", "Routing", "expert_modules", "gates", "geometry", "observ
 
 
 def expert_modules(model: nn.Module) -> list[Any]:
-    """The `experts` module of each mixture-of-experts layer, in order of depth; none where `unread` says why."""
+    """The `experts` module of each mixture-of-experts layer, by depth; none where `unread` says why."""
     return [layer.experts for layer in _layers(model)]
 
 
@@ -51,7 +51,7 @@ def _unread(model: Any, layers: list[Any]) -> str | None:
     return None
 
 
-# A layer or its experts by the name of the class; a whole model's name ends in Model, ForCausalLM and the like.
+# A layer or its experts by the name of the class; a whole model's ends in Model, ForCausalLM and the like.
 _NAMED = re.compile(r"(experts?|moe)(block|layer)?$", re.IGNORECASE)
 
 
@@ -74,7 +74,7 @@ def _gate(layer: Any) -> Any:
 
 
 def geometry(model: Any) -> Geometry:
-    """Layers, experts and top-k of a transformers model; all 0 for a dense one, and where `unread` says why."""
+    """Layers, experts and top-k of a transformers model; 0 for a dense one, and where `unread` says why."""
     layers = _layers(model)
     if not layers:
         return Geometry(layers=0, experts=0, top_k=0)
@@ -144,6 +144,8 @@ class Routing:
 @torch.inference_mode()
 def observe(model: Any, ids: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
     """Experts and gate weights (positions, layers, k) of one pass over a given text."""
+    if why := unread(model):
+        raise MoespacError(f"the routing of {type(model).__name__} cannot be read: {why}; accepted: others")
     limit = context_of(model)
     if not 0 < len(ids) <= limit:
         raise MoespacError(f"the text has {len(ids)} tokens; accepted: 1 to {limit}, the model's context")

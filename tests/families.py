@@ -66,7 +66,12 @@ FAMILIES: dict[str, Family] = {
     "granitemoeshared": Family(),
     "granitemoe_swa": Family(WINDOW),
     "granitemoehybrid": Family(
-        {"mamba_n_heads": 4, "mamba_d_head": 16, "mamba_d_state": 8, "layer_types": ["mamba", "attention"] * 2},
+        {
+            "mamba_n_heads": 4,
+            "mamba_d_head": 16,
+            "mamba_d_state": 8,
+            "layer_types": ["mamba", "attention"] * 2,
+        },
         **STATEFUL,
     ),
     "qwen3_next": Family(LINEAR, **STATEFUL, quick=True),
@@ -75,24 +80,33 @@ FAMILIES: dict[str, Family] = {
     "glm4_moe_lite": Family(LATENT),
     "glm_moe_dsa": Family(SPARSE, quick=True),
     "ernie4_5_moe": Family(),
-    "llama4_text": Family({"interleave_moe_layer_step": 1, "intermediate_size_mlp": 32}, **UNREAD, quick=True),
+    "llama4_text": Family(
+        {"interleave_moe_layer_step": 1, "intermediate_size_mlp": 32}, **UNREAD, quick=True
+    ),
     "minimax": Family(**STATEFUL),
     "minimax_m2": Family(quick=True),
     "jamba": Family(
         {
-            "attn_layer_period": 2, "attn_layer_offset": 1, "expert_layer_period": 1, "expert_layer_offset": 0,
-            "mamba_d_state": 8, "use_mamba_kernels": False,
+            "attn_layer_period": 2,
+            "attn_layer_offset": 1,
+            "expert_layer_period": 1,
+            "expert_layer_offset": 0,
+            "mamba_d_state": 8,
+            "use_mamba_kernels": False,
         },
         **STATEFUL,
-    ),  # fmt: skip
+    ),
     "dbrx": Family(
         {
-            "d_model": 32, "n_heads": 2, "n_layers": 2, "max_seq_len": CONTEXT,
+            "d_model": 32,
+            "n_heads": 2,
+            "n_layers": 2,
+            "max_seq_len": CONTEXT,
             "attn_config": {"kv_n_heads": 2, "rope_theta": 1e4, "clip_qkv": 8},
             "ffn_config": {"ffn_hidden_size": 16, "moe_num_experts": 8, "moe_top_k": 2, "hidden_size": 32},
         },
         **UNREAD,
-    ),  # fmt: skip
+    ),
     "hunyuan_v1_moe": Family(),
     "dots1": Family(),
     "bailing_hybrid": Family({**LATENT, "layer_group_size": 2}, **STATEFUL),
@@ -100,11 +114,15 @@ FAMILIES: dict[str, Family] = {
     "lfm2_moe": Family({"layer_types": ["conv", "full_attention"] * 2, "num_dense_layers": 1}, quick=True),
     "gemma4_text": Family(
         {
-            "enable_moe_block": True, "num_kv_shared_layers": 0, "hidden_size_per_layer_input": 0,
-            "vocab_size_per_layer_input": 64, "global_head_dim": 16, **WINDOW,
+            "enable_moe_block": True,
+            "num_kv_shared_layers": 0,
+            "hidden_size_per_layer_input": 0,
+            "vocab_size_per_layer_input": 64,
+            "global_head_dim": 16,
+            **WINDOW,
         },
         quick=True,
-    ),  # fmt: skip
+    ),
     "jetmoe": Family(**UNREAD),
     "afmoe": Family(WINDOW),
     "aria_text": Family(),
@@ -123,16 +141,25 @@ FAMILIES: dict[str, Family] = {
         {
             **LATENT,
             "linear_attn_config": {
-                "full_attn_layers": [2, 4], "kda_layers": [1, 3], "num_heads": 2, "head_dim": 16,
+                "full_attn_layers": [2, 4],
+                "kda_layers": [1, 3],
+                "num_heads": 2,
+                "head_dim": 16,
                 "short_conv_kernel_size": 4,
             },
         },
         **STATEFUL,
-    ),  # fmt: skip
+    ),
     "kolibri1": Family(WINDOW),
     "laguna": Family(),
     "longcat_flash": Family(
-        {**LATENT, "num_layers": 2, "ffn_hidden_size": 32, "expert_ffn_hidden_size": 16, "zero_expert_num": 2},
+        {
+            **LATENT,
+            "num_layers": 2,
+            "ffn_hidden_size": 32,
+            "expert_ffn_hidden_size": 16,
+            "zero_expert_num": 2,
+        },
         **UNREAD,
     ),
     "mellum": Family(),

@@ -82,7 +82,7 @@ def test_speculation_is_lossless(name):
 def test_a_state_that_cannot_be_wound_back_is_refused_with_a_draft_alone(name):
     model = built(name)
     for draft, gamma in ((NgramDraft(), 4), (model, 4), (model, 0)):
-        with pytest.raises(MoespacError, match="state that cannot be wound back.*decoding without a draft"):
+        with pytest.raises(MoespacError, match=r"state that cannot be wound back.*decoding without a draft"):
             decode(model, PROMPT, draft=draft, gamma=gamma)
     assert decoded(decode, model, draft=NgramDraft(), gamma=0).new_ids == own_text(model)
 
@@ -136,9 +136,9 @@ def test_gates_are_asked_with_what_their_layer_gives_them(name):
 @pytest.mark.parametrize("name", those(is_read=True, is_asked=False))
 def test_gates_that_need_more_than_a_state_are_refused_before_the_decode(name):
     model = built(name)
-    with pytest.raises(MoespacError, match="next-gate.* chooses by more than a state"):
+    with pytest.raises(MoespacError, match=r"next-gate.* chooses by more than a state"):
         record(model, PROMPT, max_new_tokens=4, sensors=["next-gate"])
-    with pytest.raises(MoespacError, match="policy 'ahead' .* chooses by more than a state"):
+    with pytest.raises(MoespacError, match=r"policy 'ahead' .* chooses by more than a state"):
         offload(model, "50%", policy=composed("ahead", sensor="next-gate", rule="ema", admission=1))
     assert tiny.hook_count(model) == 0
 
@@ -156,6 +156,7 @@ def test_experts_that_cannot_be_read_decode_and_are_never_called_dense(name):
         lambda: record(model, PROMPT, max_new_tokens=2),
         lambda: record(model, PROMPT, max_new_tokens=2, scores=True),
         lambda: offload(model, "50%"),
+        lambda: observe(model, PROMPT),
     ):
         with pytest.raises(MoespacError) as caught:
             refused()

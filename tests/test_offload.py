@@ -373,7 +373,7 @@ class OwnWay(torch.nn.Module):
         ("a name", "str has no mixture-of-experts layers"),
         (tiny.dense(), "Qwen3ForCausalLM has no mixture-of-experts layers"),
         (OwnWay(), "OwnWay cannot be offloaded: ModuleList does not go through"),
-        (torch.nn.ModuleList([tiny.moe(layers=1), model_and_draft(QWEN)[0]]), "its layers have 8, 16 experts"),
+        (torch.nn.ModuleList([tiny.moe(layers=1), model_and_draft(QWEN)[0]]), "layers have 8, 16 experts"),
         (tiny.moe(layers=1).to("meta"), "experts on meta; accepted: on the CPU"),
     ],
     ids=["not a model", "dense", "one module each", "unequal", "not on the CPU"],

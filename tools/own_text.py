@@ -16,6 +16,7 @@ from tqdm import tqdm
 from train_pair import BUILD, CORPUS, NATURAL_SHARE, Streams, load_checkpoint, new_model
 from transformers import DynamicCache
 
+from moespac_nb.compat import cache_argument
 from moespac_nb.whole_file import whole_file
 
 LENGTH, BEGUN, TOGETHER = 256, 64, 64  # tokens a window, of them given; windows at once
@@ -26,7 +27,8 @@ def go_on(model: torch.nn.Module, ids: torch.Tensor, temperature: torch.Tensor) 
     """ids (windows, BEGUN), temperature (windows, 1), 0 for greedy -> (windows, LENGTH + 1)."""
     cache, given = DynamicCache(config=model.config), ids
     while ids.shape[1] <= LENGTH:
-        logits = model(input_ids=given, cache=cache, use_cache=True, logits_to_keep=1).logits[:, -1].float()
+        held = {cache_argument(model): cache, "use_cache": True}
+        logits = model(input_ids=given, logits_to_keep=1, **held).logits[:, -1].float()
         gumbel = -torch.log(-torch.log(torch.rand_like(logits).clamp(1e-9, 1 - 1e-9)))
         given = (logits + temperature * gumbel).argmax(-1, keepdim=True)
         ids = torch.cat([ids, given], dim=1)

@@ -1,4 +1,4 @@
-"""Try both ends of the version ranges in pyproject.toml: the fast tests on the lowest allowed and on the newest.
+"""Try both ends of pyproject.toml's version ranges: the fast tests on the lowest and on the newest versions.
 
     python tools/version_ends.py                        # both ends, each in an environment of its own
     python tools/version_ends.py --keep torch           # torch as it is installed here: its wheels are large
