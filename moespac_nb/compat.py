@@ -41,7 +41,8 @@ def check_versions() -> None:
 
 def cache_argument(model: Any) -> str:
     """The name under which the model's forward takes its keys and values: `cache` from 5.24 on."""
-    return "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
+    # Asked of the class: a model's own forward may be wrapped. Later releases still take the older name.
+    return "cache" if "cache" in inspect.signature(type(model).forward).parameters else "past_key_values"
 
 
 def new_cache(model: Any, *, winds_back: bool) -> Any:

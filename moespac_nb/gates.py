@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
+from functools import partial
+from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -38,8 +40,8 @@ class Gate:
         found: Tensor = self._module.forward(shaped, *besides, **named)[0]
         return found.flatten(end_dim=-2)
 
-    def hear(self, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """As a hook: keeps what the gate is called with; its hidden states come first."""
+    def hear(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Keeps what the gate is called with; its hidden states come first."""
         self._dimensions = _states(args, kwargs).ndim
         self._besides = args[1:]
         self._named = kwargs if args else dict(list(kwargs.items())[1:])
@@ -70,15 +72,18 @@ def ready_gates(model: Any, needed_by: str) -> list[Gate]:
 
 def _try(model: Any, found: Sequence[tuple[Any, Gate]], needed_by: str) -> None:
     """Runs the model once, so that the gates hear what they are given, and asks each of them again."""
-    states: dict[Any, Tensor] = {}
+    states: dict[Gate, Tensor] = {}
+    thread = get_ident()  # others may run the model too
 
-    def keep(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        states[module] = _states(args, kwargs).flatten(end_dim=-2)[:1]
+    def listen(gate: Gate, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if get_ident() == thread:
+            gate.hear(args, kwargs)
+            states[gate] = _states(args, kwargs).flatten(end_dim=-2)[:1]
 
     hooks: list[Any] = []
     try:
         for module, gate in found:
-            hooks += [module.register_forward_pre_hook(hear, with_kwargs=True) for hear in (gate.hear, keep)]
+            hooks.append(module.register_forward_pre_hook(partial(listen, gate), with_kwargs=True))
         # Two tokens, so that what belongs to each of them is told from what does not.
         model(input_ids=torch.arange(2, device=model.device)[None], use_cache=False, logits_to_keep=1)
     finally:
@@ -86,7 +91,7 @@ def _try(model: Any, found: Sequence[tuple[Any, Gate]], needed_by: str) -> None:
             hook.remove()
     for module, gate in found:
         try:
-            rows = len(gate.scores(states[module]))
+            rows = len(gate.scores(states[gate]))
         except (RuntimeError, TypeError, ValueError, IndexError, KeyError, AttributeError):
             rows = 0
         if rows != 1:
