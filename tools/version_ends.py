@@ -23,7 +23,7 @@ from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parent.parent
 ENDS = ("lowest", "newest")
-RUNNER = ("pytest>=8", "pytest-timeout>=2.3")
+RUNNER = ("pytest>=8", "pytest-timeout>=2.3", "scipy>=1.11")
 # What the ranges are about: models, solvers, what is stored, what is shown. None of them opens a browser.
 TESTS = tuple(
     f"tests/test_{name}.py"
@@ -49,18 +49,19 @@ def lowest(requirement: Requirement) -> str:
 
 
 def pins(end: str, keep: list[str]) -> list[str]:
-    """What an end is installed with; the newest needs none."""
+    """What an end is installed with; the newest needs nothing but what is kept."""
     kept = {name: f"{name}=={metadata.version(name)}" for name in keep}
     lows = {need.name: lowest(need) for need in requirements()} if end == "lowest" else {}
-    return list({**lows, **kept}.values())
+    return list((lows | kept).values())
 
 
-def installed(python: Path, end: str, keep: list[str], folder: Path) -> dict[str, str]:
+def installed(python: Path, end: str, keep: list[str]) -> dict[str, str]:
     """Installs the checkout at that end; the versions that came of it, by name."""
-    constraints = folder / f"{end}.txt"
-    constraints.write_text("\n".join(pins(end, keep)), encoding="utf-8")
-    pip = [python, "-m", "pip", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*pip, "install", "-c", constraints, "-e", ROOT, *RUNNER], check=True)
+    install = [python, "-m", "pip", "--quiet", "--disable-pip-version-check", "install"]
+    # First the newest, then back: what pip finds in place it keeps, and so has little to search through.
+    subprocess.run([*install, *pins("newest", keep), "-e", ROOT, *RUNNER], check=True)
+    if end == "lowest":
+        subprocess.run([*install, *pins(end, keep), "-e", ROOT, *RUNNER], check=True)
     names = [need.name for need in requirements()]
     code = f"from importlib.metadata import version; print(*map(version, {names}))"
     found = subprocess.run([python, "-c", code], check=True, capture_output=True, text=True)
@@ -94,7 +95,7 @@ def main() -> int:
             venv.create(home, with_pip=True)
             python = home / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
             try:
-                versions[end] = installed(python, end, options.keep, Path(made))
+                versions[end] = installed(python, end, options.keep)
                 results[end] = tested(python, options.tests)
             except subprocess.CalledProcessError as error:
                 results[end] = f"not installed: exit {error.returncode}", False
