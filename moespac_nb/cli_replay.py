@@ -190,7 +190,7 @@ def _figures(result: Result) -> list[str]:
         f"policy    {result.policy}, {result.policy_ms_per_step:.2f} ms a window",
         f"budget    {result.budget}: {result.slots} slots, {result.budget_bytes:,} bytes; "
         f"{'fits' if result.fits else 'does not fit'}",
-        f"speed     {result.tps_modelled:.2f} tokens a second; {result.windows:,} windows of "
+        f"speed     {result.tps_modelled:.2f} tokens a second{_charged(result)}; {result.windows:,} windows of "
         f"{1e3 * parts.total_s / result.windows:.1f} ms; first tokens after {result.ttft_s:.2f} s",
         f"time      {spent}",
         f"experts   {result.hit_rate:.1%} ready, {result.late_rate:.1%} late, {missed:.1%} missed; "
@@ -199,11 +199,18 @@ def _figures(result: Result) -> list[str]:
     ]
 
 
+def _charged(result: Result) -> str:
+    """Where a speed is that of a part of the model, what all of it would make of it."""
+    whole = result.tps_whole_model
+    return f" of the trace's layers, about {whole:.3g} of the whole model" if result.notes and whole else ""
+
+
 def _table(results: Sequence[Result]) -> list[str]:
     columns: dict[str, Callable[[Result], str]] = {
         "budget": lambda one: one.budget,
         "slots": lambda one: str(one.slots),
         "tokens/s": lambda one: f"{one.tps_modelled:.2f}",
+        **({"whole model": lambda one: f"~{one.tps_whole_model:.3g}"} if results[0].notes else {}),
         "ready": lambda one: f"{one.hit_rate:.1%}",
         "late": lambda one: f"{one.late_rate:.1%}",
         "MB/token": lambda one: f"{one.bytes_per_token / 1e6:.1f}",

@@ -81,6 +81,17 @@ def test_what_is_scaled_is_said_and_nothing_where_nothing_is(capsys, traces):
     ]
 
 
+def test_a_speed_of_a_part_of_the_model_says_so_beside_that_of_the_whole(capsys, traces):
+    own = called(capsys, traces / "mixtral.npz", "--model-profile", "mixtral-8x7b-4bit")[1]
+    assert "whole model" not in own
+    found = figures(capsys, traces / "a.npz")
+    said = called(capsys, traces / "a.npz")[1]
+    whole = f"about {found['tps_whole_model']:.3g} of the whole model"
+    assert f"{found['tps_modelled']:.2f} tokens a second of the trace's layers, {whole}" in said
+    table = called(capsys, traces / "a.npz", "--budget", "17%,50%")[1]
+    assert re.search(rf"17% .* ~{found['tps_whole_model']:.3g} ", table)
+
+
 def test_several_policies_and_budgets_are_a_table(capsys, traces):
     asked = (traces / "a.npz", "--policy", "cpu-only,recency", "--budget", "10%, 50%")
     several = figures(capsys, *asked)["results"]

@@ -239,6 +239,14 @@ function build(host) {
     }
   }
 
+  /** Tokens a second of all the model's layers, roughly, as `ModelProfile.larger` says; null where the trace has them all. */
+  function wholeModel(state, now) {
+    const [layers, work] = data.larger[state.model];
+    if (layers === 1 && work === 1) return null;
+    const [draft, plan, dense, ...others] = PARTS.map(([, name]) => now[name]);
+    return now.tokens / (layers * (draft + plan + dense) + work * others.reduce((a, b) => a + b));
+  }
+
   function rows(state, now) {
     const seen = data.drafted[`${state.mistakes}|${state.gamma}`];
     const measured = host.text(state.mistakes === "all" ? "lab.measured" : "lab.modelled");
@@ -246,7 +254,10 @@ function build(host) {
     const better = state.mistakes === "all" ? "" : " better";
     const made = [];
     if (now) {
-      made.push(["tokens a second", figure(now.tps_modelled), modelled], ["a token", timeWords(1 / now.tps_modelled), modelled],
+      made.push(["tokens a second", figure(now.tps_modelled), modelled]);
+      const whole = wholeModel(state, now);
+      if (whole !== null) made.push(["of the whole model", `≈ ${figure(whole)}`, modelled]);
+      made.push(["a token", timeWords(1 / now.tps_modelled), modelled],
         ["hits", percent(now.hit_rate), modelled], ["late", percent(now.late_rate), modelled],
         ["bytes", sizeWords(now.bytes_per_token), modelled], ["on the cpu", percent(now.cpu_share), modelled]);
     }
@@ -330,7 +341,9 @@ function build(host) {
       if (state.guess && document.activeElement !== guess) guess.value = String(state.guess);
       const style = getComputedStyle(host.root);
       const now = hidden(state) ? null : at(state, state.budget);
-      answer.replaceChildren(...(now ? [el("b", {}, figure(now.tps_modelled)), ` ${host.text("lab.unit")} `, el("small", {}, how(now))]
+      const all = now && wholeModel(state, now);
+      const said = now && (all === null ? how(now) : `${how(now)}; ${host.text("lab.whole", { tps: figure(all) })}`);
+      answer.replaceChildren(...(now ? [el("b", {}, figure(now.tps_modelled)), ` ${host.text("lab.unit")} `, el("small", {}, said)]
         : [host.text(hidden(state) ? "lab.guess_hides" : live ? "lab.coming" : "lab.not_in_page")]));
       list.replaceChildren(...rows(state, now).map(([name, value, label]) =>
         el("tr", {}, el("th", { scope: "row" }, name), el("td", { class: "ms-figure" }, value), el("td", {}, el("small", {}, label)))));
@@ -354,6 +367,8 @@ function build(host) {
       const [kind, name] = PARTS.reduce((a, b) => (now[b[1]] > now[a[1]] ? b : a));
       const parts = [`${where}: ${host.text("lab.gives", { tps: figure(now.tps_modelled), hits: percent(now.hit_rate), bytes: sizeWords(now.bytes_per_token),
         part: host.text(`lab.part_${kind}`), share: percent(now[name] / whole) })}`];
+      const wholeTps = wholeModel(state, now);
+      if (wholeTps !== null) parts.push(host.text("lab.whole_sentence", { tps: figure(wholeTps), model: state.model }));
       const { all_experts: all, expert_bytes: each } = fitOf(state);
       const more = Math.round((100 * 2 * GIB) / (all * each));
       const then = more >= 1 && state.budget + more <= most ? at(state, state.budget + more) : null;
