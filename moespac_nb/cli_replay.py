@@ -190,8 +190,8 @@ def _figures(result: Result) -> list[str]:
         f"policy    {result.policy}, {result.policy_ms_per_step:.2f} ms a window",
         f"budget    {result.budget}: {result.slots} slots, {result.budget_bytes:,} bytes; "
         f"{'fits' if result.fits else 'does not fit'}",
-        f"speed     {result.tps_modelled:.2f} tokens a second{_charged(result)}; {result.windows:,} windows of "
-        f"{1e3 * parts.total_s / result.windows:.1f} ms; first tokens after {result.ttft_s:.2f} s",
+        f"speed     {result.tps_modelled:.2f} tokens a second{_charged(result)}; {result.windows:,} windows "
+        f"of {1e3 * parts.total_s / result.windows:.1f} ms; first tokens after {result.ttft_s:.2f} s",
         f"time      {spent}",
         f"experts   {result.hit_rate:.1%} ready, {result.late_rate:.1%} late, {missed:.1%} missed; "
         f"{result.cpu_share:.0%} of the work on the CPU lane",

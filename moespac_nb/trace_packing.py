@@ -1,7 +1,7 @@
 """How a trace's arrays lie in a file, so that they take little room and come back bit for bit.
 
-Whole numbers lie in the narrowest type that holds them. Floats that are all n / 2^bits, as rounding makes them,
-lie as their n; the file says how many bits. Whatever else there is lies as it is.
+Whole numbers lie in the narrowest type that holds them. Floats that are all n / 2^bits, as rounding makes
+them, lie as their n; the file says how many bits. Whatever else there is lies as it is.
 """
 
 from __future__ import annotations

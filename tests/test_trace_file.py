@@ -408,7 +408,8 @@ def test_an_array_of_the_other_byte_order_is_read(tmp_path, whole):
 
 def test_a_newer_schema_is_named_as_such(tmp_path, whole):
     newer = json.dumps(header(whole) | {"schema": SCHEMA + 1, "geometry": "of another kind"})
-    refused(tmp_path / "trace.npz", with_header(whole, newer), f"schema is {SCHEMA + 1}, this version reads {SCHEMA}; update")
+    said = f"schema is {SCHEMA + 1}, this version reads {SCHEMA}; update"
+    refused(tmp_path / "trace.npz", with_header(whole, newer), said)
 
 
 def set_in(*path):
@@ -460,7 +461,7 @@ def set_in(*path):
         (set_in("bits", "gate_weights", True), "bits.gate_weights is True"),
         (set_in("bits", "gate_weights", 8), "gate_weights is an array of float32; accepted: uint8 or int8"),
         (set_in("bits", "experts", 8), "bits has 'experts'; accepted: columns of floats"),
-        (set_in("bits", "nobody's", 8), "bits has \"nobody's\""),
+        (set_in("bits", "nobody's", 8), 'bits has "nobody\'s"'),
     ],
 )
 def test_a_header_that_makes_no_sense_names_the_field(tmp_path, whole, change, message):

@@ -6,8 +6,8 @@ One file for each; each holds the first prompts of both halves. Stopped, it goes
 the same command made with the same pair stays. The same command makes the same bytes.
 
 Plain recordings draft γ = 8, as the paper does. A fan is of 8 too: any γ up to the paper's can be replayed,
-with two thirds of the positions that a fan of 12 would have. Both hold both sensor channels; of the 2k experts
-that a channel names the first k, as many as a router takes and all that a sensor counts.
+with two thirds of the positions that a fan of 12 would have. Both hold both sensor channels; of the 2k
+experts that a channel names the first k, as many as a router takes and all that a sensor counts.
 
 Router scores are in the plain recordings of one domain only, as an example. Nothing in the course or the
 engine reads them, and they are a third of a recording; `moespac record --scores` makes more.
