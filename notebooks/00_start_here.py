@@ -64,8 +64,8 @@
 # and a dense draft of 2 layers. Both were really trained and are really small. They know the form of seven
 # kinds of text and little of the world, so do check their sums. The kinds, or *domains*, bear short names
 # after the benchmarks whose place they take, and are only like them: half of `news` is narrative of old
-# novels and scripture, half of `chat` is dialogue from those novels, and the rest of both is made from
-# templates (`data/README.md` has all seven).
+# novels, scripture and Python's release notes, half of `chat` is dialogue from those novels, and the rest of
+# both is made from templates (`data/README.md` has all seven).
 
 # %%
 import numpy as np

@@ -254,10 +254,7 @@ function build(host) {
     const better = state.mistakes === "all" ? "" : " better";
     const made = [];
     if (now) {
-      made.push(["tokens a second", figure(now.tps_modelled), modelled]);
-      const whole = wholeModel(state, now);
-      if (whole !== null) made.push(["of the whole model", `≈ ${figure(whole)}`, modelled]);
-      made.push(["a token", timeWords(1 / now.tps_modelled), modelled],
+      made.push(["tokens a second", figure(now.tps_modelled), modelled], ["a token", timeWords(1 / now.tps_modelled), modelled],
         ["hits", percent(now.hit_rate), modelled], ["late", percent(now.late_rate), modelled],
         ["bytes", sizeWords(now.bytes_per_token), modelled], ["on the cpu", percent(now.cpu_share), modelled]);
     }
@@ -342,8 +339,8 @@ function build(host) {
       const style = getComputedStyle(host.root);
       const now = hidden(state) ? null : at(state, state.budget);
       const all = now && wholeModel(state, now);
-      const said = now && (all === null ? how(now) : `${how(now)}; ${host.text("lab.whole", { tps: figure(all) })}`);
-      answer.replaceChildren(...(now ? [el("b", {}, figure(now.tps_modelled)), ` ${host.text("lab.unit")} `, el("small", {}, said)]
+      const beside = all ? [el("div", {}, host.text("lab.whole", { tps: figure(all) }))] : [];
+      answer.replaceChildren(...(now ? [el("b", {}, figure(now.tps_modelled)), ` ${host.text("lab.unit")} `, el("small", {}, how(now)), ...beside]
         : [host.text(hidden(state) ? "lab.guess_hides" : live ? "lab.coming" : "lab.not_in_page")]));
       list.replaceChildren(...rows(state, now).map(([name, value, label]) =>
         el("tr", {}, el("th", { scope: "row" }, name), el("td", { class: "ms-figure" }, value), el("td", {}, el("small", {}, label)))));
