@@ -58,8 +58,8 @@ class Engine:
             ("slots", slots, 0),
             ("in_flight", in_flight, 1),
         ):
-            if value < least:
-                raise MoespacError(f"{name} is {value}; accepted: {least} and more")
+            if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+                raise MoespacError(f"{name} is {value!r}; accepted: a whole number, {least} and more")
         self.device = device
         self.layers, self.experts = layers, experts
         self.counters = Counters()
@@ -260,8 +260,7 @@ class Engine:
         self.drain()
         for slot, owner in enumerate(self._slots.owner):
             if owner != NOBODY:
-                self._evict(slot)
-                self._slots.give_back(slot)
+                self._empty(slot)
         self._slots.sort_free()
         self._worth.score = [0.0] * len(self._worth.score)
 
@@ -340,8 +339,12 @@ class Engine:
 
     def _shrink(self) -> None:
         while self._slots.surplus and (slot := self._slots.weakest()) is not None:
-            self._evict(slot)
-            self._slots.give_back(slot)
+            self._empty(slot)
+
+    def _empty(self, slot: int) -> None:
+        """Its expert has to go, and none takes its place."""
+        self._evict(slot)
+        self._slots.give_back(slot)
 
     def _know_times(self, positions: int) -> None:
         for count in range(len(self._gpu_s), positions + 1):
