@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
+from threading import RLock
 from time import perf_counter
 from typing import Any, Literal
 
@@ -23,7 +24,7 @@ from torch import Tensor
 from .drafts import Draft, FixedGamma, GammaPolicy, ModelDraft, Proposal, TokenDraft, gathered
 from .errors import MoespacError
 from .listener import Listener
-from .models import check_same_tokenizer, context_of, tokenizer_of, vocabulary_of
+from .models import check_is_whole_model, check_same_tokenizer, context_of, tokenizer_of, vocabulary_of
 from .reader import Reader
 from .routing import Routing
 from .sampling import GREEDY, Sampling, accept_greedy, accept_sampled, probabilities
@@ -60,6 +61,7 @@ def decode(
     listener: is told how it goes on.
     Raises `MoespacError` for bad input, before any work.
     """
+    check_is_whole_model("model", model)
     if tokenizer is None:
         tokenizer = tokenizer_of(model)
     stops = _own_stop_ids(model, tokenizer) if stop_ids is None else frozenset(stop_ids)
@@ -82,6 +84,7 @@ class Decoding:
     """One text on its way: iterate for the rounds that remain; what is committed can be read at any time.
 
     An interrupt takes back the round it hits, and iterating again goes on as if nothing had happened.
+    Threads may decode with one model, each its own text.
     """
 
     def __init__(
@@ -112,6 +115,7 @@ class Decoding:
         self.windows = windows
         self._listener = listener
         self._told = 0  # drafted tokens of the round, that the listener knows
+        self._turn = RLock()  # threads that iterate have a round each
         room = context_of(model) - len(prompt_ids)
         self._limit = min(max_new_tokens, room)
         self._ends_with: FinishReason = "length" if max_new_tokens <= room else "context"
@@ -120,6 +124,11 @@ class Decoding:
         self._routing = Routing(model)
         self.geometry = self._routing.geometry
         self.vocabulary = vocabulary_of(model)
+
+    @property
+    def is_reading(self) -> bool:
+        """Whether the target reads for this decoding, in this thread: for hooks, which hear every forward."""
+        return self._target.is_reading
 
     @property
     def new_ids(self) -> list[int]:
@@ -160,19 +169,20 @@ class Decoding:
         return self
 
     def __next__(self) -> Step:
-        if self.finish_reason not in (None, "interrupted"):
-            raise StopIteration
-        try:
-            if self.prefill is None:
-                self.prefill = self._read_prompt()
-            step = self._round()
-        except BaseException:
-            self._interrupted = True
-            self._routing.remove_hooks()
-            self._listener.broke_off()
-            raise
-        self._interrupted = False
-        return step
+        with self._turn, self._listener.turn:
+            if self.finish_reason not in (None, "interrupted"):
+                raise StopIteration
+            try:
+                if self.prefill is None:
+                    self.prefill = self._read_prompt()
+                step = self._round()
+            except BaseException:
+                self._interrupted = True
+                self._routing.remove_hooks()
+                self._listener.broke_off()
+                raise
+            self._interrupted = False
+            return step
 
     def _read_prompt(self) -> Prefill:
         """The target and the draft read the prompt up to its last token, which opens the first window."""
@@ -317,6 +327,7 @@ def _as_draft(model: Any, draft: Any, stop_ids: frozenset[int]) -> Draft | None:
         return draft
     if not isinstance(draft, torch.nn.Module):
         raise MoespacError(f"draft is {draft!r}; accepted: a model, a draft such as NgramDraft(), or None")
+    check_is_whole_model("draft", draft)
     check_same_tokenizer(model, draft)
     return ModelDraft(draft, stop_ids)
 

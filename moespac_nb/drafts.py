@@ -60,6 +60,11 @@ class ModelDraft:
         self._reader = Reader(model)
         self._read: list[int] = []  # what the reader was last given, from the start; it may hold less
 
+    @property
+    def is_reading(self) -> bool:
+        """Whether the model reads for this draft, in this thread: for hooks, which hear every forward."""
+        return self._reader.is_reading
+
     def prefill(self, ids: Sequence[int], /) -> None:
         ids = ids[: self._reader.context]
         self._rewind_to_common_prefix(ids, len(ids))

@@ -111,6 +111,16 @@ def vocabulary_of(model: Any) -> int:
     return int(model.config.get_text_config().vocab_size)
 
 
+def check_is_whole_model(name: str, model: Any) -> None:
+    """Raises MoespacError for what is no transformers model, and names the one inside a wrapper."""
+    if hasattr(getattr(model, "config", None), "get_text_config"):
+        return
+    inner = dict(model.named_children()) if hasattr(model, "named_children") else {}
+    found = next((f".{child}" for child, module in inner.items() if hasattr(module, "config")), None)
+    advice = f"; it wraps one: pass its {found}" if found else ""
+    raise MoespacError(f"{name} is a {type(model).__name__}; accepted: a transformers model{advice}")
+
+
 def check_same_tokenizer(target: Any, draft: Any) -> None:
     """Raises MoespacError unless drafted ids mean to the target what they mean to the draft."""
     sizes = [vocabulary_of(target), vocabulary_of(draft)]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from threading import get_ident
 from typing import Any
 
 import torch
@@ -24,6 +25,7 @@ class Reader:
         self.model = model
         self.context = context_of(model)
         self.device = model.device  # kept: asking walks through the model's parameters
+        self._thread: int | None = None  # the one that it reads in
         self.restart()
 
     def restart(self) -> None:
@@ -41,6 +43,11 @@ class Reader:
     def length(self) -> int:
         """Tokens whose keys and values are held."""
         return int(self._cache.get_seq_length())
+
+    @property
+    def is_reading(self) -> bool:
+        """Whether this thread is in `read`: for hooks in its model, which hear every forward."""
+        return self._thread == get_ident()
 
     @torch.inference_mode()
     def read(self, ids: Tensor | Sequence[int], logits_to_keep: int = 0) -> Tensor:
@@ -75,9 +82,12 @@ class Reader:
         Layers grow by concatenation and shrink by slicing, never in place: their attributes are a full copy.
         """
         before = [dict(vars(layer)) for layer in self._cache.layers]
+        self._thread = get_ident()
         try:
             yield
         except BaseException:
             for layer, attributes in zip(self._cache.layers, before, strict=True):
                 vars(layer).update(attributes)
             raise
+        finally:
+            self._thread = None

@@ -7,13 +7,15 @@ ends there, whatever it does before (softmax, groups, bias, sorted or not). Chan
 from __future__ import annotations
 
 from collections.abc import Sequence
+from threading import get_ident
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from .errors import MoespacError
-from .models import context_of
+from .models import check_is_whole_model, context_of
 from .step import Geometry
 
 if TYPE_CHECKING:
@@ -74,10 +76,11 @@ class Routing:
         self._modules = expert_modules(model)
         self.geometry = _geometry(model, self._modules)
         self._hooks: list[Any] = []
+        self._thread: int | None = None  # whose forwards are heard: others may run the model too
         self._chosen: list[tuple[Tensor, Tensor]] = []
 
     def __enter__(self) -> Routing:
-        self._chosen = []
+        self._chosen, self._thread = [], get_ident()
         for module in self._modules:
             self._hooks.append(module.register_forward_pre_hook(self._listen, with_kwargs=True))
         return self
@@ -103,7 +106,10 @@ class Routing:
         weights = torch.stack([weights for _, weights in chosen], dim=1).float()
         return experts.cpu().numpy(), weights.cpu().numpy()
 
-    def _listen(self, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def _listen(self, _module: nn.Module, args: tuple[Any, ...], kwargs: Any = MappingProxyType({})) -> None:
+        # Another thread's call may come while a hook is put or removed, and then without its keywords.
+        if get_ident() != self._thread:
+            return
         _hidden, indices, weights = (*args, *kwargs.values())
         self._chosen.append((indices, weights))
 
@@ -111,6 +117,7 @@ class Routing:
 @torch.inference_mode()
 def observe(model: Any, ids: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
     """Experts and gate weights (positions, layers, k) of one pass over a given text."""
+    check_is_whole_model("model", model)
     limit = context_of(model)
     if not 0 < len(ids) <= limit:
         raise MoespacError(f"the text has {len(ids)} tokens; accepted: 1 to {limit}, the model's context")
