@@ -79,8 +79,9 @@ class StandIns:
         place = self._run.place
         kinds |= {(weight.dtype, place) for _, kept in self._experts for weight in kept.values()}
         for dtype, device in kinds:
-            probe = torch.empty(0, dtype=dtype, device=device)
-            if function(probe) is not probe:
+            probe = torch.empty(1, dtype=dtype, device=device)
+            memory = probe.data_ptr()
+            if function(probe) is not probe or probe.data_ptr() != memory:
                 raise _refusal(
                     "be moved or get another dtype", "the model in that dtype before it is offloaded"
                 )
