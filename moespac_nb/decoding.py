@@ -84,7 +84,6 @@ class Decoding:
     """One text on its way: iterate for the rounds that remain; what is committed can be read at any time.
 
     An interrupt takes back the round it hits, and iterating again goes on as if nothing had happened.
-    Threads may decode with one model, each its own text.
     """
 
     def __init__(
@@ -127,7 +126,7 @@ class Decoding:
 
     @property
     def is_reading(self) -> bool:
-        """Whether the target reads for this decoding, in this thread: for hooks, which hear every forward."""
+        """Whether this thread is in the target's pass: for hooks, which hear every forward."""
         return self._target.is_reading
 
     @property
@@ -175,13 +174,12 @@ class Decoding:
             try:
                 if self.prefill is None:
                     self.prefill = self._read_prompt()
-                step = self._round()
+                step, self._interrupted = self._round(), False
             except BaseException:
                 self._interrupted = True
                 self._routing.remove_hooks()
                 self._listener.broke_off()
                 raise
-            self._interrupted = False
             return step
 
     def _read_prompt(self) -> Prefill:

@@ -294,9 +294,7 @@ class Engine:
             self._land(self._flights.popleft())
 
     def _start(self, key: int, slot: int) -> None:
-        run = None
-        if self._copy is not None:
-            run = partial(self._copy, *divmod(key, self.experts), slot)
+        run = partial(self._copy, *divmod(key, self.experts), slot) if self._copy else None
         size_bytes = self._costs.expert_bytes
         self._slots.load(slot, key)
         self._event[slot] = self.device.submit("link", self._copy_s, run, (), self._labels[key], size_bytes)
@@ -342,7 +340,6 @@ class Engine:
             self._empty(slot)
 
     def _empty(self, slot: int) -> None:
-        """Its expert has to go, and none takes its place."""
         self._evict(slot)
         self._slots.give_back(slot)
 

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from linecache import getline
 from types import CodeType, FrameType
 
 Watched = Callable[[CodeType], bool]
+
+
+@contextmanager
+def ctrl_c_is_heard() -> Iterator[None]:
+    """A job in the background ignores SIGINT, and all that stands for it: a test that waits for one hangs."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 class InterruptAtLine:
