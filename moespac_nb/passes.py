@@ -2,9 +2,11 @@
 
 A layer that is not the one which the text comes to next, or another thread's, begins a pass of its own: a
 plain forward, or one of the model's own `generate`. Threads wait for one another: decodes for a round, all
-else for a pass, so that others get in between a round's passes and are counted apart. An interrupt may cut a call of the scheduler anywhere; the next one then finds a new scheduler,
-with empty slots and a policy that has seen nothing, and no token is wrong for it. What the old one had
-started may still run: copies come before the new ones on the same link, and nobody reads what else it does.
+else for a pass, so that others get in between a round's passes and are counted apart.
+
+An interrupt may cut a call of the scheduler anywhere; the next one then finds a new scheduler, with empty
+slots and a policy that has seen nothing, and no token is wrong for it. What the old one had started may still
+run: copies come before the new ones on the same link, and nobody reads what else it does.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ ends there, whatever it does before (softmax, groups, bias, sorted or not). Chan
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from threading import get_ident
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 __all__ = ["Geometry", "Routing", "expert_modules", "gates", "geometry", "observe"]
+
+
+NONE: Mapping[str, Any] = MappingProxyType({})
 
 
 def expert_modules(model: nn.Module) -> list[Any]:
@@ -106,7 +109,7 @@ class Routing:
         weights = torch.stack([weights for _, weights in chosen], dim=1).float()
         return experts.cpu().numpy(), weights.cpu().numpy()
 
-    def _listen(self, _module: nn.Module, args: tuple[Any, ...], kwargs: Any = MappingProxyType({})) -> None:
+    def _listen(self, _module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any] = NONE) -> None:
         # Another thread's call may come while a hook is put or removed, and then without its keywords.
         if get_ident() != self._thread:
             return

@@ -89,6 +89,7 @@ class Scheduler:
         self._setting = Setting(geometry, costs, gamma, self.engine.slots, profile)
         self.planner: Planner = policy.planner(self._setting)
         self._positions = 0  # of the pass: prompt tokens, or the window's
+        self._aside: tuple[Phase, Miss, int] | None = None  # what a pass apart came into
         self._enter(self.decode, policy.miss)
         self._tokens: list[int] = []
         self._gates: list[np.ndarray] = []
@@ -335,8 +336,7 @@ class Scheduler:
             self.device.wait(self.device.submit(lane, seconds, None, (), label))
 
     def _enter(self, phase: Phase, miss: Miss) -> None:
-        self._phase, self._miss = phase, miss
-        self._aside: tuple[Phase, Miss, int] | None = None  # what a pass apart came into
+        self._phase, self._miss, self._aside = phase, miss, None
         self.engine.counters = phase.counters
 
 

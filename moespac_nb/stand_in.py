@@ -1,14 +1,14 @@
 """What answers in place of a model's own methods while it is offloaded, and what it then refuses.
 
-A forward takes turns: one thread computes at a time, for a whole forward of the model or for a lone layer, so
-a slot is never overwritten under another thread's layer. What would save, move, load, copy or pickle the model
-meets meta tensors where its experts were: it is given the true weights, or refused before anything changes.
+One thread computes at a time, for a whole forward of the model or for a lone layer, so that no slot is
+overwritten under another thread's layer. What would save, move, load, copy or pickle the model meets meta
+tensors where its experts were: it is given the true weights, or refused before anything changes.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial, update_wrapper
 from typing import Any
 
@@ -42,7 +42,7 @@ class StandIns:
     experts: each layer's experts module, with the parameters that its run keeps elsewhere.
     """
 
-    def __init__(self, run: Any, experts: list[tuple[Any, Mapping[str, torch.nn.Parameter]]]) -> None:
+    def __init__(self, run: Any, experts: Sequence[tuple[Any, Mapping[str, torch.nn.Parameter]]]) -> None:
         self._run = run
         self._experts = experts
         self._put: list[tuple[Any, str, StandIn, Any]] = []

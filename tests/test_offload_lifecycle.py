@@ -1,4 +1,4 @@
-"""An offloaded model between its beginning and its end: found again, saved whole, changed by nobody unnoticed."""
+"""An offloaded model between its beginning and its end: found again, saved whole, changed by nobody."""
 
 from __future__ import annotations
 

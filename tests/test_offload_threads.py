@@ -1,4 +1,4 @@
-"""Several threads on one model, plain or offloaded: each has its own text, its own routing and its own counts."""
+"""Several threads on one model, plain or offloaded: each has its own text, routing and counts."""
 
 from __future__ import annotations
 
