@@ -139,6 +139,36 @@ def test_what_else_runs_in_the_middle_of_a_decode_is_counted_apart(moment: str, 
     assert run.summary()["windows"] == len(decoding.steps)
 
 
+def cut(_scheduler: Any) -> None:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("what", ["a text of its own", "a pass that is cut"])
+def test_a_thread_that_comes_just_before_a_decode_s_own_pass_takes_nothing_from_it(what: str) -> None:
+    model, draft = model_and_draft(QWEN)
+    own, me = generates(model, PROMPTS[1])(), threading.get_ident()
+
+    def comes_before(*_: Any) -> None:
+        if threading.get_ident() != me:
+            return
+        if what == "a text of its own":
+            assert at_once(generates(model, PROMPTS[1])) == [own]
+        else:
+            [error] = at_once(lambda: run._passes._tell(cut))
+            assert isinstance(error, KeyboardInterrupt)
+
+    with offload(model, "25%", policy="on-demand", costs=SLOW_CPU) as run:
+        hook = model.register_forward_pre_hook(comes_before)
+        decoding = decoded(run.decode, draft)
+        hook.remove()
+    counted = run._passes.scheduler
+    assert decoding.new_ids == plain_text(QWEN)
+    assert counted.prefill.counters.pairs == decoding.prefill.experts.size
+    assert counted.decode.counters.pairs == sum(step.experts.size for step in decoding.steps)
+    assert counted.apart.counters.pairs > 0 or what == "a pass that is cut"
+    assert run.summary()["tokens"] == len(decoding.new_ids)
+
+
 def asked(phase: Any) -> int:
     return phase.counters.ready + phase.counters.late + phase.counters.miss
 
