@@ -111,18 +111,41 @@ def vocabulary_of(model: Any) -> int:
     return int(model.config.get_text_config().vocab_size)
 
 
-def check_same_tokenizer(target: Any, draft: Any) -> None:
-    """Raises MoespacError unless drafted ids mean to the target what they mean to the draft."""
-    sizes = [vocabulary_of(target), vocabulary_of(draft)]
-    if sizes[0] != sizes[1]:
-        raise MoespacError(
-            f"target {_name(target)} has a vocabulary of {sizes[0]}, draft {_name(draft)} one of {sizes[1]}; "
-            "accepted: a draft with the target's own tokenizer"
-        )
-    ours, theirs = tokenizer_of(target), tokenizer_of(draft)
-    if ours is None or theirs is None or ours is theirs:
+def tokens_of(model: Any) -> int:
+    """How many ids, from 0, its tokenizer has tokens for; the vocabulary where no tokenizer is known."""
+    tokenizer = tokenizer_of(model)
+    named = vocabulary_of(model) if tokenizer is None else 1 + max(tokenizer.get_vocab().values(), default=-1)
+    return min(named, vocabulary_of(model))
+
+
+def check_model(what: str, model: Any) -> None:
+    """Raises MoespacError unless it is, by its looks, a causal language model and not one wrapped in another."""
+    if hasattr(getattr(model, "config", None), "get_text_config") and hasattr(model, "device"):
         return
-    meant, proposed = ours.get_vocab(), theirs.get_vocab()
+    inner = getattr(model, "module", None)
+    hint = f"; pass the {type(inner).__name__} it wraps, its .module" if hasattr(inner, "config") else ""
+    raise MoespacError(
+        f"{what} is a {type(model).__name__}; accepted: a causal language model of transformers, such as "
+        f"load_model gives{hint}"
+    )
+
+
+def check_same_tokenizer(target: Any, draft: Any) -> None:
+    """Raises MoespacError unless drafted ids mean to the target what they mean to the draft.
+
+    Of one tokenizer, models may have vocabularies padded to different sizes.
+    """
+    ours, theirs = tokenizer_of(target), tokenizer_of(draft)
+    if ours is None or theirs is None:
+        sizes = [vocabulary_of(target), vocabulary_of(draft)]
+        if sizes[0] != sizes[1]:
+            raise MoespacError(
+                f"target {_name(target)} has a vocabulary of {sizes[0]}, draft {_name(draft)} one of {sizes[1]}, "
+                "and without the tokenizers of both nobody can tell whether they agree; accepted: a draft with "
+                "the target's own tokenizer, each model having it as model.tokenizer where sizes differ"
+            )
+        return
+    meant, proposed = (ours.get_vocab(), theirs.get_vocab()) if ours is not theirs else ({}, {})
     if meant != proposed:
         token = min(dict(meant.items() ^ proposed.items()))
         raise MoespacError(
