@@ -78,7 +78,7 @@ def processors_of(
     """
     from transformers import GenerationMixin, LogitsProcessorList
 
-    own = [given] if callable(given) else list(given or ())
+    own = list(given if isinstance(given, Iterable) else [] if given is None else [given])
     for processor in own:
         if not callable(processor):
             raise MoespacError(f"logits_processor holds {processor!r}; accepted: logits processors of transformers")
