@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 from .errors import MoespacError
 
-__all__ = ["check_checkpoint"]
+__all__ = ["check_checkpoint", "without_bars", "without_numbers"]
 
 INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
 _MOST_HEADER_BYTES = 100_000_000  # as the format has it
@@ -46,8 +46,8 @@ def check_checkpoint(folder: Path) -> None:
     if not stored:
         return
     _check_experts(stored)
-    model = _without_numbers(folder)
-    if model is not None:
+    model = without_numbers(folder, local_files_only=True)
+    if getattr(model.config, "quantization_config", None) is None:
         _compare(model, stored)
 
 
@@ -107,14 +107,15 @@ def _check_experts(stored: Mapping[str, Stored]) -> None:
                 )
 
 
-def _without_numbers(folder: Path) -> Any | None:
-    """The config's model, none of its weights anywhere; None of what transformers changes before it loads."""
+def without_numbers(name: str | Path, **where: Any) -> Any:
+    """The model of a config, in the dtype it says, none of its weights anywhere.
+
+    where: what transformers needs to find it. No code that comes with a model is run.
+    """
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    if getattr(config.get_text_config(), "quantization_config", None) or getattr(config, "quantization_config", None):
-        return None
+    config = AutoConfig.from_pretrained(name, trust_remote_code=False, **where)
     with torch.device("meta"):
         return AutoModelForCausalLM.from_config(config, trust_remote_code=False)
 
@@ -132,7 +133,7 @@ def _compare(model: Any, stored: Mapping[str, Stored]) -> None:
             dtype=model.dtype, device_map={"": "meta"}, weight_mapping=get_model_conversion_mapping(model)
         )
         empty = {name: torch.empty(held.shape, dtype=model.dtype, device="meta") for name, held in stored.items()}
-        with _quietly():
+        with without_bars():
             found = convert_and_load_state_dict_in_model(model, empty, how)[0]
         model._adjust_missing_and_unexpected_keys(found)
     except (ImportError, TypeError, AttributeError):  # another version's loading: its own report will have to do
@@ -197,8 +198,8 @@ def _in_order(name: str) -> tuple[tuple[int, str], ...]:
 
 
 @contextmanager
-def _quietly() -> Iterator[None]:
-    """Without the bar that transformers draws as if it loaded."""
+def without_bars() -> Iterator[None]:
+    """Without the bars that transformers draws while it loads."""
     from transformers.utils import logging
 
     shown = logging.is_progress_bar_enabled()

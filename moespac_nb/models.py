@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from .checkpoint import check_checkpoint
+from .checkpoint import check_checkpoint, without_numbers
 from .errors import MoespacError
 from .resources import MANIFEST, data_path
 from .resources import verify as verify_data
@@ -92,9 +92,10 @@ def load_model(
     except MoespacError as error:
         raise MoespacError(f"the model {name!r} cannot be loaded: {error}") from error
     except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
-        advice = "" if is_folder or download else "; to fetch it, pass download=True"
         reason = str(error).split("\n", 1)[0]
-        raise MoespacError(f"the model {name!r} cannot be loaded: {reason}{advice}") from error
+        raise MoespacError(
+            f"the model {name!r} cannot be loaded: {reason}{_to_fetch(is_folder, download)}"
+        ) from error
     for what in ("missing_keys", "mismatched_keys"):
         if wrong := sorted(map(str, report[what])):
             raise MoespacError(
@@ -103,6 +104,16 @@ def load_model(
             )
     model.tokenizer = tokenizer
     return model.to(device).eval()
+
+
+def model_of_config(path_or_hub_name: str | Path, *, download: bool = False) -> Any:
+    """A model without its weights, which take no memory: to ask for its sizes, of its config.json alone."""
+    name, is_folder = checked_name(path_or_hub_name)
+    try:
+        return without_numbers(name, local_files_only=is_folder or not download)
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        reason = str(error).split("\n", 1)[0]
+        raise MoespacError(f"the config of {name!r} cannot be read: {reason}{_to_fetch(is_folder, download)}") from error
 
 
 def checked_name(path_or_hub_name: str | Path) -> tuple[str, bool]:
@@ -117,6 +128,10 @@ def checked_name(path_or_hub_name: str | Path) -> tuple[str, bool]:
             "'allenai/OLMoE-1B-7B-0924'"
         )
     return name, is_folder
+
+
+def _to_fetch(is_folder: bool, download: bool) -> str:
+    return "" if is_folder or download else "; to fetch it, pass download=True"
 
 
 def _files_of(name: str) -> Path:

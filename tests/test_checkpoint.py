@@ -138,7 +138,7 @@ def test_a_config_of_fewer_layers(folder):
 
 @pytest.mark.parametrize("experts", [8, 32])
 def test_a_config_of_another_number_of_experts(folder, experts):
-    configured(folder, num_experts=experts)
+    configured(folder, num_local_experts=experts)
     refused(folder, rf"model\.layers\.0\.mlp\.\S+ has the shape \(16, .* and \({experts}, .* by config\.json")
 
 
