@@ -75,8 +75,8 @@ class Budget:
 def parse_budget(budget: Any) -> Budget:
     """The budget that was written.
 
-    budget: a `Budget`, '25%', '512MiB', '1.5 GiB', '300 kB' (capitals do not matter), or bytes: 300_000, '300000'.
-    Raises MoespacError for everything else, zero, negative and above 100% among it.
+    budget: a `Budget`, '25%', '512MiB', '1.5 GiB', '300 kB' (capitals do not matter), or bytes: 300_000,
+    '300000'. Raises MoespacError for everything else, zero, negative and above 100% among it.
     """
     if isinstance(budget, Budget):
         return budget

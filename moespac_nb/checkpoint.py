@@ -3,8 +3,8 @@
     check_checkpoint(folder)      # raises MoespacError that names the file and the tensor
 
 A safetensors file says at its beginning which tensors it holds, of what shape, and where they end. Tensors
-without numbers are made of that and taken through transformers' own conversion into the model, so that what is
-compared is what would be loaded: fused experts, renamed weights, tied ones.
+without numbers are made of that and taken through transformers' own conversion into the model, so that what
+is compared is what would be loaded: fused experts, renamed weights, tied ones.
 """
 
 from __future__ import annotations
@@ -63,12 +63,15 @@ def _stored(folder: Path) -> dict[str, Stored]:
         raise MoespacError(f"{index} is no index of weights: {error!r}; fetch or save it again") from error
     if missing := [name for name in files if not (folder / name).is_file()]:
         raise MoespacError(
-            f"{folder / missing[0]} is missing, of {len(files)} files that {INDEX} lists; fetch or save it again"
+            f"{folder / missing[0]} is missing, of {len(files)} files that {INDEX} lists; fetch or save it "
+            "again"
         )
     stored = {name: held for file in files for name, held in _header(folder / file).items()}
     for name, file in listed.items():
         if name not in stored:
-            raise MoespacError(f"{folder / file} does not hold {name}, which {INDEX} lists; fetch or save it again")
+            raise MoespacError(
+                f"{folder / file} does not hold {name}, which {INDEX} lists; fetch or save it again"
+            )
     return stored
 
 
@@ -83,9 +86,14 @@ def _header(path: Path) -> dict[str, Stored]:
         stored = {name: Stored(path.name, tuple(map(int, held["shape"]))) for name, held in tensors.items()}
         ends = 8 + len(written) + max((held["data_offsets"][1] for held in tensors.values()), default=0)
     except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-        raise MoespacError(f"{path} is no safetensors file, or its beginning is damaged; fetch it again") from error
+        raise MoespacError(
+            f"{path} is no safetensors file, or its beginning is damaged; fetch it again"
+        ) from error
     if ends != size:
-        cut = next((name for name, held in tensors.items() if 8 + len(written) + held["data_offsets"][1] > size), None)
+        cut = next(
+            (name for name, held in tensors.items() if 8 + len(written) + held["data_offsets"][1] > size),
+            None,
+        )
         last = f", {cut} is cut off" if cut else ""
         raise MoespacError(f"{path} has {size} bytes, its header says {ends}{last}; fetch it again")
     return stored
@@ -102,8 +110,8 @@ def _check_experts(stored: Mapping[str, Stored]) -> None:
         for weight, experts in weights.items():
             if lacking := sorted(every - experts):
                 raise MoespacError(
-                    f"no file holds {layer}{lacking[0]}{weight}, though other weights of expert {lacking[0]} are "
-                    "there; fetch or save the model again"
+                    f"no file holds {layer}{lacking[0]}{weight}, though other weights of expert "
+                    f"{lacking[0]} are there; fetch or save the model again"
                 )
 
 
@@ -132,12 +140,14 @@ def _compare(model: Any, stored: Mapping[str, Stored]) -> None:
         how = LoadStateDictConfig(
             dtype=model.dtype, device_map={"": "meta"}, weight_mapping=get_model_conversion_mapping(model)
         )
-        empty = {name: torch.empty(held.shape, dtype=model.dtype, device="meta") for name, held in stored.items()}
+        empty = {
+            name: torch.empty(held.shape, dtype=model.dtype, device="meta") for name, held in stored.items()
+        }
         with without_bars():
             found = convert_and_load_state_dict_in_model(model, empty, how)[0]
         model._adjust_missing_and_unexpected_keys(found)
-    except (ImportError, TypeError, AttributeError):  # another version's loading: its own report will have to do
-        return
+    except (ImportError, TypeError, AttributeError):
+        return  # another version loads in another way: its own report will have to do
     config = model.config.get_text_config()
     layers = config.num_hidden_layers
     held = {int(part[1]) for name in stored if (part := _LAYER.search(name))}
@@ -149,32 +159,34 @@ def _compare(model: Any, stored: Mapping[str, Stored]) -> None:
     )
     if missing and held and max(held) + 1 < layers:
         raise MoespacError(
-            f"config.json says {layers} layers, the files hold {max(held) + 1}: no file holds {missing[0]}; accepted: "
-            "the config that these files were saved with"
+            f"config.json says {layers} layers, the files hold {max(held) + 1}: no file holds {missing[0]}; "
+            "accepted: the config that these files were saved with"
         )
     if beyond:
         name = next((name for name in stored if name == beyond[0]), beyond[0])
         where = f"{stored[name].file} holds {name}" if name in stored else f"the files hold {name}"
         raise MoespacError(
-            f"config.json says {layers} layers, but {where}; accepted: the config that these files were saved with"
+            f"config.json says {layers} layers, but {where}; accepted: the config that these files were "
+            "saved with"
         )
     if found.mismatched_keys:
         name, there, expected = min(found.mismatched_keys, key=lambda key: _in_order(key[0]))
         where = stored[name].file if name in stored else "its files"
         raise MoespacError(
-            f"{name} has the shape {tuple(there)} in {where} and {tuple(expected)} by config.json; accepted: the "
-            "config that these files were saved with"
+            f"{name} has the shape {tuple(there)} in {where} and {tuple(expected)} by config.json; "
+            "accepted: the config that these files were saved with"
         )
     if found.conversion_errors:
         name = min(found.conversion_errors, key=_in_order)
         parts = _parts_of(name, stored)
         raise MoespacError(
-            f"the tensors of {name} do not fit together{parts}; fetch the files again, or save the model again"
+            f"the tensors of {name} do not fit together{parts}; fetch the files again, or save the model "
+            "again"
         )
     if missing:
         raise MoespacError(
-            f"no file holds {missing[0]}{f' and {len(missing) - 1} more' if missing[1:] else ''}, which the model of "
-            "config.json has; fetch or save it again"
+            f"no file holds {missing[0]}{f' and {len(missing) - 1} more' if missing[1:] else ''}, which the "
+            "model of config.json has; fetch or save it again"
         )
 
 

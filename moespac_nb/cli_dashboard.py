@@ -45,8 +45,8 @@ def run(options: argparse.Namespace) -> int:
     decoded = options.prompt is not None or options.domain is not None
     if decoded is (options.what is not None) or (options.model_path is not None and not decoded):
         raise MoespacError(
-            "accepted: a DOMAIN or FILE to show, or a prompt to decode: --prompt or --domain, and --model-path for a "
-            "model of your own"
+            "accepted: a DOMAIN or FILE to show, or a prompt to decode: --prompt or --domain, and "
+            "--model-path for a model of your own"
         )
     asked = given(options, "policy", "budget", "machine", "model_profile", *(() if decoded else ("gamma",)))
     make = _dashboard()

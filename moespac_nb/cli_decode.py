@@ -50,7 +50,9 @@ def decoding_arguments(parser: argparse.ArgumentParser, required: bool = True) -
     parser.add_argument("--temperature", type=float, default=0.8, help="of sampling (default %(default)s)")
     parser.add_argument("--top-k", type=int, help="sample among the k likeliest tokens")
     parser.add_argument("--top-p", type=float, help="sample among the likeliest tokens that hold this much")
-    parser.add_argument("--min-p", type=float, help="sample no token of less than this share of the likeliest")
+    parser.add_argument(
+        "--min-p", type=float, help="sample no token of less than this share of the likeliest"
+    )
     parser.add_argument(
         "--stop", action="append", metavar="TEXT", help="end once the text has this in it; may be given again"
     )
@@ -77,10 +79,14 @@ def run(options: argparse.Namespace) -> int:
             "--budget 25%"
         )
     prompt, drafting = prompt_of(options), draft_of(options)
-    if drafting not in ("model", "ngram", "none") and options.accounting == "device-equal" and not options.model_profile:
+    if (
+        drafting not in ("model", "ngram", "none")
+        and options.accounting == "device-equal"
+        and not options.model_profile
+    ):
         raise MoespacError(
-            "--accounting device-equal was given with a draft of your own, whose bytes it does not know; accepted: "
-            "with the bundled draft, with --model-profile, or slots-equal"
+            "--accounting device-equal was given with a draft of your own, whose bytes it does not know; "
+            "accepted: with the bundled draft, with --model-profile, or slots-equal"
         )
     target, draft = models_of(options)
     with warned(quiet=options.json) as said:

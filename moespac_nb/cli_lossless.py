@@ -1,8 +1,8 @@
-"""Is a greedy text the target's own? Equal to `generate`'s, or other only where the target itself nearly tied.
+"""Is a greedy text the target's own? Equal to `generate`'s, or other where the target itself nearly tied.
 
-In float32 a pass over nine positions rounds so little otherwise than one over each that texts are equal. In half
-precision it rounds more than the two best logits sometimes lie apart, and either token is as much the target's
-own. What is within ε of the best is such a near tie; every token beyond it is a fault.
+In float32 a pass over nine positions rounds so little otherwise than one over each that texts are equal. In
+half precision it rounds more than the two best logits sometimes lie apart, and either token is as much the
+target's own. What is within ε of the best is such a near tie; every token beyond it is a fault.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Check", "Mismatch", "check_lossless"]
 
-# ε in steps of the dtype at the best logit. Measured on the bundled pair, windows of 2 to 48 positions against
-# one at a time, 1,845 to 2,901 positions a dtype: in float32 no logit moved by more than 19 steps and no token was
-# another; in bfloat16 9 in 10,000 tokens were, all within 1 step of the best, and 99 of 100 positions moved by no
-# more than 8 steps; in float16 by no more than 16, and no token was another.
+# ε in steps of the dtype at the best logit. Measured on the bundled pair, windows of 2 to 48 positions
+# against one at a time, 1,845 to 2,901 positions a dtype: in float32 no logit moved by more than 19 steps
+# and no token was another; in bfloat16 9 in 10,000 tokens were, all within 1 step of the best, and 99 of 100
+# positions moved by no more than 8 steps; in float16 by no more than 16, and no token was another.
 UNITS = {"float32": 32.0, "bfloat16": 8.0, "float16": 16.0}
 
 
@@ -53,7 +53,7 @@ class Check:
         if self.decided is None:
             own = "the target's own text"
         else:
-            own = f"the target's own text up to a near tie at new token {self.decided}, and of its choosing beyond"
+            own = f"the target's own text up to a near tie at new token {self.decided}, its choice beyond"
         return f"checked: {own} ({self.dtype}, near ties: {self.near_ties})"
 
 

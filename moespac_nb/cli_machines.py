@@ -36,7 +36,9 @@ def fit(options: argparse.Namespace) -> int:
     if options.draft not in ("yes", "no", None):
         raise MoespacError(f"--draft is {options.draft!r}; accepted: yes or no")
     if (options.model_profile is None) == (options.model_path is None):
-        raise MoespacError("accepted: one of --model-profile, a named model, and --model-path, one of your own")
+        raise MoespacError(
+            "accepted: one of --model-profile, a named model, and --model-path, one of your own"
+        )
     drafting = options.draft or ("yes" if options.model_path is None else "no")
     model = options.model_profile or _own_profile(options)
     found = fitted(options.machine, model, context=options.context, draft=drafting == "yes")

@@ -1,4 +1,4 @@
-"""Which models a command decodes with: the bundled pair, or any of the user's own, with a draft or without."""
+"""Which models a command decodes with: the bundled pair, or any of one's own, with a draft or without."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ def path_arguments(parser: argparse.ArgumentParser, otherwise: str) -> None:
     parser.add_argument(
         "--model-path",
         metavar="FOLDER|NAME",
-        help=f"a model of your own: a folder that save_pretrained wrote, or owner/name as on the hub ({otherwise})",
+        help=f"a model of your own: a folder that save_pretrained wrote, or owner/name as on the hub "
+        f"({otherwise})",
     )
     parser.add_argument(
         "--download", action="store_true", help="fetch a hub model that is not on this machine yet"
@@ -38,7 +39,8 @@ def model_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--dtype",
-        help="auto (the checkpoint's own), float32, bfloat16 or float16 (default: auto, of the bundled pair float32)",
+        help="auto (the checkpoint's own), float32, bfloat16 or float16 (default: auto, of the bundled pair "
+        "float32)",
     )
 
 
@@ -50,12 +52,13 @@ def draft_of(options: argparse.Namespace) -> str:
         draft = "model" if options.model_path is None else "none"
     if options.model_path is None and draft not in WORDS:
         raise MoespacError(
-            f"--draft is {draft!r}; accepted: model, ngram or none; with --model-path a folder or hub name too"
+            f"--draft is {draft!r}; accepted: model, ngram or none; with --model-path a folder or hub name "
+            "too"
         )
     if options.model_path is not None and draft == "model":
         raise MoespacError(
-            "--draft is 'model', the bundled draft, which has another tokenizer than a model of your own; accepted "
-            "with --model-path: ngram, none, or a folder or hub name"
+            "--draft is 'model', the bundled draft, which has another tokenizer than a model of your own; "
+            "accepted with --model-path: ngram, none, or a folder or hub name"
         )
     return draft
 
@@ -69,8 +72,8 @@ def models_of(options: argparse.Namespace) -> tuple[Any, Any]:
 
     drafting = draft_of(options)
     if options.model_path is None:
-        # The bundled models' matrices are too small to share out: on a busy machine, threads that wait for one
-        # another made decoding twenty times slower.
+        # The bundled models' matrices are too small to share out: on a busy machine, threads that wait for
+        # one another made decoding twenty times slower.
         torch.set_num_threads(1)
         target, draft = models.load_pair(**given(options, "dtype"))
     else:

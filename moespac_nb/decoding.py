@@ -62,8 +62,8 @@ def decode(
     seed: of all randomness; greedy decoding has none.
     stop_ids: end after any of these; None takes the model's own, () none.
     stop_strings: end after the token that completes any of these; None takes the model's own, () none.
-    logits_processor: transformers' logits processors, beside those that the model's generation config asks for
-    (a repetition penalty, say), which are obeyed as `generate` does. A model as draft obeys them too.
+    logits_processor: transformers' logits processors, beside those that the model's generation config asks
+    for (a repetition penalty, say), which are obeyed as `generate` does. A model as draft obeys them too.
     tokenizer: None takes `model.tokenizer`.
     windows: how each is drafted and what of it is committed; None is `Speculation()`, with `gamma`.
     listener: is told how it goes on.
@@ -307,10 +307,12 @@ def _top(probs: Tensor) -> Top:
 def _checked_ids(proposal: Proposal, vocabulary: int) -> list[int]:
     """What was drafted, of which the target must be able to read each token."""
     drafted: list[int] = proposal.ids.tolist()
-    if proposal.probs.shape != (len(drafted), vocabulary) or not all(0 <= id_ < vocabulary for id_ in drafted):
+    if proposal.probs.shape != (len(drafted), vocabulary) or not all(
+        0 <= id_ < vocabulary for id_ in drafted
+    ):
         raise MoespacError(
-            f"the draft proposed ids {drafted} and probabilities of shape {tuple(proposal.probs.shape)}; accepted: "
-            f"ids from 0 to {vocabulary - 1}, and a row of {vocabulary} probabilities for each"
+            f"the draft proposed ids {drafted} and probabilities of shape {tuple(proposal.probs.shape)}; "
+            f"accepted: ids from 0 to {vocabulary - 1}, and a row of {vocabulary} probabilities for each"
         )
     return drafted
 

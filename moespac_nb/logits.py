@@ -3,9 +3,10 @@
     processors = processors_of(model, prompt_ids, eos_ids, max_new_tokens, logits_processor=())
     logits = processors(text, logits)
 
-A repetition penalty, tokens that are ruled out, a least length: each is a function of the text before the token.
-So it is applied row by row to the positions of a window, with drafted tokens as if they were text, and comes to
-what one token at a time would. All of them are transformers' own objects, made as `generate` makes them.
+A repetition penalty, tokens that are ruled out, a least length: each is a function of the text before the
+token. So it is applied row by row to the positions of a window, with drafted tokens as if they were text,
+and comes to what one token at a time would. All of them are transformers' own objects, made as `generate`
+makes them.
 """
 
 from __future__ import annotations
@@ -51,12 +52,14 @@ class Processors:
         return tuple(type(processor).__name__ for processor in self.each)
 
     def __call__(self, text: Sequence[int], logits: Tensor) -> Tensor:
-        """Logits (n, vocabulary) of the tokens that follow the last n prefixes of a text, the whole one last."""
+        """Logits (n, vocabulary) of what follows the last n prefixes of a text, the whole text last."""
         if not self.each:
             return logits
         ids = torch.as_tensor(text, device=self.device)[None]
         rows = []
-        for end, row in enumerate(logits.to(self.device, torch.float32, copy=True), len(text) - len(logits) + 1):
+        for end, row in enumerate(
+            logits.to(self.device, torch.float32, copy=True), len(text) - len(logits) + 1
+        ):
             scores = row[None]
             for processor in self.each:
                 scores = processor(ids[:, :end], scores)
@@ -68,7 +71,11 @@ NO_PROCESSORS = Processors()
 
 
 def processors_of(
-    model: Any, prompt_ids: list[int], eos_ids: Collection[int], max_new_tokens: int, given: Iterable[Any] | None
+    model: Any,
+    prompt_ids: list[int],
+    eos_ids: Collection[int],
+    max_new_tokens: int,
+    given: Iterable[Any] | None,
 ) -> Processors:
     """What the model's generation config asks for, and then those that were given, as in `generate`.
 
@@ -81,11 +88,13 @@ def processors_of(
     own = list(given if isinstance(given, Iterable) else [] if given is None else [given])
     for processor in own:
         if not callable(processor):
-            raise MoespacError(f"logits_processor holds {processor!r}; accepted: logits processors of transformers")
+            raise MoespacError(
+                f"logits_processor holds {processor!r}; accepted: logits processors of transformers"
+            )
         if type(processor).__name__ in _STATEFUL:
             raise MoespacError(
-                f"logits_processor holds a {type(processor).__name__}, which follows from more than the text; "
-                "accepted: processors that are a function of ids and scores"
+                f"logits_processor holds a {type(processor).__name__}, which follows from more than the "
+                "text; accepted: processors that are a function of ids and scores"
             )
     if not isinstance(model, GenerationMixin):
         return Processors(tuple(own), model.device)
@@ -94,8 +103,8 @@ def processors_of(
         value = getattr(config, name, None)
         if value is not None and asks(value):
             raise MoespacError(
-                f"the model's generation_config has {name} = {value!r}, which decode does not follow; accepted: "
-                f"without it: model.generation_config.{name} = None"
+                f"the model's generation_config has {name} = {value!r}, which decode does not follow; "
+                f"accepted: without it: model.generation_config.{name} = None"
             )
     config.do_sample = False  # how tokens are drawn is `Sampling`'s
     config.eos_token_id = sorted(eos_ids) or None

@@ -22,7 +22,8 @@ _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 
 def load_pair(dtype: Any = "float32", verify: bool = True) -> tuple[Any, Any]:
-    """The bundled (target, draft). Stored in half precision, they compute in `dtype`: its name, or torch's own.
+    """The bundled (target, draft). Stored in half precision, they compute in `dtype`: its name, or torch's
+    own.
 
     verify: compare the files with their checksums first. Raises MoespacError where one is missing or damaged.
     """
@@ -99,8 +100,8 @@ def load_model(
     for what in ("missing_keys", "mismatched_keys"):
         if wrong := sorted(map(str, report[what])):
             raise MoespacError(
-                f"the model {name!r} cannot be loaded: {wrong[0]} is among its {what.replace('_', ' ')}; accepted: "
-                "a folder whose files hold all weights of its config.json"
+                f"the model {name!r} cannot be loaded: {wrong[0]} is among its {what.replace('_', ' ')}; "
+                "accepted: a folder whose files hold all weights of its config.json"
             )
     model.tokenizer = tokenizer
     return model.to(device).eval()
@@ -113,7 +114,9 @@ def model_of_config(path_or_hub_name: str | Path, *, download: bool = False) -> 
         return without_numbers(name, local_files_only=is_folder or not download)
     except (OSError, ValueError, KeyError, ImportError) as error:
         reason = str(error).split("\n", 1)[0]
-        raise MoespacError(f"the config of {name!r} cannot be read: {reason}{_to_fetch(is_folder, download)}") from error
+        raise MoespacError(
+            f"the config of {name!r} cannot be read: {reason}{_to_fetch(is_folder, download)}"
+        ) from error
 
 
 def checked_name(path_or_hub_name: str | Path) -> tuple[str, bool]:
@@ -138,7 +141,11 @@ def _files_of(name: str) -> Path:
     """The folder, of a hub model the one that it was fetched into."""
     from transformers.utils import cached_file
 
-    return Path(name) if Path(name).is_dir() else Path(str(cached_file(name, "config.json", local_files_only=True))).parent
+    return (
+        Path(name)
+        if Path(name).is_dir()
+        else Path(str(cached_file(name, "config.json", local_files_only=True))).parent
+    )
 
 
 def tokenizer_of(model: Any) -> Any | None:
@@ -164,7 +171,7 @@ def tokens_of(model: Any) -> int:
 
 
 def check_model(what: str, model: Any) -> None:
-    """Raises MoespacError unless it is, by its looks, a causal language model and not one wrapped in another."""
+    """Raises MoespacError unless it looks like a causal language model, not like one in a wrapper."""
     if hasattr(getattr(model, "config", None), "get_text_config") and hasattr(model, "device"):
         return
     inner = getattr(model, "module", None)
@@ -185,9 +192,9 @@ def check_same_tokenizer(target: Any, draft: Any) -> None:
         sizes = [vocabulary_of(target), vocabulary_of(draft)]
         if sizes[0] != sizes[1]:
             raise MoespacError(
-                f"target {_name(target)} has a vocabulary of {sizes[0]}, draft {_name(draft)} one of {sizes[1]}, "
-                "and without the tokenizers of both nobody can tell whether they agree; accepted: a draft with "
-                "the target's own tokenizer, each model having it as model.tokenizer where sizes differ"
+                f"target {_name(target)} has a vocabulary of {sizes[0]}, draft {_name(draft)} one of {sizes[1]}; "
+                "accepted: a draft with the target's own tokenizer, which each has as model.tokenizer where "
+                "sizes differ"
             )
         return
     meant, proposed = (ours.get_vocab(), theirs.get_vocab()) if ours is not theirs else ({}, {})

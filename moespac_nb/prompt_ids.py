@@ -81,7 +81,9 @@ def _of_messages(messages: Sequence[Mapping[str, Any]], tokenizer: Any) -> list[
     """Messages as the model's chat template writes them, up to where its answer begins."""
     for message in messages:
         if not {"role", "content"} <= message.keys():
-            raise MoespacError(f"the prompt holds {_shown(message)}; accepted: messages with role and content")
+            raise MoespacError(
+                f"the prompt holds {_shown(message)}; accepted: messages with role and content"
+            )
     if not getattr(tokenizer, "chat_template", None):
         lacks = "there is no tokenizer" if tokenizer is None else "the tokenizer has no chat template"
         raise MoespacError(
@@ -101,13 +103,17 @@ def _of_encoding(encoding: Mapping[str, Any]) -> list[int]:
     """What a tokenizer or a chat template returns for one text."""
     if "input_ids" not in encoding:
         hint = "; put a single message in a list" if "role" in encoding else ""
-        raise MoespacError(f"the prompt has {', '.join(map(str, encoding)) or 'nothing'}; accepted: {ACCEPTED}{hint}")
+        raise MoespacError(
+            f"the prompt has {', '.join(map(str, encoding)) or 'nothing'}; accepted: {ACCEPTED}{hint}"
+        )
     if more := sorted(set(encoding) - _SAYS_NOTHING_NEW - {"input_ids"}):
         raise MoespacError(f"the prompt has {more[0]} beside its input_ids; accepted: text alone")
     ids = _of_numbers(encoding["input_ids"])
     mask = encoding.get("attention_mask")
     if mask is not None and not all(_of_numbers(mask)):
-        raise MoespacError("the prompt's attention_mask leaves tokens out; accepted: one text without padding")
+        raise MoespacError(
+            "the prompt's attention_mask leaves tokens out; accepted: one text without padding"
+        )
     return ids
 
 
@@ -117,7 +123,8 @@ def _of_numbers(given: Any) -> list[int]:
         rows, nested = (given.shape[0] if given.ndim else 0), given.ndim == 2
     else:
         nested = isinstance(given, list | tuple) and any(
-            isinstance(one, list | tuple) or (isinstance(one, np.ndarray | Tensor) and one.ndim) for one in given
+            isinstance(one, list | tuple) or (isinstance(one, np.ndarray | Tensor) and one.ndim)
+            for one in given
         )
         rows = len(given) if nested else 0
     if nested and rows != 1:

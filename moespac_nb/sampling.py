@@ -78,7 +78,9 @@ def check_finite(logits: Tensor, whose: str, dtype: torch.dtype) -> None:
         else f"a dtype that the model does not overflow: load it with dtype='float32'"
         f"{' or bfloat16' if dtype == torch.float16 else ''}"
     )
-    raise MoespacError(f"{whose}'s logits are {found}, computed in {name}: no token follows; accepted: {advice}")
+    raise MoespacError(
+        f"{whose}'s logits are {found}, computed in {name}: no token follows; accepted: {advice}"
+    )
 
 
 def probabilities(logits: Tensor, sampling: Sampling) -> Tensor:
@@ -93,8 +95,8 @@ def probabilities(logits: Tensor, sampling: Sampling) -> Tensor:
     logits = logits / sampling.temperature
     if not bool(logits.max(-1).values.isfinite().all()):
         raise MoespacError(
-            f"temperature is {sampling.temperature!r}: logits divided by it overflow float32; accepted: a larger "
-            "temperature, or mode 'greedy' for the likeliest token each time"
+            f"temperature is {sampling.temperature!r}: logits divided by it overflow float32; accepted: a "
+            "larger temperature, or mode 'greedy' for the likeliest token each time"
         )
     if sampling.top_k is not None and sampling.top_k < logits.shape[-1]:
         kth_best = logits.topk(sampling.top_k, dim=-1).values[..., -1:]

@@ -3,8 +3,8 @@
     stops = stops_of(model, tokenizer, stop_ids=None, stop_strings="\\n\\n")
     stops.end(ids, emitted)          # how many of the emitted tokens the text takes up
 
-Both end a text just where the model's own `generate` does, with `eos_token_id` and `stop_strings`: the search for
-strings is transformers' own, one token after another, whatever was drafted at once.
+Both end a text just where the model's own `generate` does, with `eos_token_id` and `stop_strings`: the
+search for strings is transformers' own, one token after another, whatever was drafted at once.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Stops:
         return bool(self._completed(torch.tensor([tail]), None)[0])
 
     def end(self, ids: Sequence[int], emitted: Sequence[int]) -> int:
-        """How many of the emitted tokens follow the ids: all of them, or up to the first that ends the text."""
+        """How many of the emitted tokens the text takes up: all, or up to the first that ends it."""
         whole = [*ids, *emitted]
         return next((n for n in range(1, len(emitted)) if self.ends(whole[: len(ids) + n])), len(emitted))
 
@@ -53,7 +53,9 @@ def stops_of(
         stop_strings = getattr(own, "stop_strings", None) or ()
     strings = (stop_strings,) if isinstance(stop_strings, str) else stop_strings
     if not isinstance(strings, list | tuple) or not all(isinstance(one, str) and one for one in strings):
-        raise MoespacError(f"stop_strings is {stop_strings!r}; accepted: a text, or several, none of them empty")
+        raise MoespacError(
+            f"stop_strings is {stop_strings!r}; accepted: a text, or several, none of them empty"
+        )
     ids = _own_ids(own, tokenizer) if stop_ids is None else _checked_ids(model, stop_ids)
     return Stops(ids, tuple(strings), _criterion(tokenizer, strings) if strings else None)
 

@@ -70,7 +70,9 @@ def _header_of(trace: Trace) -> str:
 
 def _members_of(text: Text) -> dict[str, Any]:
     """Those of `_LATER` only where they say something: files without them are as old."""
-    return {name: value for name, value in asdict(text).items() if name not in _LATER or value not in (None, ())}
+    return {
+        name: value for name, value in asdict(text).items() if name not in _LATER or value not in (None, ())
+    }
 
 
 def read(path: Path, limit_bytes: int = LIMIT_BYTES) -> Trace:
@@ -210,9 +212,7 @@ def _member(holder: Any, name: Any, kind: type) -> Any:
     raise MoespacError(f"{_HEADER}: {name} is missing or no {kind.__name__}; record it again")
 
 
-def _members(
-    holder: Any, name: Any, names: set[str], optional: Collection[str] = ()
-) -> dict[str, Any]:
+def _members(holder: Any, name: Any, names: set[str], optional: Collection[str] = ()) -> dict[str, Any]:
     """An object of the header that has these members, no more and no less but for optional ones."""
     value: dict[str, Any] = _member(holder, name, dict)
     if odd := sorted(value.keys() ^ names - (names & set(optional) - value.keys())):

@@ -26,8 +26,8 @@ from moespac_nb.errors import MoespacError
 from moespac_nb.models import load_model, load_pair
 
 SMALL = {
-    "vocab_size": 64, "hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2,
-    "num_key_value_heads": 2, "max_position_embeddings": 64,
+    "vocab_size": 64, "hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 3,
+    "num_attention_heads": 2, "num_key_value_heads": 2, "max_position_embeddings": 64,
 }  # fmt: skip
 
 
@@ -36,14 +36,26 @@ def families() -> dict:
         "qwen3": tiny.moe,
         "dense": tiny.dense,
         "mixtral": lambda: MixtralForCausalLM(MixtralConfig(**SMALL, num_local_experts=4)),
-        "tied": lambda: MixtralForCausalLM(MixtralConfig(**SMALL, num_local_experts=4, tie_word_embeddings=True)),
+        "tied": lambda: MixtralForCausalLM(
+            MixtralConfig(**SMALL, num_local_experts=4, tie_word_embeddings=True)
+        ),
         "gpt_oss": lambda: GptOssForCausalLM(GptOssConfig(**SMALL, num_local_experts=4, head_dim=16)),
         "deepseek": lambda: DeepseekV2ForCausalLM(
             DeepseekV2Config(
-                **SMALL, n_routed_experts=4, n_shared_experts=1, moe_intermediate_size=16, num_experts_per_tok=2,
-                kv_lora_rank=16, q_lora_rank=16, qk_nope_head_dim=8, qk_rope_head_dim=8, v_head_dim=8,
-                first_k_dense_replace=1, n_group=1, topk_group=1,
-            )  # fmt: skip
+                **SMALL,
+                n_routed_experts=4,
+                n_shared_experts=1,
+                moe_intermediate_size=16,
+                num_experts_per_tok=2,
+                kv_lora_rank=16,
+                q_lora_rank=16,
+                qk_nope_head_dim=8,
+                qk_rope_head_dim=8,
+                v_head_dim=8,
+                first_k_dense_replace=1,
+                n_group=1,
+                topk_group=1,
+            )
         ),
     }
 
@@ -63,7 +75,9 @@ def folder(whole, tmp_path, monkeypatch) -> Path:
     """A copy that a test may damage; loading any weight of it fails the test."""
     shutil.copytree(whole, tmp_path / "model")
     monkeypatch.setattr("safetensors.safe_open", lambda *_args, **_options: pytest.fail("weights were read"))
-    monkeypatch.setattr("transformers.modeling_utils.safe_open", lambda *_a, **_o: pytest.fail("weights were read"))
+    monkeypatch.setattr(
+        "transformers.modeling_utils.safe_open", lambda *_a, **_o: pytest.fail("weights were read")
+    )
     return tmp_path / "model"
 
 
@@ -128,7 +142,10 @@ def test_a_pair_takes_torchs_own_dtype():
 
 def test_a_config_of_more_layers(folder):
     configured(folder, num_hidden_layers=6)
-    refused(folder, r"config\.json says 6 layers, the files hold 4: no file holds model\.layers\.4\.input_layernorm")
+    refused(
+        folder,
+        r"config\.json says 6 layers, the files hold 4: no file holds model\.layers\.4\.input_layernorm",
+    )
 
 
 def test_a_config_of_fewer_layers(folder):
@@ -145,12 +162,17 @@ def test_a_config_of_another_number_of_experts(folder, experts):
 @pytest.mark.parametrize("width", ["hidden_size", "moe_intermediate_size", "vocab_size", "head_dim"])
 def test_a_config_of_another_width(folder, width):
     configured(folder, **{width: 48})
-    refused(folder, r"\S+ has the shape \(.*\) in .* and \(.*\) by config\.json; accepted: the config that these")
+    refused(
+        folder, r"\S+ has the shape \(.*\) in .* and \(.*\) by config\.json; accepted: the config that these"
+    )
 
 
 def test_an_expert_that_is_missing(folder):
     rewritten(folder, "model.layers.2.mlp.experts.3.up_proj.weight", lambda _: None)
-    refused(folder, r"no file holds model\.layers\.2\.mlp\.experts\.3\.up_proj\.weight, though other weights of exp")
+    refused(
+        folder,
+        r"no file holds model\.layers\.2\.mlp\.experts\.3\.up_proj\.weight, though other weights of exp",
+    )
 
 
 def test_an_expert_of_another_width(folder):
@@ -158,26 +180,35 @@ def test_an_expert_of_another_width(folder):
     refused(
         folder,
         r"tensors of model\.layers\.2\.mlp\.experts\.gate_up_proj do not fit together: "
-        rf"model\.layers\.2\.mlp\.experts\.3\.up_proj\.weight has the shape \(7, 64\) in {file}, others \(32, 64\)",
+        rf"model\.layers\.2\.mlp\.experts\.3\.up_proj\.weight has the shape \(7, 64\) in {file}, others "
+        rf"\(32, 64\)",
     )
 
 
 def test_a_whole_expert_that_is_missing(folder):
     for kind in ("up", "gate", "down"):
         rewritten(folder, f"model.layers.1.mlp.experts.15.{kind}_proj.weight", lambda _: None)
-    refused(folder, r"model\.layers\.1\.mlp\.experts\.\S+ has the shape \(15, .* and \(16, .* by config\.json")
+    refused(
+        folder, r"model\.layers\.1\.mlp\.experts\.\S+ has the shape \(15, .* and \(16, .* by config\.json"
+    )
 
 
 def test_a_tensor_that_is_missing(folder):
     rewritten(folder, "model.layers.1.self_attn.q_proj.weight", lambda _: None)
-    refused(folder, r"no file holds model\.layers\.1\.self_attn\.q_proj\.weight, which the model of config\.json has")
+    refused(
+        folder,
+        r"no file holds model\.layers\.1\.self_attn\.q_proj\.weight, which the model of config\.json has",
+    )
 
 
 def test_a_tensor_that_the_index_lists_and_its_file_lacks(folder):
     index = json.loads((folder / INDEX).read_text())
     index["weight_map"]["model.more.weight"] = index["weight_map"]["lm_head.weight"]
     (folder / INDEX).write_text(json.dumps(index))
-    refused(folder, r"\.safetensors does not hold model\.more\.weight, which model\.safetensors\.index\.json lists")
+    refused(
+        folder,
+        r"\.safetensors does not hold model\.more\.weight, which model\.safetensors\.index\.json lists",
+    )
 
 
 def test_a_file_that_is_missing(folder):

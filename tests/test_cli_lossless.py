@@ -1,4 +1,4 @@
-"""What the check of a greedy text calls the target's own: equal, or other where the target nearly tied, no more."""
+"""What the check of a greedy text calls the target's own: equal, or other where it nearly tied."""
 
 from __future__ import annotations
 
@@ -18,8 +18,10 @@ from moespac_nb.prompts import DOMAINS, prompts
 PROMPT = [1, 2]
 
 
-def decoding_of(emitted: list[int], own: list[int], logits: list[list[float]], dtype, monkeypatch) -> SimpleNamespace:
-    """A decode that emitted these ids, of a target that generates those; logits after the prompt and each token."""
+def decoding_of(
+    emitted: list[int], own: list[int], logits: list[list[float]], dtype, monkeypatch
+) -> SimpleNamespace:
+    """A decode that emitted these ids, of a target that generates those, by its logits along the text."""
     monkeypatch.setattr(cli_lossless, "_generated", lambda _: own)
 
     def model(ids: torch.Tensor, logits_to_keep: int) -> SimpleNamespace:
@@ -46,7 +48,7 @@ def test_a_near_tie_that_went_the_other_way_is_no_fault(monkeypatch):
     logits = [CLEAR, TIED, CLEAR, LAST]
     check = check_lossless(decoding_of([0, 1, 0], [0, 0, 2], logits, torch.bfloat16, monkeypatch))
     assert (check.mismatch, check.decided, check.near_ties) == (None, 1, 1)
-    assert "up to a near tie at new token 1, and of its choosing beyond" in check.in_words()
+    assert "up to a near tie at new token 1, its choice beyond" in check.in_words()
 
 
 def test_in_float32_the_same_is_a_fault(monkeypatch):
@@ -101,8 +103,14 @@ def test_the_command_reports_a_near_tie_and_does_not_call_it_broken(monkeypatch,
     monkeypatch.setattr("moespac_nb.cli_decode.check_lossless", lambda _: near)
     asked = ["decode", "--domain", "math", "--dtype", "bfloat16", "--max-new-tokens", "4"]
     assert cli.main(asked) == 0
-    assert "lossless checked: the target's own text up to a near tie at new token 7" in capsys.readouterr().out
+    assert (
+        "lossless checked: the target's own text up to a near tie at new token 7" in capsys.readouterr().out
+    )
     assert cli.main([*asked, "--json"]) == 0
     said = json.loads(capsys.readouterr().out)
     assert (said["lossless_checked"], said["mismatch"]) == (True, None)
-    assert (said["lossless"]["near_ties"], said["lossless"]["decided"], said["lossless"]["epsilon"]) == (3, 7, 0.25)
+    assert (said["lossless"]["near_ties"], said["lossless"]["decided"], said["lossless"]["epsilon"]) == (
+        3,
+        7,
+        0.25,
+    )

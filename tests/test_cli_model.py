@@ -69,7 +69,18 @@ def test_decode_in_another_dtype_is_the_models_own_text_in_that(capsys, own):
 
 def test_record_and_trace_take_it(capsys, own, tmp_path):
     out = tmp_path / "own.npz"
-    asked = ("--model-path", own / "target", "--draft", own / "draft", "--fan", 2, "--mode", "sample", "--min-p", 0.1)
+    asked = (
+        "--model-path",
+        own / "target",
+        "--draft",
+        own / "draft",
+        "--fan",
+        2,
+        "--mode",
+        "sample",
+        "--min-p",
+        0.1,
+    )
     figures(capsys, "record", *SHORT, *asked, "--stop", "no such thing", "--out", out)
     text = Trace.load(out).texts[0]
     assert (text.target, text.draft, text.fan, text.min_p) == ("target", "draft", 2, 0.1)
@@ -101,17 +112,25 @@ def test_dashboard_decodes_a_prompt(capsys, own, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--model-path", "{own}/absent"), "model is '.*absent'; accepted: a folder with a config.json, or a hub"),
+        (
+            ("--model-path", "{own}/absent"),
+            "model is '.*absent'; accepted: a folder with a config.json, or a hub",
+        ),
         (("--model-path", "nobody/nothing"), "'nobody/nothing' cannot be loaded: .*give --download$"),
         (("--model-path", "{own}/target", "--dtype", "int4"), "dtype is 'int4'; accepted: auto, float32"),
         (("--model-path", "{own}/target", "--draft", "model"), "--draft is 'model', the bundled draft"),
         (("--model-path", "{own}/target", "--draft", "nothing"), "model is 'nothing'; accepted: a folder"),
         (("--dtype", "auto"), "dtype is 'auto'; accepted: float32, bfloat16, float16"),
-        (("--draft", "{own}/draft"), "--draft is '.*draft'; accepted: model, ngram or none; with --model-path"),
+        (
+            ("--draft", "{own}/draft"),
+            "--draft is '.*draft'; accepted: model, ngram or none; with --model-path",
+        ),
     ],
 )
 def test_models_that_cannot_be_had_are_one_line(capsys, own, tmp_path, command, arguments, said):
-    to = {"record": ("--out", tmp_path / "x.npz"), "dashboard": ("--html", tmp_path / "x.html")}.get(command, ())
+    to = {"record": ("--out", tmp_path / "x.npz"), "dashboard": ("--html", tmp_path / "x.html")}.get(
+        command, ()
+    )
     filled = [each.format(own=own) for each in arguments]
     code, out, err = called(capsys, command, "--prompt", "Hi", *to, *filled)
     assert (code, out) == (2, "")
@@ -126,12 +145,17 @@ def test_models_that_cannot_be_had_are_one_line(capsys, own, tmp_path, command, 
         ((), "one of --model-profile, a named model, and --model-path"),
         (("--model-profile", "olmoe-1b-7b", "--model-path", "{own}/target"), "one of --model-profile"),
         (("--model-path", "{own}/target", "--draft", "yes"), "has no draft in its profile"),
-        (("--model-path", "nobody/nothing"), "the config of 'nobody/nothing' cannot be read: .*give --download$"),
+        (
+            ("--model-path", "nobody/nothing"),
+            "the config of 'nobody/nothing' cannot be read: .*give --download$",
+        ),
         (("--model-path", "{own}"), "has no config.json"),
     ],
 )
 def test_fit_on_what_is_no_model_is_one_line(capsys, own, arguments, said):
-    code, out, err = called(capsys, "fit", "--machine", "rtx4090", "--context", 64, *[a.format(own=own) for a in arguments])
+    code, out, err = called(
+        capsys, "fit", "--machine", "rtx4090", "--context", 64, *[a.format(own=own) for a in arguments]
+    )
     assert (code, out) == (2, "")
     assert re.search(said, err.strip()), err
 
@@ -144,7 +168,9 @@ def test_where_a_file_cannot_go_is_said_before_the_work(capsys, monkeypatch, tmp
     (tmp_path / "locked").mkdir()
     touch = Path.touch
 
-    def guarded(path: Path, **options) -> None:  # also where the tests run as root, for whom nothing is locked
+    def guarded(
+        path: Path, **options
+    ) -> None:  # also where the tests run as root, for whom nothing is locked
         if path.parent.name == "locked":
             raise PermissionError(13, "Permission denied")
         touch(path, **options)
@@ -161,7 +187,9 @@ def test_where_a_file_cannot_go_is_said_before_the_work(capsys, monkeypatch, tmp
     assert sorted(each.name for each in tmp_path.rglob("*")) == ["locked"]
 
 
-@pytest.mark.parametrize("command", [("decode", *SHORT), ("replay", "math", "--policy", "recency", "--kind", "plain")])
+@pytest.mark.parametrize(
+    "command", [("decode", *SHORT), ("replay", "math", "--policy", "recency", "--kind", "plain")]
+)
 def test_a_budget_of_digits_is_bytes(capsys, command):
     bytes_ = 20_000_000 if command[0] == "decode" else 2_000_000_000
     written, united = (figures(capsys, *command, "--budget", each) for each in (str(bytes_), f"{bytes_} B"))
@@ -174,7 +202,9 @@ class Stream(io.TextIOWrapper):
     """Standard output of another encoding."""
 
 
-@pytest.mark.parametrize(("encoding", "plain"), [("cp1252", True), ("ascii", True), ("utf-8", False), ("utf8", False)])
+@pytest.mark.parametrize(
+    ("encoding", "plain"), [("cp1252", True), ("ascii", True), ("utf-8", False), ("utf8", False)]
+)
 def test_json_loses_no_letter_on_any_stream(monkeypatch, encoding, plain):
     raw = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", Stream(raw, encoding=encoding))

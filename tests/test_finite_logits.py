@@ -1,4 +1,4 @@
-"""Logits that are no numbers end in a sentence: never in an end of text, nor in a token that does not exist."""
+"""Logits that are no numbers end in a sentence, never in an end of text or a token that does not exist."""
 
 from __future__ import annotations
 
@@ -30,9 +30,17 @@ def with_norm(value: float, dtype: torch.dtype = torch.float32, which: int = 0):
 @pytest.mark.parametrize(
     ("value", "dtype", "said"),
     [
-        (float("nan"), torch.float32, "the target's logits are NaN, computed in float32.*accepted: weights that are"),
+        (
+            float("nan"),
+            torch.float32,
+            "the target's logits are NaN, computed in float32.*accepted: weights that are",
+        ),
         (float("inf"), torch.float32, "the target's logits are (NaN|infinite), computed in float32"),
-        (6e4, torch.float16, "computed in float16: no token follows; accepted: .*dtype='float32' or bfloat16"),
+        (
+            6e4,
+            torch.float16,
+            "computed in float16: no token follows; accepted: .*dtype='float32' or bfloat16",
+        ),
         (float("nan"), torch.bfloat16, "NaN, computed in bfloat16.*load it with dtype='float32'$"),
     ],
 )
@@ -70,19 +78,27 @@ def test_a_temperature_that_makes_them_infinite_is_named():
     target, draft = tiny.pair()
     for temperature in (1e-40, 1e-300):
         decoding = decode(target, PROMPT, draft=draft, sampling=Sampling("sample", temperature))
-        with pytest.raises(MoespacError, match=f"temperature is {temperature}: logits divided by it overflow.*larger"):
+        with pytest.raises(
+            MoespacError, match=f"temperature is {temperature}: logits divided by it overflow.*larger"
+        ):
             list(decoding)
         assert decoding.new_ids == []
-    decoding = decode(target, PROMPT, draft=draft, sampling=Sampling("sample", 1e-30), max_new_tokens=8, stop_ids=())
+    decoding = decode(
+        target, PROMPT, draft=draft, sampling=Sampling("sample", 1e-30), max_new_tokens=8, stop_ids=()
+    )
     list(decoding)
-    assert decoding.new_ids == tiny.generated(target, PROMPT, 8, eos_token_id=None)  # cold enough to be greedy
+    assert decoding.new_ids == tiny.generated(
+        target, PROMPT, 8, eos_token_id=None
+    )  # cold enough to be greedy
 
 
 def test_tokens_may_be_ruled_out_but_not_all_of_them():
     target, _ = tiny.pair()
     logits = torch.tensor([[0.0, -torch.inf, 1.0]])
     assert probabilities(logits, SAMPLE)[0, 1] == 0
-    with pytest.raises(MoespacError, match="the target's logits are infinite.*logits processors that leave some"):
+    with pytest.raises(
+        MoespacError, match=r"the target's logits are infinite.*logits processors that leave some"
+    ):
         list(decode(target, PROMPT, logits_processor=lambda ids, scores: scores - torch.inf))
     nan_for_one = lambda ids, scores: scores.index_fill(1, torch.tensor([9]), torch.nan)  # noqa: E731
     with pytest.raises(MoespacError, match="the target's logits are NaN"):
@@ -114,7 +130,9 @@ class Stranger:
 )
 def test_a_draft_that_proposes_what_the_target_cannot_read_is_refused(ids, width):
     decoding = decode(tiny.pair()[0], PROMPT, draft=Stranger(ids, width))
-    with pytest.raises(MoespacError, match=r"the draft proposed ids .*; accepted: ids from 0 to 255, and a row of 256"):
+    with pytest.raises(
+        MoespacError, match=r"the draft proposed ids .*; accepted: ids from 0 to 255, and a row of 256"
+    ):
         next(decoding)
     assert decoding.new_ids == []
 
@@ -130,10 +148,12 @@ class Wrapped(torch.nn.Module):
 def test_wrapped_models_and_others_are_refused_with_what_to_pass():
     target, draft = tiny.pair()
     for model in (Wrapped(target), torch.nn.DataParallel(target)):
-        with pytest.raises(MoespacError, match=r"model is a \w+; .*pass the Qwen3MoeForCausalLM it wraps, its .module"):
+        with pytest.raises(
+            MoespacError, match=r"model is a \w+; .*pass the Qwen3MoeForCausalLM it wraps, its .module"
+        ):
             decode(model, PROMPT)
-    with pytest.raises(MoespacError, match="draft is a Wrapped; accepted.*its .module"):
+    with pytest.raises(MoespacError, match=r"draft is a Wrapped; accepted.*its .module"):
         decode(target, PROMPT, draft=Wrapped(draft))
     for model in (None, "a name", torch.nn.Linear(2, 2)):
-        with pytest.raises(MoespacError, match="model is a .*; accepted: a causal language model"):
+        with pytest.raises(MoespacError, match=r"model is a .*; accepted: a causal language model"):
             decode(model, PROMPT)

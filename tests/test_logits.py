@@ -1,4 +1,4 @@
-"""What the model's generation config asks for is obeyed as `generate` does, whatever is drafted, or refused."""
+"""What the model's generation config asks for is obeyed as `generate` obeys it, or refused."""
 
 from __future__ import annotations
 
@@ -157,23 +157,33 @@ def test_sampling_keeps_the_processed_distribution(pair):
 def test_what_cannot_be_obeyed_is_refused_by_name(pair, setting, value):
     target, _ = pair
     setattr(target.generation_config, setting, value)
-    with pytest.raises(MoespacError, match=f"generation_config has {setting} = .*generation_config.{setting} = None"):
+    with pytest.raises(
+        MoespacError, match=f"generation_config has {setting} = .*generation_config.{setting} = None"
+    ):
         decode(target, [5, 6])
 
 
 def test_settings_that_ask_for_nothing_are_no_trouble(pair):
     target, _ = pair
-    for setting, value in {"num_beams": 1, "guidance_scale": 1.0, "repetition_penalty": 1.0, "temperature": 0.6,
-                           "top_k": 20, "top_p": 0.95, "do_sample": True, "max_length": 5}.items():  # fmt: skip
+    nothing = {"num_beams": 1, "guidance_scale": 1.0, "repetition_penalty": 1.0, "max_length": 5}
+    sampling = {"temperature": 0.6, "top_k": 20, "top_p": 0.95, "do_sample": True}
+    for setting, value in (nothing | sampling).items():
         setattr(target.generation_config, setting, value)
     assert decode(target, [5, 6]).processors.each == ()
 
 
 def test_a_watermark_with_a_memory_is_refused(pair):
     mark = SynthIDTextWatermarkLogitsProcessor(
-        ngram_len=3, keys=[1, 2], sampling_table_size=8, sampling_table_seed=0, context_history_size=4, device="cpu"
+        ngram_len=3,
+        keys=[1, 2],
+        sampling_table_size=8,
+        sampling_table_seed=0,
+        context_history_size=4,
+        device="cpu",
     )
-    with pytest.raises(MoespacError, match="SynthIDTextWatermarkLogitsProcessor, which follows from more than"):
+    with pytest.raises(
+        MoespacError, match="SynthIDTextWatermarkLogitsProcessor, which follows from more than"
+    ):
         decode(pair[0], [5, 6], logits_processor=[mark])
     with pytest.raises(MoespacError, match="logits_processor holds 5; accepted: logits processors"):
         decode(pair[0], [5, 6], logits_processor=[5])

@@ -1,4 +1,4 @@
-"""A draft of the target's own tokenizer, its vocabulary padded to another size: lossless, and never beyond it."""
+"""A draft of the target's own tokenizer, its vocabulary padded otherwise: lossless, and never beyond it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ def resized(model, vocabulary: int, loud: float = 3.0, seed: int = 5):
     kept = min(vocabulary, model.config.vocab_size)
     state = dict(model.state_dict())
     for name in ("model.embed_tokens.weight", "lm_head.weight"):
-        grown = torch.randn(other.state_dict()[name].shape, generator=torch.Generator().manual_seed(seed)) * loud
+        grown = (
+            torch.randn(other.state_dict()[name].shape, generator=torch.Generator().manual_seed(seed)) * loud
+        )
         grown[:kept] = state[name][:kept]
         state[name] = grown
     other.load_state_dict(state)
@@ -73,7 +75,9 @@ def test_greedy_text_is_the_targets_own(sized, gamma):
 
 def test_a_sampled_text_can_be_judged_again_and_no_stranger_is_drafted(sized):
     target, draft = sized
-    decoding = decode(target, prompt(0), draft=draft, gamma=4, sampling=SAMPLE, max_new_tokens=60, stop_ids=())
+    decoding = decode(
+        target, prompt(0), draft=draft, gamma=4, sampling=SAMPLE, max_new_tokens=60, stop_ids=()
+    )
     for step in decoding:
         assert (step.drafted < TOKENS).all()
         kept = step.uniforms < step.target_probs / step.draft_probs
@@ -90,7 +94,14 @@ def test_a_sampled_text_has_the_targets_distribution():
     counted = torch.zeros(256)
     for seed in range(300):
         decoding = decode(
-            target, prompt(0), draft=draft, gamma=1, sampling=sampling, seed=seed, max_new_tokens=2, stop_ids=()
+            target,
+            prompt(0),
+            draft=draft,
+            gamma=1,
+            sampling=sampling,
+            seed=seed,
+            max_new_tokens=2,
+            stop_ids=(),
         )
         next(decoding)
         counted[decoding.new_ids[0]] += 1 / 300
@@ -123,7 +134,9 @@ def test_its_distribution_has_the_targets_ids_and_adds_up():
 
 def test_other_tokenizers_are_refused_whatever_their_sizes():
     target, draft = named(resized(tiny.pair()[0], 256)), named(resized(tiny.pair()[1], 320), TOKENS - 1)
-    with pytest.raises(MoespacError, match="different tokenizers: '<239>' is 239 in one and None in the other"):
+    with pytest.raises(
+        MoespacError, match="different tokenizers: '<239>' is 239 in one and None in the other"
+    ):
         decode(target, [5, 6], draft=draft)
     with pytest.raises(MoespacError, match=r"vocabulary of 256, draft .* of 320, .*as model.tokenizer"):
         decode(target, [5, 6], draft=resized(tiny.pair()[1], 320))

@@ -15,8 +15,10 @@ from moespac_nb.models import load_pair
 from moespac_nb.prompt_ids import prompt_ids
 
 TEMPLATE = (
-    "{{ '<|start|>' }}{% for m in messages %}{% if m['role'] == 'oracle' %}{{ raise_exception('no oracles') }}"
-    "{% endif %}{{ m['role'] }}: {{ m['content'] }}\n{% endfor %}{% if add_generation_prompt %}assistant:{% endif %}"
+    "{{ '<|start|>' }}{% for m in messages %}"
+    "{% if m['role'] == 'oracle' %}{{ raise_exception('no oracles') }}{% endif %}"
+    "{{ m['role'] }}: {{ m['content'] }}\n"
+    "{% endfor %}{% if add_generation_prompt %}assistant:{% endif %}"
 )
 MESSAGES = [{"role": "user", "content": "Add 1 and 2."}]
 
@@ -74,7 +76,9 @@ def test_messages_go_through_the_chat_template_and_begin_once(target, chatty):
     ids = prompt_ids(target, MESSAGES, chatty)
     assert chatty.decode(ids) == rendered == "<|pad|>user: Add 1 and 2.\nassistant:"
     assert ids.count(chatty.bos_token_id) == 1
-    as_given = chatty.apply_chat_template(MESSAGES, add_generation_prompt=True, return_tensors="pt", return_dict=True)
+    as_given = chatty.apply_chat_template(
+        MESSAGES, add_generation_prompt=True, return_tensors="pt", return_dict=True
+    )
     assert prompt_ids(target, as_given, chatty) == ids
     assert prompt_ids(target, rendered, chatty) == ids  # the text of it, of which the tokenizer makes two
     assert chatty(rendered)["input_ids"] != ids
@@ -113,11 +117,20 @@ def test_a_chat_decodes(target, chatty):
         (np.array(["a"]), "the prompt holds 'a'; accepted"),
         ({}, "the prompt has nothing; accepted"),
         ({"role": "user", "content": "Hi"}, "the prompt has role, content; .*put a single message in a list"),
-        ({"input_ids": [5], "pixel_values": 1}, "the prompt has pixel_values beside its input_ids; accepted: text"),
-        ({"input_ids": [5, 6], "attention_mask": [0, 1]}, "attention_mask leaves tokens out; accepted: .*padding"),
+        (
+            {"input_ids": [5], "pixel_values": 1},
+            "the prompt has pixel_values beside its input_ids; accepted: text",
+        ),
+        (
+            {"input_ids": [5, 6], "attention_mask": [0, 1]},
+            "attention_mask leaves tokens out; accepted: .*padding",
+        ),
         ({"input_ids": [[5, 6], [7, 8]]}, "batch of 2"),
         ({"input_ids": []}, "the prompt is empty"),
-        ([{"role": "user"}], r"the prompt holds \{'role': 'user'\}; accepted: messages with role and content"),
+        (
+            [{"role": "user"}],
+            r"the prompt holds \{'role': 'user'\}; accepted: messages with role and content",
+        ),
         ([{"role": "user", "content": "Hi"}, 5], "the prompt holds .*; accepted"),
         (MESSAGES, "the prompt is a list of messages, but the tokenizer has no chat template; accepted"),
         (torch.tensor([], dtype=torch.int64), "the prompt is empty"),

@@ -38,11 +38,22 @@ def test_greedy_text_ends_where_generate_ends_it(pair, gamma):
     target, draft = pair
     for string in strings_of(plain(pair).text):
         own = tiny.generated(
-            target, plain(pair).prompt_ids, NEW, eos_token_id=None, stop_strings=[string], tokenizer=target.tokenizer
+            target,
+            plain(pair).prompt_ids,
+            NEW,
+            eos_token_id=None,
+            stop_strings=[string],
+            tokenizer=target.tokenizer,
         )
         for drafting in (draft, target, NgramDraft()):
             decoding = decode(
-                target, PROMPT, draft=drafting, gamma=gamma, max_new_tokens=NEW, stop_ids=(), stop_strings=string
+                target,
+                PROMPT,
+                draft=drafting,
+                gamma=gamma,
+                max_new_tokens=NEW,
+                stop_ids=(),
+                stop_strings=string,
             )
             list(decoding)
             assert decoding.new_ids == own
@@ -53,7 +64,13 @@ def test_greedy_text_ends_where_generate_ends_it(pair, gamma):
 @pytest.mark.parametrize("seed", range(4))
 def test_a_sampled_text_ends_at_its_first_stop_string(pair, seed):
     target, _ = pair
-    options = {"sampling": Sampling("sample", 0.9), "seed": seed, "gamma": 4, "max_new_tokens": NEW, "stop_ids": ()}
+    options = {
+        "sampling": Sampling("sample", 0.9),
+        "seed": seed,
+        "gamma": 4,
+        "max_new_tokens": NEW,
+        "stop_ids": (),
+    }
     # Its own draft is always right: the window is accepted whole, and the string ends the text within it.
     free = decode(target, PROMPT, draft=target, **options)
     list(free)
@@ -114,5 +131,7 @@ def test_what_cannot_end_a_text_is_refused(pair, options, said):
 
 
 def test_strings_need_a_tokenizer():
-    with pytest.raises(MoespacError, match="stop_strings was given, but there is no tokenizer; pass tokenizer="):
+    with pytest.raises(
+        MoespacError, match="stop_strings was given, but there is no tokenizer; pass tokenizer="
+    ):
         decode(tiny.pair()[0], [5, 6], stop_strings="x")
