@@ -26,7 +26,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--html", type=Path, required=True, metavar="FILE", help="the page to write")
     parser.add_argument("--policy", metavar="NAME", help="recency, … (default spac-joint)")
-    parser.add_argument("--budget", metavar="SIZE", help="25%%, 512MiB, … (default 25%%)")
+    parser.add_argument("--budget", metavar="SIZE", help="25%%, 512MiB, 2000000 (bytes), … (default 25%%)")
     parser.add_argument("--machine", metavar="NAME|FILE", help="rtx4090, …, or a .toml file")
     parser.add_argument("--model-profile", metavar="NAME|FILE", help="qwen3-30b-a3b, …, or a .toml file")
     decoding_arguments(parser, required=False)

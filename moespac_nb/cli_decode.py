@@ -27,7 +27,9 @@ GAMMA = 8
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What can be asked for. Values are checked by the code that uses them, so that all say the same."""
     decoding_arguments(parser)
-    parser.add_argument("--budget", metavar="SIZE", help="for experts: 25%%, 512MiB, … (default: no limit)")
+    parser.add_argument(
+        "--budget", metavar="SIZE", help="for experts: 25%%, 512MiB, 2000000 (bytes), … (default: no limit)"
+    )
     parser.add_argument("--policy", metavar="NAME", help="under a budget: recency, … (default spac-joint)")
     parser.add_argument("--device", help="under a budget: virtual, host or cuda (default virtual)")
     machine_arguments(parser)
@@ -111,6 +113,7 @@ def run(options: argparse.Namespace) -> int:
         "prompt": prompt,
         "text": decoding.text,
         "mode": sampling.mode,
+        "sampling": None if sampling.mode == "greedy" else vars(sampling),
         "model": options.model_path,
         "draft": drafting,
         "gamma": options.gamma,

@@ -27,7 +27,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "what", metavar="DOMAIN|FILE", help="what is bundled of a domain, or a file of `moespac record`"
     )
     parser.add_argument(
-        "--budget", default="17%", metavar="SIZE", help="25%%, 512MiB, …; several with commas (default 17%%)"
+        "--budget",
+        default="17%",
+        metavar="SIZE",
+        help="25%%, 512MiB, 2000000 (bytes), …; several with commas (default 17%%)",
     )
     parser.add_argument(
         "--policy",

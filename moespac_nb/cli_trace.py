@@ -176,6 +176,11 @@ def _in_words(figures: dict[str, Any]) -> str:
 def _text_in_words(text: dict[str, Any]) -> str:
     kind = f"γ = {text['gamma']}" if text["fan"] is None else f"a fan of γ ≤ {text['fan']}"
     mode = text["mode"] if text["mode"] == "greedy" else f"sampled at T = {text['temperature']}"
+    mode += "".join(
+        f", {name} = {text[name]}" for name in ("top_k", "top_p", "min_p") if text[name] is not None
+    )
+    if text["processors"]:
+        mode += f", logits through {', '.join(text['processors'])}"
     prompt = "redacted" if text["redacted"] else text["prompt_id"] or "an own one"
     return (
         f"text       {text['target']}, draft {text['draft'] or 'none'}; {mode}, {kind}, seed {text['seed']}; "

@@ -192,8 +192,8 @@ def check_same_tokenizer(target: Any, draft: Any) -> None:
         sizes = [vocabulary_of(target), vocabulary_of(draft)]
         if sizes[0] != sizes[1]:
             raise MoespacError(
-                f"target {_name(target)} has a vocabulary of {sizes[0]}, draft {_name(draft)} one of {sizes[1]}; "
-                "accepted: a draft with the target's own tokenizer, which each has as model.tokenizer where "
+                f"target {_name(target)} has a vocabulary of {sizes[0]}, draft {_name(draft)} one of "
+                f"{sizes[1]}; accepted: a draft with the target's own tokenizer, which each has as model.tokenizer where "
                 "sizes differ"
             )
         return

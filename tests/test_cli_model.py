@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -85,6 +86,29 @@ def test_record_and_trace_take_it(capsys, own, tmp_path):
     text = Trace.load(out).texts[0]
     assert (text.target, text.draft, text.fan, text.min_p) == ("target", "draft", 2, 0.1)
     assert text.stop_strings == ("no such thing",)
+    assert "sampled at T = 0.8, min_p = 0.1, a fan" in called(capsys, "trace", "show", out)[1]
+
+
+def test_what_its_generation_config_asks_for_is_obeyed_checked_and_recorded(capsys, own, tmp_path):
+    shutil.copytree(own / "target", tmp_path / "model")
+    (tmp_path / "model/generation_config.json").write_text(
+        json.dumps({"repetition_penalty": 0.3, "eos_token_id": 0})
+    )
+    plain = figures(capsys, "decode", *SHORT, "--model-path", own / "target", "--dtype", "float32")
+    asked = (*SHORT, "--model-path", tmp_path / "model", "--draft", own / "draft", "--dtype", "float32")
+    said = figures(capsys, "decode", *asked)
+    assert said["text"] != plain["text"]
+    assert (said["lossless_checked"], said["lossless"]["decided"]) == (True, None)
+    stop = said["text"][5:8]
+    stopped = figures(capsys, "decode", *asked, "--stop", stop, "--budget", "50%", "--policy", "on-demand")
+    assert (stopped["finish_reason"], stopped["lossless_checked"]) == ("stop", True)
+    assert said["text"].startswith(stopped["text"])
+    assert stop in stopped["text"]
+    called(capsys, "record", *asked, "--out", tmp_path / "own.npz")
+    assert (
+        "logits through RepetitionPenaltyLogitsProcessor"
+        in called(capsys, "trace", "show", tmp_path / "own.npz")[1]
+    )
 
 
 def test_fit_reads_its_config_alone(capsys, own, monkeypatch):
