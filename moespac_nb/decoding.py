@@ -24,7 +24,7 @@ from .drafts import Draft, FixedGamma, GammaPolicy, ModelDraft, Proposal, TokenD
 from .errors import MoespacError
 from .listener import Listener
 from .logits import Processors, processors_of
-from .models import check_model, check_same_tokenizer, context_of, tokenizer_of, vocabulary_of
+from .models import check_is_whole_model, check_same_tokenizer, context_of, tokenizer_of, vocabulary_of
 from .prompt_ids import Prompt, prompt_ids
 from .reader import Reader
 from .routing import Routing
@@ -69,7 +69,7 @@ def decode(
     listener: is told how it goes on.
     Raises `MoespacError` for bad input, before any work.
     """
-    check_model("model", model)
+    check_is_whole_model("model", model)
     if tokenizer is None:
         tokenizer = tokenizer_of(model)
     ids = prompt_ids(model, prompt, tokenizer)
@@ -322,7 +322,7 @@ def _as_draft(model: Any, draft: Any, stops: Stops, processors: Processors) -> D
         return draft
     if not isinstance(draft, torch.nn.Module):
         raise MoespacError(f"draft is {draft!r}; accepted: a model, a draft such as NgramDraft(), or None")
-    check_model("draft", draft)
+    check_is_whole_model("draft", draft)
     check_same_tokenizer(model, draft)
     return ModelDraft(draft, stops.ids, processors)
 

@@ -170,16 +170,14 @@ def tokens_of(model: Any) -> int:
     return min(named, vocabulary_of(model))
 
 
-def check_model(what: str, model: Any) -> None:
-    """Raises MoespacError unless it looks like a causal language model, not like one in a wrapper."""
-    if hasattr(getattr(model, "config", None), "get_text_config") and hasattr(model, "device"):
+def check_is_whole_model(name: str, model: Any) -> None:
+    """Raises MoespacError for what is no transformers model, and names the one inside a wrapper."""
+    if hasattr(getattr(model, "config", None), "get_text_config"):
         return
-    inner = getattr(model, "module", None)
-    hint = f"; pass the {type(inner).__name__} it wraps, its .module" if hasattr(inner, "config") else ""
-    raise MoespacError(
-        f"{what} is a {type(model).__name__}; accepted: a causal language model of transformers, such as "
-        f"load_model gives{hint}"
-    )
+    inner = dict(model.named_children()) if hasattr(model, "named_children") else {}
+    found = next((f".{child}" for child, module in inner.items() if hasattr(module, "config")), None)
+    advice = f"; it wraps one: pass its {found}" if found else ""
+    raise MoespacError(f"{name} is a {type(model).__name__}; accepted: a transformers model{advice}")
 
 
 def check_same_tokenizer(target: Any, draft: Any) -> None:
@@ -193,8 +191,8 @@ def check_same_tokenizer(target: Any, draft: Any) -> None:
         if sizes[0] != sizes[1]:
             raise MoespacError(
                 f"target {_name(target)} has a vocabulary of {sizes[0]}, draft {_name(draft)} one of "
-                f"{sizes[1]}; accepted: a draft with the target's own tokenizer, which each has as model.tokenizer where "
-                "sizes differ"
+                f"{sizes[1]}; accepted: a draft with the target's own tokenizer, which each model has as "
+                "model.tokenizer where sizes differ"
             )
         return
     meant, proposed = (ours.get_vocab(), theirs.get_vocab()) if ours is not theirs else ({}, {})
