@@ -14,7 +14,7 @@ import math
 import re
 import struct
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -45,8 +45,13 @@ def check_checkpoint(folder: Path) -> None:
     stored = _stored(folder)
     if not stored:
         return
-    _check_experts(stored)
-    model = without_numbers(folder, local_files_only=True)
+    try:
+        model = without_numbers(folder, local_files_only=True)
+    except Exception as error:  # a config may fail its model anywhere
+        reason = " ".join(str(error).split())[:300]
+        raise MoespacError(
+            f"{folder / 'config.json'} does not make a model: {reason or repr(error)}"
+        ) from error
     if getattr(model.config, "quantization_config", None) is None:
         _compare(model, stored)
 
@@ -100,7 +105,7 @@ def _header(path: Path) -> dict[str, Stored]:
 
 
 def _check_experts(stored: Mapping[str, Stored]) -> None:
-    """An expert of which one weight is there must have all that the layer's others have."""
+    """Of what is missing, experts of which a part is there are named first."""
     held: dict[str, dict[str, set[int]]] = defaultdict(lambda: defaultdict(set))
     for name in stored:
         if parts := _EXPERT.fullmatch(name):
@@ -148,22 +153,27 @@ def _compare(model: Any, stored: Mapping[str, Stored]) -> None:
         model._adjust_missing_and_unexpected_keys(found)
     except (ImportError, TypeError, AttributeError):
         return  # another version loads in another way: its own report will have to do
+    if found.missing_keys or found.conversion_errors:
+        _check_experts(stored)
     config = model.config.get_text_config()
-    layers = config.num_hidden_layers
-    held = {int(part[1]) for name in stored if (part := _LAYER.search(name))}
-    missing = sorted(set(found.missing_keys) - set(model.all_tied_weights_keys), key=_in_order)
-    further = layers + (getattr(config, "num_nextn_predict_layers", None) or 0)
-    beyond = sorted(
-        (name for name in found.unexpected_keys if (part := _LAYER.search(name)) and int(part[1]) >= further),
-        key=_in_order,
+    layers, own = config.num_hidden_layers, _stacks(model.state_dict())
+    held = {number for name in stored if (number := _layer(name, own)) is not None}
+    missing = sorted(
+        set(found.missing_keys) - {*model.all_tied_weights_keys, *found.conversion_errors}, key=_in_order
     )
+    predicting = getattr(config, "num_nextn_predict_layers", None) or 0
+    beyond = [
+        name
+        for name in sorted(found.unexpected_keys, key=_in_order)
+        if (_layer(name, own) or 0) >= layers + predicting
+    ]
     if missing and held and max(held) + 1 < layers:
         raise MoespacError(
             f"config.json says {layers} layers, the files hold {max(held) + 1}: no file holds {missing[0]}; "
             "accepted: the config that these files were saved with"
         )
     if beyond:
-        name = next((name for name in stored if name == beyond[0]), beyond[0])
+        name = beyond[0]
         where = f"{stored[name].file} holds {name}" if name in stored else f"the files hold {name}"
         raise MoespacError(
             f"config.json says {layers} layers, but {where}; accepted: the config that these files were "
@@ -176,13 +186,11 @@ def _compare(model: Any, stored: Mapping[str, Stored]) -> None:
             f"{name} has the shape {tuple(there)} in {where} and {tuple(expected)} by config.json; "
             "accepted: the config that these files were saved with"
         )
-    if found.conversion_errors:
-        name = min(found.conversion_errors, key=_in_order)
-        parts = _parts_of(name, stored)
-        raise MoespacError(
-            f"the tensors of {name} do not fit together{parts}; fetch the files again, or save the model "
-            "again"
-        )
+    for name in sorted(found.conversion_errors, key=_in_order):
+        if odd := _odd_one(name, stored):
+            raise MoespacError(
+                f"the tensors of {name} do not fit together: {odd}; fetch or save the model again"
+            )
     if missing:
         raise MoespacError(
             f"no file holds {missing[0]}{f' and {len(missing) - 1} more' if missing[1:] else ''}, which the "
@@ -190,7 +198,17 @@ def _compare(model: Any, stored: Mapping[str, Stored]) -> None:
         )
 
 
-def _parts_of(name: str, stored: Mapping[str, Stored]) -> str:
+def _stacks(names: Iterable[str]) -> set[str]:
+    """What comes before the number of a layer: a vision tower's, say, are none of a text model's."""
+    return {name[: part.start(1)] for name in names if (part := _LAYER.search(name))}
+
+
+def _layer(name: str, stacks: Collection[str]) -> int | None:
+    part = _LAYER.search(name)
+    return int(part[1]) if part and name[: part.start(1)] in stacks else None
+
+
+def _odd_one(name: str, stored: Mapping[str, Stored]) -> str:
     """Which of the tensors beside a fused one has another shape than its likes."""
     above = name.rsplit(".", 1)[0] + "."
     alike: dict[str, list[str]] = defaultdict(list)
@@ -201,7 +219,7 @@ def _parts_of(name: str, stored: Mapping[str, Stored]) -> str:
         usual = max(shapes, key=shapes.count)
         for key, shape in zip(keys, shapes, strict=True):
             if shape != usual:
-                return f": {key} has the shape {shape} in {stored[key].file}, others {usual}"
+                return f"{key} has the shape {shape} in {stored[key].file}, others {usual}"
     return ""
 
 

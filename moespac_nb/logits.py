@@ -83,7 +83,7 @@ def processors_of(
     one takes the place of the model's own of the same type. Each must follow from these two alone.
     Raises MoespacError for settings that are no function of the text so far.
     """
-    from transformers import GenerationMixin, LogitsProcessorList
+    from transformers import LogitsProcessorList
 
     own = list(given if isinstance(given, Iterable) else [] if given is None else [given])
     for processor in own:
@@ -96,7 +96,7 @@ def processors_of(
                 f"logits_processor holds a {type(processor).__name__}, which follows from more than the "
                 "text; accepted: processors that are a function of ids and scores"
             )
-    if not isinstance(model, GenerationMixin):
+    if not hasattr(model, "_get_logits_processor"):
         return Processors(tuple(own), model.device)
     config = deepcopy(model.generation_config)
     for name, asks in _REFUSED.items():

@@ -77,7 +77,6 @@ def load_model(
     download: fetch what is not on this machine yet; without it only what is already here is used.
     Raises MoespacError where files and config do not belong together, before any weight is read.
     """
-    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     dtype = _checked_dtype(dtype, (AUTO, *DTYPES))
@@ -92,8 +91,8 @@ def load_model(
         )
     except MoespacError as error:
         raise MoespacError(f"the model {name!r} cannot be loaded: {error}") from error
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
-        reason = str(error).split("\n", 1)[0]
+    except Exception as error:  # a folder may fail a tokenizer or a model anywhere
+        reason = _in_a_line(error)
         raise MoespacError(
             f"the model {name!r} cannot be loaded: {reason}{_to_fetch(is_folder, download)}"
         ) from error
@@ -112,8 +111,8 @@ def model_of_config(path_or_hub_name: str | Path, *, download: bool = False) -> 
     name, is_folder = checked_name(path_or_hub_name)
     try:
         return without_numbers(name, local_files_only=is_folder or not download)
-    except (OSError, ValueError, KeyError, ImportError) as error:
-        reason = str(error).split("\n", 1)[0]
+    except Exception as error:
+        reason = _in_a_line(error)
         raise MoespacError(
             f"the config of {name!r} cannot be read: {reason}{_to_fetch(is_folder, download)}"
         ) from error
@@ -131,6 +130,10 @@ def checked_name(path_or_hub_name: str | Path) -> tuple[str, bool]:
             "'allenai/OLMoE-1B-7B-0924'"
         )
     return name, is_folder
+
+
+def _in_a_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300] or repr(error)
 
 
 def _to_fetch(is_folder: bool, download: bool) -> str:

@@ -243,10 +243,18 @@ def test_what_the_headers_do_not_tell_loading_does(whole, tmp_path, monkeypatch)
 
 
 def test_weights_beside_the_model_are_none_of_its_layers(whole, tmp_path):
-    """A head for training, say: transformers leaves it out, and so do we."""
+    """A head for training, or eyes: transformers leaves them out, and so do we."""
     shutil.copytree(whole, tmp_path / "model")
     index = json.loads((tmp_path / "model" / INDEX).read_text())
-    save_file({"score.weight": torch.zeros(2, 2)}, tmp_path / "model" / "more.safetensors", {"format": "pt"})
-    index["weight_map"]["score.weight"] = "more.safetensors"
+    beside = {"score.weight": torch.zeros(2, 2), "vision.layers.30.norm.weight": torch.zeros(2)}
+    save_file(beside, tmp_path / "model" / "more.safetensors", {"format": "pt"})
+    index["weight_map"] |= dict.fromkeys(beside, "more.safetensors")
     (tmp_path / "model" / INDEX).write_text(json.dumps(index))
     assert load_model(tmp_path / "model").dtype == torch.bfloat16
+
+
+def test_a_config_that_makes_no_model(folder):
+    configured(folder, num_attention_heads="many")
+    refused(folder, r"cannot be loaded: .*num_attention_heads")
+    configured(folder, num_attention_heads=4, layer_types=["full_attention"])
+    refused(folder, r"cannot be loaded: ")

@@ -138,5 +138,5 @@ def test_other_tokenizers_are_refused_whatever_their_sizes():
         MoespacError, match="different tokenizers: '<239>' is 239 in one and None in the other"
     ):
         decode(target, [5, 6], draft=draft)
-    with pytest.raises(MoespacError, match=r"vocabulary of 256, draft .* of 320, .*as model.tokenizer"):
+    with pytest.raises(MoespacError, match=r"vocabulary of 256, draft .* of 320; .*as model\.tokenizer"):
         decode(target, [5, 6], draft=resized(tiny.pair()[1], 320))
