@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import product
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .cli_budget import given, machine_arguments, warned
+from .cli_output import check_file, print_json
 from .errors import MoespacError
 
 if TYPE_CHECKING:
@@ -27,7 +27,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "what", metavar="DOMAIN|FILE", help="what is bundled of a domain, or a file of `moespac record`"
     )
     parser.add_argument(
-        "--budget", default="17%", metavar="SIZE", help="25%%, 512MiB, …; several with commas (default 17%%)"
+        "--budget",
+        default="17%",
+        metavar="SIZE",
+        help="25%%, 512MiB, 2000000 (bytes), …; several with commas (default 17%%)",
     )
     parser.add_argument(
         "--policy",
@@ -94,7 +97,7 @@ def run(options: argparse.Namespace) -> int:
     if options.timeline is not None:
         save_chrome_trace(results[0].timeline, options.timeline, label=_title(results[0]))
     if options.json:
-        print(json.dumps(_as_json(played, results, options, said), indent=2, ensure_ascii=False))
+        print_json(_as_json(played, results, options, said))
     else:
         print(_in_words(played, results, options))
     return 0
@@ -113,8 +116,7 @@ def _check_timeline(path: Path, replays: int) -> None:
         raise MoespacError(
             f"--timeline was given with {replays} replays; accepted: with one policy and one budget"
         )
-    if not path.parent.is_dir() or path.is_dir():
-        raise MoespacError(f"--timeline is {str(path)!r}; accepted: a file in a folder that is there")
+    check_file("--timeline", path)
 
 
 def _played(options: argparse.Namespace) -> Played:

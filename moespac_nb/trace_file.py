@@ -11,7 +11,7 @@ import io
 import json
 import math
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -33,6 +33,7 @@ _READ = (1, SCHEMA)
 LIMIT_BYTES = 2**30  # of all arrays together, in memory
 LIMIT_HEADER_BYTES = 2**26
 _HEADER, _SUFFIX = "header.json", ".npy"
+_LATER = {"min_p", "stop_strings", "processors"}  # of a text, since there are traces without
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the same trace is the same file, byte for byte
 
 
@@ -63,12 +64,19 @@ def _header_of(trace: Trace, bits: Mapping[str, int]) -> np.ndarray:
         "schema": SCHEMA,
         "geometry": asdict(trace.geometry),
         "vocabulary": trace.vocabulary,
-        "texts": [asdict(text) for text in trace.texts],
+        "texts": [_members_of(text) for text in trace.texts],
         "pieces": {str(token): piece for token, piece in trace.pieces.items()},
         "sensors": {name: sensor.rows for name, sensor in trace.sensors.items()},
         "bits": dict(bits),
     }
     return np.frombuffer(json.dumps(header).encode(), np.uint8)
+
+
+def _members_of(text: Text) -> dict[str, Any]:
+    """Those of `_LATER` only where they say something: files without them are as old."""
+    return {
+        name: value for name, value in asdict(text).items() if name not in _LATER or value not in (None, ())
+    }
 
 
 def read(path: Path, limit_bytes: int = LIMIT_BYTES) -> Trace:
@@ -200,7 +208,7 @@ def _trace(header: Mapping[str, Any], arrays: _Arrays) -> Trace:
     return Trace(
         geometry=geometry,
         vocabulary=_member(header, "vocabulary", int),
-        texts=tuple(_text(_members(texts, number, names)) for number in range(len(texts))),
+        texts=tuple(_text(_members(texts, number, names, _LATER)) for number in range(len(texts))),
         pieces={_token(token): piece for token, piece in _member(header, "pieces", dict).items()},
         sensors={name: Sensor(rows, array(SENSOR + name)) for name, rows in sensors.items()},
         **{name: array(name) for name in COLUMNS if name in arrays.entries},
@@ -223,17 +231,18 @@ def _member(holder: Any, name: Any, kind: type) -> Any:
     raise MoespacError(f"{_HEADER}: {name} is missing or no {kind.__name__}; record it again")
 
 
-def _members(holder: Any, name: Any, names: set[str]) -> dict[str, Any]:
-    """An object of the header that has these members, no more and no less."""
+def _members(holder: Any, name: Any, names: set[str], optional: Collection[str] = ()) -> dict[str, Any]:
+    """An object of the header that has these members, no more and no less but for optional ones."""
     value: dict[str, Any] = _member(holder, name, dict)
-    if odd := sorted(value.keys() ^ names):
+    if odd := sorted(value.keys() ^ names - (names & set(optional) - value.keys())):
         where = name if isinstance(name, str) else f"texts[{name}]"
         raise MoespacError(f"{_HEADER}: {where}.{odd[0]} is missing or unknown; accepted: {sorted(names)}")
     return value
 
 
 def _text(members: dict[str, Any]) -> Text:
-    return Text(**members | {"stop_ids": tuple(_member(members, "stop_ids", list))})
+    lists = ("stop_ids", *({"stop_strings", "processors"} & members.keys()))
+    return Text(**members | {name: tuple(_member(members, name, list)) for name in lists})
 
 
 def _token(written: str) -> int:

@@ -192,7 +192,8 @@ def profile_with(tmp_path, kind: str, name: str, line: str) -> str:
     [
         (("--budget", "0"), "budget is '0'; accepted: a share above 0%"),
         (("--budget", "0%"), "budget is '0%'; accepted: a share above 0%"),
-        (("--budget", "1"), "budget is '1'; accepted: .*such as '25%'"),
+        (("--budget", "1"), "budget is '1', 1 bytes on this model; accepted: at least one slot"),
+        (("--budget", "1.5"), "budget is '1.5'; accepted: .*such as '25%'"),
         (("--budget", "101%"), "budget is '101%'; accepted: .*up to 100%"),
         (("--budget=-3GiB",), "budget is '-3GiB'"),
         (("--budget", "12 parsecs"), "budget is '12 parsecs'; accepted: .*a size above 0 with its unit"),

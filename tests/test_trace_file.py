@@ -412,6 +412,14 @@ def test_a_newer_schema_is_named_as_such(tmp_path, whole):
     refused(tmp_path / "trace.npz", with_header(whole, newer), said)
 
 
+def test_what_traces_did_not_always_hold_comes_back_too(tmp_path, whole):
+    said = {"min_p": 0.1, "stop_strings": ("\n\n", "ü"), "processors": ("MinLengthLogitsProcessor",)}
+    assert not said.keys() & header(whole)["texts"][0].keys()
+    trace = replace(TRACE, texts=(replace(TRACE.texts[0], **said),))
+    trace.save(tmp_path / "trace.npz")
+    assert Trace.load(tmp_path / "trace.npz") == trace != TRACE
+
+
 def set_in(*path):
     """The header with one value changed; the last of the path is the value."""
 
@@ -447,6 +455,9 @@ def set_in(*path):
         (set_in("texts", 0, "seed", "x"), r"texts\[0\].seed is 'x'; accepted: int"),
         (set_in("texts", 0, "stop_ids", 3), "stop_ids is missing or no list"),
         (set_in("texts", 0, "stop_ids", ["x"]), r"texts\[0\].stop_ids is 'x'"),
+        (set_in("texts", 0, "stop_strings", "x"), "stop_strings is missing or no list"),
+        (set_in("texts", 0, "processors", 3), "processors is missing or no list"),
+        (set_in("texts", 0, "min_p", "x"), r"texts\[0\].min_p is 'x'"),
         (set_in("texts", 0, "colour", "x"), r"texts\[0\].colour is missing or unknown"),
         (set_in("texts", 0, "fan", 2), "committed disagrees at step 0; accepted: accepted . 1, in a fan 1"),
         (set_in("pieces", "-1", "x"), "pieces has '-1'"),
