@@ -5,15 +5,14 @@
     python tools/gpu_check.py --out /tmp/dry --dry-run      # everything at tiny sizes, without a GPU
 
 Each stage has a deadline and fails alone. After each, and every few seconds within one, gpu-check.json and
-gpu-check.md are written anew: whatever ends the check, they hold what was found by then. It ends with 1 where a
-claim does not hold or a stage did not come to its end. See docs/gpu/README.md.
+gpu-check.md are written anew: whatever ends the check, they hold what was found by then. It ends with 1
+where a claim does not hold or a stage did not come to its end. See docs/gpu/README.md.
 """
 
 from __future__ import annotations
 
 import argparse
 import datetime
-import shlex
 import signal
 import sys
 from collections.abc import Sequence
@@ -56,7 +55,7 @@ def chosen(text: str | None) -> tuple[Stage, ...]:
         return STAGES
     known = {str(stage.number): stage for stage in STAGES}
     named = [each.strip() for each in text.split(",")]
-    if strangers := [each for each in named if each not in known]:
+    if not known.keys() >= set(named):
         raise SystemExit(f"--stages is {text!r}; accepted: numbers from 1 to {len(STAGES)}, such as 3,5")
     return tuple(known[each] for each in sorted(set(named)))
 
@@ -75,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     setup = Setup(options.dry_run, options.out.resolve(), options.layers)
     about = {
         "date": datetime.date.today().isoformat(),
-        "command": shlex.join(["python", "tools/gpu_check.py", *(arguments or sys.argv[1:])]),
+        "command": _command(options),
         "dry_run": options.dry_run,
         "minutes": options.minutes,
     }
@@ -105,6 +104,14 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--layers", type=int, help="of the made model (default: as many as fit, at most 16)")
     parser.add_argument("--dry-run", action="store_true", help="at tiny sizes, without a GPU")
     return parser.parse_args(arguments)
+
+
+def _command(options: argparse.Namespace) -> str:
+    """What was asked for, without the folder: a report may be given away."""
+    words = [f"python tools/gpu_check.py --minutes {options.minutes:g}"]
+    given = {"stages": options.stages, "layers": options.layers}
+    words += [f"--{name} {value}" for name, value in given.items() if value is not None]
+    return " ".join([*words, *(["--dry-run"] if options.dry_run else [])])
 
 
 def _need_gpu() -> None:

@@ -8,7 +8,8 @@ import platform
 import subprocess
 
 import torch
-from gpu.stage import NotRun, Notes, Setup
+
+from gpu.stage import Notes, NotRun, Setup
 from gpu.timing import run_s
 
 PACKAGES = ("torch", "transformers", "numpy", "safetensors", "tokenizers", "triton", "accelerate", "pytest")
@@ -69,5 +70,7 @@ def _copies(setup: Setup, notes: Notes, size_bytes: int) -> None:
         host = host.pin_memory()
     there = torch.zeros(size_bytes, dtype=torch.uint8, device=setup.place)
     for name, target, source in (("to the GPU", there, host), ("from the GPU", host, there)):
-        seconds = run_s(setup.place, lambda target=target, source=source: target.copy_(source, non_blocking=True))
+        seconds = run_s(
+            setup.place, lambda target=target, source=source: target.copy_(source, non_blocking=True)
+        )
         notes.fact(f"{size_bytes} bytes {name}, GB/s", size_bytes / seconds / 1e9)

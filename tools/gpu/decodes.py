@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from gpu.stage import ROOT, Setup
 from torch import Tensor
 
+from gpu.stage import ROOT, Setup
 from moespac_nb import decode
 from moespac_nb.costs import Costs, costs
 from moespac_nb.step import Step
@@ -36,13 +36,19 @@ class Case:
 
     @classmethod
     def of(
-        cls, name: str, model: Any, draft: Any, prompt: list[int], setup: Setup, *, gamma: int, new_tokens: int
+        cls,
+        name: str,
+        model: Any,
+        draft: Any,
+        prompt: list[int],
+        setup: Setup,
+        *,
+        gamma: int,
+        new_tokens: int,
     ) -> Case:
         plain = copy.deepcopy(model).to(setup.place)
         draft = copy.deepcopy(draft).to(setup.place)
-        decoding = decode(
-            plain, prompt, draft=draft, gamma=gamma, max_new_tokens=new_tokens, stop_ids=()
-        )
+        decoding = decode(plain, prompt, draft=draft, gamma=gamma, max_new_tokens=new_tokens, stop_ids=())
         steps = list(decoding)
         return cls(
             name, model, plain, draft, prompt, gamma, new_tokens, decoding.new_ids,
@@ -57,7 +63,7 @@ class Case:
         return list(chain.from_iterable(step.emitted.tolist() for step in steps))
 
     def difference(self, new_ids: Sequence[int], apart: float, setup: Setup) -> str:
-        """"equal", or where the texts part: at a near tie of the plain model's own logits, or not.
+        """ "equal", or where the texts part: at a near tie of the plain model's own logits, or not.
 
         apart: how far two logits may be from what they are, of the largest one.
         """
@@ -66,7 +72,9 @@ class Case:
             return "equal" if len(new_ids) == len(self.new_ids) else "another length"
         last = logits_of(self.plain, [*self.prompt, *self.new_ids[:at]], setup)[-1]
         gap = float(last[self.new_ids[at]] - last[new_ids[at]]) / float(last.abs().max())
-        return "near tie" if abs(gap) <= 2 * apart else f"differs at token {at}, {gap:.2g} of the largest logit"
+        return (
+            "near tie" if abs(gap) <= 2 * apart else f"differs at token {at}, {gap:.2g} of the largest logit"
+        )
 
 
 @torch.inference_mode()

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from itertools import product
 from typing import Any
 
 import torch
+
 from gpu.decodes import Case, bundled_pair, logits_of, slow_cpu, tiny_family
 from gpu.stage import Notes, Setup
-
 from moespac_nb import offload
 
 FAMILIES = ("qwen3_moe", "mixtral", "olmoe", "deepseek_v2", "gpt_oss")
@@ -31,14 +32,13 @@ def run(setup: Setup, notes: Notes) -> None:
             _broke(notes, name, dtype, "plain", "", error)
     tallies = {key: Tally() for key in cases}
     played = list(_mixed(POLICIES, BUDGETS))
-    if setup.dry_run:
-        played = played[:1]
-    turns = 0
-    for (policy, budget), key in product(played, cases):  # so that a cut leaves every model tried
+    turns = list(product(played, cases))  # in this order, so that a cut leaves every model tried
+    if setup.dry_run:  # every model once, and each policy with each budget
+        turns = list(zip(played, cases, strict=False))
+    for done, ((policy, budget), key) in enumerate(turns):
         if notes.left_s < 3:
-            notes.cut(f"{turns} of {len(played) * len(cases)} runs")
+            notes.cut(f"{done} of {len(turns)} runs")
             break
-        turns += 1
         try:
             _compare(cases[key], key[1], policy, budget, setup, notes, tallies[key])
         except Exception as error:
@@ -47,6 +47,11 @@ def run(setup: Setup, notes: Notes) -> None:
     for (name, dtype), tally in tallies.items():
         notes.row(FIRST, model=name, dtype=dtype, **vars(tally))
     _claims(notes, len(cases) == 2 * (len(FAMILIES) + 1), tallies)
+    ready = [tally.experts_ready > 0 for tally in tallies.values()]
+    notes.claim(
+        "every model found experts ready in their slots", None if setup.dry_run else all(ready),
+        f"{sum(ready)} of {len(ready)}",
+    )  # fmt: skip
 
 
 class Tally:
@@ -57,21 +62,21 @@ class Tally:
         self.logits_bit_equal = 0
         self.logits_apart = 0.0  # at most, of the largest logit
         self.experts_ready = 0
-        self.runs_without_slots_used = 0
+        self.runs_without_slots = 0
 
 
 def _case(name: str, dtype: str, setup: Setup) -> Case:
     if name == PAIR:
         model, draft, prompt = bundled_pair(dtype)
-        return Case.of(name, model, draft, prompt[:48], setup, gamma=GAMMA, new_tokens=6 if setup.dry_run else 32)
+        return Case.of(
+            name, model, draft, prompt[:48], setup, gamma=GAMMA, new_tokens=6 if setup.dry_run else 32
+        )
     model, draft, prompt = tiny_family(name)
     model, draft = (_in(each, dtype) for each in (model, draft))
     return Case.of(name, model, draft, prompt, setup, gamma=GAMMA, new_tokens=6 if setup.dry_run else 24)
 
 
 def _in(model: Any, dtype: str) -> Any:
-    import copy
-
     return copy.deepcopy(model).to(getattr(torch, dtype))
 
 
@@ -86,7 +91,13 @@ def _compare(
     case: Case, dtype: str, policy: str, budget: str, setup: Setup, notes: Notes, tally: Tally
 ) -> None:
     with offload(
-        case.model, budget, policy=policy, device=setup.device, costs=slow_cpu(), profile=case.usage, gamma=GAMMA
+        case.model,
+        budget,
+        policy=policy,
+        device=setup.device,
+        costs=slow_cpu(),
+        profile=case.usage,
+        gamma=GAMMA,
     ) as run:
         new_ids = case.decoded(run)
         logits = logits_of(case.model, case.prompt, setup)
@@ -99,7 +110,7 @@ def _compare(
     tally.logits_bit_equal += bool(torch.equal(logits, case.logits))
     tally.logits_apart = max(tally.logits_apart, apart)
     tally.experts_ready += run.counters.ready
-    tally.runs_without_slots_used += run.counters.ready + run.counters.late == 0
+    tally.runs_without_slots += run.counters.ready + run.counters.late + run.counters.loaded == 0
     if found not in ("equal", "near tie") or not apart <= APART[dtype]:
         notes.row(
             "Runs that are not the plain model's", model=case.name, dtype=dtype, policy=policy, budget=budget,
@@ -131,7 +142,7 @@ def _claims(notes: Notes, all_there: bool, tallies: dict[tuple[str, str], Tally]
             runs > 0 and largest <= apart,
             f"{largest:.2g}; bit for bit equal in {sum(tally.logits_bit_equal for tally in of)} of {runs}",
         )
-    unused = sum(tally.runs_without_slots_used for tally in tallies.values())
+    unused = sum(tally.runs_without_slots for tally in tallies.values())
     errors = sum(tally.errors for tally in tallies.values())
     notes.claim("every run used its slots", unused == 0, f"{unused} did not")
     notes.claim("no run raised an error", errors == 0, f"{errors} did")

@@ -1,4 +1,4 @@
-"""Stage 5: experts in one grouped product over all slots, or in a loop over those in use; what a wait costs."""
+"""Stage 5: experts in a grouped product over all slots, or a loop over those in use; what a wait costs."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from gpu.stage import Notes, Setup
-from gpu.timing import issue_s, run_s
 from torch import Tensor
 from torch.nn import functional
+
+from gpu.stage import Notes, Setup
+from gpu.timing import issue_s, run_s
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ def run(setup: Setup, notes: Notes) -> None:
     sizes = DRY if setup.dry_run else FULL
     torch.manual_seed(0)
     with torch.inference_mode():
-        weights = _random(setup, max(sizes.groups), sizes.rows, sizes.hidden) / sizes.hidden**0.5
+        weights = _random(setup, max(sizes.groups), sizes.rows, sizes.hidden).div_(sizes.hidden**0.5)
         apart = [
             _products(setup, notes, sizes, weights[:groups], positions)
             for groups in sizes.groups
@@ -41,7 +42,7 @@ def run(setup: Setup, notes: Notes) -> None:
         notes.claim(
             "a loop over the experts in use gives the grouped product",
             max(compared) < CLOSE if compared else None,
-            f"{len(compared)} of {len(apart)} compared; ‖difference‖ / ‖product‖ at most {max(compared, default=0):.2g}",
+            f"{len(compared)} of {len(apart)} compared; at most {max(compared, default=0):.2g} of its norm apart",
         )
         _waits(setup, notes)
 

@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from gpu.computer import free_host_bytes
-from gpu.stage import Setup
 from torch import Tensor
 
+from gpu.computer import free_host_bytes
+from gpu.stage import Setup
 from moespac_nb.drafts import Proposal
 from moespac_nb.sampling import Sampling
 
@@ -37,7 +37,7 @@ ACCEPTED = 0.8
 
 
 def layers_that_fit(setup: Setup) -> int:
-    """As many as the time is for and memory holds, be it that the host keeps a pinned copy in larger blocks."""
+    """As many as memory holds, even where the host keeps a second, pinned copy in larger blocks."""
     if setup.layers is not None or setup.dry_run:
         return setup.layers or DRY_LAYERS
     layer_bytes = 2 * 3 * FULL["num_experts"] * FULL["hidden_size"] * FULL["moe_intermediate_size"]
@@ -62,8 +62,7 @@ def made_model(setup: Setup, layers: int) -> Any:
         for name, weight in model.named_parameters():
             if weight.ndim > 1:
                 branch = BRANCH if name.endswith(("o_proj.weight", "down_proj")) else 1.0
-                for part in weight if weight.ndim > 2 else (weight,):
-                    part.normal_(std=1.0 if "embed" in name else branch / part.shape[-1] ** 0.5)
+                weight.normal_(std=1.0 if "embed" in name else branch / weight.shape[-1] ** 0.5)
         head, embedding = model.get_output_embeddings().weight, model.get_input_embeddings().weight
         following = torch.randperm(len(head), device=head.device)
         head[following] = embedding / embedding.shape[-1] ** 0.5
@@ -73,8 +72,8 @@ def made_model(setup: Setup, layers: int) -> Any:
 
 def _follow_topics(model: Any) -> None:
     config = model.config
-    generator = np.random.default_rng(0)
-    anchors = generator.standard_normal((config.max_position_embeddings // TOPIC_TOKENS + 2, config.hidden_size))
+    count = config.max_position_embeddings // TOPIC_TOKENS + 2
+    anchors = np.random.default_rng(0).standard_normal((count, config.hidden_size))
     at = np.arange(config.max_position_embeddings) / TOPIC_TOKENS
     part = (at % 1)[:, None] * np.pi / 2  # from one anchor to the next, of the same length all along
     mixed = np.cos(part) * anchors[at.astype(int)] + np.sin(part) * anchors[at.astype(int) + 1]

@@ -6,9 +6,9 @@ import gc
 from typing import Any
 
 import torch
+
 from gpu.decodes import Case, slow_cpu, tiny_family
 from gpu.stage import Notes, Setup
-
 from moespac_nb import offload
 
 GRAIN_BYTES = 512  # torch's allocator rounds each tensor up to it
@@ -52,7 +52,9 @@ def run(setup: Setup, notes: Notes) -> None:
     after = held_bytes(setup)
     notes.row("Memory of the device, bytes", when="closed", more_than_before=after - before)
     notes.claim("nothing is left on the device after the run", after <= before, f"{after - before} bytes")
-    notes.claim("the text was the plain model's", case.difference(new_ids, 1e-4, setup) in ("equal", "near tie"))
+    notes.claim(
+        "the text was the plain model's", case.difference(new_ids, 1e-4, setup) in ("equal", "near tie")
+    )
     notes.fact("all experts, bytes", experts)
     notes.fact("this process in host memory, more than before, bytes", resident_bytes() - resident)
     _too_little(setup, notes, case)

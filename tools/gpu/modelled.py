@@ -7,7 +7,6 @@ from typing import Any
 from gpu.decodes import Case, bundled_pair
 from gpu.lanes import busy_s, in_ms, window_s
 from gpu.stage import Notes, Setup
-
 from moespac_nb import calibrate as calibration
 from moespac_nb import offload
 from moespac_nb.recording import trace_of
@@ -49,7 +48,10 @@ def _beside(setup: Setup, notes: Notes, case: Case, policy: str) -> None:
         windows_s, costs = run.windows_s[before:], run.costs
     trace = trace_of(decoding)
     result = replay(trace, policy, BUDGET, costs=costs, profile=case.usage)
-    both = {"measured": busy_s(run.timeline, windows_s), "modelled": busy_s(result.timeline, result.windows_s)}
+    both = {
+        "measured": busy_s(run.timeline, windows_s),
+        "modelled": busy_s(result.timeline, result.windows_s),
+    }
     tokens, count = len(decoding.new_ids), len(windows_s)
     for what, lanes in both.items():
         notes.row(

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import statistics
+import sys
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
-from gpu.stage import Notes, Setup
-from gpu.timing import run_s
 
+from gpu.stage import ROOT, Notes, Setup
+from gpu.timing import finish, run_s
 from moespac_nb.devices import CudaDevice, Device, HostDevice
 
 LONGER_AT_MOST = 1.1
@@ -33,18 +35,30 @@ DRY = Sizes(copies=8, expert_numbers=3 * 64 * 16, side=128, slots=3, repeats=2)
 
 def run(setup: Setup, notes: Notes) -> None:
     sizes = DRY if setup.dry_run else FULL
+    if setup.dry_run:
+        on_stand_in(notes, sizes)
     with closing(HostDevice() if setup.dry_run else CudaDevice()) as device:
-        _order(setup, notes, sizes, device)
+        order(setup, notes, sizes, device)
         _overlap(setup, notes, sizes, device)
 
 
-def _host(setup: Setup, *shape: int) -> torch.Tensor:
-    tensor = torch.randn(shape).to(torch.bfloat16)
-    return tensor if setup.dry_run else tensor.pin_memory()
+def on_stand_in(notes: Notes, sizes: Sizes) -> None:
+    """The same order on the stand-in for a GPU, whose copies wait until everything has been submitted."""
+    sys.path.insert(0, str(ROOT / "tests"))
+    try:
+        from fake_cuda import FakeCuda
+    finally:
+        sys.path.remove(str(ROOT / "tests"))
+    fake = FakeCuda()
+    with closing(CudaDevice(cuda=fake)) as device:
+        held: list[Callable[[], None]] = []
+        device.submit("link", 0.0, lambda: held.append(fake.hold()), label="held")
+        order(Setup(True, Path()), notes, sizes, device, fake.launch, lambda: held[0]())
 
 
 def _overlap(setup: Setup, notes: Notes, sizes: Sizes, device: Device) -> None:
-    source = _host(setup, sizes.copies, sizes.expert_numbers)
+    source = torch.ones(sizes.copies, sizes.expert_numbers, dtype=torch.bfloat16)
+    source = source if setup.dry_run else source.pin_memory()
     slots = torch.empty_like(source, device=setup.place)
     square = torch.randn(sizes.side, sizes.side, device=setup.place).to(torch.bfloat16)
     product = torch.empty_like(square)
@@ -53,7 +67,9 @@ def _overlap(setup: Setup, notes: Notes, sizes: Sizes, device: Device) -> None:
     count = max(1, round(copies_s / once_s))
 
     def copies(label: str) -> list[Any]:
-        return [device.submit("link", 0.0, _copy(slots[i], source[i]), label=label) for i in range(sizes.copies)]
+        return [
+            device.submit("link", 0.0, _copy(slots[i], source[i]), label=label) for i in range(sizes.copies)
+        ]
 
     def products(label: str) -> list[Any]:
         def work() -> None:
@@ -62,9 +78,18 @@ def _overlap(setup: Setup, notes: Notes, sizes: Sizes, device: Device) -> None:
 
         return [device.submit("gpu", 0.0, work, label=label)]
 
-    times: dict[str, list[float]] = {"copies alone": [], "kernels alone": [], "both": [], "kernels in both": []}
+    times: dict[str, list[float]] = {
+        "copies alone": [],
+        "kernels alone": [],
+        "both": [],
+        "kernels in both": [],
+    }
     for at in range(sizes.repeats):
-        for name, lanes in (("copies alone", (copies,)), ("kernels alone", (products,)), ("both", (copies, products))):
+        for name, lanes in (
+            ("copies alone", (copies,)),
+            ("kernels alone", (products,)),
+            ("both", (products, copies)),
+        ):
             events = [event for lane in lanes for event in lane(f"{name} {at} {lane.__name__}")]
             for event in events:
                 device.wait(event)
@@ -88,26 +113,41 @@ def _copy(target: torch.Tensor, source: torch.Tensor) -> Callable[[], object]:
     return lambda: target.copy_(source, non_blocking=True)
 
 
-def _order(setup: Setup, notes: Notes, sizes: Sizes, device: Device) -> None:
-    """Each slot is filled, read, filled anew and read again; nobody waits on the host in between."""
-    source = _host(setup, 2, sizes.slots, sizes.expert_numbers)
-    slots = torch.zeros(sizes.slots, sizes.expert_numbers, dtype=source.dtype, device=setup.place)
+def order(
+    setup: Setup,
+    notes: Notes,
+    sizes: Sizes,
+    device: Device,
+    launch: Callable[[Callable[[], object]], object] = lambda work: work(),
+    submitted: Callable[[], object] = lambda: None,
+) -> None:
+    """Each slot is filled, read, filled anew and read again; nobody waits on the host in between.
+
+    launch: what work has to be given to. submitted: is called when all of it has been.
+    """
+    numbers = torch.arange(1, 2 * sizes.slots + 1).to(torch.bfloat16).view(2, sizes.slots, 1)  # one a copy
+    source = numbers.expand(-1, -1, sizes.expert_numbers).contiguous()
+    source = source if setup.dry_run else source.pin_memory()
+    slots = torch.zeros_like(source[0], device=setup.place)
     seen = torch.zeros_like(source, device=setup.place)
-    if not setup.dry_run:
-        torch.cuda.synchronize()
+    finish(setup.place)
     last: list[tuple[Any, ...]] = [()] * sizes.slots
     for turn in range(2):
         for slot in range(sizes.slots):
-            copied = device.submit(
-                "link", 0.0, _copy(slots[slot], source[turn, slot]), last[slot], f"slot {slot} {2 * turn}"
-            )
-            read = device.submit(
-                "gpu", 0.0, _copy(seen[turn, slot], slots[slot]), (copied,), f"slot {slot} {2 * turn + 1}"
-            )
-            last[slot] = (read,)
+            steps = ("link", slots[slot], source[turn, slot]), ("gpu", seen[turn, slot], slots[slot])
+            for step, (lane, target, of) in enumerate(steps, 2 * turn):
+                copy = _copy(target, of)
+                event = device.submit(
+                    lane, 0.0, lambda copy=copy: launch(copy), last[slot], f"slot {slot} {step}"
+                )
+                last[slot] = (event,)
+    submitted()
     for (event,) in last:
         device.wait(event)
-    notes.claim("every reader of a slot saw the copy it came after", torch.equal(seen.cpu(), source.cpu()))
+    kind = "the stand-in" if setup.dry_run and device.kind == "cuda" else device.kind
+    notes.claim(
+        f"{kind}: every reader of a slot saw the copy it came after", torch.equal(seen.cpu(), source.cpu())
+    )
     ran = {each.label: each for each in device.timeline()}
     late_s = [
         ran[f"slot {slot} {step}"].end - ran[f"slot {slot} {step + 1}"].start
@@ -115,7 +155,7 @@ def _order(setup: Setup, notes: Notes, sizes: Sizes, device: Device) -> None:
         for step in range(3)
     ]
     notes.claim(
-        "the events of a slot come in order: copied, read, copied, read",
+        f"{kind}: the events of a slot come in order: copied, read, copied, read",
         max(late_s) <= CLOCK_S,
-        f"the largest overlap is {1e6 * max(late_s):.1f} µs",
+        f"an end is at most {1e6 * max(late_s):.1f} µs after the next start",
     )

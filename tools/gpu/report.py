@@ -11,7 +11,6 @@ from typing import Any
 
 from gpu.stage import Result
 from gpu.supervisor import OUTCOMES
-
 from moespac_nb.whole_file import whole_file
 
 JSON_NAME, REPORT_NAME = "gpu-check.json", "gpu-check.md"
@@ -43,7 +42,7 @@ def markdown(about: dict[str, Any], results: Sequence[Result]) -> str:
     ended = [result for result in results if result.outcome == "done"]
     lines = [f"# GPU check: {gpu_of(results)}, {about['date']}", ""]
     if about["dry_run"]:
-        lines += ["**A dry run at tiny sizes without a GPU: it shows that the check works, nothing else.**", ""]
+        lines += ["**A dry run at tiny sizes, without a GPU: it shows that the check works, no more.**", ""]
     lines += [
         f"`{about['command']}`: {len(ended)} of {len(results)} stages ran to their end, "
         f"{len(broken)} claims do not hold.",
@@ -64,7 +63,7 @@ def _line(result: Result) -> dict[str, Any]:
     return {
         "": result.number,
         "stage": result.name,
-        "outcome": f"{result.outcome}: {OUTCOMES[result.outcome]}" if result.outcome in OUTCOMES else "running",
+        "outcome": f"{result.outcome}: {OUTCOMES[result.outcome]}",
         "s": round(result.seconds, 1),
         "of at most": round(result.limit_s, 1),
         "claims held": f"{held} of {len(claims)}",

@@ -6,6 +6,8 @@ Knows nothing of processes or files: `send` takes each message to whoever keeps 
 from __future__ import annotations
 
 import math
+import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -14,6 +16,7 @@ from time import perf_counter
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent.parent
+_LIBRARY = re.compile(r"[^\s\"']*/(site-packages|dist-packages|python3\.\d+)/")
 
 
 class NotRun(Exception):  # noqa: N818  # it is no error
@@ -108,18 +111,23 @@ class Findings:
         elif kind == "row":
             self.tables.setdefault(rest[0], []).append({name: plain(cell) for name, cell in rest[1].items()})
         elif kind == "claim":
-            self.claims.append(dict(zip(("words", "holds", "found"), rest, strict=True)))
+            self.claims.append(dict(zip(("words", "holds", "found"), map(plain, rest), strict=True)))
         else:
-            self.cuts.append(rest[0])
+            self.cuts.append(plain(rest[0]))
 
 
 def plain(value: Any) -> Any:
-    """What JSON can hold: a number that is not finite becomes its name."""
+    """What JSON can hold, and a report may show: a number that is not finite becomes its name."""
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
-    if value is None or isinstance(value, bool | int | float | str):
+    if value is None or isinstance(value, bool | int | float):
         return value
-    return str(value)
+    return without_places(str(value))
+
+
+def without_places(text: str) -> str:
+    """Files by where they are in the project, or in a library: a report may be given away."""
+    return _LIBRARY.sub(r"…/\1/", text.replace(f"{ROOT}{os.sep}", ""))
 
 
 @dataclass

@@ -17,7 +17,7 @@ from contextlib import suppress
 from time import monotonic
 from typing import Any
 
-from gpu.stage import Notes, NotRun, Result, Setup, Stage
+from gpu.stage import Notes, NotRun, Result, Setup, Stage, without_places
 
 OUTCOMES = {
     "done": "ran to its end",
@@ -27,6 +27,7 @@ OUTCOMES = {
     "not run": "has nothing to do here",
     "no time": "was cut for the sake of more valuable ones",
     "interrupted": "the check was stopped",
+    "running": "has not ended yet",
     "waiting": "its turn did not come",
 }
 WRITE_EVERY_S = 2.0
@@ -53,7 +54,7 @@ def allot(stages: Sequence[Stage], left_s: float) -> dict[int, float]:
 def run_stages(
     stages: Sequence[Stage], setup: Setup, minutes: float, write: Callable[[list[Result]], object]
 ) -> list[Result]:
-    """Run them in order within so many minutes. write: is given all results again and again, and at the end."""
+    """Run them in order within so many minutes. write: is given all results every now and then, and last."""
     end = monotonic() + 60 * minutes - END_S
     results = [Result.of(stage) for stage in stages]
     worker = Worker(setup)
@@ -110,12 +111,13 @@ class Worker:
             result.outcome, result.error = "died", f"its process ended with {self._process.exitcode}"
             return
         if message[0] == "end":
-            _, result.outcome, result.error = message
+            _, result.outcome, error = message
+            result.error = without_places(error)
         else:
             result.findings.take(message)
 
     def _start(self, imports: bool) -> float:
-        """A process, if there is none; what its imports may take, where the stage has them not in its time."""
+        """A process, if there is none. What its imports may take; imports: the stage has them in its own time."""
         if self._process is not None:
             return 0.0
         spawn = multiprocessing.get_context("spawn")
@@ -139,6 +141,8 @@ class Worker:
 
 def serve(pipe: Any, setup: Setup) -> None:
     """The worker's life: jobs come, messages go."""
+    if setup.dry_run:  # threads that wait for each other make tiny sums slow
+        os.environ["OMP_NUM_THREADS"] = "1"
     os.setsid()  # so that it is ended together with what it starts, and Ctrl-C reaches the supervisor alone
     while True:
         try:
