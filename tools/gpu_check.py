@@ -71,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise SystemExit(f"--out is {str(options.out)!r}; accepted: a folder to write to: {error}") from None
-    setup = Setup(options.dry_run, options.out.resolve(), options.layers)
+    setup = Setup(options.dry_run, not options.dry_run, options.out.resolve(), options.layers)
     about = {
         "date": datetime.date.today().isoformat(),
         "command": _command(options),
@@ -119,8 +119,8 @@ def _need_gpu() -> None:
 
     if not torch.cuda.is_available():
         raise SystemExit(
-            f"torch {torch.__version__} finds no GPU; accepted: a machine with an NVIDIA GPU, its driver and a "
-            "torch built for it, or --dry-run"
+            f"torch {torch.__version__} finds no GPU; accepted: a machine with an NVIDIA GPU, its driver and "
+            "a torch built for it, or --dry-run"
         )
 
 

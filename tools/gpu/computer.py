@@ -25,7 +25,7 @@ def run(setup: Setup, notes: Notes) -> None:
     notes.fact("Python", f"{platform.python_version()}, {platform.system()} {platform.machine()}")
     notes.fact("cores", len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())
     notes.fact("free host memory, bytes", free_host_bytes())
-    if setup.dry_run:
+    if not setup.on_gpu:
         notes.fact("GPU", "no GPU (dry run)")
         _copies(setup, notes, 2**22)
         return
@@ -66,7 +66,7 @@ def _driver(notes: Notes) -> None:
 def _copies(setup: Setup, notes: Notes, size_bytes: int) -> None:
     """Both ways over the link, out of pinned memory, where there is one."""
     host = torch.ones(size_bytes, dtype=torch.uint8)
-    if not setup.dry_run:
+    if setup.on_gpu:
         host = host.pin_memory()
     there = torch.zeros(size_bytes, dtype=torch.uint8, device=setup.place)
     for name, target, source in (("to the GPU", there, host), ("from the GPU", host, there)):

@@ -22,8 +22,8 @@ _REASON = re.compile(r"^(?:FAILED|ERROR) \S+?::(?P<test>.+?) - (?P<reason>.*)$",
 def run(setup: Setup, notes: Notes) -> None:
     if importlib.util.find_spec("pytest") is None:
         raise NotRun("pytest is not installed")
-    output, ended = _pytest(DRY_CHOSEN if setup.dry_run else CHOSEN, notes.left_s)
-    read(output, ended, notes, needs_gpu=not setup.dry_run)
+    output, ended = _pytest(CHOSEN if setup.on_gpu else DRY_CHOSEN, notes.left_s)
+    read(output, ended, notes, needs_gpu=setup.on_gpu)
 
 
 def read(output: str, ended: str, notes: Notes, needs_gpu: bool) -> None:

@@ -35,19 +35,19 @@ DRY = Sizes((2**16, 2**18, 2**20), (2**16,), (2 * 2**16, 2**16), experts=4)
 
 
 def run(setup: Setup, notes: Notes) -> None:
-    sizes = DRY if setup.dry_run else FULL
+    sizes = DRY if setup.tiny else FULL
     room = max(*sizes.copies_bytes, sizes.experts * sum(sizes.expert_bytes), 8 * max(sizes.in_flight_bytes))
     there = torch.empty(room, dtype=torch.uint8, device=setup.place)
     largest_s: dict[str, tuple[float, float]] = {}
     for kind, memory in MEMORIES.items():
-        if setup.dry_run and kind != "pageable":
+        if not setup.on_gpu and kind != "pageable":
             notes.fact(kind, "not run: no GPU")
             continue
         with memory(room) as host:
-            if not setup.dry_run:
+            if setup.on_gpu:
                 notes.fact(f"{kind}: torch takes it for pinned", host.is_pinned())
             largest_s[kind] = _by_size(setup, notes, sizes, kind, host, there)
-            if kind == "pageable" and not setup.dry_run:
+            if kind == "pageable" and setup.on_gpu:
                 continue  # such a copy ends before the call does: none is ever in flight
             _in_flight(setup, notes, sizes, kind, host, there)
             _experts(setup, notes, sizes, kind, host, there)

@@ -33,7 +33,7 @@ def run(setup: Setup, notes: Notes) -> None:
     tallies = {key: Tally() for key in cases}
     played = list(_mixed(POLICIES, BUDGETS))
     turns = list(product(played, cases))  # in this order, so that a cut leaves every model tried
-    if setup.dry_run:  # every model once, and each policy with each budget
+    if setup.tiny:  # every model once, and each policy with each budget
         turns = list(zip(played, cases, strict=False))
     for done, ((policy, budget), key) in enumerate(turns):
         if notes.left_s < 3:
@@ -49,7 +49,7 @@ def run(setup: Setup, notes: Notes) -> None:
     _claims(notes, len(cases) == 2 * (len(FAMILIES) + 1), tallies)
     ready = [tally.experts_ready > 0 for tally in tallies.values()]
     notes.claim(
-        "every model found experts ready in their slots", None if setup.dry_run else all(ready),
+        "every model found experts ready in their slots", None if setup.tiny else all(ready),
         f"{sum(ready)} of {len(ready)}",
     )  # fmt: skip
 
@@ -69,11 +69,11 @@ def _case(name: str, dtype: str, setup: Setup) -> Case:
     if name == PAIR:
         model, draft, prompt = bundled_pair(dtype)
         return Case.of(
-            name, model, draft, prompt[:48], setup, gamma=GAMMA, new_tokens=6 if setup.dry_run else 32
+            name, model, draft, prompt[:48], setup, gamma=GAMMA, new_tokens=6 if setup.tiny else 32
         )
     model, draft, prompt = tiny_family(name)
     model, draft = (_in(each, dtype) for each in (model, draft))
-    return Case.of(name, model, draft, prompt, setup, gamma=GAMMA, new_tokens=6 if setup.dry_run else 24)
+    return Case.of(name, model, draft, prompt, setup, gamma=GAMMA, new_tokens=6 if setup.tiny else 24)
 
 
 def _in(model: Any, dtype: str) -> Any:

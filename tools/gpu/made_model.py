@@ -38,7 +38,7 @@ ACCEPTED = 0.8
 
 def layers_that_fit(setup: Setup) -> int:
     """As many as memory holds, even where the host keeps a second, pinned copy in larger blocks."""
-    if setup.layers is not None or setup.dry_run:
+    if setup.layers is not None or setup.tiny:
         return setup.layers or DRY_LAYERS
     layer_bytes = 2 * 3 * FULL["num_experts"] * FULL["hidden_size"] * FULL["moe_intermediate_size"]
     on_gpu = 0.85 * torch.cuda.mem_get_info()[0] / layer_bytes - 2
@@ -52,7 +52,7 @@ def made_model(setup: Setup, layers: int) -> Any:
     from transformers.initialization import no_init_weights
 
     config = AutoConfig.for_model(
-        "qwen3_moe", **(DRY if setup.dry_run else FULL), num_hidden_layers=layers, norm_topk_prob=True,
+        "qwen3_moe", **(DRY if setup.tiny else FULL), num_hidden_layers=layers, norm_topk_prob=True,
         tie_word_embeddings=False, eos_token_id=None, bos_token_id=None, pad_token_id=None,
     )  # fmt: skip
     with no_init_weights(), torch.device(setup.place):

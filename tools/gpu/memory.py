@@ -18,6 +18,15 @@ TENSORS = 8  # of slots, at most: each may be rounded up
 
 def run(setup: Setup, notes: Notes) -> None:
     case = _case(setup)
+    gc.collect()
+    gc.freeze()  # on the host what is there already is no longer looked through for tensors
+    try:
+        _run(setup, notes, case)
+    finally:
+        gc.unfreeze()
+
+
+def _run(setup: Setup, notes: Notes, case: Case) -> None:
     weights = {id(each): each.nbytes for each in case.model.parameters()}
     experts = _expert_bytes(case.model)
     before, resident = held_bytes(setup), resident_bytes()
@@ -39,7 +48,7 @@ def run(setup: Setup, notes: Notes) -> None:
             f"{run.slots - slots} slots of {run.expert_bytes} bytes took {grown}",
         )
         notes.claim("slots fit the budget", run.slots * run.expert_bytes <= run.budget_bytes)
-    if setup.dry_run:
+    if not setup.on_gpu:
         moved, grain = 0, 0
     else:
         moved, grain = sum(weights.values()) - experts, GRAIN_BYTES * len(weights)
@@ -65,7 +74,7 @@ def _case(setup: Setup) -> Case:
     import transformers
 
     model, _, prompt = tiny_family("qwen3_moe")
-    if not setup.dry_run:
+    if not setup.tiny:
         config = transformers.AutoConfig.for_model(**{**model.config.to_dict(), **SHAPE})
         torch.manual_seed(0)
         model = transformers.AutoModelForCausalLM.from_config(config).eval()
@@ -78,7 +87,7 @@ def _expert_bytes(model: Any) -> int:
 
 def _too_little(setup: Setup, notes: Notes, case: Case) -> None:
     """The GPU is made to look full: whatever the run says, the model is whole and no memory is lost."""
-    if setup.dry_run:
+    if not setup.on_gpu:
         notes.fact("a GPU that is full", "not run: no GPU")
         return
     gc.collect()
@@ -103,9 +112,9 @@ def _too_little(setup: Setup, notes: Notes, case: Case) -> None:
 
 
 def held_bytes(setup: Setup) -> int:
-    """What tensors hold: on the GPU as its allocator says, on the host every tensor's memory, counted once."""
+    """What tensors hold: on the GPU as its allocator says, on the host the memory of new ones."""
     gc.collect()
-    if not setup.dry_run:
+    if setup.on_gpu:
         torch.cuda.synchronize()
         return torch.cuda.memory_allocated()
     tensors = [each for each in gc.get_objects() if issubclass(type(each), torch.Tensor) and not each.is_meta]

@@ -27,6 +27,7 @@ POLICIES = ("spac-joint", "recency", "on-demand", "static-hot", "spac-paper")
 BUDGETS, DRY_BUDGETS = ("17%", "50%", "10%", "25%"), ("50%", "10%")
 GAMMA = 8
 APART = 3e-2  # of the largest logit, in bfloat16
+OTHER_MACHINE = "rtx4090"  # where stage 8 has left no profile
 BASELINES_S = 25.0  # kept for what comes after the policies
 ACCELERATE = "Accelerate's cpu_offload, no draft"
 TABLE = "Routing and weights made, bfloat16, γ = 8, drafting in no time"
@@ -52,18 +53,20 @@ def run(setup: Setup, notes: Notes) -> None:
     model = made_model(setup, layers)
     finish(setup.place)
     notes.fact("layers", layers)
+    machine = setup.machine_file.name if setup.machine_file.is_file() else OTHER_MACHINE
+    notes.fact("policies reckon with the machine", machine)
     notes.fact("parameters", sum(weight.numel() for weight in model.parameters()))
     notes.fact("made in, s", perf_counter() - start)
     scene = _scene(setup, notes, model)
     start = perf_counter()
     model.to("cpu")
-    if not setup.dry_run:
+    if setup.on_gpu:
         gc.collect()
         torch.cuda.empty_cache()
     notes.fact("moved to the host in, s", perf_counter() - start)
     runs: list[bool] = []
     for at, policy in enumerate(POLICIES):
-        share_s = (notes.left_s - BASELINES_S * (not setup.dry_run)) / (len(POLICIES) - at)
+        share_s = (notes.left_s - BASELINES_S * setup.on_gpu) / (len(POLICIES) - at)
         if share_s < 1:
             notes.cut(f"policies from {policy} on")
             break
@@ -79,9 +82,9 @@ def run(setup: Setup, notes: Notes) -> None:
 
 def _scene(setup: Setup, notes: Notes, model: Any) -> Scene:
     """The text is the plain model's own, token by token; then the same with the draft."""
-    warm, timed = (1, 2) if setup.dry_run else (4, 8)
+    warm, timed = (1, 2) if setup.tiny else (4, 8)
     vocabulary = model.config.vocab_size
-    prompts = np.random.default_rng(2).integers(vocabulary, size=(2, 16 if setup.dry_run else 64)).tolist()
+    prompts = np.random.default_rng(2).integers(vocabulary, size=(2, 16 if setup.tiny else 64)).tolist()
     count = (warm + timed) * (GAMMA + 1)
     usage = usage_of(_plain(model, prompts[0], None, 0, count // 2)[2])
     new_ids, seconds, _ = _plain(model, prompts[1], None, 0, count)
@@ -118,8 +121,8 @@ def _plain(
 
 def _about_routing(notes: Notes, steps: Sequence[Step]) -> None:
     used = [step.counts > 0 for step in steps]
-    notes.fact("experts a window uses in a layer, of all", f"{np.mean([each.sum(1).mean() for each in used]):.1f} of "
-               f"{used[0].shape[1]}")  # fmt: skip
+    share = np.mean([each.sum(1).mean() for each in used])
+    notes.fact("experts a window uses in a layer, of all", f"{share:.1f} of {used[0].shape[1]}")
     again = [(a & b).sum() / b.sum() for a, b in pairwise(used)]
     notes.fact("of them used by the window before", f"{np.mean(again):.0%}")
 
@@ -127,10 +130,10 @@ def _about_routing(notes: Notes, steps: Sequence[Step]) -> None:
 def _play(setup: Setup, notes: Notes, scene: Scene, policy: str, share_s: float) -> list[bool]:
     """One offload, budget after budget; what is resident stays from one to the next."""
     said: list[bool] = []
-    budgets = DRY_BUDGETS if setup.dry_run else BUDGETS
+    budgets = DRY_BUDGETS if setup.tiny else BUDGETS
     start = perf_counter()
     end = start + share_s
-    machine = setup.machine_file if setup.machine_file.is_file() else "rtx4090"
+    machine = setup.machine_file if setup.machine_file.is_file() else OTHER_MACHINE
     run = None
     try:
         with offload(
@@ -171,7 +174,7 @@ def _row(setup: Setup, notes: Notes, scene: Scene, run: Any, policy: str, budget
         scene.prompt, draft=scene.draft, gamma=GAMMA, max_new_tokens=len(scene.new_ids), stop_ids=()
     )
     list(islice(decoding, scene.warm))
-    if not setup.dry_run:
+    if setup.on_gpu:
         torch.cuda.reset_peak_memory_stats()
     before = run.counters
     steps: list[Step] = []
@@ -195,7 +198,7 @@ def _row(setup: Setup, notes: Notes, scene: Scene, run: Any, policy: str, budget
         "MB_a_token": change["bytes"] / tokens / 1e6,
         **in_ms(busy_s(run.timeline, windows_s), len(steps)),
     }
-    if not setup.dry_run:
+    if setup.on_gpu:
         cells["peak_GPU_GB"] = torch.cuda.max_memory_allocated() / 1e9
     logits = logits_of(scene.model, scene.prompt, setup)
     cells["logits_apart"] = float((logits - scene.logits).abs().max() / scene.logits.abs().max())
@@ -223,5 +226,9 @@ def _accelerate(setup: Setup, notes: Notes, scene: Scene) -> None:
     if len(made) < 2:
         notes.cut(ACCELERATE)
         return
-    notes.row(TABLE, policy=ACCELERATE, tokens_per_s=(len(made) - 1) / (times[-1] - times[1]), tokens=len(made),
-              same=made == scene.new_ids[: len(made)])  # fmt: skip
+    notes.row(
+        TABLE,
+        policy=ACCELERATE,
+        tokens_per_s=(len(made) - 1) / (times[-1] - times[1]),
+        same=made == scene.new_ids[: len(made)],
+    )

@@ -25,21 +25,22 @@ class NotRun(Exception):  # noqa: N818  # it is no error
 
 @dataclass(frozen=True)
 class Setup:
-    """How the check runs: for real, or at tiny sizes without a GPU."""
+    """How the check runs. A dry run is tiny and on no GPU."""
 
-    dry_run: bool
+    tiny: bool
+    on_gpu: bool
     out: Path
     layers: int | None = None  # of the made model; None takes as many as fit
 
     @property
     def place(self) -> str:
         """Where torch puts what the device holds."""
-        return "cpu" if self.dry_run else "cuda"
+        return "cuda" if self.on_gpu else "cpu"
 
     @property
     def device(self) -> str:
         """The device that models are offloaded to."""
-        return "host" if self.dry_run else "cuda"
+        return "cuda" if self.on_gpu else "host"
 
     @property
     def machine_file(self) -> Path:

@@ -31,7 +31,7 @@ OUTCOMES = {
     "waiting": "its turn did not come",
 }
 WRITE_EVERY_S = 2.0
-START_S = 20.0  # for the imports of a worker that takes another's place
+START_S = 20.0  # more for the first stage of a worker, which imports everything
 SOFT_SHARE = 0.85  # a stage is told of this much of its limit, to end by itself
 END_S = 3.0  # kept for the last report
 
@@ -87,7 +87,7 @@ class Worker:
 
     def run(self, stage: Stage, result: Result, end: float, write: Callable[[], object]) -> None:
         start = written = monotonic()
-        limit_s = min(result.limit_s + self._start(imports=stage.number == 1), end - start)
+        limit_s = min(result.limit_s + self._start(), end - start)
         result.outcome = "running"
         self._pipe.send((stage.run, SOFT_SHARE * result.limit_s))
         while result.outcome == "running":
@@ -116,8 +116,8 @@ class Worker:
         else:
             result.findings.take(message)
 
-    def _start(self, imports: bool) -> float:
-        """A process, if there is none. What its imports may take; imports: the stage has them in its own time."""
+    def _start(self) -> float:
+        """A process, if there is none, and what its imports may then take."""
         if self._process is not None:
             return 0.0
         spawn = multiprocessing.get_context("spawn")
@@ -125,7 +125,7 @@ class Worker:
         self._process = spawn.Process(target=serve, args=(theirs, self._setup))
         self._process.start()
         theirs.close()
-        return 0.0 if imports else START_S
+        return START_S
 
     def end(self) -> None:
         """End it, and all processes that it started."""
@@ -141,7 +141,7 @@ class Worker:
 
 def serve(pipe: Any, setup: Setup) -> None:
     """The worker's life: jobs come, messages go."""
-    if setup.dry_run:  # threads that wait for each other make tiny sums slow
+    if setup.tiny:  # threads that wait for each other make tiny sums slow
         os.environ["OMP_NUM_THREADS"] = "1"
     os.setsid()  # so that it is ended together with what it starts, and Ctrl-C reaches the supervisor alone
     while True:
