@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 from time import perf_counter
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from gpu.memory import held_on_host
 from gpu.stage import Setup
 
 from moespac_nb.devices import CudaDevice
@@ -71,12 +71,6 @@ class Driver:
         return 0
 
 
-def held_bytes() -> int:
-    from gpu.memory import held_bytes
-
-    return held_bytes(Setup(tiny=True, on_gpu=False, out=Path()))
-
-
 @contextmanager
 def pretended_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[Driver]:
     stream, driver = Stream(), Driver()
@@ -93,7 +87,6 @@ def pretended_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[Driver]:
         "get_device_name": lambda: about.name,
         "get_device_properties": lambda _index: about,
         "mem_get_info": lambda: (MEMORY_BYTES // 2, MEMORY_BYTES),
-        "memory_allocated": held_bytes,
         "memory_reserved": lambda: 0,
         "max_memory_allocated": lambda: 0,
         "reset_peak_memory_stats": lambda: None,
@@ -101,9 +94,13 @@ def pretended_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[Driver]:
     }
     for name, answer in answers.items():
         monkeypatch.setattr(torch.cuda, name, answer)
-    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self, *_: self.clone())
-    monkeypatch.setattr(torch.Tensor, "is_pinned", lambda self, *_: True)
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self, *_: self)
+    monkeypatch.setattr(torch.Tensor, "is_pinned", lambda self, *_: False)
+    empty = torch.empty
+    monkeypatch.setattr(torch, "empty", lambda *size, pin_memory=False, **how: empty(*size, **how))
     monkeypatch.setattr(torch.Tensor, "record_stream", lambda self, _stream: None)
     monkeypatch.setattr(CudaDevice, "place", "cpu")
-    yield driver
+    with held_on_host() as held:
+        monkeypatch.setattr(torch.cuda, "memory_allocated", held)
+        yield driver
     assert not driver.registered
