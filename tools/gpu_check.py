@@ -27,7 +27,7 @@ from gpu.stage import InModule, Result, Setup, Stage  # noqa: E402
 from gpu.supervisor import run_stages  # noqa: E402
 
 MINUTES = 8.0
-
+CALIBRATES = 8  # the stage that writes the machine's profile
 
 STAGES = (
     Stage(1, "Versions, GPU and link", "what the figures below were made on", InModule("computer"), 5, 15, 9),
@@ -50,14 +50,14 @@ STAGES = (
 
 
 def chosen(text: str | None) -> tuple[Stage, ...]:
-    """The stages that are named, in their order."""
+    """The stages that are named, in their order, and the first: no figure says much without it."""
     if text is None:
         return STAGES
     known = {str(stage.number): stage for stage in STAGES}
     named = [each.strip() for each in text.split(",")]
     if not known.keys() >= set(named):
         raise SystemExit(f"--stages is {text!r}; accepted: numbers from 1 to {len(STAGES)}, such as 3,5")
-    return tuple(known[each] for each in sorted(set(named)))
+    return tuple(known[each] for each in sorted({"1", *named}))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -72,6 +72,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         raise SystemExit(f"--out is {str(options.out)!r}; accepted: a folder to write to: {error}") from None
     setup = Setup(options.dry_run, not options.dry_run, options.out.resolve(), options.layers)
+    if any(stage.number == CALIBRATES for stage in stages):
+        setup.machine_file.unlink(missing_ok=True)  # of another time, or machine
     about = {
         "date": datetime.date.today().isoformat(),
         "command": _command(options),
@@ -100,7 +102,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--out", type=Path, required=True, help="a folder for the report")
     parser.add_argument("--minutes", type=float, default=MINUTES, help="for all stages (default %(default)s)")
-    parser.add_argument("--stages", help="only these, by number: 3,5")
+    parser.add_argument("--stages", help="only these and the first, by number: 3,5")
     parser.add_argument("--layers", type=int, help="of the made model (default: as many as fit, at most 16)")
     parser.add_argument("--dry-run", action="store_true", help="at tiny sizes, without a GPU")
     return parser.parse_args(arguments)
