@@ -33,6 +33,7 @@ OUTCOMES = {
 WRITE_EVERY_S = 2.0
 START_S = 20.0  # more for the first stage of a worker, which imports everything
 SOFT_SHARE = 0.85  # a stage is told of this much of its limit, to end by itself
+KILL_S = 5.0
 END_S = 3.0  # kept for the last report
 
 
@@ -134,7 +135,7 @@ class Worker:
         with suppress(OSError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.kill()
-        self._process.join()
+        self._process.join(KILL_S)  # what waits in a driver may not end even then
         self._pipe.close()
         self._process = self._pipe = None
 
