@@ -303,7 +303,7 @@ def test_the_report_names_the_gpu_and_puts_what_does_not_hold_first():
     one, two = (Result.of(stage(number, gpu_stages.fine)) for number in (1, 2))
     one.outcome, two.outcome, two.error = "done", "failed", "ValueError: ```no```"
     for message in [
-        ("fact", "GPU", "NVIDIA H100 80GB HBM3"),
+        ("fact", "GPU", "NVIDIA A100-SXM4-80GB"),
         ("claim", "copies overlap", False, "1.9 ×"),
         ("row", "Table", {"memory": "a|b", "us": 1234.5678}),
         ("row", "Table", {"memory": "c", "more": float("nan"), "fits": True, "bytes": 2**20}),
@@ -311,13 +311,13 @@ def test_the_report_names_the_gpu_and_puts_what_does_not_hold_first():
     ]:
         one.findings.take(message)
     words = report.markdown(ABOUT, [one, two])
-    assert words.startswith("# GPU check: NVIDIA H100 80GB HBM3, 2026-01-02\n")
+    assert words.startswith("# GPU check: NVIDIA A100-SXM4-80GB, 2026-01-02\n")
     assert "1 of 2 stages ran to their end, 1 claims do not hold" in words
     assert words.index("- **does not hold** (fine): copies overlap") < words.index("## 1. fine")
     assert "| a\\|b | 1235 |  |  |  |" in words
     assert "| c |  | nan | yes | 1,048,576 |" in words
     assert "'''no'''" in words
-    assert report.file_name(ABOUT, [one]) == "nvidia-h100-80gb-hbm3-2026-01-02.md"
+    assert report.file_name(ABOUT, [one]) == "nvidia-a100-sxm4-80gb-2026-01-02.md"
 
 
 def test_what_is_written_is_whole_and_plain_json(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -92,7 +93,7 @@ def _waits(setup: Setup, notes: Notes) -> None:
     """What a layer pays to ask the GPU anything."""
     indices = torch.zeros(72, dtype=torch.int64, device=setup.place)
     hidden = _random(setup, 9, 2048)
-    costs = {
+    costs: dict[str, Callable[[], object]] = {
         "launching one small kernel": lambda: hidden.add_(1),
         "72 indices to the host": lambda: indices.cpu(),
         "hidden states of 9 positions to the host": lambda: hidden.cpu(),
