@@ -7,6 +7,7 @@
     python run.py set-origin OWNER/REPO                           says where the project lies in public
     python run.py book                                            builds notebooks and docs as a site
     python run.py slides [03 05 ...]                              makes slides of notebooks
+    python run.py notebooks [--solutions DIR]                     makes the notebooks, or solved ones, anew
 
 Can be run again at any time: what is done is not done twice, and an interrupted installation goes on.
 """
@@ -51,6 +52,7 @@ TOOLS = {
     "set-origin": ("lab", "tools/set_origin.py"),
     "book": ("test", "tools/book.py"),
     "slides": ("test", "tools/slides.py"),
+    "notebooks": ("lab", "tools/notebooks.py"),
 }
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"  # PyTorch's own index of builds without CUDA
 NEEDED_BYTES = {False: 3 * 10**9, True: 10 * 10**9}  # by whether torch comes with CUDA

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .models import load_model as load_model
     from .models import load_pair as load_pair
     from .offload import offload as offload
+    from .offload import offloaded as offloaded
     from .prompts import DOMAINS as DOMAINS
     from .prompts import prompts as prompts
     from .recording import record as record
@@ -38,6 +39,7 @@ _HOME = {
     "load_model": "models",
     "load_pair": "models",
     "offload": "offload",
+    "offloaded": "offload",
     "prompts": "prompts",
     "record": "recording",
 }

@@ -4,7 +4,7 @@ Written in one of three ways:
 
     parse_budget("25%")                 a share of all experts
     parse_budget("1.5 GiB")             a size; decimal (kB, MB, GB, TB) or binary units (KiB, MiB, GiB, TiB)
-    parse_budget(300_000)               bytes
+    parse_budget(300_000)               bytes, as "300000" is too
 """
 
 from __future__ import annotations
@@ -75,12 +75,14 @@ class Budget:
 def parse_budget(budget: Any) -> Budget:
     """The budget that was written.
 
-    budget: a `Budget`, '25%', '512MiB', '1.5 GiB', '300 kB' (capitals do not matter), or bytes as an integer.
-    Raises MoespacError for everything else, zero, negative and above 100% among it.
+    budget: a `Budget`, '25%', '512MiB', '1.5 GiB', '300 kB' (capitals do not matter), or bytes: 300_000,
+    '300000'. Raises MoespacError for everything else, zero, negative and above 100% among it.
     """
     if isinstance(budget, Budget):
         return budget
     given = repr(budget)
+    if isinstance(budget, str) and budget.strip().isascii() and budget.strip().isdecimal():
+        budget = int(budget) if len(budget) < 20 else 0
     if isinstance(budget, str):
         if (written := _WRITTEN.fullmatch(budget)) and (amount := Fraction(written[1])) > 0:
             unit = written[2].lower()

@@ -77,11 +77,13 @@ class Channels:
     def _listen(
         self, layer: int, _gate: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], said: Any
     ) -> None:
-        self._read[layer] = [*args, *kwargs.values()][0].flatten(end_dim=-2)
-        self._said[layer] = said[0]
+        if self._decoding.is_reading:
+            self._read[layer] = [*args, *kwargs.values()][0].flatten(end_dim=-2)
+            self._said[layer] = said[0]
 
     def _listen_to_draft(self, _head: nn.Module, args: tuple[Tensor, ...]) -> None:
-        self._states.append(args[0][0, -1])
+        if self._decoding.draft.is_reading:  # type: ignore[union-attr]
+            self._states.append(args[0][0, -1])
 
     @torch.inference_mode()
     def take(self, step: Step) -> None:

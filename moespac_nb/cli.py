@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -20,6 +19,7 @@ from . import (
     cli_replay,
     cli_trace,
 )
+from .cli_output import print_json
 from .errors import MoespacError
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
@@ -41,7 +41,10 @@ def doctor(arguments: argparse.Namespace) -> int:
     from .doctor import describe, examine
 
     report = examine()
-    print(json.dumps(report.as_dict(), indent=2) if arguments.json else describe(report))
+    if arguments.json:
+        print_json(report.as_dict())
+    else:
+        print(describe(report))
     return 0 if report.ok else FAILED
 
 
@@ -114,7 +117,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return code
     except MoespacError as error:
         if "--json" in argv:
-            print(json.dumps({"error": str(error)}))
+            print_json({"error": str(error)})
         else:
             print(f"moespac: {error}", file=sys.stderr)
         return BAD_INPUT

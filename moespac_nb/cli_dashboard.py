@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import json
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
 from .cli_budget import given, warned
+from .cli_decode import GAMMA, decoding_arguments
+from .cli_output import check_file, print_json
+from .cli_trace import recorded
 from .errors import MoespacError
 
 ENDINGS = (".html", ".htm")
@@ -17,14 +19,19 @@ ENDINGS = (".html", ".htm")
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What can be asked for. Values are checked by the code that uses them, so that all say the same."""
     parser.add_argument(
-        "what", metavar="DOMAIN|FILE", help="what is bundled of a domain, or a file of `moespac record`"
+        "what",
+        nargs="?",
+        metavar="DOMAIN|FILE",
+        help="what is bundled of a domain, or a file of `moespac record`; or a prompt is decoded, see below",
     )
     parser.add_argument("--html", type=Path, required=True, metavar="FILE", help="the page to write")
     parser.add_argument("--policy", metavar="NAME", help="recency, … (default spac-joint)")
-    parser.add_argument("--budget", metavar="SIZE", help="25%%, 512MiB, … (default 25%%)")
+    parser.add_argument("--budget", metavar="SIZE", help="25%%, 512MiB, 2000000 (bytes), … (default 25%%)")
     parser.add_argument("--machine", metavar="NAME|FILE", help="rtx4090, …, or a .toml file")
     parser.add_argument("--model-profile", metavar="NAME|FILE", help="qwen3-30b-a3b, …, or a .toml file")
-    parser.add_argument("--gamma", type=int, help="of a fan: the draft length (default: the longest)")
+    decoding_arguments(parser, required=False)
+    # Of a trace that is there, γ is a fan's, and the longest unless it is given.
+    parser.set_defaults(gamma=None, fan=None, scores=False, sensors="")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -34,13 +41,23 @@ def run(options: argparse.Namespace) -> int:
         raise MoespacError(
             f"--html is {str(path)!r}; accepted: a file that ends in .html, in a folder that is there"
         )
-    asked = given(options, "policy", "budget", "machine", "model_profile", "gamma")
+    check_file("--html", path)
+    decoded = options.prompt is not None or options.domain is not None
+    if decoded is (options.what is not None) or (options.model_path is not None and not decoded):
+        raise MoespacError(
+            "accepted: a DOMAIN or FILE to show, or a prompt to decode: --prompt or --domain, and "
+            "--model-path for a model of your own"
+        )
+    asked = given(options, "policy", "budget", "machine", "model_profile", *(() if decoded else ("gamma",)))
+    make = _dashboard()
+    if decoded and options.gamma is None:
+        options.gamma = GAMMA
     with warned(quiet=options.json) as said:
-        dashboard = _dashboard()(options.what, **asked)
+        dashboard = make(recorded(options) if decoded else options.what, **asked)
         dashboard.to_html(path)
     if options.json:
         about = {"html": str(path), "bytes": path.stat().st_size, "title": dashboard.title, "warnings": said}
-        print(json.dumps(about, indent=2, ensure_ascii=False))
+        print_json(about)
     else:
         print(f"{dashboard.title}\nwritten   {path}, {path.stat().st_size:,} bytes: open it in a browser")
     return 0

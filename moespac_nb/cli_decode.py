@@ -1,15 +1,16 @@
-"""`moespac decode`: one prompt through the bundled pair, its text as it comes and its figures at the end."""
+"""`moespac decode`: one prompt through a model, its text as it comes and its figures at the end."""
 
 from __future__ import annotations
 
 import argparse
-import json
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from .cli_budget import given, machine_arguments, warned
+from .cli_lossless import check_lossless
+from .cli_model import draft_of, model_arguments, models_of
+from .cli_output import print_json
 from .errors import MoespacError
 
 if TYPE_CHECKING:
@@ -20,25 +21,30 @@ if TYPE_CHECKING:
 LOSSLESS_BROKEN, INTERRUPTED = 1, 130
 UNDER_A_BUDGET = ("policy", "device", "machine", "model_profile", "accounting")
 MACHINE = "rtx4090"
+GAMMA = 8
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What can be asked for. Values are checked by the code that uses them, so that all say the same."""
     decoding_arguments(parser)
-    parser.add_argument("--budget", metavar="SIZE", help="for experts: 25%%, 512MiB, … (default: no limit)")
+    parser.add_argument(
+        "--budget", metavar="SIZE", help="for experts: 25%%, 512MiB, 2000000 (bytes), … (default: no limit)"
+    )
     parser.add_argument("--policy", metavar="NAME", help="under a budget: recency, … (default spac-joint)")
     parser.add_argument("--device", help="under a budget: virtual, host or cuda (default virtual)")
     machine_arguments(parser)
     parser.add_argument(
         "--check-lossless",
         action=argparse.BooleanOptionalAction,
-        help="compare with the target's own generate (default: if greedy; takes as long again)",
+        help="compare with the target's own generate, in its dtype and up to near ties (default: if greedy; "
+        "takes as long again)",
     )
 
 
-def decoding_arguments(parser: argparse.ArgumentParser) -> None:
-    """Which prompt, and how it is decoded."""
-    source = parser.add_mutually_exclusive_group(required=True)
+def decoding_arguments(parser: argparse.ArgumentParser, required: bool = True) -> None:
+    """Which models and prompt, and how it is decoded. required: a prompt must be given."""
+    model_arguments(parser)
+    source = parser.add_mutually_exclusive_group(required=required)
     source.add_argument("--domain", help="a bundled prompt: mcq, chat, math, code, instruct, news or qa")
     source.add_argument("--prompt", metavar="TEXT", help="your own prompt")
     parser.add_argument("--number", type=int, default=0, help="which of its prompts (default %(default)s)")
@@ -47,9 +53,14 @@ def decoding_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--top-k", type=int, help="sample among the k likeliest tokens")
     parser.add_argument("--top-p", type=float, help="sample among the likeliest tokens that hold this much")
     parser.add_argument(
-        "--gamma", type=int, default=8, help="draft length γ, 0 for none (default %(default)s)"
+        "--min-p", type=float, help="sample no token of less than this share of the likeliest"
     )
-    parser.add_argument("--draft", default="model", help="model, ngram or none (default %(default)s)")
+    parser.add_argument(
+        "--stop", action="append", metavar="TEXT", help="end once the text has this in it; may be given again"
+    )
+    parser.add_argument(
+        "--gamma", type=int, default=GAMMA, help=f"draft length γ, 0 for none (default {GAMMA})"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of all randomness (default %(default)s)")
     parser.add_argument("--max-new-tokens", type=int, default=128, help="(default %(default)s)")
 
@@ -69,7 +80,16 @@ def run(options: argparse.Namespace) -> int:
             f"--{next(iter(alone)).replace('_', '-')} was given without --budget; accepted: with it, such as "
             "--budget 25%"
         )
-    prompt = prompt_of(options)
+    prompt, drafting = prompt_of(options), draft_of(options)
+    if (
+        drafting not in ("model", "ngram", "none")
+        and options.accounting == "device-equal"
+        and not options.model_profile
+    ):
+        raise MoespacError(
+            "--accounting device-equal was given with a draft of your own, whose bytes it does not know; "
+            "accepted: with the bundled draft, with --model-profile, or slots-equal"
+        )
     target, draft = models_of(options)
     with warned(quiet=options.json) as said:
         run = _offloaded(target, options)
@@ -81,29 +101,33 @@ def run(options: argparse.Namespace) -> int:
             sampling=sampling,
             max_new_tokens=options.max_new_tokens,
             seed=options.seed,
+            stop_strings=options.stop,
         )
         with suppress(KeyboardInterrupt):  # what is committed is whole, and is reported
             _stream(decoding, quiet=options.json)
     interrupted = decoding.finish_reason in (None, "interrupted")
     wanted = sampling.mode == "greedy" if options.check_lossless is None else options.check_lossless
-    mismatch = None
-    checked: bool | None = None
-    if wanted and not interrupted:
-        mismatch = first_mismatch(decoding)
-        checked = mismatch is None
+    check = check_lossless(decoding) if wanted and not interrupted else None
+    mismatch = None if check is None else check.mismatch
     figures = {
         "prompt": prompt,
         "text": decoding.text,
         "mode": sampling.mode,
-        "draft": options.draft,
+        "sampling": None if sampling.mode == "greedy" else vars(sampling),
+        "model": options.model_path,
+        "draft": drafting,
         "gamma": options.gamma,
         "seed": options.seed,
         **decoding.summary(),
-        "lossless_checked": checked,
+        "lossless_checked": None if check is None else mismatch is None,
         "mismatch": None if mismatch is None else vars(mismatch),
+        "lossless": None if check is None else check.as_dict(),
         "offload": None if run is None else _under_budget(run, options, said),
     }
-    print(json.dumps(figures, ensure_ascii=False, indent=2) if options.json else _in_words(figures))
+    if options.json:
+        print_json(figures)
+    else:
+        print(_in_words(figures, "not checked" if check is None else check.in_words()))
     if mismatch is not None:
         return LOSSLESS_BROKEN
     return INTERRUPTED if interrupted else 0
@@ -112,7 +136,7 @@ def run(options: argparse.Namespace) -> int:
 def sampling_of(options: argparse.Namespace) -> Sampling:
     from .sampling import Sampling
 
-    return Sampling(options.mode, options.temperature, options.top_k, options.top_p)
+    return Sampling(options.mode, options.temperature, options.top_k, options.top_p, options.min_p)
 
 
 def prompt_of(options: argparse.Namespace) -> str:
@@ -127,22 +151,6 @@ def prompt_of(options: argparse.Namespace) -> str:
             f"--number is {options.number}; accepted for {options.domain}: 0 to {len(of_domain) - 1}"
         )
     return str(of_domain[options.number].prompt)
-
-
-def models_of(options: argparse.Namespace) -> tuple[Any, Any]:
-    """The bundled target, and the draft that was asked for."""
-    import torch
-
-    from .drafts import NgramDraft
-    from .models import load_pair
-
-    if options.draft not in ("model", "ngram", "none"):
-        raise MoespacError(f"--draft is {options.draft!r}; accepted: model, ngram or none")
-    # The bundled models' matrices are too small to share out: on a busy machine, threads that wait for one
-    # another made decoding twenty times slower.
-    torch.set_num_threads(1)
-    target, draft = load_pair()
-    return target, {"model": draft, "ngram": NgramDraft(), "none": None}[options.draft]
 
 
 def _offloaded(target: Any, options: argparse.Namespace) -> Run | None:
@@ -168,7 +176,7 @@ def _charged(target: Any, options: argparse.Namespace) -> str | int:
     # On a real device experts are as large as they are, whatever model they stand for.
     real = options.model_profile is None or options.device in ("host", "cuda")
     sizes = own_profile(target) if real else model_profile(options.model_profile).as_if(geometry(target))
-    charged = charge(options.accounting, options.budget, sizes, draft=options.draft == "model")
+    charged = charge(options.accounting, options.budget, sizes, draft=draft_of(options) == "model")
     if not charged.fits:
         raise MoespacError(
             f"budget is {options.budget!r} and the draft takes {charged.draft_bytes} bytes of it; accepted "
@@ -209,43 +217,8 @@ def _stream(decoding: Decoding, quiet: bool) -> None:
         print(flush=True)
 
 
-@dataclass(frozen=True)
-class Mismatch:
-    """Where the text first differs from the target's own."""
-
-    position: int  # in the new tokens, from 0
-    emitted_id: int | None  # None where one of the two had ended
-    target_id: int | None
-    top_two_logit_margin: float  # of the target at that position; tiny means that rounding decided
-
-
-def first_mismatch(decoding: Decoding) -> Mismatch | None:
-    """Compares the emitted ids with the target's own greedy `generate`; None where they are the same."""
-    import torch
-
-    model, emitted = decoding.model, decoding.new_ids
-    ids = torch.tensor([decoding.prompt_ids], device=model.device)
-    with torch.inference_mode():
-        out = model.generate(
-            ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=len(emitted)
-        )
-        own = out[0, ids.shape[1] :].tolist()
-        if own == emitted:
-            return None
-        pairs = zip(emitted, own, strict=False)
-        position = next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(emitted), len(own)))
-        best = model(out[:, : ids.shape[1] + position], logits_to_keep=1).logits[0, -1].float().topk(2).values
-    return Mismatch(
-        position,
-        emitted[position] if position < len(emitted) else None,
-        own[position] if position < len(own) else None,
-        float(best[0] - best[1]),
-    )
-
-
-def _in_words(figures: dict[str, Any]) -> str:
+def _in_words(figures: dict[str, Any], lossless: str) -> str:
     """The line of figures below the text."""
-    lossless = {None: "not checked", True: "checked: the target's own text", False: "BROKEN"}
     rate, speed = figures["acceptance_rate"], figures["tokens_per_second_measured"]
     parts = [
         f"{figures['new_tokens']} tokens in {figures['steps']} steps",
@@ -254,7 +227,7 @@ def _in_words(figures: dict[str, Any]) -> str:
         f"{figures['tokens_per_step'] or 0:.2f} tokens a step",
         f"{speed or 0:.1f} tokens a second (measured)",
         f"ended by {figures['finish_reason'] or 'interrupt'}",
-        f"lossless {lossless[figures['lossless_checked']]}",
+        f"lossless {lossless}",
     ]
     lines = ["— " + " · ".join(parts)]
     if figures["routing_unread"] is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import asdict
@@ -12,6 +11,7 @@ from pathlib import Path
 from statistics import mean
 from typing import TYPE_CHECKING, Any
 
+from .cli_output import print_json
 from .errors import MoespacError
 
 if TYPE_CHECKING:
@@ -56,7 +56,10 @@ def run(options: argparse.Namespace) -> int:
     if options.rule not in (EVIDENCE, *RULES):
         raise MoespacError(f"--rule is {options.rule!r}; accepted: {EVIDENCE}, {', '.join(RULES)}")
     report = Report(options)
-    print(json.dumps(report.as_dict(), indent=2) if options.json else report.in_words())
+    if options.json:
+        print_json(report.as_dict())
+    else:
+        print(report.in_words())
     return 0
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .cli_model import path_arguments, told_to_fetch
+from .cli_output import print_json
 from .errors import MoespacError
 
 if TYPE_CHECKING:
     from .fit import Fit
+    from .model_shape import ModelProfile
 
 DOES_NOT_FIT = 1
 
@@ -18,26 +20,41 @@ DOES_NOT_FIT = 1
 def fit_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--machine", required=True, metavar="NAME|FILE", help="rtx4090, …, or a .toml file")
     parser.add_argument(
-        "--model-profile",
-        required=True,
-        metavar="NAME|FILE",
-        help="qwen3-30b-a3b, …-4bit, …, or a .toml file",
+        "--model-profile", metavar="NAME|FILE", help="qwen3-30b-a3b, …-4bit, …, or a .toml file"
     )
+    path_arguments(parser, "in place of --model-profile: its config.json alone is read")
     parser.add_argument("--context", type=int, default=4096, help="tokens to keep (default %(default)s)")
-    parser.add_argument("--draft", default="yes", help="yes or no: is the draft there too? (default yes)")
+    parser.add_argument(
+        "--draft", help="yes or no: is the profile's draft there too? (default yes, of your own model no)"
+    )
 
 
 def fit(options: argparse.Namespace) -> int:
     """Print what is left for experts; 1 where it does not fit."""
     from .fit import fit as fitted
 
-    if options.draft not in ("yes", "no"):
+    if options.draft not in ("yes", "no", None):
         raise MoespacError(f"--draft is {options.draft!r}; accepted: yes or no")
-    found = fitted(
-        options.machine, options.model_profile, context=options.context, draft=options.draft == "yes"
-    )
-    print(json.dumps(found.as_dict(), indent=2, ensure_ascii=False) if options.json else fit_in_words(found))
+    if (options.model_profile is None) == (options.model_path is None):
+        raise MoespacError(
+            "accepted: one of --model-profile, a named model, and --model-path, one of your own"
+        )
+    drafting = options.draft or ("yes" if options.model_path is None else "no")
+    model = options.model_profile or _own_profile(options)
+    found = fitted(options.machine, model, context=options.context, draft=drafting == "yes")
+    if options.json:
+        print_json(found.as_dict())
+    else:
+        print(fit_in_words(found))
     return 0 if found.fits else DOES_NOT_FIT
+
+
+def _own_profile(options: argparse.Namespace) -> ModelProfile:
+    from .models import model_of_config
+    from .own_profile import own_profile
+
+    with told_to_fetch():
+        return own_profile(model_of_config(options.model_path, download=options.download))
 
 
 def fit_in_words(found: Fit) -> str:
@@ -95,7 +112,7 @@ def calibrate(options: argparse.Namespace) -> int:
     if options.out is not None:
         write_machine(found, options.out)
     if options.json:
-        print(json.dumps({**as_dict(found), "file": options.out and str(options.out)}, indent=2))
+        print_json({**as_dict(found), "file": options.out and str(options.out)})
     elif options.out is None:
         print(to_toml(found), end="")
     else:

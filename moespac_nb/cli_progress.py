@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
+
+from .cli_output import print_json
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,7 +34,7 @@ def run(options: argparse.Namespace) -> int:
             file.write(as_csv(table))
     if options.json:
         rows = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
-        print(json.dumps(rows, indent=2, ensure_ascii=False))
+        print_json(rows)
         return 0
     widths = [max(map(len, column)) for column in zip(table.columns, *table.rows, strict=True)]
     for row in (table.columns, *table.rows):

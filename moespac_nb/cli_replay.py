@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import product
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .cli_budget import given, machine_arguments, warned
+from .cli_output import check_file, print_json
 from .errors import MoespacError
 
 if TYPE_CHECKING:
@@ -27,7 +27,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "what", metavar="DOMAIN|FILE", help="what is bundled of a domain, or a file of `moespac record`"
     )
     parser.add_argument(
-        "--budget", default="17%", metavar="SIZE", help="25%%, 512MiB, …; several with commas (default 17%%)"
+        "--budget",
+        default="17%",
+        metavar="SIZE",
+        help="25%%, 512MiB, 2000000 (bytes), …; several with commas (default 17%%)",
     )
     parser.add_argument(
         "--policy",
@@ -94,7 +97,7 @@ def run(options: argparse.Namespace) -> int:
     if options.timeline is not None:
         save_chrome_trace(results[0].timeline, options.timeline, label=_title(results[0]))
     if options.json:
-        print(json.dumps(_as_json(played, results, options, said), indent=2, ensure_ascii=False))
+        print_json(_as_json(played, results, options, said))
     else:
         print(_in_words(played, results, options))
     return 0
@@ -113,8 +116,7 @@ def _check_timeline(path: Path, replays: int) -> None:
         raise MoespacError(
             f"--timeline was given with {replays} replays; accepted: with one policy and one budget"
         )
-    if not path.parent.is_dir() or path.is_dir():
-        raise MoespacError(f"--timeline is {str(path)!r}; accepted: a file in a folder that is there")
+    check_file("--timeline", path)
 
 
 def _played(options: argparse.Namespace) -> Played:
@@ -190,8 +192,8 @@ def _figures(result: Result) -> list[str]:
         f"policy    {result.policy}, {result.policy_ms_per_step:.2f} ms a window",
         f"budget    {result.budget}: {result.slots} slots, {result.budget_bytes:,} bytes; "
         f"{'fits' if result.fits else 'does not fit'}",
-        f"speed     {result.tps_modelled:.2f} tokens a second; {result.windows:,} windows of "
-        f"{1e3 * parts.total_s / result.windows:.1f} ms; first tokens after {result.ttft_s:.2f} s",
+        f"speed     {result.tps_modelled:.2f} tokens a second{_charged(result)}; {result.windows:,} windows "
+        f"of {1e3 * parts.total_s / result.windows:.1f} ms; first tokens after {result.ttft_s:.2f} s",
         f"time      {spent}",
         f"experts   {result.hit_rate:.1%} ready, {result.late_rate:.1%} late, {missed:.1%} missed; "
         f"{result.cpu_share:.0%} of the work on the CPU lane",
@@ -199,11 +201,18 @@ def _figures(result: Result) -> list[str]:
     ]
 
 
+def _charged(result: Result) -> str:
+    """Where a speed is that of a part of the model, what all of it would make of it."""
+    whole = result.tps_whole_model
+    return f" of the trace's layers, about {whole:.3g} of the whole model" if result.notes and whole else ""
+
+
 def _table(results: Sequence[Result]) -> list[str]:
     columns: dict[str, Callable[[Result], str]] = {
         "budget": lambda one: one.budget,
         "slots": lambda one: str(one.slots),
         "tokens/s": lambda one: f"{one.tps_modelled:.2f}",
+        **({"whole model": lambda one: f"~{one.tps_whole_model:.3g}"} if results[0].notes else {}),
         "ready": lambda one: f"{one.hit_rate:.1%}",
         "late": lambda one: f"{one.late_rate:.1%}",
         "MB/token": lambda one: f"{one.bytes_per_token / 1e6:.1f}",

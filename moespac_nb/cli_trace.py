@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .cli_decode import decoding_arguments, models_of, prompt_of, sampling_of
+from .cli_decode import decoding_arguments, prompt_of, sampling_of
+from .cli_model import draft_of, models_of
+from .cli_output import check_file, print_json
 from .errors import MoespacError
 
 if TYPE_CHECKING:
@@ -31,13 +32,22 @@ def record_arguments(parser: argparse.ArgumentParser) -> None:
 
 def record(options: argparse.Namespace) -> int:
     """Decode, write the file, and say what is in it; interrupted, it writes nothing."""
-    from .recording import record as recorded
+    check_file("--out", options.out)
+    trace = recorded(options)
+    if options.redact:
+        trace = trace.redacted()
+    trace.save(options.out)
+    _print(trace, options.out, options.json)
+    return 0
 
-    if not options.out.parent.is_dir():
-        raise MoespacError(f"--out is {str(options.out)!r}; accepted: a file in a folder that is there")
-    sampling, prompt = sampling_of(options), prompt_of(options)
+
+def recorded(options: argparse.Namespace) -> Trace:
+    """What was asked for, decoded to its end."""
+    from .recording import record
+
+    sampling, prompt, _ = sampling_of(options), prompt_of(options), draft_of(options)
     target, draft = models_of(options)
-    trace = recorded(
+    return record(
         target,
         prompt,
         draft=draft,
@@ -48,13 +58,9 @@ def record(options: argparse.Namespace) -> int:
         sensors=[name for name in options.sensors.split(",") if name],
         seed=options.seed,
         max_new_tokens=options.max_new_tokens,
+        stop_strings=options.stop,
         prompt_id=None if options.domain is None else f"{options.domain}/{options.number}",
     )
-    if options.redact:
-        trace = trace.redacted()
-    trace.save(options.out)
-    _print(trace, options.out, options.json)
-    return 0
 
 
 def trace_arguments(parser: argparse.ArgumentParser) -> None:
@@ -93,7 +99,7 @@ def _show_domain(options: argparse.Namespace) -> int:
         for mode, kind in shown
     ]
     if options.json:
-        print(json.dumps({"domain": options.what, "traces": figures}, ensure_ascii=False, indent=2))
+        print_json({"domain": options.what, "traces": figures})
     else:
         print("\n\n".join(map(_in_words, figures)))
     return 0
@@ -101,7 +107,10 @@ def _show_domain(options: argparse.Namespace) -> int:
 
 def _print(trace: Trace, path: Path, as_json: bool) -> None:
     figures = describe(trace, path)
-    print(json.dumps(figures, ensure_ascii=False, indent=2) if as_json else _in_words(figures))
+    if as_json:
+        print_json(figures)
+    else:
+        print(_in_words(figures))
 
 
 def describe(trace: Trace, path: Path) -> dict[str, Any]:
@@ -167,6 +176,11 @@ def _in_words(figures: dict[str, Any]) -> str:
 def _text_in_words(text: dict[str, Any]) -> str:
     kind = f"γ = {text['gamma']}" if text["fan"] is None else f"a fan of γ ≤ {text['fan']}"
     mode = text["mode"] if text["mode"] == "greedy" else f"sampled at T = {text['temperature']}"
+    mode += "".join(
+        f", {name} = {text[name]}" for name in ("top_k", "top_p", "min_p") if text[name] is not None
+    )
+    if text["processors"]:
+        mode += f", logits through {', '.join(text['processors'])}"
     prompt = "redacted" if text["redacted"] else text["prompt_id"] or "an own one"
     return (
         f"text       {text['target']}, draft {text['draft'] or 'none'}; {mode}, {kind}, seed {text['seed']}; "

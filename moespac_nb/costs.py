@@ -15,6 +15,8 @@ from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
+
 from .errors import MoespacError
 from .machines import Machine, machine
 from .model_profiles import ModelProfile, model_profile
@@ -61,7 +63,8 @@ class Costs:
         for constant in fields(self):
             value = getattr(self, constant.name)
             least_is_zero = constant.name in MAY_BE_ZERO
-            if not (math.isfinite(value) and (value >= 0 if least_is_zero else value > 0)):
+            is_number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+            if not (is_number and math.isfinite(value) and (value >= 0 if least_is_zero else value > 0)):
                 accepted = "a number of 0 or more" if least_is_zero else "a number above 0"
                 raise MoespacError(f"{constant.name} is {value!r}; accepted: {accepted}")
 

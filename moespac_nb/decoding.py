@@ -15,8 +15,9 @@ One kind of model is not the same in a pass over several positions as in one pas
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
+from threading import RLock
 from time import perf_counter
 from typing import Any, Literal
 
@@ -27,11 +28,21 @@ from torch import Tensor
 from .drafts import Draft, FixedGamma, GammaPolicy, ModelDraft, Proposal, TokenDraft, gathered
 from .errors import MoespacError
 from .listener import Listener
-from .models import check_same_tokenizer, context_of, lossless_to, tokenizer_of, vocabulary_of
+from .logits import Processors, processors_of
+from .models import (
+    check_is_whole_model,
+    check_same_tokenizer,
+    context_of,
+    lossless_to,
+    tokenizer_of,
+    vocabulary_of,
+)
+from .prompt_ids import Prompt, prompt_ids
 from .reader import Reader
 from .routing import Routing, unread
-from .sampling import GREEDY, Sampling, accept_greedy, accept_sampled, probabilities
+from .sampling import GREEDY, Sampling, accept_greedy, accept_sampled, check_finite, probabilities
 from .step import Prefill, Step, Top
+from .stops import Stops, stops_of
 from .windows import Speculation, Windows
 
 FinishReason = Literal["stop", "length", "context", "interrupted"]
@@ -40,43 +51,54 @@ TOP = 3  # alternatives recorded at each position
 
 def decode(
     model: Any,
-    prompt: str | Sequence[int],
+    prompt: Prompt,
     *,
     draft: Any = None,
     gamma: int | GammaPolicy = 8,
     sampling: Sampling = GREEDY,
     max_new_tokens: int = 128,
     seed: int = 0,
-    stop_ids: Iterable[int] | None = None,
+    stop_ids: Iterable[int] | int | None = None,
+    stop_strings: Sequence[str] | str | None = None,
+    logits_processor: Iterable[Callable[..., Tensor]] | None = None,
     tokenizer: Any = None,
     windows: Windows | None = None,
     listener: Listener | None = None,
 ) -> Decoding:
     """Decode a prompt with a target and a draft: an iterator of `Step`s, one a round.
 
-    model: a transformers causal language model, the target. prompt: text, or token ids.
+    model: a transformers causal language model, the target. prompt: text, messages of a chat, token ids, or
+    what a tokenizer makes of one text.
     draft: a smaller transformers model, a `Draft` such as `NgramDraft()`, or None for plain decoding (γ = 0).
     gamma: tokens drafted a round, or a policy such as `AdaptiveGamma()`.
     seed: of all randomness; greedy decoding has none.
     stop_ids: end after any of these; None takes the model's own, () none.
+    stop_strings: end after the token that completes any of these; None takes the model's own, () none.
+    logits_processor: transformers' logits processors, beside those that the model's generation config asks
+    for (a repetition penalty, say), which are obeyed as `generate` does. A model as draft obeys them too.
     tokenizer: None takes `model.tokenizer`.
     windows: how each is drafted and what of it is committed; None is `Speculation()`, with `gamma`.
     listener: is told how it goes on.
     Raises `MoespacError` for bad input, before any work; warns of a text that may outgrow
     `lossless_to`.
     """
+    check_is_whole_model("model", model)
     if tokenizer is None:
         tokenizer = tokenizer_of(model)
-    stops = _own_stop_ids(model, tokenizer) if stop_ids is None else frozenset(stop_ids)
+    ids = prompt_ids(model, prompt, tokenizer)
+    stops = stops_of(model, tokenizer, stop_ids, stop_strings)
+    limit = checked_whole("max_new_tokens", max_new_tokens, least=1)
+    processors = processors_of(model, ids, stops.ids, limit, logits_processor)
     decoding = Decoding(
         model,
-        _checked_prompt(model, prompt, tokenizer),
-        draft=_as_draft(model, draft, stops),
+        ids,
+        draft=_as_draft(model, draft, stops, processors),
         policy=_checked_gamma(gamma),
         sampling=sampling,
-        max_new_tokens=checked_whole("max_new_tokens", max_new_tokens, least=1),
+        max_new_tokens=limit,
         seed=checked_whole("seed", seed, least=0),
-        stop_ids=stops,
+        stops=stops,
+        processors=processors,
         tokenizer=tokenizer,
         windows=windows or Speculation(),
         listener=listener or Listener(),
@@ -101,7 +123,8 @@ class Decoding:
         sampling: Sampling,
         max_new_tokens: int,
         seed: int,
-        stop_ids: frozenset[int],
+        stops: Stops,
+        processors: Processors,
         tokenizer: Any,
         windows: Windows,
         listener: Listener,
@@ -114,13 +137,15 @@ class Decoding:
         self.draft = draft
         self.policy = policy
         self.seed = seed
-        self.stop_ids = stop_ids
+        self.stops = stops
+        self.processors = processors
         self.tokenizer = tokenizer
         self.windows = windows
         self._listener = listener
         self._told = 0  # drafted tokens of the round, that the listener knows
+        self._turn = RLock()  # threads that iterate have a round each
         room = context_of(model) - len(prompt_ids)
-        self._limit = min(max_new_tokens, room)
+        self.max_new_tokens = min(max_new_tokens, room)
         self._ends_with: FinishReason = "length" if max_new_tokens <= room else "context"
         self._interrupted = False
         self._target = Reader(model, winds_back=draft is not None and policy != FixedGamma(0))
@@ -129,6 +154,11 @@ class Decoding:
         self.routing_unread = unread(model)  # why a model with experts shows none here
         self.lossless_to = lossless_to(model)  # tokens; None for any number
         self.vocabulary = vocabulary_of(model)
+
+    @property
+    def is_reading(self) -> bool:
+        """Whether this thread is in the target's pass: for hooks, which hear every forward."""
+        return self._target.is_reading
 
     @property
     def new_ids(self) -> list[int]:
@@ -150,16 +180,16 @@ class Decoding:
     @property
     def finish_reason(self) -> FinishReason | None:
         """Why it ended; None while there are rounds to come."""
-        if self.steps and int(self.steps[-1].emitted[-1]) in self.stop_ids:
+        if self.steps and self.stops.ends(self.ids):
             return "stop"
-        if self._emitted >= self._limit:
+        if self._emitted >= self.max_new_tokens:
             return self._ends_with
         return "interrupted" if self._interrupted else None
 
     @property
     def room(self) -> int:
         """Tokens the next round may draft: it emits one more than it accepts, and all must have a place."""
-        return self._limit - self._emitted - 1
+        return self.max_new_tokens - self._emitted - 1
 
     @property
     def _emitted(self) -> int:
@@ -169,19 +199,19 @@ class Decoding:
         return self
 
     def __next__(self) -> Step:
-        if self.finish_reason not in (None, "interrupted"):
-            raise StopIteration
-        try:
-            if self.prefill is None:
-                self.prefill = self._read_prompt()
-            step = self._round()
-        except BaseException:
-            self._interrupted = True
-            self._routing.remove_hooks()
-            self._listener.broke_off()
-            raise
-        self._interrupted = False
-        return step
+        with self._turn, self._listener.turn:
+            if self.finish_reason not in (None, "interrupted"):
+                raise StopIteration
+            try:
+                if self.prefill is None:
+                    self.prefill = self._read_prompt()
+                step, self._interrupted = self._round(), False
+            except BaseException:
+                self._interrupted = True
+                self._routing.remove_hooks()
+                self._listener.broke_off()
+                raise
+            return step
 
     def _read_prompt(self) -> Prefill:
         """The target and the draft read the prompt up to its last token, which opens the first window."""
@@ -209,13 +239,15 @@ class Decoding:
         self._listener.window_begins(ids[-1])
         proposal, uniforms = self.windows.draft(self, ids)
         proposal = Proposal(*(part.to(self._target.device) for part in (proposal.ids, proposal.probs)))
-        drafted = proposal.ids.tolist()
+        drafted = _checked_ids(proposal, self.vocabulary)
         for token in drafted[self._told :]:
             self._listener.drafted(token)
         self._listener.draft_complete()
         drafted_at = perf_counter()
 
         logits, experts, gate_weights = self._verify([ids[-1], *drafted], position=len(ids) - 1)
+        dtype, logits = logits.dtype, self.processors([*ids, *drafted], logits)
+        check_finite(logits, "the target", dtype)
         p = probabilities(logits, self.sampling)
         target_ids = logits.argmax(-1).tolist()
         if self.sampling.mode == "greedy":
@@ -299,39 +331,27 @@ def _top(probs: Tensor) -> Top:
     return Top(best.indices.cpu().numpy(), best.values.cpu().numpy())
 
 
-def _checked_prompt(model: Any, prompt: str | Sequence[int], tokenizer: Any) -> list[int]:
-    """The prompt's ids."""
-    if isinstance(prompt, str):
-        if tokenizer is None:
-            raise MoespacError(
-                "the prompt is text, but there is no tokenizer; pass tokenizer=…, or token ids"
-            )
-        if not prompt.strip():
-            raise MoespacError(f"the prompt is empty ({prompt!r}); accepted: text that is not blank")
-        ids = list(tokenizer(prompt)["input_ids"])
-    else:
-        ids = [int(token) for token in prompt]
-    if not ids:
-        raise MoespacError("the prompt is empty; accepted: at least one token")
-    vocabulary = vocabulary_of(model)
-    if strangers := [token for token in ids if not 0 <= token < vocabulary]:
-        raise MoespacError(f"the prompt holds token id {strangers[0]}; accepted: 0 to {vocabulary - 1}")
-    context = context_of(model)
-    if len(ids) >= context:
+def _checked_ids(proposal: Proposal, vocabulary: int) -> list[int]:
+    """What was drafted, of which the target must be able to read each token."""
+    drafted: list[int] = proposal.ids.tolist()
+    if proposal.probs.shape != (len(drafted), vocabulary) or not all(
+        0 <= id_ < vocabulary for id_ in drafted
+    ):
         raise MoespacError(
-            f"the prompt has {len(ids)} tokens; accepted: at most {context - 1}, as the context of "
-            f"{context} must hold at least one new token; shorten the prompt"
+            f"the draft proposed ids {drafted} and probabilities of shape {tuple(proposal.probs.shape)}; "
+            f"accepted: ids from 0 to {vocabulary - 1}, and a row of {vocabulary} probabilities for each"
         )
-    return ids
+    return drafted
 
 
-def _as_draft(model: Any, draft: Any, stop_ids: frozenset[int]) -> Draft | None:
+def _as_draft(model: Any, draft: Any, stops: Stops, processors: Processors) -> Draft | None:
     if draft is None or isinstance(draft, Draft):
         return draft
     if not isinstance(draft, torch.nn.Module):
         raise MoespacError(f"draft is {draft!r}; accepted: a model, a draft such as NgramDraft(), or None")
+    check_is_whole_model("draft", draft)
     check_same_tokenizer(model, draft)
-    return ModelDraft(draft, stop_ids)
+    return ModelDraft(draft, stops.ids, processors)
 
 
 def _checked_gamma(gamma: int | GammaPolicy) -> GammaPolicy:
@@ -355,11 +375,3 @@ def _warn_of_sparse_attention(decoding: Decoding) -> None:
             "decoded need not be generate's own text",
             stacklevel=3,
         )
-
-
-def _own_stop_ids(model: Any, tokenizer: Any) -> frozenset[int]:
-    """Where the model's own `generate` would stop."""
-    eos = getattr(model.generation_config, "eos_token_id", None)
-    if eos is None:
-        eos = getattr(tokenizer, "eos_token_id", None)
-    return frozenset([eos] if isinstance(eos, int) else eos or ())

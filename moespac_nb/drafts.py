@@ -6,6 +6,7 @@ token, an interrupt or another text needs no message to it. Knows nothing of the
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
@@ -15,8 +16,10 @@ import torch
 from torch import Tensor
 
 from .errors import MoespacError
+from .logits import NO_PROCESSORS, Processors
+from .models import tokens_of, vocabulary_of
 from .reader import Reader
-from .sampling import Sampling, draw, probabilities
+from .sampling import Sampling, check_finite, draw, probabilities
 from .step import Step
 
 
@@ -52,19 +55,32 @@ class TokenDraft(Draft, Protocol):
 
 
 class ModelDraft:
-    """A smaller transformers model with the target's tokenizer; nothing is drafted after a stop token."""
+    """A smaller transformers model with the target's tokenizer; nothing is drafted after a stop token.
 
-    def __init__(self, model: Any, stop_ids: Collection[int] = ()) -> None:
+    Its vocabulary may be padded to another size than the target's: no id beyond the tokenizer is drafted.
+    """
+
+    def __init__(
+        self, model: Any, stop_ids: Collection[int] = (), processors: Processors = NO_PROCESSORS
+    ) -> None:
         self.model = model
         self._stop_ids = stop_ids
+        self._processors = processors
+        self._vocabulary = vocabulary_of(model)
+        self._tokens = tokens_of(model)
         self._reader = Reader(model)
         self._read: list[int] = []  # what the reader was last given, from the start; it may hold less
+
+    @property
+    def is_reading(self) -> bool:
+        """Whether the model reads for this draft, in this thread: for hooks, which hear every forward."""
+        return self._reader.is_reading
 
     def prefill(self, ids: Sequence[int], /) -> None:
         ids = ids[: self._reader.context]
         self._rewind_to_common_prefix(ids, len(ids))
         unread = ids[self._reader.length :]
-        if unread:
+        if unread and max(unread) < self._vocabulary:
             self._read = list(ids)
             self._reader.read(unread, logits_to_keep=1)
 
@@ -74,22 +90,33 @@ class ModelDraft:
         return gathered(self.tokens(ids, uniforms, sampling, vocabulary), vocabulary)
 
     def tokens(
-        self, ids: Sequence[int], uniforms: np.ndarray, sampling: Sampling, _vocabulary: int, /
+        self, ids: Sequence[int], uniforms: np.ndarray, sampling: Sampling, vocabulary: int, /
     ) -> Iterator[tuple[int, Tensor]]:
         gamma = min(len(uniforms), self._reader.context - len(ids) + 1)
         if gamma <= 0:  # a draft with a shorter context than its target falls silent
             return
         self._rewind_to_common_prefix(ids, len(ids) - 1)
-        unread = torch.as_tensor(ids[self._reader.length :], device=self._reader.device)
+        new = ids[self._reader.length :]
+        if max(new) >= self._vocabulary:  # a token that only the target knows: it cannot read on
+            return
+        unread = torch.as_tensor(new, device=self._reader.device)
         self._read = list(ids)
         for uniform in uniforms[:gamma]:
-            q = probabilities(self._reader.read(unread, logits_to_keep=1)[0], sampling)
+            raw = self._reader.read(unread, logits_to_keep=1)
+            logits = self._processors(self._read, self._as_the_targets(raw, vocabulary))
+            check_finite(logits, "the draft", raw.dtype)
+            q = probabilities(logits[0], sampling)
             token = q.argmax(-1) if sampling.mode == "greedy" else draw(q, float(uniform))
             unread = token[None]
             self._read.append(int(token))
             yield self._read[-1], q
             if self._read[-1] in self._stop_ids:
                 return
+
+    def _as_the_targets(self, logits: Tensor, vocabulary: int) -> Tensor:
+        """Logits of the target's vocabulary: what the tokenizer has no token for is ruled out."""
+        known = logits[:, : min(self._tokens, vocabulary)]
+        return torch.nn.functional.pad(known, (0, vocabulary - known.shape[-1]), value=-math.inf)
 
     def _rewind_to_common_prefix(self, ids: Sequence[int], at_most: int) -> None:
         held = self._read[: self._reader.length]

@@ -58,8 +58,8 @@ class Engine:
             ("slots", slots, 0),
             ("in_flight", in_flight, 1),
         ):
-            if value < least:
-                raise MoespacError(f"{name} is {value}; accepted: {least} and more")
+            if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+                raise MoespacError(f"{name} is {value!r}; accepted: a whole number, {least} and more")
         self.device = device
         self.layers, self.experts = layers, experts
         self.counters = Counters()
@@ -260,8 +260,7 @@ class Engine:
         self.drain()
         for slot, owner in enumerate(self._slots.owner):
             if owner != NOBODY:
-                self._evict(slot)
-                self._slots.give_back(slot)
+                self._empty(slot)
         self._slots.sort_free()
         self._worth.score = [0.0] * len(self._worth.score)
 
@@ -295,9 +294,7 @@ class Engine:
             self._land(self._flights.popleft())
 
     def _start(self, key: int, slot: int) -> None:
-        run = None
-        if self._copy is not None:
-            run = partial(self._copy, *divmod(key, self.experts), slot)
+        run = partial(self._copy, *divmod(key, self.experts), slot) if self._copy else None
         size_bytes = self._costs.expert_bytes
         self._slots.load(slot, key)
         self._event[slot] = self.device.submit("link", self._copy_s, run, (), self._labels[key], size_bytes)
@@ -340,8 +337,11 @@ class Engine:
 
     def _shrink(self) -> None:
         while self._slots.surplus and (slot := self._slots.weakest()) is not None:
-            self._evict(slot)
-            self._slots.give_back(slot)
+            self._empty(slot)
+
+    def _empty(self, slot: int) -> None:
+        self._evict(slot)
+        self._slots.give_back(slot)
 
     def _know_times(self, positions: int) -> None:
         for count in range(len(self._gpu_s), positions + 1):

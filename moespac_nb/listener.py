@@ -12,13 +12,21 @@ A round that breaks off is told as such, is taken back, and begins anew if the d
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
 from .step import Prefill, Step
 
-__all__ = ["Listener"]
+__all__ = ["Listener", "Listeners"]
 
 
 class Listener:
-    """One that does nothing about it. What a listener raises ends the round, as any error does."""
+    """One that does nothing about it. What a listener raises ends the round, as any error does.
+
+    turn: held in each round, and in the prompt's: a lock where several decodes are to wait for one another.
+    """
+
+    turn: AbstractContextManager[Any] = nullcontext()
 
     def prompt_begins(self, positions: int, /) -> None:
         """The target reads so many tokens, in one pass. Not told of a prompt of a single token."""
@@ -40,3 +48,44 @@ class Listener:
 
     def broke_off(self) -> None:
         """The prompt, or the round, was not finished."""
+
+
+class Listeners(Listener):
+    """A run's and a user's own. The run hears last of what is to come and first of what has been.
+
+    So whatever the user's does with the model lies outside of the pass that the run was told of. Rounds wait
+    for one another as the run has it.
+    """
+
+    def __init__(self, run: Listener, own: Listener) -> None:
+        self._run, self._own, self.turn = run, own, run.turn
+
+    def prompt_begins(self, positions: int, /) -> None:
+        self._own.prompt_begins(positions)
+        self._run.prompt_begins(positions)
+
+    def prompt_ends(self, prefill: Prefill, /) -> None:
+        self._run.prompt_ends(prefill)
+        self._own.prompt_ends(prefill)
+
+    def window_begins(self, token: int, /) -> None:
+        self._own.window_begins(token)
+        self._run.window_begins(token)
+
+    def drafted(self, token: int, /) -> None:
+        self._run.drafted(token)
+        self._own.drafted(token)
+
+    def draft_complete(self) -> None:
+        self._own.draft_complete()
+        self._run.draft_complete()
+
+    def verified(self, step: Step, /) -> None:
+        self._run.verified(step)
+        self._own.verified(step)
+
+    def broke_off(self) -> None:
+        try:
+            self._run.broke_off()
+        finally:
+            self._own.broke_off()

@@ -134,6 +134,16 @@ class ModelProfile:
     def _bytes(self, parameters: int) -> int:
         return round(parameters * self.bits_per_weight / 8)
 
+    def larger(self, geometry: Geometry) -> tuple[float, float]:
+        """How many times a trace's layers this model has, and how many times its expert work for a token.
+
+        A replay charges what the trace has. The whole model's time is about so many times as long: the first
+        for drafting, planning and dense parts, the second for experts and for waiting. It is rough, as twice
+        the top k asks for less than twice the experts of a window.
+        """
+        layers = self.moe_layers / geometry.layers
+        return layers, layers * self.top_k / geometry.top_k
+
     def as_if(self, geometry: Geometry) -> ModelProfile:
         """This model shrunk to the routing of another: its experts, but that many layers, experts and top k.
 
@@ -185,4 +195,9 @@ def mismatch(geometry: Geometry, model: ModelProfile) -> tuple[str, ...]:
     all_ours = geometry.layers * geometry.experts
     if all_ours != model.all_experts:
         notes.append(f"the draft's memory is scaled by the number of experts, {all_ours}/{model.all_experts}")
+    if geometry.layers and (larger := model.larger(geometry)) != (1, 1):
+        notes.append(
+            f"times and speeds are of the trace's layers and top k: all of {model.name} takes about "
+            f"{larger[0]:.3g} times as long, and {larger[1]:.3g} times where experts decide"
+        )
     return tuple(notes)

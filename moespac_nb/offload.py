@@ -10,6 +10,8 @@ code runs, on a double of it whose weights are the slots, or the store's.
             ...
         print(run.counters, run.summary())
 
+Threads may share the model: forwards wait for one another, and rounds of `Run.decode` do.
+
 Three devices: `virtual`, where the arithmetic is real and the time is a named machine's, the same each time;
 `host`, with threads, the wall clock and a throttled link; `cuda`, where the experts stay on the host and
 everything else of the model moves to the GPU for the run. No GPU has checked the last one: the order of its
@@ -21,6 +23,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
+from threading import RLock
 from types import TracebackType
 from typing import Any, Literal
 
@@ -31,12 +34,13 @@ from torch import nn
 from .budget import Budget, Room, parse_budget
 from .costs import Costs
 from .costs import costs as costs_of
-from .decoding import Decoding, decode
+from .decoding import Decoding, checked_whole, decode
 from .devices import Device, Operation
 from .errors import MoespacError
 from .expert_layer import ExpertLayer
 from .expert_store import ExpertStore, expert_parameters
 from .gates import Gate
+from .listener import Listeners
 from .machines import Machine
 from .model_shape import ModelProfile
 from .offload_check import checked_device, checked_gates, checked_modules, checked_policy
@@ -46,9 +50,10 @@ from .placement import Counters
 from .policies import Policy
 from .routing import expert_modules, geometry
 from .scheduler import Scheduler
+from .stand_in import StandIns, run_of
 from .trace import Trace
 
-__all__ = ["Run", "offload"]
+__all__ = ["Run", "offload", "offloaded"]
 
 
 def offload(
@@ -67,6 +72,8 @@ def offload(
 ) -> Run:
     """Moves the model's experts out, until the `with` block or `Run.close` ends it.
 
+    Without a block it also ends as the model is offloaded anew; `offloaded` finds it.
+
     model: a transformers mixture-of-experts model on the CPU; everything it does, `generate` included, is
     then done from slots. budget: bytes for slots: a share of all experts, such as "25%", a size, such as
     "512MiB", or a number of bytes. Above what all experts take it is capped, with a warning.
@@ -80,12 +87,15 @@ def offload(
     that need one; the bundled target brings its own.
     Raises MoespacError, with nothing changed, for what is not accepted or a model that cannot be offloaded.
     """
-    modules = checked_modules(model)
+    earlier = offloaded(model)
+    modules = checked_modules(model, earlier)
     shape = geometry(model)
     played = checked_policy(policy)
     ahead = checked_gates(model, played)
     known = profile_for(model, shape, profile, needed_by=played.name if played.needs_profile else None)
     wanted = parse_budget(budget)
+    gamma = checked_whole("gamma", gamma, least=0)
+    in_flight = checked_whole("in_flight", in_flight, least=1)
     on = checked_device(device)
     as_it_is = on.kind != "virtual" or (costs is None and model_profile is None)
     if costs is None:
@@ -100,7 +110,15 @@ def offload(
     if link_bytes_per_s is not None:
         costs = replace(costs, link_bytes_per_s=link_bytes_per_s)
     room = wanted.room(costs.expert_bytes, shape.layers * shape.experts)
+    if earlier is not None:
+        earlier.close()
     return Run(model, on, costs, played, room, ahead, gamma=gamma, profile=known, in_flight=in_flight)
+
+
+def offloaded(model: Any) -> Run | None:
+    """The run that has offloaded a model; None where its experts are its own."""
+    run: Run | None = run_of(model)
+    return run
 
 
 class Run:
@@ -133,7 +151,9 @@ class Run:
         # The same objects come back at the end; while they are away, whoever reads them meets meta tensors.
         self._away = [(module, expert_parameters(module)) for module in modules]
         self._moved: list[tuple[Any, str, Any]] = []  # what went to the GPU for the run
-        self._open = True
+        self.is_open = True
+        self.in_block = False  # of its `with`, which alone ends it
+        self._stand_ins = StandIns(self, self._away)
         self._store = ExpertStore([away for _, away in self._away], device)
         self._passes = Passes(
             lambda slots: Scheduler(
@@ -154,11 +174,14 @@ class Run:
             self._share_cores()
             following = [*ahead[1:], None] if ahead else [None] * len(self._away)
             for index, ((module, away), gate) in enumerate(zip(self._away, following, strict=True)):
-                module.forward = ExpertLayer(module, index, self._store, self._passes, gate)
+                layer = ExpertLayer(module, index, self._store, self._passes, gate)
+                self._stand_ins.put(module, "forward", layer)
                 for name, weight in away.items():
                     meta = torch.empty_like(weight, device="meta")
                     setattr(module, name, nn.Parameter(meta, requires_grad=weight.requires_grad))
             self._move_the_rest()
+            self._stand_ins.put(model, "forward")
+            self._stand_ins.guard(model)
         except BaseException:
             self.close()
             raise
@@ -166,7 +189,9 @@ class Run:
     def decode(self, prompt: str | Sequence[int], **options: Any) -> Decoding:
         """Decode a prompt from slots; the options are those of `moespac_nb.decode`."""
         self._check_open()
-        return decode(self.model, prompt, **{"gamma": self.gamma, "listener": self._passes, **options})
+        own = options.pop("listener", None)
+        listener = self._passes if own is None else Listeners(self._passes, own)
+        return decode(self.model, prompt, **{"gamma": self.gamma, **options}, listener=listener)
 
     def resize(self, budget: Budget | str | int) -> None:
         """Another budget from now on; between two steps of a decode, or two forwards.
@@ -191,6 +216,16 @@ class Run:
     def resident(self) -> np.ndarray:
         """(layers, experts) bool: what is in a slot now, its copy done; copies under way are left out."""
         return self._passes.scheduler.engine.slots.resident()
+
+    @property
+    def passing(self) -> RLock:
+        """Held by the thread whose forward runs."""
+        return self._passes.passing
+
+    @property
+    def place(self) -> torch.device:
+        """Where everything but the experts is."""
+        return self._store.place
 
     @property
     def timeline(self) -> list[Operation]:
@@ -238,23 +273,27 @@ class Run:
             raise
 
     def _restore(self) -> None:
-        for module, away in self._away:
-            vars(module).pop("forward", None)
-            module._parameters.update(away)
-        for owner, name, tensor in self._moved:
-            setattr(owner, name, tensor)
-        self._away, self._moved = [], []
-        self._open = False
-        self._passes.close()
-        self.device.close()
-        self._store.free()
+        with self.passing:  # whoever computes is through with it
+            self._stand_ins.back()
+            for module, away in self._away:
+                for name, weight in away.items():
+                    if (meta := module._parameters[name]) is not None:
+                        weight.requires_grad_(meta.requires_grad)
+                module._parameters.update(away)
+            for owner, name, tensor in self._moved:
+                setattr(owner, name, tensor)
+            self._away, self._moved = [], []
+            self.is_open = False
+            self._passes.close()
+            self.device.close()
+            self._store.free()
 
     def _take(self, room: Room) -> None:
         self.budget_bytes = room.budget_bytes
         self.slots = room.slots if self._has_slots else 0
 
     def _check_open(self) -> None:
-        if not self._open:
+        if not self.is_open:
             raise MoespacError(
                 "this run is closed and its model is whole again; decode within the block, offload the model "
                 "anew, or call moespac_nb.decode(model, …)"
@@ -285,6 +324,8 @@ class Run:
             setattr(owner, name, tensor.to(place))
 
     def __enter__(self) -> Run:
+        self._check_open()
+        self.in_block = True
         return self
 
     def __exit__(

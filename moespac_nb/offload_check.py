@@ -8,9 +8,9 @@ from torch import nn
 
 from .devices import Device, VirtualDevice
 from .errors import MoespacError, did_you_mean
-from .expert_layer import ExpertLayer
 from .expert_store import expert_parameters
 from .gates import Gate, ready_gates
+from .models import check_is_whole_model
 from .policies import Policy, policy
 from .routing import expert_modules, unread
 from .seen import DRAFT_GATES
@@ -59,8 +59,8 @@ def checked_gates(model: Any, played: Policy) -> list[Gate]:
     return ready_gates(model, f"policy {played.name!r}") if asks else []
 
 
-def checked_modules(model: Any) -> list[Any]:
-    """The layers' experts modules, fit to be offloaded."""
+def checked_modules(model: Any, run: Any = None) -> list[Any]:
+    """The layers' experts modules, fit to be offloaded once the run that has offloaded them has ended."""
     name = type(model).__name__
     modules = expert_modules(model) if isinstance(model, nn.Module) else []
     why = unread(model) if isinstance(model, nn.Module) else None
@@ -76,10 +76,17 @@ def checked_modules(model: Any) -> list[Any]:
             f"{name} has no mixture-of-experts layers to offload; accepted: a transformers "
             "mixture-of-experts model, such as load_pair()'s first"
         )
-    if any(isinstance(vars(module).get("forward"), ExpertLayer) for module in modules):
+    if run is not None:
+        if run.in_block or run.model is not model:
+            raise MoespacError(
+                f"this {name} is offloaded already; accepted: one run at a time; leave its block or call "
+                "moespac_nb.offloaded(model).close() first"
+            )
+        return modules
+    if any("forward" in vars(module) for module in modules):
         raise MoespacError(
-            f"this {name} is offloaded already; accepted: one run at a time; leave its block or call close() "
-            "on its run, first"
+            f"{name} has experts with a forward of somebody's own, which slots would pass by; accepted: "
+            "layers as their class has them; take it off, or use register_forward_hook"
         )
     shapes = {
         tuple((part, weight.shape[1:], weight.dtype) for part, weight in expert_parameters(module).items())
@@ -92,4 +99,5 @@ def checked_modules(model: Any) -> list[Any]:
         raise MoespacError(
             f"{name} has experts on {', '.join(sorted(devices))}; accepted: on the CPU, see model.to('cpu')"
         )
+    check_is_whole_model("model", model)
     return modules

@@ -1,14 +1,18 @@
 """The passes of one model, as its scheduler is told of them: those of a decode, and any other forward.
 
-A layer that is not the one to come next begins a pass of its own: a plain forward, or one of the model's own
-`generate`. An interrupt may cut a call of the scheduler anywhere; the next one then finds a new scheduler,
-with empty slots and a policy that has seen nothing, and no token is wrong for it. What the old one had
-started may still run: copies come before the new ones on the same link, and nobody reads what else it does.
+A layer that is not the one which the text comes to next, or another thread's, begins a pass of its own: a
+plain forward, or one of the model's own `generate`. Threads wait for one another: decodes for a round, all
+else for a pass, so that others get in between a round's passes and are counted apart.
+
+An interrupt may cut a call of the scheduler anywhere; the next one then finds a new scheduler, with empty
+slots and a policy that has seen nothing, and no token is wrong for it. What the old one had started may still
+run: copies come before the new ones on the same link, and nobody reads what else it does.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from threading import RLock, get_ident
 
 import numpy as np
 
@@ -33,7 +37,12 @@ class Passes(Listener):
         self._slots = slots
         self._whole = True  # no call of the scheduler was cut
         self._open = True
-        self._next: int | None = None  # the layer that the pass under way comes to
+        self.turn = RLock()  # of rounds
+        self.passing = RLock()  # of passes, and of whatever the scheduler is told
+        self._begin: Callable[[Scheduler], None] | None = None  # tells it of the prompt or window under way
+        self._next: int | None = None  # the layer that the text's pass comes to
+        self._thread = 0  # in which it does
+        self._next_apart: int | None = None  # the layer that any other pass comes to
         self._began = 0.0
         self.tokens = 0  # of whole rounds
         self.windows_s: list[tuple[float, float]] = []  # when each opened and was learned from, on that clock
@@ -50,33 +59,36 @@ class Passes(Listener):
         self._open = False
 
     def prompt_begins(self, positions: int, /) -> None:
-        self._tell(lambda scheduler: scheduler.begin_prefill(positions))
-        self._next = 0
+        self._open_with(lambda scheduler: scheduler.begin_prefill(positions))
+        self._expect_the_pass()
 
     def prompt_ends(self, prefill: Prefill, /) -> None:
         self._tell(lambda scheduler: scheduler.end_prefill(prefill))
+        self._begin = None
 
     def window_begins(self, token: int, /) -> None:
         self._began = self.scheduler.device.now()
-        self._tell(lambda scheduler: scheduler.begin_window(token))
+        self._open_with(lambda scheduler: scheduler.begin_window(token))
 
     def drafted(self, token: int, /) -> None:
         self._tell(lambda scheduler: scheduler.drafted(token))
 
     def draft_complete(self) -> None:
         self._tell(lambda scheduler: scheduler.verify())
-        self._next = 0
+        self._expect_the_pass()
 
     def verified(self, step: Step, /) -> None:
         self._tell(lambda scheduler: scheduler.end_window(step))
+        self._begin = None
         if self._open:
             self.windows_s.append((self._began, self.scheduler.device.now()))
             self.tokens += len(step.emitted)
 
     def broke_off(self) -> None:
-        self._next = None
-        if self._whole:
-            self._tell(lambda scheduler: scheduler.cancel())
+        with self.passing:
+            self._next = self._begin = None
+            if self._whole:
+                self._tell(lambda scheduler: scheduler.cancel())
 
     def layer(
         self,
@@ -90,14 +102,21 @@ class Passes(Listener):
         pass_positions: int,
     ) -> None:
         """One layer of the pass under way, or of one that begins with it. See `Scheduler.layer`."""
+        is_text = layer == self._next and get_ident() == self._thread
+        following = layer + 1 if layer + 1 < len(self._store.layers) else None
 
         def tell(scheduler: Scheduler) -> None:
-            if layer != self._next:
+            if is_text:
+                scheduler.end_apart()
+            elif layer != self._next_apart:
                 scheduler.begin_apart(pass_positions)
             scheduler.layer(layer, experts, positions, run_gpu, run_cpu, next_gates)
 
         self._tell(tell)
-        self._next = layer + 1 if layer + 1 < len(self._store.layers) else None
+        if is_text:
+            self._next = following
+        else:
+            self._next_apart = following
 
     def resize(self, slots: int) -> None:
         """Room for so many: memory first where it grows, last where it shrinks."""
@@ -111,22 +130,33 @@ class Passes(Listener):
             self._store.move(old, new)
         self._store.resize(self._slots)
 
+    def _open_with(self, begin: Callable[[Scheduler], None]) -> None:
+        self._begin = None
+        self._tell(begin)
+        self._begin = begin
+
+    def _expect_the_pass(self) -> None:
+        self._next, self._thread = 0, get_ident()
+
     def _tell(self, call: Callable[[Scheduler], None]) -> None:
-        if not self._open:
-            return
-        if not self._whole:
-            self._renew()
-        self._whole = False
-        try:
-            call(self.scheduler)
-        except OperationError:  # the scheduler can take that back itself
-            self.scheduler.cancel()
+        with self.passing:
+            if not self._open:
+                return
+            if not self._whole:
+                self._renew()
+            self._whole = False
+            try:
+                call(self.scheduler)
+            except OperationError:  # the scheduler can take that back itself
+                self.scheduler.cancel()
+                self._whole = True
+                raise
             self._whole = True
-            raise
-        self._whole = True
 
     def _renew(self) -> None:
         self._store.resize(self._slots)
         cut, new = self.scheduler, self._make(self._slots)
         new.prefill, new.decode, new.apart = cut.prefill, cut.decode, cut.apart
         self.scheduler = new
+        if self._begin is not None:  # another thread's pass was cut, in the middle of this text's
+            self._begin(new)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from threading import get_ident
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -36,6 +37,7 @@ class Reader:
         self._argument = cache_argument(model)
         if winds_back:
             _check_rewind(model)
+        self._thread: int | None = None  # the one that it reads in
         self.restart()
 
     def restart(self) -> None:
@@ -50,6 +52,11 @@ class Reader:
     def length(self) -> int:
         """Tokens whose keys and values are held."""
         return 0 if self._cache is None else int(self._cache.get_seq_length())
+
+    @property
+    def is_reading(self) -> bool:
+        """Whether this thread is in `read`: for hooks in its model, which hear every forward."""
+        return self._thread == get_ident()
 
     @torch.inference_mode()
     def read(self, ids: Tensor | Sequence[int], logits_to_keep: int = 0) -> Tensor:
@@ -94,6 +101,7 @@ class Reader:
         copy. Of others that is not known.
         """
         before = [dict(vars(layer)) for layer in self._cache.layers] if self._is_plain else []
+        self._thread = get_ident()
         try:
             yield
         except BaseException:
@@ -103,6 +111,8 @@ class Reader:
             for layer, attributes in zip(self._cache.layers, before, strict=True):
                 vars(layer).update(attributes)
             raise
+        finally:
+            self._thread = None
 
 
 _tried: WeakKeyDictionary[Any, str | None] = WeakKeyDictionary()  # by model, why it cannot be wound back

@@ -21,6 +21,7 @@ from .channels import Channels
 from .decoding import Decoding, checked_whole, decode
 from .drafts import Draft, FixedGamma, ModelDraft, common_prefix
 from .errors import MoespacError
+from .prompt_ids import Prompt
 from .sampling import GREEDY, Sampling
 from .step import Step
 from .trace import Text, Trace
@@ -34,7 +35,7 @@ __all__ = ["record", "trace_of"]
 
 def record(
     model: Any,
-    prompt: str | Sequence[int],
+    prompt: Prompt,
     *,
     draft: Any = None,
     gamma: int | GammaPolicy = 8,
@@ -51,7 +52,8 @@ def record(
     verification at every committed position, so it costs a pass of the target a token. It needs a draft that
     always proposes, such as a model.
     scores, sensors: record router scores and sensor channels too, see `channels.Channels`.
-    prompt_id: kept in the trace. options: max_new_tokens, seed, stop_ids, tokenizer, as `decode` takes them.
+    prompt_id: kept in the trace. options: max_new_tokens, seed, stop_ids, stop_strings, logits_processor and
+    tokenizer, as `decode` takes them.
 
     **A greedy fan** is the target's own text, and at each position just what the decoder would have
     drafted, verified and accepted there for any γ. Replays are decodes, up to the rounding by which a
@@ -96,10 +98,13 @@ def trace_of(decoding: Decoding, *, prompt: str | None = None, prompt_id: str | 
         temperature=decoding.sampling.temperature if sampled else None,
         top_k=decoding.sampling.top_k if sampled else None,
         top_p=decoding.sampling.top_p if sampled else None,
+        min_p=decoding.sampling.min_p if sampled else None,
         gamma=str(policy.gamma) if isinstance(policy, FixedGamma) else repr(policy),
         fan=fan,
         seed=decoding.seed,
-        stop_ids=tuple(sorted(decoding.stop_ids)),
+        stop_ids=tuple(sorted(decoding.stops.ids)),
+        stop_strings=decoding.stops.strings,
+        processors=decoding.processors.names,
         prompt_id=prompt_id,
         prompt=prompt,
         text=None if decoding.tokenizer is None else decoding.text,

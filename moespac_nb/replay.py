@@ -43,7 +43,8 @@ class Result:
     """What one replay came to. Rates and times are of decoding alone, where nothing else is said."""
 
     policy: str
-    tps_modelled: float  # tokens a second
+    tps_modelled: float  # tokens a second, of the trace's layers
+    tps_whole_model: float | None  # roughly that of all the profile's, see `ModelProfile.larger`
     tokens: int
     windows: int
     hit_rate: float  # of the experts that events asked for, those whose copy had come
@@ -140,9 +141,12 @@ def replay(
     tokens = sum(len(window.step.emitted) for window in windows)
     asked = counters.ready + counters.late + counters.miss
     total_s = parts.total_s
+    layers, work = on.larger or (0.0, 0.0)
+    alike_s = parts.draft_s + parts.plan_s + parts.dense_s
     return Result(
         policy=played.name,
         tps_modelled=tokens / total_s,
+        tps_whole_model=tokens / (layers * alike_s + work * (total_s - alike_s)) if on.larger else None,
         tokens=tokens,
         windows=len(windows),
         hit_rate=counters.ready / asked,
@@ -184,6 +188,7 @@ class _On:
     machine: str | None = None
     model_profile: str | None = None
     notes: tuple[str, ...] = ()
+    larger: tuple[float, float] | None = None  # how many times the trace's layers the model has, and its work
 
 
 def _on(
@@ -219,6 +224,7 @@ def _on(
         on.name,
         model.name,
         mismatch(geometry, model),
+        model.larger(geometry),
     )
 
 

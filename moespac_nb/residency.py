@@ -33,7 +33,10 @@ _NOT, READY, LATE, LOADED, CPU = range(5)
 
 
 class Move(NamedTuple):
-    """A copy that starts, or one that has come (`key` alone is then told)."""
+    """A copy that starts, one that has come (`key` alone is then told), or a slot emptied for nobody.
+
+    The last has come too, and its `key` is NOBODY.
+    """
 
     window: int
     moment: int
@@ -81,17 +84,18 @@ class Residency:
         for move in self.moves:
             while (window, 0) < (move.window, move.moment):
                 held[window], window = now, window + 1
-            if move.came:
-                now[move.key] = True
-            elif move.old != NOBODY:
+            if move.old != NOBODY:
                 now[move.old] = False
+            elif move.came:
+                now[move.key] = True
         held[window:] = now
         return held.reshape(self.counts.shape)
 
     def why(self, window: int, layer: int, expert: int) -> Move | None:
         """The copy that last took this expert's slot, up to the end of the window; None if none has."""
         key = layer * self.geometry.experts + expert
-        taken = (each for each in reversed(self.moves) if each.window <= window and each.old == key)
+        past = (each for each in reversed(self.moves) if each.window <= window and not each.came)
+        taken = (each for each in past if each.old == key)
         return next(taken, None)
 
 
@@ -154,6 +158,10 @@ class _Log:
     def want(self, wanted: np.ndarray) -> None:
         self._wanted[self.window] |= wanted
 
+    def forget(self) -> None:
+        """The window begins with no order."""
+        self._wanted[self.window] = False
+
     def placed(self, layer: int, experts: list[int], how: int) -> None:
         if self.decoding and experts:
             self._served[self.window, layer, experts] = how
@@ -183,6 +191,10 @@ class _Engine(Engine):
         super().order(scores, wanted)
         if wanted is not None:
             self._log.want(wanted)
+
+    def forget(self) -> None:
+        super().forget()
+        self._log.forget()
 
     def layer(self, layer: int, experts: Any, positions: Any, miss: Miss = "cpu") -> Placement:
         log = self._log
@@ -217,12 +229,16 @@ class _Engine(Engine):
         super()._land(slot)
         self._tell(slot, key, NOBODY, 0.0, came=True)
 
+    def _empty(self, slot: int) -> None:
+        super()._empty(slot)
+        old, self._left = self._left, (NOBODY, 0.0)
+        self._tell(slot, NOBODY, *old, came=True)
+
     def _tell(self, slot: int, key: int, old: int, old_score: float, came: bool) -> None:
-        log = self._log
+        log, score = self._log, 0.0 if key == NOBODY else self._worth.score[key]
         log.moves.append(
             Move(
-                log.window, log.moment, came, slot, key, old, self._worth.score[key], old_score,
-                self._demand and not came,
+                log.window, log.moment, came, slot, key, old, score, old_score, self._demand and not came
             )
         )  # fmt: skip
 

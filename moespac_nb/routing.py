@@ -7,7 +7,9 @@ ends there, whatever it does before (softmax, groups, bias, sorted or not). Chan
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from threading import get_ident
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,13 +17,16 @@ import torch
 
 from .compat import goes_through_the_interface
 from .errors import MoespacError
-from .models import context_of
+from .models import check_is_whole_model, context_of
 from .step import Geometry
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 __all__ = ["Geometry", "Routing", "expert_modules", "gates", "geometry", "observe", "unread"]
+
+
+NONE: Mapping[str, Any] = MappingProxyType({})
 
 
 def expert_modules(model: nn.Module) -> list[Any]:
@@ -107,10 +112,11 @@ class Routing:
         self._modules = expert_modules(model)
         self.geometry = shape or geometry(model)
         self._hooks: list[Any] = []
+        self._thread: int | None = None  # whose forwards are heard: others may run the model too
         self._chosen: list[tuple[Tensor, Tensor]] = []
 
     def __enter__(self) -> Routing:
-        self._chosen = []
+        self._chosen, self._thread = [], get_ident()
         for module in self._modules:
             self._hooks.append(module.register_forward_pre_hook(self._listen, with_kwargs=True))
         return self
@@ -136,7 +142,10 @@ class Routing:
         weights = torch.stack([weights for _, weights in chosen], dim=1).float()
         return experts.cpu().numpy(), weights.cpu().numpy()
 
-    def _listen(self, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def _listen(self, _module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any] = NONE) -> None:
+        # Another thread's call may come while a hook is put or removed, and then without its keywords.
+        if get_ident() != self._thread:
+            return
         _hidden, indices, weights = (*args, *kwargs.values())
         self._chosen.append((indices, weights))
 
@@ -144,6 +153,7 @@ class Routing:
 @torch.inference_mode()
 def observe(model: Any, ids: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
     """Experts and gate weights (positions, layers, k) of one pass over a given text."""
+    check_is_whole_model("model", model)
     if why := unread(model):
         raise MoespacError(f"the routing of {type(model).__name__} cannot be read: {why}; accepted: others")
     limit = context_of(model)

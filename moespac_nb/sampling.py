@@ -26,12 +26,14 @@ class Sampling:
     >>> Sampling()                                     # the likeliest token each time
     >>> Sampling("sample", temperature=0.8)            # drawn from the whole distribution
     >>> Sampling("sample", top_k=50, top_p=0.95)       # drawn from its likeliest part
+    >>> Sampling("sample", min_p=0.05)                 # no token is 20 times less likely than the likeliest
     """
 
     mode: Mode = "greedy"
     temperature: float = 0.8
     top_k: int | None = None
     top_p: float | None = None
+    min_p: float | None = None
 
     def __post_init__(self) -> None:
         if self.mode not in get_args(Mode):
@@ -45,6 +47,8 @@ class Sampling:
             raise MoespacError(f"top_k is {self.top_k!r}; accepted: a whole number from 1, or None for all")
         if self.top_p is not None and not (_is_number(self.top_p) and 0 < self.top_p <= 1):
             raise MoespacError(f"top_p is {self.top_p!r}; accepted: a number in (0, 1], or None for all")
+        if self.min_p is not None and not (_is_number(self.min_p) and 0 <= self.min_p <= 1):
+            raise MoespacError(f"min_p is {self.min_p!r}; accepted: a number in [0, 1], or None for all")
 
 
 def _is_whole(value: object) -> bool:
@@ -58,15 +62,42 @@ def _is_number(value: object) -> bool:
 GREEDY = Sampling()
 
 
-def probabilities(logits: Tensor, sampling: Sampling) -> Tensor:
-    """What tokens are drawn from: (..., vocabulary) float32, after temperature, top-k and top-p.
+def check_finite(logits: Tensor, whose: str, dtype: torch.dtype) -> None:
+    """Raises MoespacError unless each row of logits (rows, vocabulary) has a finite largest one.
 
-    Greedy decoding draws nothing: there it is the plain softmax, to be looked at.
+    Single tokens may be ruled out by minus infinity. dtype: what the model `whose` they are computes in.
+    """
+    best = logits.max(-1).values
+    if bool(best.isfinite().all()):
+        return
+    found = "NaN" if bool(best.isnan().any()) else "infinite"
+    name = str(dtype).removeprefix("torch.")
+    advice = (
+        "weights that are finite, and logits processors that leave some token possible"
+        if dtype == torch.float32
+        else f"a dtype that the model does not overflow: load it with dtype='float32'"
+        f"{' or bfloat16' if dtype == torch.float16 else ''}"
+    )
+    raise MoespacError(
+        f"{whose}'s logits are {found}, computed in {name}: no token follows; accepted: {advice}"
+    )
+
+
+def probabilities(logits: Tensor, sampling: Sampling) -> Tensor:
+    """What tokens are drawn from: (..., vocabulary) float32, after temperature, top-k, top-p and min-p.
+
+    Greedy decoding draws nothing: there it is the plain softmax, to be looked at. Raises MoespacError where
+    the temperature is so small that finite logits overflow.
     """
     logits = logits.float()
     if sampling.mode == "greedy":
         return logits.softmax(-1)
     logits = logits / sampling.temperature
+    if not bool(logits.max(-1).values.isfinite().all()):
+        raise MoespacError(
+            f"temperature is {sampling.temperature!r}: logits divided by it overflow float32; accepted: a "
+            "larger temperature, or mode 'greedy' for the likeliest token each time"
+        )
     if sampling.top_k is not None and sampling.top_k < logits.shape[-1]:
         kth_best = logits.topk(sampling.top_k, dim=-1).values[..., -1:]
         logits = logits.masked_fill(logits < kth_best, -math.inf)  # ties with the last one stay, as elsewhere
@@ -76,6 +107,9 @@ def probabilities(logits: Tensor, sampling: Sampling) -> Tensor:
         beyond = best_first.cumsum(-1) - best_first >= sampling.top_p  # never the likeliest itself
         outside = beyond.scatter(-1, order, beyond)
         probs = probs.masked_fill(outside, 0.0)
+        probs = probs / probs.sum(-1, keepdim=True)
+    if sampling.min_p is not None:
+        probs = probs.masked_fill(probs < sampling.min_p * probs.amax(-1, keepdim=True), 0.0)
         probs = probs / probs.sum(-1, keepdim=True)
     return probs
 

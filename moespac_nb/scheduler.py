@@ -88,10 +88,11 @@ class Scheduler:
         self.prefill, self.decode, self.apart = Phase(), Phase(), Phase()
         self._setting = Setting(geometry, costs, gamma, self.engine.slots, profile)
         self.planner: Planner = policy.planner(self._setting)
+        self._positions = 0  # of the pass: prompt tokens, or the window's
+        self._aside: tuple[Phase, Miss, int] | None = None  # what a pass apart came into
         self._enter(self.decode, policy.miss)
         self._tokens: list[int] = []
         self._gates: list[np.ndarray] = []
-        self._positions = 0  # of the pass: prompt tokens, or the window's
         self._running: list[Event] = []  # what has been submitted in this layer
         layers = range(geometry.layers)
         self._labels = {kind: [f"L{layer} {kind}" for layer in layers] for kind in ("dense", "gpu", "cpu")}
@@ -110,6 +111,7 @@ class Scheduler:
 
     def end_prefill(self, prefill: Prefill, following: Step | None = None) -> None:
         """It has been read, by the draft too. following: for a policy that says that it reads the future."""
+        self.end_apart()
         parts, start = self._phase.parts, self.device.now()
         self._finish("gpu", self.costs.head_s, "head")
         middle = self.device.now()
@@ -122,10 +124,18 @@ class Scheduler:
 
     def begin_apart(self, positions: int) -> None:
         """A pass of no text: its experts are treated as a window's, and the policy learns nothing of it."""
+        aside = self._aside or (self._phase, self._miss, self._positions)
         self._enter(self.apart, self.policy.miss)
-        self._positions = positions
+        self._aside, self._positions = aside, positions
         self.engine.begin_pass()
         self.engine.pump()
+
+    def end_apart(self) -> None:
+        """Back to the prompt, or the window, that such a pass came into; without one, nothing."""
+        if self._aside is not None:
+            phase, miss, self._positions = self._aside
+            self._enter(phase, miss)
+            self.engine.begin_pass()
 
     def begin_window(self, token: int) -> None:
         """The last committed token opens a window."""
@@ -138,6 +148,7 @@ class Scheduler:
 
     def drafted(self, token: int, gates: np.ndarray | None = None) -> None:
         """One more token is drafted. gates: (layers, m), see `sensors.DraftGates`."""
+        self.end_apart()
         start = self.device.now()
         self._finish("draft", self.costs.draft_s, "draft")
         self._phase.parts.draft_s += self.device.now() - start
@@ -150,6 +161,7 @@ class Scheduler:
 
     def verify(self) -> None:
         """The draft is complete: the window's first layer comes next."""
+        self.end_apart()
         self._show_draft(complete=True)
 
     def layer(
@@ -196,6 +208,7 @@ class Scheduler:
 
     def end_window(self, step: Step, following: Step | None = None) -> None:
         """The window is verified. following: for a policy that says that it reads the future."""
+        self.end_apart()
         start = self.device.now()
         self._finish("gpu", self.costs.head_s, "head")
         self._phase.parts.dense_s += self.device.now() - start
@@ -323,7 +336,7 @@ class Scheduler:
             self.device.wait(self.device.submit(lane, seconds, None, (), label))
 
     def _enter(self, phase: Phase, miss: Miss) -> None:
-        self._phase, self._miss = phase, miss
+        self._phase, self._miss, self._aside = phase, miss, None
         self.engine.counters = phase.counters
 
 

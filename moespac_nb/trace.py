@@ -52,6 +52,9 @@ class Text:
     finish_reason: str | None  # None where more could have come
     versions: Mapping[str, str]  # of what recorded it
     redacted: bool = False
+    min_p: float | None = None  # None when greedy too
+    stop_strings: tuple[str, ...] = ()  # it ends with the token that completes any of these
+    processors: tuple[str, ...] = ()  # what changed the logits before a token was chosen, by type
 
 
 @dataclass(frozen=True, eq=False)

@@ -85,7 +85,7 @@ def _check_text(where: str, text: Text) -> None:
         "fan": (int, type(None)), "seed": (int,), "stop_ids": (tuple,), "prompt_id": (str, type(None)),
         "prompt": (str, type(None)),
         "text": (str, type(None)), "finish_reason": (str, type(None)), "versions": (Mapping,),
-        "redacted": (bool,),
+        "redacted": (bool,), "min_p": (*number, type(None)), "stop_strings": (tuple,), "processors": (tuple,),
     }  # fmt: skip
     for field in fields(Text):
         value = getattr(text, field.name)
@@ -99,6 +99,11 @@ def _check_text(where: str, text: Text) -> None:
         value = getattr(text, name)
         if value is not None and not 0 < value <= most:
             raise _wrong(f"{where}.{name}", value, f"null, or above 0 to {most}")
+    if text.min_p is not None and not 0 <= text.min_p <= 1:
+        raise _wrong(f"{where}.min_p", text.min_p, "null, or 0 to 1.0")
+    for name in ("stop_strings", "processors"):
+        if not all(isinstance(one, str) for one in getattr(text, name)):
+            raise _wrong(f"{where}.{name}", repr(getattr(text, name)), "texts")
     if text.fan is not None:
         _whole(f"{where}.fan", text.fan, 1, MOST_EXPERTS)
     if text.redacted and text.prompt is not None:

@@ -1,6 +1,6 @@
 """The bundled traces: every domain, greedy and sampled, as it was decoded and as a fan.
 
-    trace = bundled("math", half="tune")                        # windows of γ = 8, with scores and sensors
+    trace = bundled("math", half="tune")                        # windows of γ = 8, with sensors' channels
     trace = bundled("math", mode="sample", kind="fan", half="report")     # any γ ≤ 8: trace.rounds(4)
 
 Knows where they lie and which prompts are whose half. `tools/record_traces.py` makes them.

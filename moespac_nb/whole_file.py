@@ -11,7 +11,7 @@ from typing import IO
 
 from .errors import MoespacError
 
-__all__ = ["whole_file"]
+__all__ = ["check_writable", "whole_file"]
 
 
 @contextmanager
@@ -20,7 +20,7 @@ def whole_file(path: Path, what: str) -> Iterator[IO[bytes]]:
 
     Raises MoespacError that names the path and `what` cannot be written, where the system refuses.
     """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    temporary = _beside(path)
     try:
         with temporary.open("xb") as file:
             yield file
@@ -31,3 +31,18 @@ def whole_file(path: Path, what: str) -> Iterator[IO[bytes]]:
         raise MoespacError(f"{path}: {what} cannot be written: {error}") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def check_writable(path: Path, what: str) -> None:
+    """Raises the same error now, for work whose file comes at its end; leaves nothing behind."""
+    temporary = _beside(path)
+    try:
+        temporary.touch(exist_ok=False)
+    except OSError as error:
+        raise MoespacError(f"{path}: {what} cannot be written: {error}") from error
+    temporary.unlink()
+
+
+def _beside(path: Path) -> Path:
+    """A name that nobody else uses, in the same folder."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")

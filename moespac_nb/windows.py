@@ -57,10 +57,7 @@ class Speculation:
         return proposal, uniforms[gamma : gamma + len(proposal.ids) + 1]
 
     def commit(self, decoding: Decoding, emitted: list[int], /) -> list[int]:
-        for n, token in enumerate(emitted, start=1):
-            if token in decoding.stop_ids:
-                return emitted[:n]
-        return emitted
+        return emitted[: decoding.stops.end(decoding.ids, emitted)]
 
 
 @dataclass(frozen=True)
@@ -91,7 +88,7 @@ class Fan:
             proposals.append(one)
             judging.append(judges)
             text.append(int(one.ids[0]))
-            if text[-1] in decoding.stop_ids:
+            if text[-1] in decoding.stops.ids:
                 break
         device = proposals[-1].probs.device
         whole = Proposal(

@@ -62,7 +62,10 @@
 # ## Step through a decode
 # The pair that comes with the toolkit: a target with 8 layers of 64 experts, 4 of them used for each token,
 # and a dense draft of 2 layers. Both were really trained and are really small. They know the form of seven
-# kinds of text and little of the world, so do check their sums.
+# kinds of text and little of the world, so do check their sums. The kinds, or *domains*, bear short names
+# after the benchmarks whose place they take, and are only like them: half of `news` is narrative of old
+# novels, scripture and Python's release notes, half of `chat` is dialogue from those novels, and the rest of
+# both is made from templates (`data/README.md` has all seven).
 
 # %%
 import numpy as np

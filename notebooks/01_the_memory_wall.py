@@ -117,9 +117,11 @@ rows = []
 for name in machine_names():
     one = machine(name)
     gpu, cpu = one.flops_per_s / one.memory_bytes_per_s, one.host_flops_per_s / one.cpu_bytes_per_s
-    rows.append((name, one.memory_bytes_per_s / 1e9, gpu, one.cpu_bytes_per_s / 1e9, cpu))
-head = ["machine", "device memory, GB/s", "operations a byte", "host memory, GB/s", "operations a byte"]
-table(head, rows, "Published and assumed; `moespac_nb.machines` names the source of each")
+    where = "a disk" if one.experts_in == "storage" else "host memory"
+    rows.append((name, one.memory_bytes_per_s / 1e9, gpu, where, one.cpu_bytes_per_s / 1e9, cpu))
+head = ["machine", "device memory, GB/s", "operations a byte", "experts out of it lie in", "GB/s, to the CPU"]
+head += ["operations a byte"]
+table(head, rows, "Published and assumed; moespac_nb.machines names the source of each")
 
 # %% [markdown]
 # One operation a byte is asked for, and dozens or hundreds could be done. One token at a time, a GPU does
@@ -163,28 +165,40 @@ on_any_page(figure, "One expert of Qwen3-30B-A3B, on an RTX 4090; modelled", 360
 # ## Three memories
 # An expert that is not on the device has two ways. It can be *copied* over the link, and then compute
 # fast, or it can *stay*, and compute on the CPU, which reads it from the host's own memory. Three speeds
-# decide: that of the device's memory, that of the host's, and that of the link between them.
-#
-# A guess first. On the desktop above, how many times as long does one copy take as reading the same expert
-# from the device's memory?
+# decide: that of the device's memory, that of the host's, and that of the link between them. And a copy has
+# a **fixed cost** beside its bytes, whatever its size: it must be asked for, begun, and reported as done.
+
+# %%
+on, qwen = machine("rtx4090"), model_profile("qwen3-30b-a3b")
+print(f"an expert of {qwen.name}: {qwen.expert_bytes / 1e6:.2f} MB at 16 bits a weight; an {on.name}:")
+for name, rate in (("device's memory", on.memory_bytes_per_s), ("link", on.link_bytes_per_s)):
+    print(f"   {name}: {rate / 1e9:.1f} GB/s")
+print(f"   each copy's fixed cost: {1e3 * on.copy_alpha_s:.2f} ms (assumed)")
+
+# %% [markdown]
+# A guess first. On this desktop, how many times as long does one copy take as reading the same expert from
+# the device's memory?
 
 # %%
 predict("01.P1", ...)
 
 # %%
 reveal("01.P1", cost.copy_s() / cost.gpu_read_s, "×")
+fixed = on.copy_alpha_s / cost.copy_s()
+print(f"by bandwidth alone {on.memory_bytes_per_s / on.link_bytes_per_s:.0f} ×; ", end="")
+print(f"the fixed cost is {fixed:.0%} of a copy's {1e3 * cost.copy_s():.2f} ms")
 
 # %% [markdown]
 # And this is what that does to a decode. Say a token's experts, in all layers, had to be read over one of
 # the three for each token, and nothing else took any time:
 
 # %%
-on, qwen = machine("rtx4090"), model_profile("qwen3-30b-a3b")
-token_bytes = qwen.moe_layers * qwen.top_k * qwen.expert_bytes
-paths = {"the device's memory": on.memory_bytes_per_s, "the host's memory": on.cpu_bytes_per_s}
-paths["the link"] = on.link_bytes_per_s
-rows = [(name, token_bytes / 1e9, rate / 1e9, rate / token_bytes) for name, rate in paths.items()]
-head = ["experts read over", "GB a token", "GB/s", "tokens/s at most"]
+token_experts = qwen.moe_layers * qwen.top_k
+paths = {"the device's memory": cost.gpu_read_s, "the host's memory": cost.cpu_read_s}
+paths["the link, fixed costs included"] = cost.copy_s()
+gigabytes = token_experts * qwen.expert_bytes / 1e9
+rows = [(name, gigabytes, 1e3 * each_s, 1 / (token_experts * each_s)) for name, each_s in paths.items()]
+head = ["experts read over", "GB a token", "ms an expert", "tokens/s at most"]
 table(head, rows, "Qwen3-30B-A3B, 16 bits, RTX 4090; modelled")
 
 # %% [markdown]
@@ -300,10 +314,10 @@ for domain in DOMAINS:
     for number in range(len(trace.texts)):
         texts.append(one_hot(committed_experts(trace, number), trace.geometry.experts))
 asked = sum(int(used.sum()) for used in texts)
-shares = (10, 17, 25, 50, 75)
+shares = (0, 10, 17, 25, 50, 75)
 rates = {}
 for name, hits_of in (("LRU", lru_hits), ("Belady", belady_hits)):
-    found = [sum(int(hits_of(used, round(64 * s / 100)).sum()) for used in texts) for s in shares]
+    found = [sum(int(hits_of(used, round(64 * s / 100)).sum()) if s else 0 for used in texts) for s in shares]
     rates[name] = np.array(found) / asked
 
 # %% [markdown]
@@ -326,8 +340,9 @@ head = [
 table(head, rows, "Hits exact, of the bundled traces; the rest as if Qwen3-30B-A3B on an RTX 4090")
 
 # %% [markdown]
-# Read a line from left to right. A hit rate that sounds decent still means gigabytes for each token. That is
-# the wall: not the misses' share, but their weight. In the paper's table three systems that fetch what is
+# Read a line from left to right; the first, without a cache, is the last line of the table further up. A hit
+# rate that sounds decent still means gigabytes for each token. That is the wall: not the misses' share, but
+# their weight. In the paper's table three systems that fetch what is
 # missing write 2.4 to 4.7 tokens a second on this card, and llama.cpp 15.2 (published; how much of the
 # model it kept on the card is not).
 #

@@ -188,27 +188,27 @@ check("03.2", answer)
 
 
 # %%
-def tokens_a_pass(fan, gamma):
-    return np.mean([len(step.emitted) for step in fan.rounds(gamma)])
+def a_pass(fan, gamma):
+    """Experts of a pass over those of a step, the tokens it brought, and the one over the other."""
+    rounds = list(fan.rounds(gamma))
+    asked = np.mean([(step.counts > 0).sum(axis=1).mean() for step in rounds]) / shape.top_k
+    brought = np.mean([len(step.emitted) for step in rounds])
+    return asked, brought, asked / brought
 
 
 # %%
-lines = []
-for domain, fan in sampled.items():
-    asked = np.array(distinct_by_gamma(fan)) / shape.top_k
-    brought = [tokens_a_pass(fan, gamma) for gamma in (4, 8)]
-    lines.append(
-        (domain, asked[4], brought[0], asked[4] / brought[0], asked[8], brought[1], asked[8] / brought[1])
-    )
+lines = [(domain, *a_pass(fan, 4), *a_pass(fan, 8)) for domain, fan in sampled.items()]
+by_need = sorted((a_token, domain) for domain, _, _, a_token, *_ in lines)
+print("γ = 4, experts a token over those without a draft:", *(f"{d} {x:.2f}" for x, d in by_need))
 table(["domain", "a/b, γ = 4", "tokens", "a token", "a/b, γ = 8", "tokens", "a token"], lines,
       "Sampled text; 'a token' above 1: more experts a token than without a draft; exact")  # fmt: skip
 
 # %% [markdown]
-# Where the draft is good (`math`), a token needs fewer experts; where it is not (`code`, `qa`), more. And
-# the argument has left something out: **a cache**. It compares two machines that fetch every expert every
-# time. A machine that keeps some fetches only what is missing, and a plain step misses few: the last table
-# of notebook 02 counted it, with room for 16 of the 64 experts of a layer. What is fetched for a token of
-# text rises with γ there, too.
+# Where the draft is good enough, a token needs fewer experts (below 1); where it is not, more, and most in
+# the domain that stands last. And the argument has left something out: **a cache**. It compares two
+# machines that fetch every expert every time. A machine that keeps some fetches only what is missing, and a
+# plain step misses few: the last table of notebook 02 counted it, with room for 16 of the 64 experts of a
+# layer. What is fetched for a token of text rises with γ there, too.
 #
 # So reuse lowers the number of *passes*, and what each position costs; it does not lower the bytes of a
 # text. Speculation buys fewer passes and time to copy ahead, and pays with more experts. A manager who

@@ -64,15 +64,17 @@
 #
 # One warning for every number below that is called *modelled*. What is replayed is the real routing of the
 # bundled pair, as if each of its experts were one of a large model's, on a named machine. The pair has 8
-# layers and the model it stands for has 48, so a speed here is about six times one there. And its consecutive
-# tokens share fewer experts than those of large models. Compare lines, and keep the limits in mind.
+# layers with 4 experts a token, and the model it stands for 48 with 8, so a speed here is that of **a part of
+# the model**. What the whole would make of it is computed beside it where it says *whole model*: expert work
+# by layers and experts, the rest by layers, which is rough. And the pair's consecutive tokens share fewer
+# experts than those of large models. Compare lines, and keep the limits in mind.
 #
 # ## Guess first
-# Conversations, sampled, decoded with γ = 4, as if by Qwen3-30B-A3B on a desktop with an RTX 4090. The policy
-# `recency` copies what the last window used, and computes on the CPU what is in no slot. How many tokens a
-# second with slots for 17 % of the experts, the paper's budget? Commit your guess; then the curve appears.
-# Guess again before you move anything: twice the memory, half the link, γ = 8, another machine. Untick *guess
-# first* when you want to play freely.
+# The domain `chat`, sampled, decoded with γ = 4, as if by Qwen3-30B-A3B on a desktop with an RTX 4090. The
+# policy `recency` copies what the last window used, and computes on the CPU what is in no slot. How many
+# tokens a second with slots for 17 % of the experts, the paper's budget? Commit your guess; then the curve
+# appears. Guess again before you move anything: twice the memory, half the link, γ = 8, another machine.
+# Untick *guess first* when you want to play freely.
 
 # %%
 from dataclasses import replace
@@ -82,6 +84,7 @@ import numpy as np
 
 from moespac_nb import DOMAINS, load_pair, offload, prompts
 from moespac_nb.better_draft import better_draft
+from moespac_nb.costs import costs
 from moespac_nb.exercises.the_budget_lab import TARGET_TPS, plan
 from moespac_nb.machines import machine, machine_names
 from moespac_nb.policies import composed, policy
@@ -105,6 +108,9 @@ BudgetLab(chat, gamma=4, policy="recency", beside="on-demand", ask="guess")
 names = ["on-demand", "cpu-only", "recency", "spac-paper", "next-window-oracle"]
 played = {"gamma": 4, "timeline": False}
 results = [replay(chat, name, "17%", **played) for name in names]
+for one in results:
+    whole = f"about {one.tps_whole_model:.1f} of the whole model"
+    print(f"{one.policy:18} {one.tps_modelled:6.1f} tokens/s of 8 layers, {whole} (modelled)")
 parts_figure(results)
 
 # %% [markdown]
@@ -136,12 +142,17 @@ for one in results:
     quicker = replay(chat, one.policy, "17%", machine=fast, **played)
     bound = one.parts.total_s / (one.parts.total_s - one.parts.link_wait_s)
     rows.append((one.policy, bound, quicker.tps_modelled / one.tps_modelled))
+now, then = (costs(on, "qwen3-30b-a3b") for on in ("rtx4090", fast))
+print(f"a copy: {1e3 * now.copy_s():.2f} ms, of them {1e3 * now.copy_alpha_s:.2f} its fixed cost")
+print(f"with a link ×4: {1e3 * then.copy_s():.2f} ms, {now.copy_s() / then.copy_s():.2f} times as fast")
 table(["policy", "ceiling of waiting for copies", "with a link ×4"], rows, "Modelled, as factors")
 
 # %% [markdown]
-# For `on-demand` the link is all. `recency` never waits for a copy, so its ceiling is 1, and yet a faster
-# link helps it: more copies come in time, and fewer experts are left to the CPU. **A slow link can hide
-# behind a busy CPU.** That is why this notebook replays, and does not only divide.
+# `on-demand` waits for copies nearly all the time, so its ceiling is high. A link of four times the
+# bandwidth brings far less, and not even a factor of four: a copy's fixed cost, which no bandwidth
+# shortens, is still there (notebook 01). `recency` never waits for a copy, so its ceiling is 1, and yet a
+# faster link helps it: more copies come in time, and fewer experts are left to the CPU. **A slow link can
+# hide behind a busy CPU.** That is why this notebook replays, and does not only divide.
 #
 # ## Bytes beside hits
 # A cache is usually judged by its hit rate. Here are three ways to treat a miss in one and the same policy,
@@ -154,15 +165,17 @@ rows = []
 for budget in ("17%", "50%"):
     for one in (replay(chat, way, budget, **played) for way in ways):
         megabytes = one.bytes_per_token / 1e6
-        rows.append((budget, one.policy, one.hit_rate, round(megabytes), round(one.tps_modelled)))
+        held = budget if one.fits else f"{budget} †"
+        rows.append((held, one.policy, one.hit_rate, round(megabytes), round(one.tps_modelled)))
 head = ["budget", "policy", "ready", "MB a token", "tokens/s"]
-table(head, rows, "Modelled; bytes and copies exact")
+table(head, rows, "Modelled, of 8 of 48 layers; bytes exact. †: more than the card holds, not to be ranked")
 
 # %% [markdown]
-# Read the 50 % lines: which has the highest share ready, and which is the fastest? To *load* a miss is to
-# have it ready the next time, and to wait for it now. The hit rate shows the first and hides the second.
-# And look at `spac-paper`: a little slower than `recency`, with less than half of its bytes. On a link that
-# others use, too, that is worth something. So always ask for the bytes beside the hits.
+# Read the 50 % lines, though no such card holds so much: which has the highest share ready, and which is
+# the fastest? To *load* a miss is to have it ready the next time, and to wait for it now. The hit rate
+# shows the first and hides the second. And look at `spac-paper`: a little slower than `recency`, with less
+# than half of its bytes. On a link that others use, too, that is worth something. So always ask for the
+# bytes beside the hits.
 #
 # ### Exercise 07.2: what the link allows
 # Copies pass the link one after another, and each takes `alpha_s` seconds beside its bytes. Write
@@ -188,7 +201,8 @@ for one in results:
     link_s = copies * (on.copy_alpha_s + expert_bytes / on.link_bytes_per_s)
     allowed = round(1 / link_s) if copies else None
     rows.append((one.policy, round(one.tps_modelled), allowed, one.tps_modelled * link_s))
-table(["policy", "tokens/s", "what the link allows", "share of it that is used"], rows, "17 %, modelled")
+head = ["policy", "tokens/s", "what the link allows", "share of it that is used"]
+table(head, rows, "17 %, modelled; of 8 layers")
 
 # %% [markdown]
 # A policy that uses all that its link allows can only become faster by copying less, or by copying what is
@@ -217,7 +231,8 @@ ran = [[replay(fans[d], **(start | knob)).tps_modelled for d in ("math", "code")
 speeds = np.array(ran)
 factors = dict(zip(knobs, speeds / speeds[0], strict=True))
 rows = [(name, *map(round, row), *factors[name]) for name, row in zip(knobs, ran, strict=True)]
-table(["", "math, tokens/s", "code, tokens/s", "math ×", "code ×"], rows, "Modelled; × is over the start")
+caption = "Modelled, of 8 of 48 layers; × is over the start"
+table(["", "math, tokens/s", "code, tokens/s", "math ×", "code ×"], rows, caption)
 
 # %%
 reveal("07.P1", 1 / factors["no draft"][1], "×")
@@ -277,7 +292,7 @@ for accounting in ("slots-equal", "device-equal"):
             for d in DOMAINS
         ]
         rows.append((accounting, gamma, ran[0].slots, *(round(one.tps_modelled) for one in ran)))
-table(["accounting", "γ", "slots", *DOMAINS], rows, "recency at 17 %; tokens a second, modelled")
+table(["accounting", "γ", "slots", *DOMAINS], rows, "recency at 17 %; tokens a second of 8 layers, modelled")
 
 # %% [markdown]
 # Nothing is right or wrong about either accounting; it is wrong not to say which. Whoever has a card of a
@@ -336,6 +351,8 @@ predict("07.P2", ...)  # a factor
 
 # %%
 reveal("07.P2", float(np.mean([ours / mean for mean in others])), "×")
+slowest, fastest = min(others), max(others)
+print(f"the {len(others)} others: from {slowest:.2f} to {fastest:.2f} tokens a second (means, published)")
 
 # %% [markdown]
 # ### Exercise 07.4: two means of one table
@@ -353,9 +370,10 @@ def two_ratios(ours, baselines):
 check("07.4", two_ratios)
 
 # %% [markdown]
-# So both are true and neither says much: 1.17 and 15.42 tokens a second are different kinds of system, and a
-# number about "the others" is mostly a number about which others were asked. What the paper's own *ablation*
-# says is more telling: parts of the system switched off, on three of the benchmarks (published).
+# So both are true and neither says much: the slowest and the fastest of the others (the line under your
+# guess) are different kinds of system, and a number about "the others" is mostly a number about which
+# others were asked. What the paper's own *ablation* says is more telling: parts of the system switched off,
+# on three of the benchmarks (published).
 
 # %%
 full, no_prefetch, one_level = np.array([[25.80, 28.24, 22.78], [17.27, 18.79, 16.46], [19.53, 20.56, 18.43]])
@@ -402,17 +420,22 @@ def speed(domain, step, budget, **on):
     return replay(fans[domain], played, budget, gamma=gamma, timeline=False, **on).tps_modelled
 
 
+def flagged(budget):
+    """The budget, with a † where the card has no room for it beside the rest."""
+    return budget if replay(chat, "recency", budget, **played).fits else f"{budget} †"
+
+
 # %%
 for budget in ("17%", "50%"):
     speeds = np.array([[speed(domain, step, budget) for step in steps] for domain in DOMAINS])
     gains = speeds[:, 1:] / speeds[:, :-1]
-    print(f"{budget}: each step over the one before, geometric mean of the domains (least to most), modelled")
+    print(f"{flagged(budget)}: each step over the one before, geometric mean (least to most), modelled")
     for step, gain in zip(steps[1:], gains.T, strict=True):
         print(f"   {step:16} × {np.exp(np.log(gain).mean()):.2f}   ({gain.min():.2f} to {gain.max():.2f})")
 
 # %%
 rows = [(domain, *(round(speed(domain, step, "17%")) for step in steps)) for domain in DOMAINS]
-table(["domain", *steps], rows, "Tokens a second at 17 %; modelled, RTX 4090, as if Qwen3-30B-A3B")
+table(["domain", *steps], rows, "Tokens a second at 17 %; modelled, RTX 4090, 8 layers of Qwen3-30B-A3B")
 
 # %% [markdown]
 # Now the paper's question: its method over the same draft without slots, which it gives as 1.42 ×. And beside
@@ -423,8 +446,9 @@ asked, rows = ["recency", "one level", "counts", "spac-paper", "spac-joint", "or
 for budget in ("17%", "25%", "50%"):
     speeds = [[speed(domain, step, budget) for step in ("cpu-only, draft", *asked)] for domain in DOMAINS]
     base, *logs = np.log(speeds).mean(axis=0)
-    rows.append((budget, *np.exp(np.array(logs) - base)))
-table(["budget", *asked], rows, "Over cpu-only with the same draft, geometric mean of domains; modelled")
+    rows.append((flagged(budget), *np.exp(np.array(logs) - base)))
+caption = "Over cpu-only with the same draft, geometric mean of domains; modelled. †: the card cannot hold it"
+table(["budget", *asked], rows, caption)
 
 # %% [markdown]
 # What a careful reader can say after these tables.
@@ -478,16 +502,18 @@ tried = [("laptop4060", "cpu-only", 0), ("laptop4060", "recency", 4), ("rtx4090"
 rows = []
 for which in tried:
     one = plan(*which)
-    rows.append((*which, machine(which[0]).memory_bytes / 2**30, one.slots / 512, one.tps_modelled))
+    speeds = one.tps_modelled, one.tps_whole_model
+    rows.append((*which, machine(which[0]).memory_bytes / 2**30, one.slots / 512, *speeds))
 print("machines:", *machine_names())
-table(["machine", "policy", "γ", "device GiB", "share in slots", "tokens/s"], rows, "Modelled, of 8 layers")
+head = ["machine", "policy", "γ", "device GiB", "share in slots", "tokens/s", "whole model, about"]
+table(head, rows, "Modelled; tokens/s of 8 of the 48 layers")
 
 # %% [markdown]
 # ### Exercise 07.5: a purchase
-# They want at least 700 tokens a second (modelled, of 8 layers; with 48 that is about a sixth of it). Which
-# machine with the **least device memory** does it, and how? Policies: `cpu-only`, `on-demand`, `recency`,
-# `spac-joint`; γ: 0, 4 or 8. Try what you like with `plan` above, then answer with a list such as
-# `["h100", "recency", 8]`. Before you try: would you take the draft?
+# They want at least 700 tokens a second (modelled, of 8 layers; about a tenth of it for the whole model,
+# see the last column above). Which machine with the **least device memory** does it, and how? Policies:
+# `cpu-only`, `on-demand`, `recency`, `spac-joint`; γ: 0, 4 or 8. Try what you like with `plan` above, then
+# answer with a list such as `["h100", "recency", 8]`. Before you try: would you take the draft?
 
 # %%
 ### BEGIN SOLUTION

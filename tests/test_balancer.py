@@ -266,6 +266,48 @@ def test_nothing_is_printed_by_the_solver() -> None:
     assert (ran.stdout, ran.stderr) == ("", "")
 
 
+FIRST_SOLVES = """
+import os, threading, time
+import highspy, pulp
+from moespac_nb.balancer import solver
+
+class Slow(highspy.Highs):
+    order = iter(range(9))
+    def __init__(self):
+        super().__init__()
+        time.sleep(0.05 * (next(self.order) + 1))
+
+highspy.Highs = Slow
+
+
+def talk():
+    for number in range(200):
+        os.write(1, b"%d\\n" % number)
+        time.sleep(0.002)
+
+def first():
+    programme = solver.problem("x")
+    programme += pulp.LpVariable("a", 1, 2)
+    assert solver.solve(programme) == "optimal"
+
+threads = [threading.Thread(target=work) for work in (talk, first, first, first, first)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+print("the end")
+"""
+
+
+def test_first_solves_in_several_threads_lose_no_output() -> None:
+    ran = subprocess.run(
+        [sys.executable, "-c", FIRST_SOLVES], capture_output=True, text=True, check=True, timeout=120
+    )
+    *numbers, end = ran.stdout.splitlines()
+    assert (sorted(map(int, numbers)), end) == ([*range(200)], "the end")
+    assert ran.stderr == ""
+
+
 # Bad input
 
 UTILITY = np.array([[0, 1], [2, 0]])

@@ -139,6 +139,9 @@ def test_the_lab_answers_from_its_grid_and_offers_only_what_is_in_it(browser: An
     opened = open_page(browser, made.to_html(tmp_path / "l.html"))
     page = opened.page
     assert f"{made.result.tps_modelled:.0f} tokens/s modelled" in opened.sentence
+    whole = f"{made.result.tps_whole_model:.3g}"
+    assert page.locator(".ms-answer").inner_text().endswith(f"of the trace’s layers; whole model ≈ {whole}")
+    assert f"all of olmoe-1b-7b would make about {whole} tokens/s" in opened.sentence
     page.get_by_role("slider").focus()
     opened.press("ArrowRight", "PageUp")
     budget = int(state(opened)["budget"])

@@ -41,6 +41,11 @@ def test_a_share_is_exact(written, share):
     assert parse_budget(written).share == share
 
 
+@pytest.mark.parametrize("written", ["2000000", " 2000000 ", "0002000000"])
+def test_digits_alone_are_bytes_as_the_number_is(written):
+    assert parse_budget(written).size_bytes == parse_budget(2_000_000).size_bytes == 2_000_000
+
+
 def test_a_budget_is_its_own_budget():
     budget = parse_budget("25%")
     assert parse_budget(budget) is budget
@@ -51,7 +56,11 @@ def test_a_budget_is_its_own_budget():
     [
         *(
             "",
-            "25",
+            "0",
+            "0.5",
+            "-25",
+            "٣",
+            "9" * 99,
             "%",
             "lots",
             "12 parsecs",

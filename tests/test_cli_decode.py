@@ -142,6 +142,8 @@ def test_an_interrupt_reports_what_is_committed(capsys, monkeypatch):
         (("--prompt", "Hi", "--temperature", "0"), "temperature is 0.0; accepted: a number above 0"),
         (("--prompt", "Hi", "--top-p", "2"), "top_p is 2.0; accepted"),
         (("--prompt", "Hi", "--draft", "oracle"), "--draft is 'oracle'; accepted: model, ngram or none"),
+        (("--prompt", "Hi", "--min-p", "2"), "min_p is 2.0; accepted"),
+        (("--prompt", "Hi", "--stop", ""), r"stop_strings is \[''\]; accepted"),
         (("--prompt", "Hi", "--max-new-tokens", "0"), "max_new_tokens is 0; accepted"),
         (("--prompt", "Hi", "--seed", "-1"), "seed is -1; accepted"),
         (("--prompt", "Hi", "--mode", "sample", "--check-lossless"), "--check-lossless.*--mode sample"),
@@ -234,6 +236,7 @@ def test_a_budget_above_everything_is_a_warning(capsys):
     ("arguments", "said"),
     [
         (("--budget", "0"), "budget is '0'; accepted: a share above 0%"),
+        (("--budget", "2000"), "budget is '2000', 2000 bytes on this model; accepted: at least one slot"),
         (("--budget", "0%"), "budget is '0%'; accepted: a share above 0%"),
         (("--budget", "1kB"), "budget is '1kB', 1000 bytes on this model; accepted: at least one slot"),
         (("--budget", "a lot"), "budget is 'a lot'; accepted"),

@@ -81,6 +81,17 @@ def test_what_is_scaled_is_said_and_nothing_where_nothing_is(capsys, traces):
     ]
 
 
+def test_a_speed_of_a_part_of_the_model_says_so_beside_that_of_the_whole(capsys, traces):
+    own = called(capsys, traces / "mixtral.npz", "--model-profile", "mixtral-8x7b-4bit")[1]
+    assert "whole model" not in own
+    found = figures(capsys, traces / "a.npz")
+    said = called(capsys, traces / "a.npz")[1]
+    whole = f"about {found['tps_whole_model']:.3g} of the whole model"
+    assert f"{found['tps_modelled']:.2f} tokens a second of the trace's layers, {whole}" in said
+    table = called(capsys, traces / "a.npz", "--budget", "17%,50%")[1]
+    assert re.search(rf"17% .* ~{found['tps_whole_model']:.3g} ", table)
+
+
 def test_several_policies_and_budgets_are_a_table(capsys, traces):
     asked = (traces / "a.npz", "--policy", "cpu-only,recency", "--budget", "10%, 50%")
     several = figures(capsys, *asked)["results"]
@@ -181,7 +192,8 @@ def profile_with(tmp_path, kind: str, name: str, line: str) -> str:
     [
         (("--budget", "0"), "budget is '0'; accepted: a share above 0%"),
         (("--budget", "0%"), "budget is '0%'; accepted: a share above 0%"),
-        (("--budget", "1"), "budget is '1'; accepted: .*such as '25%'"),
+        (("--budget", "1"), "budget is '1', 1 bytes on this model; accepted: at least one slot"),
+        (("--budget", "1.5"), "budget is '1.5'; accepted: .*such as '25%'"),
         (("--budget", "101%"), "budget is '101%'; accepted: .*up to 100%"),
         (("--budget=-3GiB",), "budget is '-3GiB'"),
         (("--budget", "12 parsecs"), "budget is '12 parsecs'; accepted: .*a size above 0 with its unit"),

@@ -21,7 +21,7 @@ import pytest
 from fake_cuda import FakeCuda
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from interrupts import InterruptAtLine, lines_of
+from interrupts import InterruptAtLine, ctrl_c_is_heard, lines_of
 
 import moespac_nb.devices.cuda as cuda_module
 from moespac_nb.devices import HOST, LANES, CudaDevice, Device, HostDevice, OperationError, VirtualDevice
@@ -362,13 +362,10 @@ def test_ctrl_c_ends_a_wait_and_nothing_else(kind):
     held, release = bench.hold("cpu", "held")
     main = threading.main_thread().ident
     assert main is not None
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
-    try:
+    with ctrl_c_is_heard():
         bench.soon(lambda: signal.pthread_kill(main, signal.SIGINT))
         with pytest.raises(KeyboardInterrupt):
             bench.device.wait(held)
-    finally:
-        signal.signal(signal.SIGINT, before)
     assert not bench.device.done(held)
     release()
     bench.device.wait(held)

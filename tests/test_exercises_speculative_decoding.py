@@ -33,6 +33,12 @@ RIGHT: dict[str, Any] = {
 }
 
 
+def _from(p: list[float], q: list[float], more: bool) -> np.ndarray:
+    """What is left over, and a little of each token that was drafted more often than wanted, or as often."""
+    enough = np.greater(q, p) if more else np.equal(q, p)
+    return leftover(p, q) + 0.1 * enough
+
+
 @pytest.mark.parametrize("name", RIGHT)
 def test_a_right_answer_is_right(name: str) -> None:
     assert check(name, RIGHT[name]).state == "right"
@@ -53,6 +59,8 @@ def test_a_right_answer_is_right(name: str) -> None:
         ("02.2", 1.0, "In what share of the cases"),
         ("02.3", lambda p, q: p, "has come often enough"),
         ("02.3", lambda p, q: np.abs(np.subtract(p, q)), "has come often enough"),
+        ("02.3", lambda p, q: _from(p, q, more=True), "which is more often than the target wants it, "),
+        ("02.3", lambda p, q: _from(p, q, more=False), "which is as often as the target wants it, "),
         ("02.3", lambda p, q: np.maximum(np.subtract(p, q), 0) / 2, "which adds up to"),
         ("02.3", lambda p, q: np.subtract(p, q), "No probability is negative"),
         ("02.4", lambda alpha, gamma: 1 + alpha * gamma, "counts only if those before it were kept"),

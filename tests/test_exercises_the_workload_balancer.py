@@ -25,6 +25,7 @@ from moespac_nb.policies import composed
 from moespac_nb.problems import problems
 from moespac_nb.replay import replay
 from moespac_nb.traces import bundled
+from moespac_widgets.balancer_explorer import changed
 
 
 def lanes(counts: list[int], utility: list[int], tau: int) -> tuple[int, int]:
@@ -189,6 +190,20 @@ def test_of_a_wrong_programme_the_simplest_window_is_shown() -> None:
 
 
 # What the prose says
+
+
+def test_in_the_view_that_opens_the_lanes_meet_where_the_notebook_says() -> None:
+    """A CPU lane of 10 % alone is not enough in that layer; with a GPU lane of 200 % they cross."""
+    table = tables()[WINDOW]
+
+    def cross(gpu: int, cpu: int) -> bool:
+        seen = changed(table, table.slots, {"gpu": gpu, "cpu": cpu, "copy": 100, "draft": 100, "dense": 100})
+        longer = seen.gpu_s[LAYER] > seen.cpu_s[LAYER]
+        return bool(longer[0] and not longer[-1])
+
+    assert cross(200, 10)
+    assert not cross(100, 10)
+    assert not cross(100, 100)
 
 
 def test_on_some_machines_the_layers_ask_for_too_many_slots_and_the_joint_plan_promises_less_time() -> None:

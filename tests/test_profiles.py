@@ -270,4 +270,12 @@ def test_what_is_scaled_is_said_in_words() -> None:
     assert "layers with experts: the trace has 8, qwen3-30b-a3b 48" in said
     assert "times of head, draft and planning are scaled by layers, 8/48" in said
     assert "the draft's memory is scaled by the number of experts, 512/6144" in said
-    assert mismatch(Geometry(48, 128, 4), model) == ("top k: the trace has 4, qwen3-30b-a3b 8",)
+    assert said[-1] == (
+        "times and speeds are of the trace's layers and top k: all of qwen3-30b-a3b takes about 6 times as "
+        "long, and 12 times where experts decide"
+    )
+    said = mismatch(Geometry(48, 128, 4), model)
+    assert said[0] == "top k: the trace has 4, qwen3-30b-a3b 8"
+    assert said[1].endswith("takes about 1 times as long, and 2 times where experts decide")
+    assert len(said) == 2
+    assert mismatch(Geometry(0, 0, 0), model)

@@ -17,6 +17,7 @@ from moespac_nb.costs import Costs
 from moespac_nb.devices import VirtualDevice
 from moespac_nb.errors import MoespacError
 from moespac_nb.events import recorded
+from moespac_nb.model_profiles import model_profile
 from moespac_nb.policies import POLICIES, policy
 from moespac_nb.replay import profile_of, replay, to_csv, to_frame
 from moespac_nb.scheduler import Scheduler
@@ -183,6 +184,34 @@ def test_a_machine_and_a_model_profile_stand_for_costs_and_say_what_is_scaled() 
     assert any("experts a layer" in note for note in result.notes)
     assert result.fits
     assert result.label == "modelled"
+
+
+def test_the_whole_models_speed_follows_from_the_parts_and_is_close_to_a_replay_of_its_layers() -> None:
+    # 2 layers, top 2 of 8, beside a trace with three times the layers and twice the top k, side by side.
+    small, whole = made_up(Geometry(2, 8, 2), gamma=2, steps=40), Geometry(6, 16, 4)
+    model = replace(model_profile("qwen3-30b-a3b"), layers=6, moe_layers=6, experts=16, top_k=4)
+    for name in ("cpu-only", "on-demand", "recency"):
+        result = replay(small, name, "50%", model_profile=model)
+        alike_s = result.parts.draft_s + result.parts.plan_s + result.parts.dense_s
+        rest_s = result.parts.experts_s + result.parts.cpu_wait_s + result.parts.link_wait_s
+        assert result.tps_whole_model == pytest.approx(result.tokens / (3 * alike_s + 6 * rest_s))
+        laid_out = replay(tiled(small, whole), name, "50%", model_profile=model)
+        assert laid_out.tps_whole_model == pytest.approx(laid_out.tps_modelled)
+        assert result.tps_whole_model == pytest.approx(laid_out.tps_modelled, rel=0.1)
+    assert replay(small, "recency", "50%", costs=CARD).tps_whole_model is None
+
+
+def tiled(trace, geometry: Geometry):
+    """The same text with each layer's experts beside themselves, and all layers again: `geometry` large."""
+    ours = trace.geometry
+    beside = np.concatenate([trace.experts + n * ours.experts for n in range(2)], 2)
+    arrays = {"experts": np.tile(beside, (1, geometry.layers // ours.layers, 1)).astype(np.int16)}
+    prompt = np.concatenate([trace.prompt_experts + n * ours.experts for n in range(2)], 2)
+    arrays["prompt_experts"] = np.tile(prompt, (1, geometry.layers // ours.layers, 1)).astype(np.int16)
+    for name in ("gate_weights", "prompt_gate_weights"):
+        shape = (len(getattr(trace, name)), geometry.layers, geometry.top_k)
+        arrays[name] = np.ones(shape, np.float32)
+    return replace(trace, geometry=geometry, **arrays)
 
 
 def test_what_does_not_fit_the_card_is_flagged() -> None:

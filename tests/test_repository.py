@@ -18,6 +18,7 @@ from moespac_nb import resources
 
 LONGEST_MODULE_LINES = 350
 PAIR_LIMIT_BYTES = 40_000_000
+TREE_LIMIT_BYTES = 48 * 2**20
 
 
 def imported_packages(source: str) -> set[str]:
@@ -116,6 +117,17 @@ def test_the_bundled_data_is_what_its_manifest_says() -> None:
 def test_the_bundled_pair_is_small_enough_to_travel() -> None:
     pair = resources.data_path("pair")
     assert sum(path.stat().st_size for path in pair.iterdir()) <= PAIR_LIMIT_BYTES
+
+
+def test_the_tree_is_small_enough_to_travel(root: Path) -> None:
+    if not (root / ".git").exists():
+        pytest.skip("not a checkout: which files are tracked is not known")
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=root, check=True, capture_output=True).stdout
+    names = listed.decode().rstrip("\0").split("\0")
+    assert "pyproject.toml" in names
+    sizes = {name: (root / name).stat().st_size for name in names if (root / name).is_file()}
+    largest = sorted(sizes, key=lambda name: -sizes[name])[:8]
+    assert sum(sizes.values()) <= TREE_LIMIT_BYTES, {name: sizes[name] for name in largest}
 
 
 @pytest.mark.parametrize(

@@ -13,19 +13,30 @@ from moespac_nb.replay import replay
 from moespac_nb.residency import CPU, LATE, LOADED, READY, residency
 from moespac_nb.slots import NOBODY
 from moespac_nb.step import Geometry
+from moespac_nb.trace_edit import concatenate
 
 GEOMETRY = Geometry(layers=4, experts=16, top_k=2)
 TRACE = made_up(GEOMETRY, gamma=3, steps=20)
 EVERY = [*POLICIES, composed("table", sensor="token-table", rule="ema", admission=2, miss="cheaper")]
 
 
+TEXTS = [made_up(GEOMETRY, gamma=3, steps=10, seed=seed) for seed in (0, 1)]
+TWO_TEXTS = concatenate(TEXTS)
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["one text", "two, each with empty slots"])
+def cold(request: Any) -> Any:
+    return request.param
+
+
 @pytest.fixture(scope="module", params=EVERY, ids=str)
-def seen(request: Any) -> Any:
-    return residency(TRACE, request.param, "20%", profile=TRACE)
+def seen(request: Any, cold: bool) -> Any:
+    return residency(TWO_TEXTS if cold else TRACE, request.param, "20%", profile=TRACE, cold=cold)
 
 
-def test_the_replay_is_the_ordinary_one(seen: Any) -> None:
-    counters = replay(TRACE, policy_of(seen), "20%", profile=TRACE).counters
+def test_the_replay_is_the_ordinary_one(seen: Any, cold: bool) -> None:
+    replayed = TWO_TEXTS if cold else TRACE
+    counters = replay(replayed, policy_of(seen), "20%", profile=TRACE, cold=cold).counters
     assert seen.result.counters == counters
     served = [int((seen.served == how).sum()) for how in (READY, LATE, LOADED, CPU)]
     assert served[0] == counters.ready
@@ -75,7 +86,7 @@ def test_a_copy_ahead_takes_a_slot_only_from_who_is_worth_less(seen: Any) -> Non
         assert ahead
 
 
-def test_thresholds_are_kept_of_policies_that_have_them(seen: Any) -> None:
+def test_thresholds_are_kept_of_policies_that_have_them(seen: Any, cold: bool) -> None:
     if not seen.result.policy.startswith(("spac", "table")):
         assert seen.tau is None
         return
@@ -84,7 +95,8 @@ def test_thresholds_are_kept_of_policies_that_have_them(seen: Any) -> None:
     if seen.result.policy == "table":
         assert (seen.tau == 2).all()
     else:  # known once a window: the order in force is the one it ended with
-        assert np.array_equal(seen.wanted[1:], hot[1:])
+        anew = [0, 10] if cold else [0]
+        assert np.array_equal(np.delete(seen.wanted, anew, 0), np.delete(hot, anew, 0))
 
 
 def test_why_an_expert_had_to_go_is_its_last_eviction() -> None:
@@ -96,3 +108,22 @@ def test_why_an_expert_had_to_go_is_its_last_eviction() -> None:
     assert seen.why(move.window, layer, expert).window <= move.window
     never = next(key for key in range(64) if all(each.old != key for each in gone))
     assert seen.why(19, *divmod(never, 16)) is None
+
+
+@pytest.mark.parametrize("name", EVERY, ids=str)
+def test_a_text_that_starts_with_empty_slots_is_as_if_alone(name: Any) -> None:
+    both = residency(TWO_TEXTS, name, "20%", profile=TRACE, cold=True)
+    alone = residency(TEXTS[1], name, "20%", profile=TRACE)
+    for part in ("served", "wanted", "scores", "resident"):
+        assert np.array_equal(getattr(both, part)[10:], getattr(alone, part))
+
+
+def test_a_restart_empties_slots_for_nobody() -> None:
+    seen = residency(TWO_TEXTS, "recency", "20%", cold=True)
+    emptied = [move for move in seen.moves if move.old != NOBODY and move.came]
+    assert {(move.window, move.moment, move.key, move.demand) for move in emptied} == {(10, 0, NOBODY, False)}
+    before, _ = seen.owners(9, 4)
+    assert sorted(move.old for move in emptied) == sorted(before[before != NOBODY].tolist())
+    for move in emptied:
+        why = seen.why(10, *divmod(move.old, 16))
+        assert why is None or why.key != NOBODY

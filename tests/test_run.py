@@ -256,6 +256,7 @@ def test_lab_opens_the_first_notebook_and_passes_the_rest_on(sound, monkeypatch)
         (["set-origin", "someone/name"], "set_origin.py", ["someone/name"]),
         (["set-origin", "--unset"], "set_origin.py", ["--unset"]),
         (["class-kit", "--help"], "class_kit.py", ["--help"]),
+        (["notebooks", "--solutions", "solved"], "notebooks.py", ["--solutions", "solved"]),
     ],
 )
 def test_a_tool_runs_where_the_caller_is_with_what_it_was_given(

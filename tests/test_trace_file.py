@@ -8,6 +8,7 @@ import pickle
 import struct
 import zipfile
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from traces import ANY_TRACE, one_text, with_extras
 
 from moespac_nb import trace_file, whole_file
 from moespac_nb.errors import MoespacError
-from moespac_nb.trace import COLUMNS, Trace
+from moespac_nb.trace import COLUMNS, Sensor, Trace
 from moespac_nb.trace_file import LIMIT_BYTES, SCHEMA, read, write
 
 TRACE = with_extras(one_text(4, sampled=True, steps=3), 0)
@@ -86,6 +87,59 @@ def test_numpy_alone_can_read_the_columns(tmp_path, whole):
         assert np.array_equal(arrays["experts"], TRACE.experts)
         assert set(arrays) == {*COLUMNS, "header.json", "sensor.next_gate", "sensor.table"}
     assert header(whole)["schema"] == SCHEMA
+
+
+def rounded(trace: Trace, bits: int) -> Trace:
+    """The same with every float that may be any, rounded to 2^-bits."""
+    names = ("gate_weights", "prompt_gate_weights", "target_top_probs", "draft_top_probs", "scores")
+    columns = {name: array for name, array in trace.columns.items() if name in names}
+    return replace(
+        trace, **{name: np.ldexp(np.rint(np.ldexp(array, bits)), -bits) for name, array in columns.items()}
+    )
+
+
+@given(ANY_TRACE, st.integers(0, 20))
+@shared_folder
+def test_what_is_rounded_is_what_is_loaded(tmp_path, trace, bits):
+    even = rounded(trace, bits)
+    even.save(tmp_path / "trace.npz")
+    assert Trace.load(tmp_path / "trace.npz") == even
+
+
+def test_rounded_numbers_and_small_ones_lie_in_bytes(tmp_path):
+    # A zero with a sign is no n / 2^bits; nor is what has more bits than a column may have.
+    one = rounded(TRACE, 7)
+    signed, large = np.abs(one.scores), one.target_top_probs.copy()
+    signed.flat[0], large.flat[0] = -0.0, 2**-17
+    one = replace(one, scores=signed, target_top_probs=large, draft_top_probs=one.draft_top_probs * 0)
+    one.save(tmp_path / "trace.npz")
+    with np.load(tmp_path / "trace.npz") as arrays:
+        stored = {name: arrays[name].dtype.name for name in arrays.files}
+    bits = header((tmp_path / "trace.npz").read_bytes())["bits"]
+    assert {"gate_weights": 7, "prompt_gate_weights": 7, "draft_top_probs": 0}.items() <= bits.items()
+    assert {stored[name] for name in (*bits, "experts", "score_experts", "window", "gamma")} == {"uint8"}
+    assert not bits.keys() & {"scores", "target_top_probs", "draft_probs"}
+    assert {stored[name] for name in ("scores", "target_top_probs", "draft_probs")} == {"float32"}
+    assert Trace.load(tmp_path / "trace.npz") == one
+
+
+def test_a_channel_lies_in_bytes_and_names_nobody_as_before(tmp_path):
+    picks = np.full((len(TRACE.window), 2, 3), 5, np.int16)
+    picks[0] = -1
+    one = replace(TRACE, sensors={"next-gate": Sensor("verified", picks)})
+    one.save(tmp_path / "trace.npz")
+    assert np.load(tmp_path / "trace.npz")["sensor.next-gate"].dtype == np.int8
+    assert Trace.load(tmp_path / "trace.npz") == one
+
+
+def test_a_file_of_the_first_schema_is_read(tmp_path, whole):
+    first = header(whole) | {"schema": 1}
+    del first["bits"]
+    arrays = {f"{name}.npy": npy(array) for name, array in TRACE.columns.items()}
+    arrays |= {f"sensor.{name}.npy": npy(sensor.values) for name, sensor in TRACE.sensors.items()}
+    (tmp_path / "trace.npz").write_bytes(with_header(packed(entries(whole) | arrays), json.dumps(first)))
+    assert np.load(tmp_path / "trace.npz")["experts"].dtype == np.int16
+    assert Trace.load(tmp_path / "trace.npz") == TRACE
 
 
 def test_an_empty_trace_can_be_kept(tmp_path):
@@ -223,6 +277,14 @@ def test_a_bomb_that_states_its_size_is_not_unpacked(tmp_path, whole):
     assert LIMIT_BYTES == 2**30
 
 
+def test_a_bomb_that_widens_in_memory_is_not_unpacked(tmp_path, whole):
+    path = tmp_path / "bomb.npz"
+    zeros = npy(np.zeros((3_000_000, 1, 1), np.uint8))
+    path.write_bytes(packed(entries(whole) | {"experts.npy": zeros}))
+    with pytest.raises(MoespacError, match=r"up to experts, take 60.* bytes; accepted: at most 4000000"):
+        read(path, limit_bytes=4 * 10**6)
+
+
 def patched_size(content: bytes, name: str, size: int) -> bytes:
     """The zip directory lies about how large an entry is."""
     changed = bytearray(content)
@@ -346,7 +408,16 @@ def test_an_array_of_the_other_byte_order_is_read(tmp_path, whole):
 
 def test_a_newer_schema_is_named_as_such(tmp_path, whole):
     newer = json.dumps(header(whole) | {"schema": SCHEMA + 1, "geometry": "of another kind"})
-    refused(tmp_path / "trace.npz", with_header(whole, newer), "schema is 2, this version reads 1; update")
+    said = f"schema is {SCHEMA + 1}, this version reads {SCHEMA}; update"
+    refused(tmp_path / "trace.npz", with_header(whole, newer), said)
+
+
+def test_what_traces_did_not_always_hold_comes_back_too(tmp_path, whole):
+    said = {"min_p": 0.1, "stop_strings": ("\n\n", "ü"), "processors": ("MinLengthLogitsProcessor",)}
+    assert not said.keys() & header(whole)["texts"][0].keys()
+    trace = replace(TRACE, texts=(replace(TRACE.texts[0], **said),))
+    trace.save(tmp_path / "trace.npz")
+    assert Trace.load(tmp_path / "trace.npz") == trace != TRACE
 
 
 def set_in(*path):
@@ -367,7 +438,7 @@ def set_in(*path):
     ("change", "message"),
     [
         (set_in("format", "other"), "format is not 'moespac trace'"),
-        (set_in("schema", 0), "schema is 0; accepted: 1"),
+        (set_in("schema", 0), "schema is 0; accepted: 1 or 2"),
         (set_in("schema", True), "schema is True"),
         (set_in("schema", "1"), "schema is '1'"),
         (set_in("vocabulary", "many"), "vocabulary is missing or no int"),
@@ -384,6 +455,9 @@ def set_in(*path):
         (set_in("texts", 0, "seed", "x"), r"texts\[0\].seed is 'x'; accepted: int"),
         (set_in("texts", 0, "stop_ids", 3), "stop_ids is missing or no list"),
         (set_in("texts", 0, "stop_ids", ["x"]), r"texts\[0\].stop_ids is 'x'"),
+        (set_in("texts", 0, "stop_strings", "x"), "stop_strings is missing or no list"),
+        (set_in("texts", 0, "processors", 3), "processors is missing or no list"),
+        (set_in("texts", 0, "min_p", "x"), r"texts\[0\].min_p is 'x'"),
         (set_in("texts", 0, "colour", "x"), r"texts\[0\].colour is missing or unknown"),
         (set_in("texts", 0, "fan", 2), "committed disagrees at step 0; accepted: accepted . 1, in a fan 1"),
         (set_in("pieces", "-1", "x"), "pieces has '-1'"),
@@ -392,6 +466,13 @@ def set_in(*path):
         (set_in("sensors", []), "sensors is missing or no dict"),
         (set_in("sensors", "table", "steps"), "sensors.table.rows is 'steps'"),
         (set_in("sensors", "table", "verified"), "sensor.table is of shape"),
+        (set_in("bits", []), "bits is missing or no dict"),
+        (set_in("bits", "gate_weights", 17), "bits.gate_weights is 17; accepted: 0 to 16"),
+        (set_in("bits", "gate_weights", -1), "bits.gate_weights is -1"),
+        (set_in("bits", "gate_weights", True), "bits.gate_weights is True"),
+        (set_in("bits", "gate_weights", 8), "gate_weights is an array of float32; accepted: uint8 or int8"),
+        (set_in("bits", "experts", 8), "bits has 'experts'; accepted: columns of floats"),
+        (set_in("bits", "nobody's", 8), 'bits has "nobody\'s"'),
     ],
 )
 def test_a_header_that_makes_no_sense_names_the_field(tmp_path, whole, change, message):

@@ -5,11 +5,14 @@
 One file for each; each holds the first prompts of both halves. Stopped, it goes on where it was: a file that
 the same command made with the same pair stays. The same command makes the same bytes.
 
-Plain recordings draft γ = 8, as the paper does, and hold router scores and both sensor channels. A fan is of
-8 too: any γ up to the paper's can be replayed, with two thirds of the positions that a fan of 12 would have.
-It leaves out the scores, a third of its size: a replay asks what was chosen and what the sensors saw.
+Plain recordings draft γ = 8, as the paper does. A fan is of 8 too: any γ up to the paper's can be replayed,
+with two thirds of the positions that a fan of 12 would have. Both hold both sensor channels; of the 2k
+experts that a channel names the first k, as many as a router takes and all that a sensor counts.
 
-Some numbers are rounded, so that they pack well: gate weights to 2^-10, scores to 2^-6 (which experts, and in
+Router scores are in the plain recordings of one domain only, as an example. Nothing in the course or the
+engine reads them, and they are a third of a recording; `moespac record --scores` makes more.
+
+Some numbers are rounded, so that they pack well: gate weights to 2^-8, scores to 2^-4 (which experts, and in
 which order, is exact), the probabilities of alternatives to 2^-12. The drafted tokens' own probabilities and
 uniforms, which decide what is accepted, are exact. Times are left out: a shared machine's say nothing.
 """
@@ -43,8 +46,9 @@ DATA = ROOT / "data"
 GAMMA = FAN = 8
 SAMPLINGS = {"greedy": Sampling(), "sample": Sampling("sample", temperature=0.8)}
 SENSORS = ("draft-gates", "next-gate")
+SCORED = "math"
 BITS = {
-    "gate_weights": 10, "prompt_gate_weights": 10, "scores": 6, "target_top_probs": 12, "draft_top_probs": 12
+    "gate_weights": 8, "prompt_gate_weights": 8, "scores": 4, "target_top_probs": 12, "draft_top_probs": 12
 }  # fmt: skip
 TIMES = ("prefill_ms", "draft_ms", "verify_ms")
 
@@ -128,7 +132,7 @@ def recorded(one: Bundled, number: int, tokens: int) -> Trace:
         gamma=GAMMA,
         fan=FAN if one.kind == "fan" else None,
         sampling=SAMPLINGS[one.mode],
-        scores=one.kind == "plain",
+        scores=(one.domain, one.kind) == (SCORED, "plain"),
         sensors=SENSORS,
         seed=number,
         max_new_tokens=tokens,
@@ -143,15 +147,19 @@ def pair() -> tuple[Any, Any]:
 
 
 def packable(trace: Trace) -> Trace:
-    """The same rounded, and without times."""
+    """The same rounded, without times, and with as many experts a channel names as a router takes."""
     rounded = {
         name: np.ldexp(np.rint(np.ldexp(array, BITS[name])), -BITS[name])
         for name, array in trace.columns.items()
         if name in BITS
     }
     untimed = {name: np.full_like(getattr(trace, name), np.nan) for name in TIMES}
+    sensors = {
+        name: replace(sensor, values=sensor.values[..., : trace.geometry.top_k])
+        for name, sensor in trace.sensors.items()
+    }
     changed: dict[str, Any] = rounded | untimed
-    return replace(trace, **changed)
+    return replace(trace, sensors=sensors, **changed)
 
 
 if __name__ == "__main__":

@@ -6,12 +6,17 @@ import os
 from collections.abc import Iterable
 from contextlib import suppress
 from functools import cache
+from tempfile import TemporaryFile
+from threading import Lock
 from typing import Any
 
 __all__ = ["linear", "problem", "solve"]
 
 # Searches that cost these programmes a fifth of their time and find them nothing.
 SPARED = {"mip_detect_symmetry": False, "mip_heuristic_run_feasibility_jump": False}
+
+BANNER = (b"Running HiGHS", b"Includes third-party", b"Copyright (c)")  # the lines of it begin so
+FIRST = Lock()  # `cache` alone lets two threads in, and the later one would keep the redirected descriptor
 
 
 def problem(name: str) -> Any:
@@ -32,7 +37,8 @@ def solve(programme: Any, time_limit_s: float | None = None) -> str:
     """Solve in place: "optimal", "feasible" (stopped with a point), "infeasible", "unsolved"."""
     import pulp
 
-    _meet_highs()
+    with FIRST:
+        _meet_highs()
     # Gaps of 0: the programmes are small, and the fast path is measured against them.
     options = {"gapRel": 0.0, "gapAbs": 1e-9, **SPARED}
     programme.solve(pulp.HiGHS(msg=False, threads=1, timeLimit=time_limit_s, **options))
@@ -46,16 +52,21 @@ def solve(programme: Any, time_limit_s: float | None = None) -> str:
 
 @cache
 def _meet_highs() -> None:
-    """The first HiGHS of a process prints a banner on file descriptor 1 whatever its options: drop it."""
+    """The first HiGHS of a process prints a banner on file descriptor 1 whatever its options: drop it.
+
+    What other threads print in the meantime is not lost.
+    """
     import highspy
 
-    with suppress(OSError):  # no standard output, nothing to keep clean
+    with suppress(OSError), TemporaryFile() as aside:  # no standard output, nothing to keep clean
         kept = os.dup(1)
-        nowhere = os.open(os.devnull, os.O_WRONLY)
         try:
-            os.dup2(nowhere, 1)
+            os.dup2(aside.fileno(), 1)
             highspy.Highs()
         finally:
             os.dup2(kept, 1)
             os.close(kept)
-            os.close(nowhere)
+            aside.seek(0)
+            others = b"".join(line for line in aside if not line.startswith(BANNER))
+            while others:
+                others = others[os.write(1, others) :]

@@ -108,9 +108,10 @@ def _leftover(
     enough = [n for n in range(len(p)) if p[n] <= q[n] and given[n] > CLOSE]
     if enough:
         n = enough[0]
+        how_often = "more often than" if q[n] > p[n] + CLOSE else "as often as"
         return (
-            f"{asked}. Token {n} is drafted with probability {q[n]:.3g}, which is as often as the target "
-            "wants it: it has come often enough, and must not come again here"
+            f"{asked}. Token {n} is drafted with probability {q[n]:.3g}, which is {how_often} the target "
+            f"wants it, {p[n]:.3g}: it has come often enough, and must not come again here"
         )
     if abs(given.sum() - 1) > CLOSE:
         return f"{asked}, which adds up to {given.sum():.3g}"

@@ -39,7 +39,7 @@ def resting(f: int, up: int, down: int) -> tuple[int, int]:
 
 @cache
 def recorded() -> Trace:
-    """What an own rule is tried on: sampled conversations, a fan."""
+    """What an own rule is tried on: sampled text of `chat`, a fan."""
     return bundled("chat", mode="sample", kind="fan", half="report")
 
 

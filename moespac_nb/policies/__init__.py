@@ -50,15 +50,16 @@ def policy(given: str | Policy, live: bool = False) -> Policy:
 
     live: for a decode whose future is not recorded: then one that reads it is refused.
     """
+    accepted = [each.name for each in POLICIES.values() if not (live and each.reads_future)]
     if isinstance(given, Policy):
         if live and given.reads_future:
             raise MoespacError(
                 f"policy {given.name!r} reads the future, which a live decode does not have; accepted: "
-                f"{', '.join(each.name for each in POLICIES.values() if not each.reads_future)}, or a replay"
+                f"{', '.join(accepted)}, or a replay"
             )
         return given
     if given not in POLICIES:
         raise MoespacError(
-            f"policy is {given!r}; accepted: {', '.join(POLICIES)}{did_you_mean(given, POLICIES)}"
+            f"policy is {given!r}; accepted: {', '.join(accepted)}{did_you_mean(given, accepted)}"
         )
     return policy(POLICIES[given], live)

@@ -169,6 +169,7 @@ class BudgetLab(LiveView):
                 "policies": {name: each.about for name, each in self._policies.items()},
                 "machines": {name: _described(each) for name, each in self._machines.items()},
                 "notes": {name: mismatch(trace.geometry, each) for name, each in self._models.items()},
+                "larger": {name: each.larger(trace.geometry) for name, each in self._models.items()},
                 "drafted": drafted,
                 "own_gamma": start.gamma,
                 "fits": self._fits(),

@@ -239,6 +239,14 @@ function build(host) {
     }
   }
 
+  /** Tokens a second of all the model's layers, roughly, as `ModelProfile.larger` says; null where the trace has them all. */
+  function wholeModel(state, now) {
+    const [layers, work] = data.larger[state.model];
+    if (layers === 1 && work === 1) return null;
+    const [draft, plan, dense, ...others] = PARTS.map(([, name]) => now[name]);
+    return now.tokens / (layers * (draft + plan + dense) + work * others.reduce((a, b) => a + b));
+  }
+
   function rows(state, now) {
     const seen = data.drafted[`${state.mistakes}|${state.gamma}`];
     const measured = host.text(state.mistakes === "all" ? "lab.measured" : "lab.modelled");
@@ -330,7 +338,9 @@ function build(host) {
       if (state.guess && document.activeElement !== guess) guess.value = String(state.guess);
       const style = getComputedStyle(host.root);
       const now = hidden(state) ? null : at(state, state.budget);
-      answer.replaceChildren(...(now ? [el("b", {}, figure(now.tps_modelled)), ` ${host.text("lab.unit")} `, el("small", {}, how(now))]
+      const all = now && wholeModel(state, now);
+      const beside = all ? [el("div", {}, host.text("lab.whole", { tps: figure(all) }))] : [];
+      answer.replaceChildren(...(now ? [el("b", {}, figure(now.tps_modelled)), ` ${host.text("lab.unit")} `, el("small", {}, how(now)), ...beside]
         : [host.text(hidden(state) ? "lab.guess_hides" : live ? "lab.coming" : "lab.not_in_page")]));
       list.replaceChildren(...rows(state, now).map(([name, value, label]) =>
         el("tr", {}, el("th", { scope: "row" }, name), el("td", { class: "ms-figure" }, value), el("td", {}, el("small", {}, label)))));
@@ -354,6 +364,8 @@ function build(host) {
       const [kind, name] = PARTS.reduce((a, b) => (now[b[1]] > now[a[1]] ? b : a));
       const parts = [`${where}: ${host.text("lab.gives", { tps: figure(now.tps_modelled), hits: percent(now.hit_rate), bytes: sizeWords(now.bytes_per_token),
         part: host.text(`lab.part_${kind}`), share: percent(now[name] / whole) })}`];
+      const wholeTps = wholeModel(state, now);
+      if (wholeTps !== null) parts.push(host.text("lab.whole_sentence", { tps: figure(wholeTps), model: state.model }));
       const { all_experts: all, expert_bytes: each } = fitOf(state);
       const more = Math.round((100 * 2 * GIB) / (all * each));
       const then = more >= 1 && state.budget + more <= most ? at(state, state.budget + more) : null;
