@@ -114,9 +114,13 @@ class Engine:
             self._worth.score[first + expert] = score
 
     def begin_pass(self) -> None:
-        """The first layer comes next."""
+        """The first layer comes next: what was requested while another did is worth more than it was."""
         self._worth.begin_pass()
         self._slots.reorder()
+        if self._requests:
+            score, near, experts = self._worth.score, self._worth.nearness, self.experts
+            self._requests = [(-score[key] - near[key // experts], key) for _, key in self._requests]
+            heapify(self._requests)
 
     def pump(self) -> None:
         """See which copies have come, and hand the link the best requests until enough are in flight."""

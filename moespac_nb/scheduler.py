@@ -199,7 +199,6 @@ class Scheduler:
         start = self.device.now()
         self._finish("gpu", self.costs.head_s, "head")
         self._phase.parts.dense_s += self.device.now() - start
-        self.engine.begin_pass()
         told = self._told(following)
         self._think(lambda: self.planner.verified(step, told))
 

@@ -74,6 +74,41 @@ def test_the_cpu_share_runs_beside_the_gpu_share() -> None:
     assert one.device.now() == start + 5.25
 
 
+def test_the_link_is_given_more_after_each_drafted_token_and_beside_each_dense_part() -> None:
+    one = scheduler("recency", slots=4, in_flight=1)
+    window(one, [0, 1, 2, 3], [1, 1, 1, 1], drafted=0)
+    start = one.device.now()
+    one.begin_window(0)
+    for token in range(5):  # half a second each; a copy takes two
+        one.drafted(token)
+    one.verify()
+    assert ran(one, "link") == [(start, start + 2), (start + 2, start + 4)]
+    one.device.spend(2.0)  # until start + 4.5: the second has come, and nobody has looked yet
+    one.layer(0, [], [])
+    assert ran(one, "link")[2:] == [(start + 4.5, start + 6.5)]
+
+
+class Wants(Planner):
+    """All experts, after the prompt, and all alike."""
+
+    def begin(self, _prefill: Prefill, _following: Step | None = None, /) -> Order:
+        everyone = np.ones((self.setting.geometry.layers, self.setting.geometry.experts))
+        return Order(everyone, everyone > 0)
+
+
+def test_a_window_begins_at_the_first_layer_whatever_was_read_before() -> None:
+    one = scheduler(Policy("wants", "", Wants), slots=8, geometry=Geometry(2, 4, 1), in_flight=1)
+    one.begin_prefill(1)
+    for layer in (0, 1):
+        one.layer(layer, [3], [1])
+    one.end_prefill(Prefill(np.zeros(1, int), np.zeros((1, 2, 1), np.int16), np.ones((1, 2, 1)), 1.0))
+    one.begin_window(0)
+    one.layer(0, [0], [1])  # a copy of layer 0, the nearest, is under way; then layer 1 comes sooner
+    one.layer(1, [3], [1])
+    copies = [each.label for each in one.device.timeline() if each.lane == "link"]
+    assert copies[2:] == ["copy L0 E0", "copy L1 E0"]
+
+
 def test_a_policy_s_time_is_charged_before_its_order_holds() -> None:
     one = scheduler("recency", costs=replace(COSTS, plan_s=0.125))
     window(one, [0], [1])
