@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from small_profiles import MACHINE, MODEL
 
 from moespac_nb import cli
 from moespac_nb.errors import MoespacError
@@ -36,6 +37,35 @@ def test_a_longer_context_and_a_draft_never_leave_more(on, model, context) -> No
     found = fit(on, model, context=context)
     assert fit(on, model, context=2 * context).left_bytes < found.left_bytes
     assert fit(on, model, context=context, draft=False).left_bytes > found.left_bytes
+
+
+def test_every_item_by_hand() -> None:
+    found = fit(MACHINE, MODEL, context=100)
+    assert found.taken_bytes == {
+        "reserved": 1000,
+        "dense": 2 * (2 * 540 + 2 * 800 + 2 * 500),  # layers with experts, dense ones, embedding and head
+        "kv_cache": 100 * 2 * 4 * 16,
+        "draft": 1000 + 100 * 12 + 300,
+        "workspace": 2 * 512 * (8 * 10 + 3 * 1 * 10 + 2 * 20) + 4 * 16 * 50,
+    }
+    assert (found.left_bytes, found.slots, found.budget_bytes) == (1840, 3, 1800)  # of 182,300
+    assert (found.share, found.fits_device, found.fits_host, found.fits) == (3 / 8, True, True, True)
+    assert (found.expert_bytes, found.all_experts_bytes) == (600, 4800)
+    less = fit(replace(MACHINE, host_memory_bytes=4799), MODEL, context=100)
+    assert (less.fits_device, less.fits_host, less.fits) == (True, False, False)
+
+
+def test_the_paper_s_target_on_its_card_by_hand() -> None:
+    found = fit("rtx4090", "qwen3-30b-a3b", context=8192)
+    attention_and_router, embedding = 18_874_368 + 2048 * 128, 151_936 * 2048
+    assert found.taken_bytes == {
+        "reserved": 2**30,
+        "dense": 2 * (48 * attention_and_router + 2 * embedding),
+        "kv_cache": 48 * 2 * 2 * 512 * 8192,  # keys and values of 512 numbers of 2 bytes
+        "draft": 4_411_230_000 + 8192 * 147_456 + 200_000_000,
+        "workspace": 2 * 512 * (8 * 2048 + 3 * 8 * 768 + 2 * 9216) + 4 * 16 * 151_936,
+    }
+    assert found.slots == (24 * 2**30 - sum(found.taken_bytes.values())) // 9_437_184
 
 
 def test_the_paper_s_17_percent_fit_on_its_card() -> None:

@@ -80,6 +80,14 @@ def test_the_oracle_wants_what_the_next_window_uses_and_nothing_it_does_not() ->
     assert one.verified(seen((0, 0)), None) is None
 
 
+def test_the_oracle_keeps_the_rest_by_how_often_it_has_been_used() -> None:
+    one = planner("next-window-oracle")
+    for window in [(0, 0)] * 3 + [(1, 1)]:
+        order = one.verified(seen(window), seen((2, 2)))
+    often, once, never = order.scores[0, [0, 1, 3]]
+    assert order.scores[0, 2] >= 1 > often > once > never == 0
+
+
 @pytest.mark.parametrize(
     ("name", "formulation"), [("spac-paper", "per-layer-difference"), ("spac-joint", "joint")]
 )
