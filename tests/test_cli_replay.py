@@ -54,6 +54,24 @@ def test_json_holds_the_figures_of_the_replay_it_names(capsys, traces):
     assert found["counters"] == vars(own.counters)
 
 
+def test_without_slots_the_time_is_what_the_profiles_numbers_add_up_to(capsys, traces):
+    found = figures(capsys, traces / "mixtral.npz", "--policy", "cpu-only", "--model-profile", "mixtral-8x7b")
+    assert found["notes"] == []
+    # Numbers of rtx4090.toml and mixtral-8x7b.toml: 32 layers, width 4096, experts of 14336, 16 bits.
+    trace = Trace.load(traces / "mixtral.npz")
+    expert, attention, read, gpu = 3 * 4096 * 14336, 41_943_040, 1008e9, 165.2e12
+    layer = attention + 4096 * 8
+    dense_s = (2 * layer + 2 * 1024 * 2048) / read
+    head_s = 2 * 32_000 * 4096 / read
+    total_s = 0.0
+    for step in trace:
+        total_s += (len(step.window) - 1) * (0.5e-3 + 3.9996e9 / read) + head_s + 32 * (dense_s + len(step.window) * 2 * layer / gpu)
+        total_s += sum(max(2 * expert / 53.8e9, n * 2 * expert / 1e12) for n in step.counts[step.counts > 0])
+    assert found["tokens"] == len(trace.committed_ids)
+    assert found["tps_modelled"] == pytest.approx(found["tokens"] / total_s)
+    assert (found["cpu_share"], found["hit_rate"], found["bytes_per_token"]) == (1, 0, 0)
+
+
 def test_words_name_what_everything_is(capsys, traces):
     code, out, err = called(capsys, traces / "a.npz")
     assert (code, err) == (0, "")

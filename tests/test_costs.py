@@ -100,7 +100,7 @@ BY_HAND = Costs(
     dense_position_s=2 * 540 / 500, head_s=4200 / 1000, draft_s=0.5 + 800 / 1000,
     draft_prefill_s=2 * 100 / 500, plan_s=24 * 2 / 48,
 )  # fmt: skip
-SLOW = replace(MACHINE, memory_bytes_per_s=10_000.0)  # for its memory: the draft's arithmetic takes longer
+QUICK = replace(MACHINE, memory_bytes_per_s=10_000.0)  # so that the draft's arithmetic takes longer
 
 
 @pytest.mark.parametrize(
@@ -115,11 +115,11 @@ SLOW = replace(MACHINE, memory_bytes_per_s=10_000.0)  # for its memory: the draf
             replace(BY_HAND, cpu_bytes_per_s=250),
         ),
         (
-            SLOW,
+            QUICK,
             None,
             replace(BY_HAND, gpu_bytes_per_s=10_000, dense_s=0.428, head_s=0.42, draft_s=0.5 + 0.4),
         ),
-        # Half the layers: half of the head's, the draft's and the policy's time. A router of twice the experts.
+        # Half the layers: half the time of head, draft and policy. The router chooses of twice the experts.
         (
             MACHINE,
             Geometry(1, 8, 2),

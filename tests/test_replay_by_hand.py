@@ -1,8 +1,8 @@
 """One replay worked out by hand, to the last figure: what a Result reports, what its notes and flags mean.
 
 Costs are those of `engines`: a copy takes 2 s, an expert 0.5 s from its slot and 4 s on the CPU lane. Here a
-layer's dense part takes 1 s and 1/8 s a position, a token of a prompt 0.5 s of the draft's, and recency, which
-thinks a tenth of `plan_s`, 1 s a window.
+layer's dense part takes 1 s and 1/8 s a position, a token of a prompt 0.5 s of the draft's, and recency,
+which thinks a tenth of `plan_s`, 1 s a window.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ FIRST = text(
 SECOND = text([[[3], [3]]], [([[[3], [3]], [[0], [3]]], 1)])
 # 0.00  The first prompt. Layer 0: dense 1.25, then E0 is copied, cheaper than the CPU, until 3.25.
 # 3.75  Layer 1: dense until 5, E0 is copied until 7, E1, in the place of L0 E0, until 9.
-# 9.50  The head 0.25, the draft reads 1, the policy thinks 1: of the prompt, L0 E0 is wanted; it beats nobody.
+# 9.50  The head 0.25, the draft reads 1, the policy thinks 1: L0 E0 is wanted again, and beats nobody.
 # 11.75 Window 1 of 3 positions. Two tokens are drafted; layer 0: dense 1.375, E0 and E1 on the CPU.
 # 22.125 Layer 1: dense until 23.5, E0 from its slot. Head, thinking: L0 E0 and L0 E1 are wanted.
 # 25.25 Window 2 of 2. L0 E0 is copied, in the place of L1 E1, which was used, until 27.25; E1 beats nobody.

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from steps import text as by_hand
 from traces import ANY_TRACE, GEOMETRY, VOCABULARY, one_text, routed, with_extras
 
 from moespac_nb.errors import MoespacError
@@ -169,6 +170,12 @@ def test_rounds_walk_every_text_of_a_fan_to_its_end(gamma):
     assert np.concatenate([step.emitted for step in steps]).tolist() == fan.committed_ids.tolist()
     assert [step.index for step in steps].count(0) == 2
     assert max(step.gamma for step in steps) == gamma
+
+
+def test_a_step_of_a_fan_emits_no_more_than_its_own_text_has():
+    rows = [([[[0]], [[1]], [[2]]], 2)] * 4  # all that is drafted is right, up to the last token
+    fan = concatenate([by_hand([], rows, fan=2)] * 2)
+    assert [len(step.emitted) for step in fan] == [3, 3, 2, 1] * 2
 
 
 def test_rounds_ask_a_policy_each_time_with_the_last_step():
