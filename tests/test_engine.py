@@ -148,6 +148,22 @@ def test_a_copy_under_way_is_awaited_only_if_it_comes_before_the_cpu_would_be_th
     assert one.slots.state[:2] == [READY, READY]
 
 
+def test_late_experts_that_join_the_cpu_lane_fill_it() -> None:
+    one = engine(slots=4, in_flight=4)
+    one.order(scores(4, 3, 2, 1), scores(1, 1, 1, 1) > 0)
+    one.pump()  # due at 2, 4, 6 and 8 s
+    placement = one.layer(0, [2, 3], [1, 1])
+    assert placement.cpu == [2]  # through at 4 s; 3 would be at 8, and its copy is here by then
+    assert [seat.expert for seat in placement.awaited] == [3]
+
+
+def test_what_is_awaited_computes_in_the_order_in_which_it_comes() -> None:
+    one = engine(slots=2, in_flight=2)
+    one.order(scores(1, 2, 0, 0), scores(1, 1, 0, 0) > 0)
+    one.pump()
+    assert [seat.expert for seat in one.layer(0, [0, 1], [1, 1]).awaited] == [1, 0]
+
+
 def test_misses_go_where_they_are_told_to() -> None:
     on_cpu = engine(slots=2).layer(0, [0, 1], [1, 1], miss="cpu")
     assert (on_cpu.cpu, on_cpu.awaited) == ([0, 1], [])

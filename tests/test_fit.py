@@ -16,6 +16,7 @@ from moespac_nb.errors import MoespacError
 from moespac_nb.fit import fit
 from moespac_nb.machines import machine, machine_names
 from moespac_nb.model_profiles import model_profile, model_profile_names
+from moespac_nb.step import Geometry
 
 on_any = st.sampled_from(machine_names())
 any_model = st.sampled_from(model_profile_names())
@@ -66,6 +67,37 @@ def test_the_paper_s_target_on_its_card_by_hand() -> None:
         "workspace": 2 * 512 * (8 * 2048 + 3 * 8 * 768 + 2 * 9216) + 4 * 16 * 151_936,
     }
     assert found.slots == (24 * 2**30 - sum(found.taken_bytes.values())) // 9_437_184
+    assert found.host_memory_bytes == 64 * 2**30
+
+
+def test_a_model_shrunk_to_half_the_layers_and_a_quarter_of_the_experts_keeps_a_quarter_of_the_draft() -> None:
+    shrunk = MODEL.as_if(Geometry(1, 2, 1))
+    assert (shrunk.layers, shrunk.moe_layers, shrunk.vocabulary) == (2, 1, 25)
+    assert shrunk.draft is not None
+    assert vars(shrunk.draft) == {
+        "name": "small draft",
+        "weights_bytes": 250,
+        "kv_bytes_per_token": 3,
+        "workspace_bytes": 75,
+        "read_bytes": 400,  # times go by layers
+        "active_parameters": 50,
+        "overhead_s": 0.25,
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "draft_bytes"),
+    [
+        ("mixtral-8x7b", 4_073_320_000 + 200_000_000),  # its embedding is there, and is not read
+        # 2 layers of 6 + 6 heads of 32 and 3 matrices of 512, and the tied embedding, in 16 bits
+        ("bundled-pair", 2 * (2 * 192 * (18 * 32 + 3 * 512) + 4096 * 192) + 2 * 512 * 8 * 192),
+    ],
+)
+def test_a_draft_s_memory_by_hand(name: str, draft_bytes: int) -> None:
+    draft, kv_bytes = model_profile(name).draft, {"mixtral-8x7b": 131_072, "bundled-pair": 2 * 2 * 2 * 3 * 32}
+    assert draft is not None
+    assert draft.memory_bytes(0) == draft_bytes
+    assert draft.memory_bytes(100) == draft_bytes + 100 * kv_bytes[name]
 
 
 def test_the_paper_s_17_percent_fit_on_its_card() -> None:

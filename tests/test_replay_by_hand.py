@@ -16,9 +16,9 @@ from small_profiles import MACHINE, MODEL
 from steps import text
 
 from moespac_nb.placement import Counters
-from moespac_nb.replay import Result, replay
+from moespac_nb.replay import Result, profile_of, replay
 from moespac_nb.residency import residency
-from moespac_nb.scheduler import Parts
+from moespac_nb.scheduler import Parts, Scheduler
 from moespac_nb.slots import NOBODY
 from moespac_nb.trace import Trace
 from moespac_nb.trace_edit import concatenate
@@ -116,6 +116,41 @@ def test_the_copies_are_those_worked_out_and_say_who_had_to_go_and_what_it_was_w
         (2, 0, 7, 0, 0, 3, True),
         (2, 1, 3, 6, 4, 3, False),
     ]
+
+
+def test_a_text_that_ends_within_a_window_has_the_tokens_it_has() -> None:
+    rows = [([[[0]], [[1]], [[2]]], 2)] * 4  # all that is drafted is right, beyond the last token too
+    found = replay(text([], rows, fan=2), "cpu-only", "50%", costs=BY_HAND, gamma=2)
+    assert (found.tokens, found.windows) == (4, 2)
+
+
+def test_prompts_are_counted_and_timed_apart() -> None:
+    made: list[Scheduler] = []
+
+    def kept(*args: Any, **options: Any) -> Scheduler:
+        assert (options["gamma"], options["in_flight"]) == (2, 4)  # the longest draft, though not the first
+        made.append(Scheduler(*args, **options))
+        return made[-1]
+
+    replay(concatenate([SECOND, FIRST]), "recency", "25%", costs=BY_HAND, scheduler=kept)
+    replay(concatenate([FIRST, SECOND]), "recency", "25%", costs=BY_HAND, scheduler=kept)
+    assert made[1].prefill.counters == Counters(miss=5, loaded=5, pairs=6, copies=6, bytes=600, evictions=4)
+    assert made[1].prefill.parts == Parts(
+        draft_s=1.5, plan_s=2.0, dense_s=5.25, experts_s=2.5, link_wait_s=10.375
+    )
+
+
+@pytest.mark.parametrize(("in_flight", "starts"), [(4, [0, 2, 4, 6]), (1, [0, 5.75])])
+def test_copies_in_flight_are_as_many_as_was_said(in_flight: int, starts: list[float]) -> None:
+    twice = text([], [([[[0], [0]], [[1], [1]]], 0)] * 2)  # the first window misses four, two a layer
+    found = replay(twice, "recency", "100%", costs=BY_HAND, in_flight=in_flight)
+    copied = [one.start for one in found.timeline if one.lane == "link"]
+    # One by one: E0 is awaited and has come, E1 is on the CPU from 1.75 to 5.75; then layer 1's dense part.
+    assert [start - copied[0] for start in copied] == starts
+
+
+def test_a_profile_counts_positions() -> None:
+    assert profile_of(concatenate([FIRST, SECOND])).tolist() == [[4, 2, 0, 1], [4, 0, 1, 2]]
 
 
 FAN = text([[[0], [0]]], [([[[0], [0]], [[1], [0]]], 0), ([[[0], [0]]], 0)], fan=1)

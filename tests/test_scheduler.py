@@ -88,6 +88,25 @@ def test_the_link_is_given_more_after_each_drafted_token_and_beside_each_dense_p
     assert ran(one, "link")[2:] == [(start + 4.5, start + 6.5)]
 
 
+def test_the_link_is_given_more_as_the_experts_begin_to_compute() -> None:
+    one = scheduler("recency", slots=4, in_flight=1)
+    window(one, [0, 1, 2, 3], [1, 1, 1, 1], drafted=0)
+    start = one.device.now()
+    window(one, [0], [1], drafted=3)  # the first copy has come as the dense part ends, 2.5 s later
+    assert ran(one, "link")[:2] == [(start, start + 2), (start + 2.5, start + 4.5)]
+
+
+def test_waiting_for_room_is_waiting_for_copies() -> None:
+    one = scheduler(Policy("wants", "", Wants, miss="load"), slots=1)
+    one.end_prefill(Prefill(np.zeros(0, int), np.zeros((0, 1, 2), np.int16), np.ones((0, 1, 2)), 0.0))
+    start = one.device.now()
+    one.begin_window(0)
+    one.layer(0, [1], [1])  # dense 1 s; the slot is expert 0's until its copy has come, at 2 s
+    assert one.decode.parts == Parts(dense_s=1.0, experts_s=0.5, link_wait_s=3.0)
+    assert one.device.now() == start + 4.5
+    assert start == one.prefill.parts.total_s == 0  # nothing was read before
+
+
 class Wants(Planner):
     """All experts, after the prompt, and all alike."""
 
@@ -182,7 +201,8 @@ def test_a_failed_copy_costs_time_and_no_expert() -> None:
     one.layer(0, [0, 1], [1, 1], lambda e, s: seen.append(("gpu", e)), lambda e: seen.append(("cpu", e)))
     assert seen == [("gpu", [0]), ("cpu", [1])]
     # Dense 1, both copies until 5, then the CPU.
-    assert one.device.now() == 9.0
+    assert one.device.now() == one.decode.parts.total_s == 9.0
+    assert (one.decode.parts.cpu_wait_s, one.decode.parts.link_wait_s) == (4.0, 3.5)
     assert (one.decode.counters.failed_copies, one.decode.counters.fallbacks) == (1, 1)
 
 
@@ -229,6 +249,8 @@ def test_a_sensor_that_knows_a_layer_ahead_is_asked_while_the_layer_before_it_co
             return Order(scores, scores > 0)
 
     one = scheduler(Policy("ahead", "", Ahead), geometry=Geometry(2, 4, 2))
+    one.begin_prefill(1)
+    one.layer(0, [], [])  # of a prompt nothing is foretold
     one.begin_window(0)
     one.layer(0, [0], [1], next_gates=np.array([[5]]))
     one.layer(1, [2], [1])
