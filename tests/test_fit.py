@@ -70,7 +70,9 @@ def test_the_paper_s_target_on_its_card_by_hand() -> None:
     assert found.host_memory_bytes == 64 * 2**30
 
 
-def test_a_model_shrunk_to_half_the_layers_and_a_quarter_of_the_experts_keeps_a_quarter_of_the_draft() -> None:
+def test_a_model_shrunk_to_half_the_layers_and_a_quarter_of_the_experts_keeps_a_quarter_of_the_draft() -> (
+    None
+):
     shrunk = MODEL.as_if(Geometry(1, 2, 1))
     assert (shrunk.layers, shrunk.moe_layers, shrunk.vocabulary) == (2, 1, 25)
     assert shrunk.draft is not None

@@ -10,14 +10,15 @@ import pytest
 TOOLS = Path(__file__).resolve().parent.parent / "tools"
 sys.path.append(str(TOOLS))
 
-import mutants
+import mutants  # noqa: E402
 
 CODE = "def double(n):\n    return 2 * n\n\n\ndef unused(n):\n    return n + 1\n"
 TEST = "from code_under_test import double\n\n\ndef test_double():\n    assert double(2) == 4\n"
 
 
 def fault(name: str, was: str, became: str, more: str = "tests = ['tests/test_code.py']") -> str:
-    return f"[[mutant]]\nname = '{name}'\nfile = 'code_under_test.py'\nwas = '{was}'\nbecame = '{became}'\n{more}\n"
+    about = f"name = '{name}'\nfile = 'code_under_test.py'\nwas = '{was}'\nbecame = '{became}'"
+    return f"[[mutant]]\n{about}\n{more}\n"
 
 
 @pytest.fixture
@@ -68,7 +69,10 @@ def test_caught_survived_and_equal_are_told_apart_and_the_checkout_is_never_touc
         (fault("often", "return", "pass"), "often: `was` stands 2 times"),
         (fault("nothing", "2 * n", "2 * n"), "nothing: it changes nothing"),
         (fault("untested", "2 * n", "n", ""), "untested: it must have `tests`"),
-        (fault("elsewhere", "2 * n", "n", "tests = ['tests/test_gone.py']"), "there is no tests/test_gone.py"),
+        (
+            fault("elsewhere", "2 * n", "n", "tests = ['tests/test_gone.py']"),
+            "there is no tests/test_gone.py",
+        ),
         (fault("misspelt", "2 * n", "n", "test = []"), "misspelt: .*unexpected keyword argument 'test'"),
         (2 * fault("twice", "2 * n", "n"), "twice: the name stands twice"),
     ],

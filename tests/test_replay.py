@@ -14,7 +14,7 @@ from steps import step
 from traces import one_text, several
 
 from moespac_nb.costs import Costs
-from moespac_nb.devices import VirtualDevice
+from moespac_nb.devices import Operation, VirtualDevice
 from moespac_nb.errors import MoespacError
 from moespac_nb.events import recorded
 from moespac_nb.model_profiles import model_profile
@@ -266,6 +266,11 @@ def test_the_timeline_opens_as_a_chrome_trace(tmp_path) -> None:
     for lane in ("gpu", "cpu", "link", "draft"):  # one thing at a time in each
         times = [(one.start, one.end) for one in result.timeline if one.lane == lane]
         assert all(end <= start for (_, end), (start, _) in pairwise(times))
+
+
+def test_a_chrome_trace_counts_microseconds() -> None:
+    (*_, ran) = chrome_trace([Operation("link", "copy L0 E1", 1.5, 2.25, 100)])["traceEvents"]
+    assert (ran["name"], ran["cat"], ran["ts"], ran["dur"]) == ("copy L0 E1", "link", 1.5e6, 0.75e6)
 
 
 def test_without_a_record_there_is_no_timeline_and_the_same_result() -> None:
