@@ -84,6 +84,15 @@ def test_all_windows_agree_about_which_mistakes_are_forgiven() -> None:
             assert later + better.accepted[later] == errs_at
 
 
+def test_of_a_token_that_makes_a_mistake_good_no_probability_is_claimed() -> None:
+    fan = several([1, 2, 3], fan=3, sampled=True, extras=False, steps=9)
+    better = better_draft(fan, 1.0)
+    erred = np.flatnonzero(fan.accepted < better.gamma)
+    at = better.starts["drafted"][erred] + fan.accepted[erred]
+    assert set(better.draft_probs[at]) == set(better.target_probs[at]) == {1.0}
+    assert set(better.uniforms[at]) == {0.0}
+
+
 class Knowing:
     """A draft that has read the text to its end."""
 

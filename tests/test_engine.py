@@ -316,9 +316,18 @@ def test_abandoning_a_pass_unpins_and_forgetting_empties() -> None:
     assert PINNED not in one.slots.state
     one.drain()
     assert one.slots.state == [READY] * 3
+    one.order(scores(0, 0, 0, 9), scores(0, 0, 0, 1) > 0)
+    one.abandon()
+    run_dry(one)
+    assert sorted(one.slots.where[0]) == [0, 1, 2]  # what was requested is forgotten too
     one.forget()
     assert one.slots.state == [FREE] * 3
     assert one.slots.where == [{}]
+    for expert in (3, 2, 1, 0):
+        placement = one.layer(0, [expert], [1], miss="load")
+        assert one.arrived(placement.awaited[0])
+        one.release(placement)
+    assert sorted(one.slots.where[0]) == [0, 1, 2]  # all are worth the same again: the first slot's had to go
 
 
 @pytest.mark.parametrize(

@@ -118,6 +118,13 @@ def test_advice_is_what_following_it_gives() -> None:
     assert f"all of these: {four.slots} slots, {four.share:.0%} of the experts" in found.advice
 
 
+def test_advice_that_gives_no_slot_more_is_left_out() -> None:
+    rest = sum(fit(MACHINE, MODEL, context=2049).taken_bytes.values())
+    found = fit(replace(MACHINE, memory_bytes=rest + 3 * 600), MODEL, context=2049)
+    assert found.slots == 3
+    assert [line.split(":")[0] for line in found.advice] == ["no draft", "all of these"]  # no shorter context
+
+
 def test_there_is_no_advice_where_everything_fits() -> None:
     found = fit("h100", "olmoe-1b-7b")
     assert found.share == 1

@@ -153,6 +153,12 @@ def test_a_profile_counts_positions() -> None:
     assert profile_of(concatenate([FIRST, SECOND])).tolist() == [[4, 2, 0, 1], [4, 0, 1, 2]]
 
 
+def test_a_copy_that_starts_between_two_layers_belongs_to_the_second() -> None:
+    twice = text([], [([[[0], [0]], [[1], [1]]], 0)] * 2)  # as above: the second starts beside layer 1
+    seen = residency(twice, "recency", "100%", costs=BY_HAND, in_flight=1)
+    assert [(move.window, move.moment) for move in seen.moves if not move.came] == [(1, 0), (1, 2)]
+
+
 FAN = text([[[0], [0]]], [([[[0], [0]], [[1], [0]]], 0), ([[[0], [0]]], 0)], fan=1)
 
 
@@ -177,7 +183,7 @@ def test_a_pass_reads_the_keys_and_values_of_the_context(context: int, layer_s: 
         ("device-equal", 0, 100, (8, 4800, True)),  # who does not draft pays for no draft
         ("device-equal", 1, 100, (3, 2300, True)),  # 1000 + 100·12 + 300 of 4800 bytes
         ("device-equal", 1, 200, (1, 1100, True)),
-        ("device-equal", 1, 300, (0, 0, False)),
+        ("device-equal", 1, 250, (0, 0, False)),  # 500 bytes are left, and no slot
     ],
 )
 def test_a_draft_is_charged_to_who_drafts_with_its_context(

@@ -10,6 +10,7 @@ from engines import COSTS, Watched
 from steps import step
 
 from moespac_nb.devices import OperationError, VirtualDevice
+from moespac_nb.placement import Counters
 from moespac_nb.policies import Order, Planner, Policy, policy
 from moespac_nb.scheduler import Parts, Scheduler
 from moespac_nb.step import Geometry, Prefill, Step
@@ -171,6 +172,16 @@ def test_a_prompt_is_read_by_the_same_rule_for_everyone_and_counted_apart() -> N
     on_cpu.begin_prefill(3)
     on_cpu.layer(0, [0, 1], [3, 2])
     assert on_cpu.prefill.counters.loaded == 0
+
+
+def test_a_pass_of_no_text_is_counted_apart() -> None:
+    one = scheduler("recency")
+    one.begin_apart(1)
+    one.layer(0, [0], [1])
+    assert (one.apart.counters, one.decode.counters) == (Counters(miss=1, pairs=1, cpu_pairs=1), Counters())
+    assert (one.apart.parts.total_s, one.decode.parts.total_s) == (5.0, 0.0)
+    window(one, [0], [1])
+    assert (one.apart.counters.miss, one.decode.counters.miss) == (1, 1)
 
 
 def test_what_computes_the_experts_is_called_once_for_each_with_slots_that_hold_them() -> None:
