@@ -110,6 +110,18 @@ def test_the_spac_policies_are_the_printed_rule_and_the_balancer_s_thresholds(
         assert (order.wanted == (s >= tau[:, None])).all()
 
 
+def test_the_balancer_is_told_of_every_position_of_a_window(monkeypatch: pytest.MonkeyPatch) -> None:
+    told, own = {}, Balancer.thresholds
+
+    def listened(self, utility, resident, **known):
+        told.update(known)
+        return own(self, utility, resident, **known)
+
+    monkeypatch.setattr(Balancer, "thresholds", listened)
+    planner("spac-joint", slots=3, gamma=2).verified(seen((0, 1), (1, 2), (2, 3)))
+    assert told == {"pairs": 3, "slots": 3, "times": LaneTimes.of(COSTS, 2)}
+
+
 def test_a_composed_policy_may_have_any_sensor_rule_threshold_and_miss() -> None:
     mine = composed("mine", sensor="committed-counts", rule="level", admission=2, miss="cheaper", K=5, up=1)
     assert "committed-counts × level × τ = 2 × cheaper" in mine.about
