@@ -113,6 +113,12 @@ def test_balanced_lanes_are_not_the_fastest() -> None:
     assert PerLayer(table, "max").solve().tau.tolist() == [1]  # 3 and 1
 
 
+def test_a_layer_of_the_paper_copies_in_its_share_of_the_drafting_and_in_its_own_time() -> None:
+    loads = [[4, 3], [4, 3]]
+    table = table_of([[1, 1], [1, 1]], loads, loads, slots=9, draft_s=4.0)  # 2 s a layer, and 1 s
+    assert PerLayer(table).breaks_link.tolist() == [[True, False], [True, False]]
+
+
 def test_where_a_layer_has_nothing_feasible_its_threshold_is_k_and_the_constraint_is_named() -> None:
     late = PerLayer(table_of([[1, 2]], [[4, 3]], [[4, 3]], slots=9))
     full = PerLayer(table_of([[1, 2]], [[4, 3]], [[4, 3]], slots=2, copy_s=0.1))
