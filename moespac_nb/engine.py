@@ -117,10 +117,7 @@ class Engine:
         """The first layer comes next: what was requested while another did is worth more than it was."""
         self._worth.begin_pass()
         self._slots.reorder()
-        if self._requests:
-            score, near, experts = self._worth.score, self._worth.nearness, self.experts
-            self._requests = [(-score[key] - near[key // experts], key) for _, key in self._requests]
-            heapify(self._requests)
+        self._requests = sorted((-self._worth.of(key), key) for _, key in self._requests)  # a heap too
 
     def pump(self) -> None:
         """See which copies have come, and hand the link the best requests until enough are in flight."""
