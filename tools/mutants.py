@@ -122,9 +122,10 @@ def run(mutants: list[Mutant], known: Path, root: Path = ROOT) -> dict[str, str]
         copy = copied(root, Path(folder) / "copy") if todo else Path(folder)
         for one in todo:
             path, start = copy / one.file, perf_counter()
-            path.write_text(one.applied(root), "utf-8")
+            whole = path.read_bytes()
+            path.write_text(one.applied(copy), "utf-8")
             test = first_failure(copy, one.tests)
-            shutil.copyfile(root / one.file, path)
+            path.write_bytes(whole)
             if test and test not in sound:
                 if first_failure(copy, [test]) != "":
                     raise MutantError(f"{test} does not pass without any fault: mend that first")
