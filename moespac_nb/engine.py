@@ -114,9 +114,10 @@ class Engine:
             self._worth.score[first + expert] = score
 
     def begin_pass(self) -> None:
-        """The first layer comes next."""
+        """The first layer comes next: what was requested while another did is worth more than it was."""
         self._worth.begin_pass()
         self._slots.reorder()
+        self._requests = sorted((-self._worth.of(key), key) for _, key in self._requests)  # a heap too
 
     def pump(self) -> None:
         """See which copies have come, and hand the link the best requests until enough are in flight."""

@@ -110,14 +110,19 @@ class Scheduler:
         self.engine.begin_pass()
 
     def end_prefill(self, prefill: Prefill, following: Step | None = None) -> None:
-        """It has been read, by the draft too. following: for a policy that says that it reads the future."""
+        """It has been read, by the draft too; one of a single token is read as the first window begins.
+
+        following: for a policy that says that it reads the future.
+        """
         self.end_apart()
-        parts, start = self._phase.parts, self.device.now()
-        self._finish("gpu", self.costs.head_s, "head")
-        middle = self.device.now()
-        parts.dense_s += middle - start
-        self._finish("draft", self._positions * self.costs.draft_prefill_s, "draft reads")
-        parts.draft_s += self.device.now() - middle
+        if self._phase is self.prefill:
+            parts, start = self._phase.parts, self.device.now()
+            self._finish("gpu", self.costs.head_s, "head")
+            middle = self.device.now()
+            parts.dense_s += middle - start
+            self._finish("draft", self._positions * self.costs.draft_prefill_s, "draft reads")
+            parts.draft_s += self.device.now() - middle
+        self._enter(self.prefill, self.policy.miss)
         told = self._told(following)
         self._think(lambda: self.planner.begin(prefill, told))
         self._enter(self.decode, self.policy.miss)
@@ -212,7 +217,6 @@ class Scheduler:
         start = self.device.now()
         self._finish("gpu", self.costs.head_s, "head")
         self._phase.parts.dense_s += self.device.now() - start
-        self.engine.begin_pass()
         told = self._told(following)
         self._think(lambda: self.planner.verified(step, told))
 

@@ -11,9 +11,11 @@ import pytest
 from balancing import instance
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_profiles import MACHINE, MODEL
 
 from moespac_nb import MoespacError
 from moespac_nb.balancer import Candidates, Demand, Joint, LaneTimes, PerLayer, Placement, candidates
+from moespac_nb.costs import costs
 
 seeds = st.integers(0, 2**32 - 1)
 FREE = LaneTimes(gpu_expert_s=0.0, cpu_pair_s=0.0, copy_s=0.0, draft_window_s=0.0)
@@ -25,6 +27,21 @@ def table_of(total_s, hot, loads, *, slots: int, copy_s: float = 1.0, draft_s: f
     total_s, hot, loads = np.array(total_s, float), np.array(hot), np.array(loads)
     room = np.full(hot.shape[1], slots)
     return Candidates(total_s, np.zeros(hot.shape), hot, loads, room, slots, times)
+
+
+def test_lane_times_of_a_machine_by_hand() -> None:
+    times = LaneTimes.of(costs(MACHINE, MODEL, context=100), gamma=8)
+    assert vars(times) == pytest.approx(
+        {
+            "gpu_expert_s": 600 / 1000,
+            "gpu_pair_s": 600 / 500,
+            "cpu_expert_s": 600 / 400,
+            "cpu_pair_s": 600 / 200,
+            "copy_s": 0.25 + 600 / 300,
+            "draft_window_s": 8 * 1.3,
+            "dense_s": 4.28 + 9 * 2.16,
+        }
+    )
 
 
 # The table
@@ -94,6 +111,12 @@ def test_balanced_lanes_are_not_the_fastest() -> None:
     table = replace(table_of([[3, 5]], [[2, 1]], [[0, 0]], slots=2), gpu_s=np.array([[1.0, 5.0]]))
     assert PerLayer(table, "difference").solve().tau.tolist() == [2]  # 5 and 5
     assert PerLayer(table, "max").solve().tau.tolist() == [1]  # 3 and 1
+
+
+def test_a_layer_of_the_paper_copies_in_its_share_of_the_drafting_and_in_its_own_time() -> None:
+    loads = [[4, 3], [4, 3]]
+    table = table_of([[1, 1], [1, 1]], loads, loads, slots=9, draft_s=4.0)  # 2 s a layer, and 1 s
+    assert PerLayer(table).breaks_link.tolist() == [[True, False], [True, False]]
 
 
 def test_where_a_layer_has_nothing_feasible_its_threshold_is_k_and_the_constraint_is_named() -> None:

@@ -11,6 +11,7 @@ import tiny
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from steps import text
 from traces import one_text, several
 
 from moespac_nb import MoespacError, Trace, record
@@ -71,6 +72,25 @@ def test_a_larger_share_forgives_the_same_and_more() -> None:
     assert shares[0] < shares[2] < shares[-1] == 1.0
     assert np.array_equal(seen[2].window, better_draft(fan, 0.5).window)
     assert not np.array_equal(seen[2].window, better_draft(fan, 0.5, seed=1).window)
+
+
+def test_all_windows_agree_about_which_mistakes_are_forgiven() -> None:
+    fan = text([], [([[[0]], [[1]], [[2]], [[3]]], 0)] * 60, fan=3)  # a draft that is never right
+    better = better_draft(fan, 0.5)
+    assert set(better.accepted.tolist()) == {0, 1, 2, 3}
+    for row in np.flatnonzero(better.accepted < better.gamma).tolist():
+        errs_at = row + int(better.accepted[row])
+        for later in range(row, errs_at + 1):
+            assert later + better.accepted[later] == errs_at
+
+
+def test_of_a_token_that_makes_a_mistake_good_no_probability_is_claimed() -> None:
+    fan = several([1, 2, 3], fan=3, sampled=True, extras=False, steps=9)
+    better = better_draft(fan, 1.0)
+    erred = np.flatnonzero(fan.accepted < better.gamma)
+    at = better.starts["drafted"][erred] + fan.accepted[erred]
+    assert set(better.draft_probs[at]) == set(better.target_probs[at]) == {1.0}
+    assert set(better.uniforms[at]) == {0.0}
 
 
 class Knowing:

@@ -107,5 +107,9 @@ def test_a_share_of_the_bytes_is_that_share_of_the_slots(percent, expert_bytes, 
         assert parse_budget(f"{percent}%").room(expert_bytes, experts).slots == percent * experts // 100
 
 
+def test_a_share_is_of_the_bytes():
+    assert parse_budget("17%").room(600, 8) == Room(816, 1)
+
+
 def test_a_budget_says_what_was_written():
     assert parse_budget("25 %") == Budget("'25 %'", share=Fraction(1, 4))

@@ -76,6 +76,38 @@ def test_a_median_leaves_out_the_first_run_and_the_outlier(monkeypatch) -> None:
     assert median_seconds(run, 3) == 2.0
 
 
+def test_planning_is_timed_once_it_has_settled(monkeypatch) -> None:
+    lengths = iter([50.0] * 10 + [1000.0, *range(1, 11)])  # ten windows to settle, then eleven
+    times = (now for length in lengths for now in (0.0, length))
+    monkeypatch.setattr(calibration, "perf_counter", lambda: next(times))
+    assert calibration.plan_seconds(repeats=11) == 6.0
+
+
+def test_every_constant_by_hand(monkeypatch) -> None:
+    took_s = iter([0.5, 2.0, 4.0, 0.01, 0.11])  # a read; 4 experts at 1 and at 64 positions; two copies
+    monkeypatch.setattr(calibration, "QUICK", Effort(buffer_bytes=2**20, experts=4, repeats=1))
+    monkeypatch.setattr(calibration, "median_seconds", lambda run, repeats: next(took_s))
+    monkeypatch.setattr(calibration, "plan_seconds", lambda repeats: 0.002)
+    monkeypatch.setattr("moespac_nb.doctor.system_memory", lambda: {"total_bytes": 2**30})
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    weights, link = 3 * 2048 * 768, (2**20 - 2**16) / 0.1
+    assert calibrate(quick=True).values == pytest.approx(
+        {
+            "host.memory_gib": 1.0,
+            "host.read_gb_per_s": 2**20 / 0.5 / 1e9,
+            "host.expert_gb_per_s": 4 * weights / 0.5 / 1e9,  # an expert in 32 bits takes half a second
+            "host.gflops": 64 * 2 * weights / 1.0 / 1e9,
+            "device.memory_gib": 1.0,
+            "device.reserved_gib": 0.5,
+            "device.bandwidth_gb_per_s": 4 * weights / 0.5 / 1e9,
+            "device.tflops": 64 * 2 * weights / 1.0 / 1e12,
+            "link.alpha_ms": 1e3 * (0.01 - 2**16 / link),
+            "link.bandwidth_gb_per_s": link / 1e9,
+            "policy.plan_ms": 2.0,
+        }
+    )
+
+
 def test_words_with_quotes_survive_the_file(tmp_path) -> None:
     values = {key: 2.0 for key, quantity in MACHINE_KEYS.items() if quantity.unit}
     values["device.reserved_gib"] = 1.0

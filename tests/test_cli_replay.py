@@ -54,6 +54,28 @@ def test_json_holds_the_figures_of_the_replay_it_names(capsys, traces):
     assert found["counters"] == vars(own.counters)
 
 
+def test_without_slots_the_time_is_what_the_profiles_numbers_add_up_to(capsys, traces):
+    found = figures(capsys, traces / "mixtral.npz", "--policy", "cpu-only", "--model-profile", "mixtral-8x7b")
+    assert found["notes"] == []
+    # Numbers of rtx4090.toml and mixtral-8x7b.toml: 32 layers, width 4096, experts of 14336, 16 bits.
+    trace = Trace.load(traces / "mixtral.npz")
+    expert, attention, read, gpu = 3 * 4096 * 14336, 41_943_040, 1008e9, 165.2e12
+    layer = attention + 4096 * 8
+    dense_s = (2 * layer + 2 * 1024 * 2048) / read
+    head_s = 2 * 32_000 * 4096 / read
+    total_s = 0.0
+    for step in trace:
+        total_s += (
+            (len(step.window) - 1) * (0.5e-3 + 3.9996e9 / read)
+            + head_s
+            + 32 * (dense_s + len(step.window) * 2 * layer / gpu)
+        )
+        total_s += sum(max(2 * expert / 53.8e9, n * 2 * expert / 1e12) for n in step.counts[step.counts > 0])
+    assert found["tokens"] == len(trace.committed_ids)
+    assert found["tps_modelled"] == pytest.approx(found["tokens"] / total_s)
+    assert (found["cpu_share"], found["hit_rate"], found["bytes_per_token"]) == (1, 0, 0)
+
+
 def test_words_name_what_everything_is(capsys, traces):
     code, out, err = called(capsys, traces / "a.npz")
     assert (code, err) == (0, "")
@@ -63,8 +85,15 @@ def test_words_name_what_everything_is(capsys, traces):
     assert lines["budget"].startswith("17%: 10 slots, ")
     shares = [int(share) for share in re.findall(r"(\d+)%", lines["time"])]
     assert sum(shares) == pytest.approx(100, abs=3)
-    assert sum(map(float, re.findall(r"([\d.]+)% (?:ready|late|missed)", lines["experts"]))) == pytest.approx(
-        100, abs=0.3
+    found = figures(capsys, traces / "a.npz")
+    hit, late, cpu = (found[name] for name in ("hit_rate", "late_rate", "cpu_share"))
+    assert len({hit, late, cpu, 0}) == 4
+    asked = f"{hit:.1%} ready, {late:.1%} late, {1 - hit - late:.1%} missed"
+    assert lines["experts"] == f"{asked}; {cpu:.0%} of the work on the CPU lane"
+    wasted = found["wasted_bytes"] / found["counters"]["bytes"]
+    assert 0 < wasted < 1
+    assert lines["copies"] == (
+        f"{found['bytes_per_token'] / 1e6:.1f} MB a token; {wasted:.0%} of the bytes never used"
     )
 
 
@@ -101,8 +130,23 @@ def test_several_policies_and_budgets_are_a_table(capsys, traces):
     alone = figures(capsys, traces / "a.npz", "--policy", "recency", "--budget", "50%")
     assert {name: alone[name] for name in WANTED} == {name: several[3][name] for name in WANTED}
     _, out, _ = called(capsys, *asked)
-    rows = [line.split() for line in out.splitlines() if line.startswith(("cpu-only", "recency"))]
-    assert [float(row[3]) for row in rows] == [round(one["tps_modelled"], 2) for one in several]
+    of_table = ("policy ", "cpu-only", "recency")
+    header, *rows = [re.split(r" {2,}", line) for line in out.splitlines() if line.startswith(of_table)]
+    for row, one in zip(rows, several, strict=True):
+        assert dict(zip(header, row, strict=True)) == {
+            "policy": one["policy"],
+            "budget": one["budget"],
+            "slots": f"{one['slots']}",
+            "tokens/s": f"{one['tps_modelled']:.2f}",
+            "ready": f"{one['hit_rate']:.1%}",
+            "late": f"{one['late_rate']:.1%}",
+            "MB/token": f"{one['bytes_per_token'] / 1e6:.1f}",
+            "wasted MB": f"{one['wasted_bytes'] / 1e6:.0f}",
+            "waiting": f"{one['stall_share']:.0%}",
+            "on CPU": f"{one['cpu_share']:.0%}",
+            "ms/window": f"{one['policy_ms_per_step']:.2f}",
+            "fits": "yes" if one["fits"] else "no",
+        }
 
 
 def test_the_draft_is_charged_where_devices_are_equal(capsys, traces):

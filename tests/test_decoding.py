@@ -197,6 +197,16 @@ def test_summary_adds_up(decoded):
     assert summary["tokens_per_second_measured"] == pytest.approx(60 / seconds)
 
 
+def test_a_summary_counts_what_a_stop_cut():
+    target, _ = tiny.pair()
+    own = tiny.generated(target, random_prompt(0), 8, eos_token_id=None)
+    stop = next(token for token in own[1:] if own.index(token) >= 1)
+    decoding = decode(target, random_prompt(0), draft=target, gamma=8, max_new_tokens=20, stop_ids=[stop])
+    (step,) = decoding
+    assert (step.outcome, step.accepted) == ("cut", len(step.emitted))
+    assert decoding.summary()["acceptance_rate"] == 1.0
+
+
 def test_a_summary_of_nothing_claims_nothing():
     summary = decode(tiny.pair()[0], [5, 6]).summary()
     assert summary["new_tokens"] == summary["steps"] == 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from engines import COSTS, Watched
@@ -96,6 +98,15 @@ def test_a_new_order_drops_the_requests_of_the_old_one() -> None:
     assert copied(one) == ["copy L0 E0", "copy L0 E3"]
 
 
+def test_an_order_that_wants_nothing_drops_the_requests_too() -> None:
+    one = engine(slots=4)
+    one.order(scores(4, 3, 2, 1), scores(1, 1, 1, 1) > 0)
+    one.pump()
+    one.order(scores(4, 3, 2, 1))
+    run_dry(one)
+    assert copied(one) == ["copy L0 E0"]
+
+
 def test_a_pinned_resident_is_not_displaced_until_its_layer_is_released() -> None:
     one = engine(slots=1)
     one.order(scores(1, 0, 0, 0), scores(1, 0, 0, 0) > 0)
@@ -137,6 +148,22 @@ def test_a_copy_under_way_is_awaited_only_if_it_comes_before_the_cpu_would_be_th
     assert one.slots.state[:2] == [READY, READY]
 
 
+def test_late_experts_that_join_the_cpu_lane_fill_it() -> None:
+    one = engine(slots=4, in_flight=4)
+    one.order(scores(4, 3, 2, 1), scores(1, 1, 1, 1) > 0)
+    one.pump()  # due at 2, 4, 6 and 8 s
+    placement = one.layer(0, [2, 3], [1, 1])
+    assert placement.cpu == [2]  # through at 4 s; 3 would be at 8, and its copy is here by then
+    assert [seat.expert for seat in placement.awaited] == [3]
+
+
+def test_what_is_awaited_computes_in_the_order_in_which_it_comes() -> None:
+    one = engine(slots=2, in_flight=2)
+    one.order(scores(1, 2, 0, 0), scores(1, 1, 0, 0) > 0)
+    one.pump()
+    assert [seat.expert for seat in one.layer(0, [0, 1], [1, 1]).awaited] == [1, 0]
+
+
 def test_misses_go_where_they_are_told_to() -> None:
     on_cpu = engine(slots=2).layer(0, [0, 1], [1, 1], miss="cpu")
     assert (on_cpu.cpu, on_cpu.awaited) == ([0, 1], [])
@@ -145,6 +172,13 @@ def test_misses_go_where_they_are_told_to() -> None:
     # A copy and its computing take 2.5 s, the CPU 4 s.
     cheaper = engine(slots=1).layer(0, [0, 1], [1, 1], miss="cheaper")
     assert ([seat.expert for seat in cheaper.awaited], cheaper.cpu) == ([0], [1])  # 1 finds no room
+
+
+@pytest.mark.parametrize(("cpu_s", "on_cpu"), [(2.25, True), (2.5, True), (2.75, False)])
+def test_the_cheaper_way_counts_the_copy_and_the_computing_after_it(cpu_s: float, on_cpu: bool) -> None:
+    costs = replace(COSTS, cpu_bytes_per_s=COSTS.expert_bytes / cpu_s)  # by the link it takes 2 + 0.5 s
+    placement = Engine(VirtualDevice(), 1, 4, 1, costs).layer(0, [0], [1], miss="cheaper")
+    assert bool(placement.cpu) is on_cpu
 
 
 def test_one_layer_may_need_more_experts_than_there_are_slots() -> None:
@@ -247,6 +281,20 @@ def test_a_resize_that_is_taken_back_spares_what_had_not_gone_yet() -> None:
     assert sorted(one.slots.where[0]) == [0, 1]
 
 
+def test_what_moves_to_another_slot_is_still_known_to_be_used_or_not() -> None:
+    one = engine(slots=4, in_flight=4)
+    for wanted in (scores(1, 1, 0, 0), scores(0, 0, 1, 1)):
+        one.order(scores(1, 2, 3, 4), wanted > 0)
+        run_dry(one)
+    one.release(one.layer(0, [2], [1]))
+    one.resize(2)  # experts 0 and 1 go, of no use to anyone; slots 2 and 3 become 0 and 1
+    assert one.counters.wasted_bytes == 200
+    moves = one.compact()
+    assert (len(moves), len(one.slots.state)) == (2, 2)
+    one.resize(0)
+    assert one.counters.wasted_bytes == 300  # expert 3's copy, not that of 2
+
+
 def test_an_order_that_moves_with_each_use_evicts_what_was_used_longest_ago() -> None:
     one = engine(slots=2)
     for clock, expert in enumerate([0, 1, 0, 2], start=1):
@@ -268,9 +316,18 @@ def test_abandoning_a_pass_unpins_and_forgetting_empties() -> None:
     assert PINNED not in one.slots.state
     one.drain()
     assert one.slots.state == [READY] * 3
+    one.order(scores(0, 0, 0, 9), scores(0, 0, 0, 1) > 0)
+    one.abandon()
+    run_dry(one)
+    assert sorted(one.slots.where[0]) == [0, 1, 2]  # what was requested is forgotten too
     one.forget()
     assert one.slots.state == [FREE] * 3
     assert one.slots.where == [{}]
+    for expert in (3, 2, 1, 0):
+        placement = one.layer(0, [expert], [1], miss="load")
+        assert one.arrived(placement.awaited[0])
+        one.release(placement)
+    assert sorted(one.slots.where[0]) == [0, 1, 2]  # all are worth the same again: the first slot's had to go
 
 
 @pytest.mark.parametrize(

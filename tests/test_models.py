@@ -16,6 +16,7 @@ from moespac_nb import models, resources
 from moespac_nb.decoding import decode
 from moespac_nb.errors import MoespacError
 from moespac_nb.models import check_same_tokenizer, load_model, load_pair
+from moespac_nb.own_profile import own_profile
 from moespac_nb.prompts import DOMAINS, prompts
 from moespac_nb.routing import geometry
 
@@ -194,3 +195,17 @@ def test_the_models_module_runs_no_code_that_comes_with_a_model():
     source = Path(models.__file__).read_text(encoding="utf-8")
     assert source.count('"trust_remote_code": False') == 1
     assert source.count("from_pretrained(") == source.count("**where")
+
+
+def test_a_models_own_profile_is_counted_in_its_weights():
+    model = tiny.moe()
+    found = own_profile(model)
+    weights, experts = sum(weight.numel() for weight in model.parameters()), 4 * 16 * 3 * 64 * 32
+    assert (found.geometry.layers, found.geometry.experts, found.geometry.top_k) == (4, 16, 4)
+    assert found.expert_bytes == 3 * 64 * 32 * 4  # three matrices in 32 bits
+    assert weights - 4 < found.parameters <= weights  # spread over four layers, rounded down
+    assert found.dense_bytes == 4 * (found.parameters - experts)
+    assert found.head_bytes == 4 * 256 * 64
+    assert found.kv_bytes_per_token == 4 * 2 * 2 * 2 * 16  # layers, keys and values of two heads, in 16 bits
+    assert found.draft is None
+    assert own_profile(load_pair(verify=False)[0]).draft is not None

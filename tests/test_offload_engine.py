@@ -74,8 +74,10 @@ def test_a_decode_on_the_virtual_device_has_the_timeline_of_its_replay(played, s
     assert run.timeline == result.timeline
     summary = run.summary()
     assert summary["tokens_per_second_modelled"] == pytest.approx(result.tps_modelled)
-    assert summary["tokens"] == result.tokens
-    assert run.slots == result.slots
+    assert summary["stall_share_modelled"] == pytest.approx(result.stall_share)
+    figures = "tokens windows hit_rate late_rate cpu_share bytes_per_token wasted_bytes prefill_bytes slots"
+    for name in [*figures.split(), "budget_bytes"]:
+        assert summary[name] == getattr(result, name), name
     assert run._passes.scheduler.decode.counters == result.counters
     assert run._passes.scheduler.prefill.counters.bytes == result.prefill_bytes
     assert {ran.lane for ran in run.timeline} >= {"draft", "gpu"}

@@ -80,6 +80,14 @@ def test_the_oracle_wants_what_the_next_window_uses_and_nothing_it_does_not() ->
     assert one.verified(seen((0, 0)), None) is None
 
 
+def test_the_oracle_keeps_the_rest_by_how_often_it_has_been_used() -> None:
+    one = planner("next-window-oracle")
+    for window in [(0, 0)] * 3 + [(1, 1)]:
+        order = one.verified(seen(window), seen((2, 2)))
+    often, once, never = order.scores[0, [0, 1, 3]]
+    assert order.scores[0, 2] >= 1 > often > once > never == 0
+
+
 @pytest.mark.parametrize(
     ("name", "formulation"), [("spac-paper", "per-layer-difference"), ("spac-joint", "joint")]
 )
@@ -100,6 +108,18 @@ def test_the_spac_policies_are_the_printed_rule_and_the_balancer_s_thresholds(
         order = one.verified(window)
         assert (order.scores == s).all()
         assert (order.wanted == (s >= tau[:, None])).all()
+
+
+def test_the_balancer_is_told_of_every_position_of_a_window(monkeypatch: pytest.MonkeyPatch) -> None:
+    told, own = {}, Balancer.thresholds
+
+    def listened(self, utility, resident, **known):
+        told.update(known)
+        return own(self, utility, resident, **known)
+
+    monkeypatch.setattr(Balancer, "thresholds", listened)
+    planner("spac-joint", slots=3, gamma=2).verified(seen((0, 1), (1, 2), (2, 3)))
+    assert told == {"pairs": 3, "slots": 3, "times": LaneTimes.of(COSTS, 2)}
 
 
 def test_a_composed_policy_may_have_any_sensor_rule_threshold_and_miss() -> None:

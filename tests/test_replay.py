@@ -14,7 +14,7 @@ from steps import step
 from traces import one_text, several
 
 from moespac_nb.costs import Costs
-from moespac_nb.devices import VirtualDevice
+from moespac_nb.devices import Operation, VirtualDevice
 from moespac_nb.errors import MoespacError
 from moespac_nb.events import recorded
 from moespac_nb.model_profiles import model_profile
@@ -125,6 +125,13 @@ def test_warm_slots_help_the_second_text_and_cold_ones_start_anew() -> None:
     assert warm.hit_rate > cold.hit_rate
     assert cold.hit_rate == pytest.approx(once.hit_rate)
     assert cold.counters.miss == 2 * once.counters.miss
+
+
+@pytest.mark.parametrize("name", sorted(POLICIES))
+def test_in_the_cold_each_text_takes_what_it_takes_alone(name: str) -> None:
+    cold = replay(concatenate([LOCAL, LOCAL]), name, "25%", costs=CARD, profile=LOCAL, cold=True)
+    lengths = [end - start for start, end in cold.windows_s]
+    assert lengths[len(LOCAL) :] == pytest.approx(lengths[: len(LOCAL)])
 
 
 def test_a_fan_is_replayed_at_any_draft_length() -> None:
@@ -261,6 +268,11 @@ def test_the_timeline_opens_as_a_chrome_trace(tmp_path) -> None:
         assert all(end <= start for (_, end), (start, _) in pairwise(times))
 
 
+def test_a_chrome_trace_counts_microseconds() -> None:
+    (*_, ran) = chrome_trace([Operation("link", "copy L0 E1", 1.5, 2.25, 100)])["traceEvents"]
+    assert (ran["name"], ran["cat"], ran["ts"], ran["dur"]) == ("copy L0 E1", "link", 1.5e6, 0.75e6)
+
+
 def test_without_a_record_there_is_no_timeline_and_the_same_result() -> None:
     kept, plain = (replay(LOCAL, "recency", "25%", costs=CARD, timeline=keep) for keep in (True, False))
     assert kept == plain
@@ -270,9 +282,13 @@ def test_without_a_record_there_is_no_timeline_and_the_same_result() -> None:
 def test_a_prompt_of_one_token_needs_no_prefill() -> None:
     traces = [one_text(seed, steps=3) for seed in range(40)]
     short = next(trace for trace in traces if trace.text_prompt[0] == 0)
-    result = replay(short, "spac-joint", "50%", costs=COSTS)
-    assert result.tokens > 0
-    assert result.prefill_bytes == 0
+    for texts in ([short], [short, short]):
+        costs = replace(COSTS, plan_s=10.0, draft_prefill_s=0.5)
+        result = replay(concatenate(texts), "recency", "50%", costs=costs)
+        assert result.prefill_bytes == 0
+        assert result.prefill_s == 1.0  # what recency thinks; nothing is read, by target or draft
+        whole_s = max(ran.end for ran in result.timeline if ran.lane != "link")
+        assert result.parts.total_s + len(texts) * result.prefill_s == whole_s
 
 
 @pytest.mark.parametrize(

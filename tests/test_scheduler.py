@@ -10,6 +10,7 @@ from engines import COSTS, Watched
 from steps import step
 
 from moespac_nb.devices import OperationError, VirtualDevice
+from moespac_nb.placement import Counters
 from moespac_nb.policies import Order, Planner, Policy, policy
 from moespac_nb.scheduler import Parts, Scheduler
 from moespac_nb.step import Geometry, Prefill, Step
@@ -74,6 +75,60 @@ def test_the_cpu_share_runs_beside_the_gpu_share() -> None:
     assert one.device.now() == start + 5.25
 
 
+def test_the_link_is_given_more_after_each_drafted_token_and_beside_each_dense_part() -> None:
+    one = scheduler("recency", slots=4, in_flight=1)
+    window(one, [0, 1, 2, 3], [1, 1, 1, 1], drafted=0)
+    start = one.device.now()
+    one.begin_window(0)
+    for token in range(5):  # half a second each; a copy takes two
+        one.drafted(token)
+    one.verify()
+    assert ran(one, "link") == [(start, start + 2), (start + 2, start + 4)]
+    one.device.spend(2.0)  # until start + 4.5: the second has come, and nobody has looked yet
+    one.layer(0, [], [])
+    assert ran(one, "link")[2:] == [(start + 4.5, start + 6.5)]
+
+
+def test_the_link_is_given_more_as_the_experts_begin_to_compute() -> None:
+    one = scheduler("recency", slots=4, in_flight=1)
+    window(one, [0, 1, 2, 3], [1, 1, 1, 1], drafted=0)
+    start = one.device.now()
+    window(one, [0], [1], drafted=3)  # the first copy has come as the dense part ends, 2.5 s later
+    assert ran(one, "link")[:2] == [(start, start + 2), (start + 2.5, start + 4.5)]
+
+
+def test_waiting_for_room_is_waiting_for_copies() -> None:
+    one = scheduler(Policy("wants", "", Wants, miss="load"), slots=1)
+    one.end_prefill(Prefill(np.zeros(0, int), np.zeros((0, 1, 2), np.int16), np.ones((0, 1, 2)), 0.0))
+    start = one.device.now()
+    one.begin_window(0)
+    one.layer(0, [1], [1])  # dense 1 s; the slot is expert 0's until its copy has come, at 2 s
+    assert one.decode.parts == Parts(dense_s=1.0, experts_s=0.5, link_wait_s=3.0)
+    assert one.device.now() == start + 4.5
+    assert start == one.prefill.parts.total_s == 0  # nothing was read before
+
+
+class Wants(Planner):
+    """All experts, after the prompt, and all alike."""
+
+    def begin(self, _prefill: Prefill, _following: Step | None = None, /) -> Order:
+        everyone = np.ones((self.setting.geometry.layers, self.setting.geometry.experts))
+        return Order(everyone, everyone > 0)
+
+
+def test_a_window_begins_at_the_first_layer_whatever_was_read_before() -> None:
+    one = scheduler(Policy("wants", "", Wants), slots=8, geometry=Geometry(2, 4, 1), in_flight=1)
+    one.begin_prefill(1)
+    for layer in (0, 1):
+        one.layer(layer, [3], [1])
+    one.end_prefill(Prefill(np.zeros(1, int), np.zeros((1, 2, 1), np.int16), np.ones((1, 2, 1)), 1.0))
+    one.begin_window(0)
+    one.layer(0, [0], [1])  # a copy of layer 0, the nearest, is under way; then layer 1 comes sooner
+    one.layer(1, [3], [1])
+    copies = [each.label for each in one.device.timeline() if each.lane == "link"]
+    assert copies[2:] == ["copy L0 E0", "copy L1 E0"]
+
+
 def test_a_policy_s_time_is_charged_before_its_order_holds() -> None:
     one = scheduler("recency", costs=replace(COSTS, plan_s=0.125))
     window(one, [0], [1])
@@ -119,6 +174,16 @@ def test_a_prompt_is_read_by_the_same_rule_for_everyone_and_counted_apart() -> N
     assert on_cpu.prefill.counters.loaded == 0
 
 
+def test_a_pass_of_no_text_is_counted_apart() -> None:
+    one = scheduler("recency")
+    one.begin_apart(1)
+    one.layer(0, [0], [1])
+    assert (one.apart.counters, one.decode.counters) == (Counters(miss=1, pairs=1, cpu_pairs=1), Counters())
+    assert (one.apart.parts.total_s, one.decode.parts.total_s) == (5.0, 0.0)
+    window(one, [0], [1])
+    assert (one.apart.counters.miss, one.decode.counters.miss) == (1, 1)
+
+
 def test_what_computes_the_experts_is_called_once_for_each_with_slots_that_hold_them() -> None:
     device = Watched()
     one = scheduler("on-demand", slots=2, device=device, copy=device.copy)
@@ -147,7 +212,8 @@ def test_a_failed_copy_costs_time_and_no_expert() -> None:
     one.layer(0, [0, 1], [1, 1], lambda e, s: seen.append(("gpu", e)), lambda e: seen.append(("cpu", e)))
     assert seen == [("gpu", [0]), ("cpu", [1])]
     # Dense 1, both copies until 5, then the CPU.
-    assert one.device.now() == 9.0
+    assert one.device.now() == one.decode.parts.total_s == 9.0
+    assert (one.decode.parts.cpu_wait_s, one.decode.parts.link_wait_s) == (4.0, 3.5)
     assert (one.decode.counters.failed_copies, one.decode.counters.fallbacks) == (1, 1)
 
 
@@ -194,6 +260,8 @@ def test_a_sensor_that_knows_a_layer_ahead_is_asked_while_the_layer_before_it_co
             return Order(scores, scores > 0)
 
     one = scheduler(Policy("ahead", "", Ahead), geometry=Geometry(2, 4, 2))
+    one.begin_prefill(1)
+    one.layer(0, [], [])  # of a prompt nothing is foretold
     one.begin_window(0)
     one.layer(0, [0], [1], next_gates=np.array([[5]]))
     one.layer(1, [2], [1])

@@ -133,6 +133,19 @@ def test_a_sensor_speaks_at_its_moment_alone_and_costs_time(name: str) -> None:
     assert one.thinking_s(8) <= one.cost_s(8)
 
 
+@pytest.mark.parametrize(
+    ("name", "gamma", "microseconds"),
+    [
+        ("verify-counts", 8, 5 + 0.0005 * 12 * 9),  # 12 experts, 9 positions
+        ("recency", 0, 14 + 0.00025 * 12),
+        ("draft-gates", 8, 6.4 + 0.00012 * 12 * 9 + 8 * 10),  # a product at each drafted token
+        ("next-gate", 8, 6.4 + 10),  # one layer but the first
+    ],
+)
+def test_what_a_sensor_costs_by_hand(name: str, gamma: int, microseconds: float) -> None:
+    assert 1e6 * sensor(name, GEOMETRY).cost_s(gamma) == pytest.approx(microseconds)
+
+
 def with_channels(trace: Trace, seed: int = 0) -> Trace:
     rng = np.random.default_rng(seed)
 

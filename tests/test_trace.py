@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from steps import text as by_hand
 from traces import ANY_TRACE, GEOMETRY, VOCABULARY, one_text, routed, with_extras
 
 from moespac_nb.errors import MoespacError
@@ -169,6 +170,12 @@ def test_rounds_walk_every_text_of_a_fan_to_its_end(gamma):
     assert np.concatenate([step.emitted for step in steps]).tolist() == fan.committed_ids.tolist()
     assert [step.index for step in steps].count(0) == 2
     assert max(step.gamma for step in steps) == gamma
+
+
+def test_a_step_of_a_fan_emits_no_more_than_its_own_text_has():
+    rows = [([[[0]], [[1]], [[2]]], 2)] * 4  # all that is drafted is right, up to the last token
+    fan = concatenate([by_hand([], rows, fan=2)] * 2)
+    assert [len(step.emitted) for step in fan] == [3, 3, 2, 1] * 2
 
 
 def test_rounds_ask_a_policy_each_time_with_the_last_step():
@@ -387,12 +394,12 @@ def test_a_redacted_trace_tells_nothing_of_the_prompt(tmp_path):
 
 
 def test_the_table_has_a_row_for_each_expert_chosen():
-    trace = one_text(4)
+    trace = concatenate([one_text(4), one_text(5)])
     rows = table(trace)
     assert tuple(rows) == TABLE
     assert {len(column) for column in rows.values()} == {trace.experts.size}
-    for i, step in enumerate(trace):
-        of_step = rows["step"] == i
+    for text, step in zip(trace.text_of_step, trace, strict=True):
+        of_step = (rows["text"] == text) & (rows["step"] == step.index)
         for offset, (token, chosen) in enumerate(zip(step.window, step.experts, strict=True)):
             here = of_step & (rows["offset"] == offset)
             assert set(rows["token"][here]) == {token}
@@ -468,12 +475,20 @@ def test_locality_counts_what_was_committed_and_what_a_window_asks_for():
     trace = one_text(4, steps=9)
     expected = np.concatenate([step.experts[: len(step.emitted)] for step in trace])
     assert np.array_equal(committed_experts(trace, 0), expected)
+    assert np.array_equal(committed_experts(concatenate([one_text(5), trace]), 1), expected)
     assert locality(trace)["acceptance_rate"] == trace.accepted.sum() / trace.gamma.sum()
     distinct = distinct_by_gamma(trace)
     assert distinct[0] == GEOMETRY.top_k
     long = [step for step in trace if step.gamma >= 2]
     by_hand = [len(np.unique(step.experts[:3, layer])) for step in long for layer in range(2)]
     assert distinct[2] == pytest.approx(np.mean(by_hand))
+
+
+def test_acceptance_by_offset_worked_by_hand():
+    one, two = [[[0]]] * 2, [[[0]]] * 3
+    trace = by_hand([], [(two, 2), (two, 0), (one, 1), (one, 0)])
+    assert locality(trace)["acceptance_by_offset"] == [2 / 4, 1 / 2]
+    assert locality(trace)["acceptance_rate"] == 3 / 6
 
 
 def test_an_empty_part_has_no_figures():

@@ -14,8 +14,6 @@ from pathlib import Path
 
 import pytest
 
-from moespac_nb import resources
-
 pytestmark = [pytest.mark.wheel, pytest.mark.slow]
 
 WHEEL_LIMIT_BYTES = 80_000_000
@@ -92,8 +90,6 @@ def test_doctor_is_content(installed: Installed) -> None:
 
 
 def test_decode_decodes(installed: Installed) -> None:
-    if not (resources.data_root() / "pair" / "target.safetensors").exists():
-        pytest.skip("the weights are not bundled yet")
     done = installed.run("moespac", "decode", "--domain", "math", "--max-new-tokens", "8", "--json")
     assert done.returncode == 0, done.stdout + done.stderr
     figures = json.loads(done.stdout)
