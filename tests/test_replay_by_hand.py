@@ -49,6 +49,7 @@ SECOND = text([[[3], [3]]], [([[[3], [3]], [[0], [3]]], 1)])
 WANTED = {
     "policy": "recency",
     "tps_modelled": 5 / 31.25,
+    "tps_whole_model": None,  # costs were given, and no model that they are a part of
     "tokens": 5,
     "windows": 3,
     "hit_rate": 3 / 9,
