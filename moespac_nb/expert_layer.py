@@ -1,12 +1,12 @@
-"""One layer's experts while they are offloaded: its own code, on slots and on the store side by side.
+"""One layer's experts while they are offloaded: computed from slots and from the store side by side.
 
-The layer's code runs on doubles of its module, whose weights are the slots, or the store's: so nothing is
-known here of how an expert computes. Each share writes its own rows of the output.
+Each share writes its own rows, one for every pair of a token and an expert. The rows are weighted and summed
+here once all have come, in the order and in the number format of the model's own implementation: so a budget
+changes no bit.
 """
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from .devices import OperationError
 from .errors import MoespacError
+from .expert_rows import ExpertRows, Part, added, implementation
 from .expert_store import ExpertStore
 from .passes import Passes
 
@@ -29,14 +30,14 @@ class ExpertLayer:
     """
 
     def __init__(self, module: Any, index: int, store: ExpertStore, passes: Passes, next_gate: Any) -> None:
+        self._module = module
         self._index = index
         self._store = store
         self._passes = passes
         self._next_gate = next_gate
         self._experts = int(module.num_experts)
-        self._on_slots, self._on_store = copy.copy(module), copy.copy(module)
-        self._on_slots._parameters = {**module._parameters, **store.slots}
-        self._on_store._parameters = {**module._parameters, **store.layers[index]}
+        self._from_slots = ExpertRows(module, store.slots)
+        self._from_store = ExpertRows(module, store.layers[index])
 
     def __call__(self, *args: Any, **kwargs: Any) -> Tensor:
         out: Tensor = _WithoutGradient.apply(self, *args, *kwargs.values())  # type: ignore[no-untyped-call]
@@ -45,19 +46,34 @@ class ExpertLayer:
     def compute(self, hidden: Tensor, indices: Tensor, weights: Tensor) -> Tensor:
         """hidden (tokens, H), experts and their gate weights (tokens, k) → (tokens, H)."""
         tokens, k = indices.shape
-        asked = indices.reshape(-1).cpu().numpy()  # pair p is an expert of token p // k
-        positions = np.bincount(asked, minlength=self._experts)
+        how = implementation(self._module)
+        # Pairs by expert, and one expert's in the order in which the implementation takes them.
+        flat = (indices.T if how == "eager" else indices).reshape(-1)
+        order = flat.argsort(stable=True)
+        token_of = order % tokens if how == "eager" else order // k
+        sorted_hidden = hidden.index_select(0, token_of)
+        # What the host reads is brought there now, while nothing of this layer is under way.
+        asked, beside = self._store.on_host(flat, sorted_hidden)
+        positions = np.bincount(asked.numpy(), minlength=self._experts)
         experts = np.flatnonzero(positions)
-        work = _Work(hidden, weights.reshape(-1, 1), asked, k)
-        # What the CPU lane reads is brought to the host here, while nothing of this layer is under way.
-        beside = work if hidden.device == self._store.host else work.on(self._store.host)
+        ends = positions.cumsum()
+        rows = torch.empty_like(sorted_hidden, dtype=self._store.dtype)
+        rows_beside = rows if beside is sorted_hidden else torch.empty_like(beside, dtype=rows.dtype)
+        on_cpu: list[Part] = []
 
-        def run_gpu(experts: list[int], slots: list[int]) -> None:
-            self._on_slots.num_experts = self._store.count
-            work.share(self._on_slots, self._rows(experts, slots))
+        def parts(chosen: Sequence[int], places: Sequence[int]) -> list[Part]:
+            spans = ((int(ends[one] - positions[one]), int(ends[one])) for one in chosen)
+            return [(place, *span) for place, span in zip(places, spans, strict=True)]
 
-        def run_cpu(experts: list[int]) -> None:
-            beside.share(self._on_store, self._rows(experts, experts))
+        def run_gpu(chosen: list[int], slots: list[int]) -> None:
+            with torch.inference_mode():  # in any thread, whose modes are its own
+                self._from_slots.compute(parts(chosen, slots), sorted_hidden, weights.dtype, rows)
+
+        def run_cpu(chosen: list[int]) -> None:
+            mine = parts(chosen, chosen)
+            with torch.inference_mode():
+                self._from_store.compute(mine, beside, weights.dtype, rows_beside)
+            on_cpu.extend(mine)
 
         try:
             self._passes.layer(
@@ -71,16 +87,18 @@ class ExpertLayer:
             )
         except OperationError as error:
             raise error.__cause__ or error  # noqa: B904  # what the layer's own code raised
-        if beside is not work:
-            for pairs in beside.done:
-                work.out[pairs.to(hidden.device)] = beside.out[pairs].to(hidden.device)
-        return work.out.view(tokens, k, hidden.shape[-1]).sum(1)
-
-    def _rows(self, experts: Sequence[int], rows: Sequence[int]) -> np.ndarray:
-        """By expert, where its weights are; -1 for those that are not of the share."""
-        found = np.full(self._experts, -1)
-        found[experts] = rows
-        return found
+        if on_cpu and rows_beside is not rows:
+            places = torch.cat([torch.arange(begin, end) for _, begin, end in on_cpu])
+            rows.index_copy_(0, *self._store.on_place(places, rows_beside[places]))
+        if self._module.has_post_expert_norm and self._from_slots.loops(hidden):
+            rows = self._module.post_expert_norm(rows)
+        if how != "eager":  # a token's rows by rank
+            by_rank = torch.empty_like(rows).index_copy_(0, order, rows)
+            return added(by_rank.view(tokens, k, rows.shape[1]), weights, hidden.dtype, None)
+        by_expert = token_of.argsort(stable=True).view(tokens, k)
+        weights = weights.T.reshape(-1)[order][by_expert]
+        sums_in = self._from_slots.sums_in or self._from_store.sums_in or hidden.dtype
+        return added(rows[by_expert], weights, hidden.dtype, sums_in)
 
     def _ahead(self, hidden: Tensor) -> np.ndarray | None:
         """What the next layer's gate picks from this one's input, best first; as `channels` records it."""
@@ -89,31 +107,6 @@ class ExpertLayer:
         named = min(2 * self._passes.scheduler.geometry.top_k, self._experts)
         best: Tensor = self._next_gate.scores(hidden).topk(named).indices
         return best.cpu().numpy().astype(np.int16)
-
-
-class _Work:
-    """One layer's input and output, on the device of one of its shares."""
-
-    def __init__(self, hidden: Tensor, gates: Tensor, asked: np.ndarray, k: int) -> None:
-        self._hidden, self._gates, self._asked, self._k = hidden, gates, asked, k
-        self.out = hidden.new_empty(len(asked), hidden.shape[-1])  # a row a pair
-        self.done: list[Tensor] = []  # the pairs of each share
-
-    def on(self, device: torch.device) -> _Work:
-        return _Work(self._hidden.to(device), self._gates.to(device), self._asked, self._k)
-
-    def share(self, double: Any, row_of: np.ndarray) -> None:
-        """Compute the pairs whose experts have a row of weights; in any thread, whose modes are its own."""
-        rows = row_of[self._asked]
-        chosen = np.flatnonzero(rows >= 0)
-        # One transfer: the pairs, their positions, their rows of weights.
-        pairs, positions, own = torch.from_numpy(np.stack([chosen, chosen // self._k, rows[chosen]])).to(
-            self._hidden.device
-        )
-        with torch.inference_mode():
-            hidden, gates = self._hidden.index_select(0, positions), self._gates.index_select(0, pairs)
-            self.out.index_copy_(0, pairs, type(double).forward(double, hidden, own[:, None], gates))
-        self.done.append(pairs)
 
 
 class _WithoutGradient(torch.autograd.Function):

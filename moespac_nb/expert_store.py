@@ -39,6 +39,7 @@ class ExpertStore:
         self.layers = [
             {name: self._stored(weight.detach()) for name, weight in layer.items()} for layer in layers
         ]
+        self.dtype = next(iter(self.layers[0].values())).dtype
         self.expert_bytes = sum(weight[0].nbytes for weight in self.layers[0].values())
         self.expert_numbers = sum(weight[0].numel() for weight in self.layers[0].values())
         self.count = 0  # of slots
@@ -47,6 +48,16 @@ class ExpertStore:
                 name: weight.new_empty(0, *weight.shape[1:], device=self.place)
                 for name, weight in self.layers[0].items()
             }
+
+    def on_host(self, *tensors: Tensor) -> Sequence[Tensor]:
+        """What the caller has computed, where the CPU lane can read it."""
+        fetched: Sequence[Tensor] = self._device.fetched(*tensors) if self._is_apart else tensors
+        return fetched
+
+    def on_place(self, *tensors: Tensor) -> Sequence[Tensor]:
+        """What the CPU lane has computed, where the slots are."""
+        sent: Sequence[Tensor] = self._device.sent(*tensors) if self._is_apart else tensors
+        return sent
 
     def copy(self, layer: int, expert: int, slot: int) -> None:
         """Brings one expert into a slot; what the link's lane does."""

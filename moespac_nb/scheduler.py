@@ -258,13 +258,7 @@ class Scheduler:
             run = None if run_cpu is None else _call(run_cpu, placement.cpu)
             cpu = device.submit("cpu", placement.cpu_s, run, (), cpu_label)
             running.append(cpu)
-        awaited: list[tuple[Seat, Event]] = []
-        for seat in placement.awaited:
-            run = None if run_gpu is None else _call(run_gpu, [seat.expert], [seat.slot])
-            seconds = self.costs.gpu_s(seat.positions)
-            event = device.submit("gpu", seconds, run, (seat.event,), gpu_label)
-            running.append(event)
-            awaited.append((seat, event))
+        awaited = [(seats, self._submit_group(seats, run_gpu, gpu_label)) for seats in _groups(placement)]
         self.engine.pump()
         if gpu is not None:
             device.wait(gpu)
@@ -275,23 +269,41 @@ class Scheduler:
             start, now = now, device.now()
             parts.cpu_wait_s += now - start
         if awaited:
-            now = self._await(awaited, run_cpu, cpu_label, now)
+            now = self._await(awaited, run_gpu, run_cpu, layer, now)
         running.clear()
         return now
 
+    def _submit_group(self, seats: list[Seat], run_gpu: RunGpu | None, label: str) -> Event:
+        run = None
+        if run_gpu is not None:
+            run = _call(run_gpu, [seat.expert for seat in seats], [seat.slot for seat in seats])
+        seconds = sum(self.costs.gpu_s(seat.positions) for seat in seats)
+        event = self.device.submit("gpu", seconds, run, [seat.event for seat in seats], label)
+        self._running.append(event)
+        return event
+
     def _await(
-        self, awaited: list[tuple[Seat, Event]], run_cpu: RunCpu | None, cpu_label: str, start: float
+        self,
+        awaited: list[tuple[list[Seat], Event]],
+        run_gpu: RunGpu | None,
+        run_cpu: RunCpu | None,
+        layer: int,
+        start: float,
     ) -> float:
-        """What computes once its copy has come; if that failed, on the CPU lane after all."""
+        """What computes once its copies have come; if one failed, its expert on the CPU lane after all."""
         device, parts, costs = self.device, self._phase.parts, self.costs
         failed: list[Seat] = []
         computing_s = 0.0
-        for seat, event in awaited:
-            if self.engine.arrived(seat):
-                device.wait(event)
-                computing_s += costs.gpu_s(seat.positions)
-            else:
-                failed.append(seat)
+        for seats, computed in awaited:
+            event = computed
+            here = [seat for seat in seats if self.engine.arrived(seat)]
+            if len(here) < len(seats):  # then none of the group has been computed
+                failed += [seat for seat in seats if seat not in here]
+                if not here:
+                    continue
+                event = self._submit_group(here, run_gpu, self._labels["gpu"][layer])
+            device.wait(event)
+            computing_s += sum(costs.gpu_s(seat.positions) for seat in here)
         now = device.now()
         computing_s = min(computing_s, now - start)
         parts.experts_s += computing_s
@@ -299,7 +311,7 @@ class Scheduler:
         if failed:
             run = None if run_cpu is None else _call(run_cpu, [seat.expert for seat in failed])
             seconds = sum(costs.cpu_s(seat.positions) for seat in failed)
-            event = device.submit("cpu", seconds, run, (), cpu_label)
+            event = device.submit("cpu", seconds, run, (), self._labels["cpu"][layer])
             self._running.append(event)
             device.wait(event)
             start, now = now, device.now()
@@ -346,3 +358,14 @@ class Scheduler:
 
 def _call(function: Callable[..., object], *args: object) -> Callable[[], object]:
     return lambda: function(*args)
+
+
+def _groups(placement: Placement) -> list[list[Seat]]:
+    """Awaited experts that are computed together, once the last of them has come: half of those that are
+    left each time. So there are few calls, and one expert's work is all that follows the last copy."""
+    left, groups = placement.awaited, []
+    while left:
+        half = (len(left) + 1) // 2 if len(left) > 2 else 1
+        groups.append(left[:half])
+        left = left[half:]
+    return groups

@@ -291,7 +291,7 @@ def lines_in(functions: tuple[str, ...]) -> Watched:
     )
 
 
-RUNNING = [str(PACKAGE / f"{name}.py") for name in ("expert_layer", "expert_store", "passes")]
+RUNNING = [str(PACKAGE / f"{name}.py") for name in ("expert_layer", "expert_rows", "expert_store", "passes")]
 ENGINE = [str(PACKAGE / f"{name}.py") for name in ("scheduler", "engine", "slots", "devices/virtual")]
 
 

@@ -1,0 +1,142 @@
+"""What chosen experts make of their rows, from weights in slots or in the store, to the last bit.
+
+Only the experts asked for are touched, however many others lie beside them: a grouped product over a whole
+pool of slots takes time for each slot, and torch refuses 1,024 groups and more on some GPUs.
+
+Three ways, each the arithmetic of an implementation that transformers offers:
+
+    grouped_mm    a product an expert, as a grouped product is on the CPU; gates and biases as the module says
+    batched_mm    the module's own code on the pool, which it indexes; off the CPU as grouped_mm, because a
+                  copy of its expert's weights for every pair is too much memory there
+    eager, else   the module's own code, on one expert at a time
+
+Rows come back without the router's weights, and `added` sums them as the implementation does.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+__all__ = ["ExpertRows", "Part", "added", "implementation"]
+
+Part = tuple[int, int, int]  # an expert's row of weights, and its rows of the input from begin to end
+GROUPED = {"gate_up_proj", "up_proj", "down_proj", "gate_up_proj_bias", "up_proj_bias", "down_proj_bias"}
+
+
+def implementation(module: Any) -> str:
+    """How the model computes its experts; may change between two forwards."""
+    return getattr(module.config, "_experts_implementation", None) or "eager"
+
+
+class ExpertRows:
+    """One layer's experts on one place's weights. Used by one lane.
+
+    weights: by name, (rows, …) each; the objects are kept, and read when something is computed.
+    sums_in: the number format in which the module's own code added up, once that has run.
+    """
+
+    def __init__(self, module: Any, weights: Mapping[str, Tensor]) -> None:
+        self._module = copy.copy(module)
+        self._module._parameters = {
+            name: weight for name, weight in module._parameters.items() if name not in weights
+        }
+        self._weights = weights
+        self.sums_in: torch.dtype | None = None
+
+    def compute(self, parts: Sequence[Part], hidden: Tensor, gates: torch.dtype, out: Tensor) -> None:
+        """Rows `begin` to `end` of hidden (rows, H) → the same of out. gates: the router's number format."""
+        if self.loops(hidden):
+            self._looped(parts, hidden, out)
+        elif implementation(self._module) == "batched_mm":
+            self._pooled(parts, hidden, gates, out)
+        else:
+            self._one_by_one(parts, hidden, gates, out)
+
+    def loops(self, hidden: Tensor) -> bool:
+        """Whether it computes what a grouped product does; a norm after the experts is then the caller's."""
+        on_gpu = hidden.device.type != "cpu"
+        how = ("grouped_mm", "batched_mm") if on_gpu else ("grouped_mm",)
+        return implementation(self._module) in how and self._weights.keys() <= GROUPED
+
+    def _looped(self, parts: Sequence[Part], hidden: Tensor, out: Tensor) -> None:
+        module, weights = self._module, self._weights
+        first, last = "gate_up_proj" if module.has_gate else "up_proj", "down_proj"
+        up, down = weights[first], weights[last]
+        up_bias, down_bias = weights.get(first + "_bias"), weights.get(last + "_bias")
+        if not module.is_transposed:
+            up, down = up.transpose(1, 2), down.transpose(1, 2)
+        inner = hidden.new_empty(sum(end - begin for _, begin, end in parts), up.shape[2], dtype=up.dtype)
+        hidden = hidden.to(up.dtype)
+        sizes = [end - begin for _, begin, end in parts]
+        for (row, begin, end), rows in zip(parts, inner.split(sizes), strict=True):
+            torch.mm(hidden[begin:end], up[row], out=rows)
+            if up_bias is not None:
+                rows.add_(up_bias[row])
+        inner = module._apply_gate(inner) if module.has_gate else module.act_fn(inner)
+        for (row, begin, end), rows in zip(parts, inner.split(sizes), strict=True):
+            torch.mm(rows, down[row], out=out[begin:end])
+            if down_bias is not None:
+                out[begin:end].add_(down_bias[row])
+
+    def _pooled(self, parts: Sequence[Part], hidden: Tensor, gates: torch.dtype, out: Tensor) -> None:
+        places = torch.cat([torch.arange(begin, end) for _, begin, end in parts])
+        rows = torch.tensor([row for row, begin, end in parts for _ in range(begin, end)])
+        if len(places) == 1 and len(hidden) > 1:  # a product of one matrix is rounded in another way
+            places, rows = places.expand(2), rows.expand(2)
+        out.index_copy_(0, places, self._own(self._weights, hidden[places], rows, gates))
+
+    def _one_by_one(self, parts: Sequence[Part], hidden: Tensor, gates: torch.dtype, out: Tensor) -> None:
+        for row, begin, end in parts:
+            one = {name: weight[row : row + 1] for name, weight in self._weights.items()}
+            rows = torch.zeros(end - begin, dtype=torch.long, device=hidden.device)
+            with _Sums() as sums:
+                out[begin:end] = self._own(one, hidden[begin:end], rows, gates)
+            self.sums_in = sums.dtype
+
+    def _own(self, weights: Mapping[str, Tensor], hidden: Tensor, rows: Tensor, gates: torch.dtype) -> Tensor:
+        """The module's own code, a pair a token; a weight of 1 changes no number."""
+        module = self._module
+        own = module._parameters
+        module._parameters = {**own, **weights}
+        module.num_experts = len(next(iter(weights.values())))
+        try:
+            ones = hidden.new_ones(len(hidden), 1, dtype=gates)
+            made: Tensor = type(module).forward(module, hidden, rows[:, None], ones)
+        finally:
+            module._parameters = own  # nothing here keeps a slot's memory
+        return made
+
+
+class _Sums(TorchFunctionMode):
+    """Notes in which number format experts are added up."""
+
+    dtype: torch.dtype | None = None
+
+    def __torch_function__(
+        self, func: Any, _types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        if func is torch.Tensor.index_add_:
+            self.dtype = args[0].dtype
+        return func(*args, **(kwargs or {}))
+
+
+def added(rows: Tensor, weights: Tensor, dtype: torch.dtype, sums_in: torch.dtype | None) -> Tensor:
+    """Each token's rows (tokens, k, H), weighted by (tokens, k), summed → (tokens, H).
+
+    sums_in: None for a sum over k at once, in whatever torch sums in. Else one after the other in the order
+    given, each rounded to this number format, as eager code does.
+    """
+    weighted = rows * weights.unsqueeze(-1)
+    if sums_in is None:
+        return weighted.sum(1).to(dtype)
+    weighted = weighted.to(sums_in)
+    total = torch.zeros_like(weighted[:, 0])
+    for rank in range(rows.shape[1]):
+        total += weighted[:, rank]
+    return total.to(dtype)
