@@ -224,6 +224,8 @@ class Decoding:
                 self._target.rewind(0)
                 self._target.read(unread, logits_to_keep=1)
             experts, gate_weights = self._routing.take(len(unread))
+        if unread:
+            self._listener.prompt_read()
         if self.draft is not None:
             self.draft.prefill(unread)
         ms = 1e3 * (perf_counter() - start)

@@ -4,7 +4,7 @@
 
 It is told of the prompt, then of one window after another:
 
-    prompt_begins(positions), prompt_ends(prefill)
+    prompt_begins(positions), prompt_read(), prompt_ends(prefill)
     window_begins(token), drafted(token) for each, draft_complete(), verified(step)
 
 A round that breaks off is told as such, is taken back, and begins anew if the decode goes on.
@@ -30,6 +30,9 @@ class Listener:
 
     def prompt_begins(self, positions: int, /) -> None:
         """The target reads so many tokens, in one pass. Not told of a prompt of a single token."""
+
+    def prompt_read(self) -> None:
+        """The target has, and the draft is next. Not told of a prompt of a single token."""
 
     def prompt_ends(self, prefill: Prefill, /) -> None:
         """The draft has read it too."""

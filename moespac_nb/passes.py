@@ -62,6 +62,9 @@ class Passes(Listener):
         self._open_with(lambda scheduler: scheduler.begin_prefill(positions))
         self._expect_the_pass()
 
+    def prompt_read(self) -> None:
+        self._tell(lambda scheduler: scheduler.prompt_read())
+
     def prompt_ends(self, prefill: Prefill, /) -> None:
         self._tell(lambda scheduler: scheduler.end_prefill(prefill))
         self._begin = None

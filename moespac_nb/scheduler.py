@@ -35,7 +35,11 @@ RunCpu = Callable[[list[int]], object]
 
 @dataclass
 class Parts:
-    """Where the time went, in seconds on the device's clock: they add up to all of it."""
+    """Where the time went, in seconds on the device's clock: a window's add up to all of it.
+
+    Where time is real, what the caller does between two calls is the draft's or the dense part's, with the
+    bookkeeping around it.
+    """
 
     draft_s: float = 0.0
     plan_s: float = 0.0  # the policy thought
@@ -93,6 +97,8 @@ class Scheduler:
         self._enter(self.decode, policy.miss)
         self._tokens: list[int] = []
         self._gates: list[np.ndarray] = []
+        self._booked = device.now()  # all until then is in some part
+        self._reads = True  # the target has yet to read the prompt
         self._running: list[Event] = []  # what has been submitted in this layer
         layers = range(geometry.layers)
         self._labels = {kind: [f"L{layer} {kind}" for layer in layers] for kind in ("dense", "gpu", "cpu")}
@@ -106,8 +112,16 @@ class Scheduler:
     def begin_prefill(self, positions: int) -> None:
         """A prompt of so many positions is read."""
         self._enter(self.prefill, "cheaper" if self.policy.slots else "cpu")
+        self._booked = self.device.now()
         self._positions = positions
+        self._reads = True
         self.engine.begin_pass()
+
+    def prompt_read(self) -> None:
+        """The target has read it, and the draft is next; without this, `end_prefill` says so."""
+        self.end_apart()
+        self._finish("gpu", self.costs.head_s, "head", "dense_s")
+        self._reads = False
 
     def end_prefill(self, prefill: Prefill, following: Step | None = None) -> None:
         """It has been read, by the draft too; one of a single token is read as the first window begins.
@@ -116,12 +130,11 @@ class Scheduler:
         """
         self.end_apart()
         if self._phase is self.prefill:
-            parts, start = self._phase.parts, self.device.now()
-            self._finish("gpu", self.costs.head_s, "head")
-            middle = self.device.now()
-            parts.dense_s += middle - start
-            self._finish("draft", self._positions * self.costs.draft_prefill_s, "draft reads")
-            parts.draft_s += self.device.now() - middle
+            if self._reads:
+                self.prompt_read()
+            self._finish("draft", self._positions * self.costs.draft_prefill_s, "draft reads", "draft_s")
+        else:
+            self._booked = self.device.now()
         self._enter(self.prefill, self.policy.miss)
         told = self._told(following)
         self._think(lambda: self.planner.begin(prefill, told))
@@ -131,6 +144,8 @@ class Scheduler:
         """A pass of no text: its experts are treated as a window's, and the policy learns nothing of it."""
         aside = self._aside or (self._phase, self._miss, self._positions)
         self._enter(self.apart, self.policy.miss)
+        if not self._tokens:  # else a window is open, whose draft is read by the target itself
+            self._booked = self.device.now()
         self._aside, self._positions = aside, positions
         self.engine.begin_pass()
         self.engine.pump()
@@ -145,6 +160,7 @@ class Scheduler:
     def begin_window(self, token: int) -> None:
         """The last committed token opens a window."""
         self._enter(self.decode, self.policy.miss)
+        self._booked = self.device.now()
         self._tokens = [token]
         self._gates = []
         self._positions = 1
@@ -154,9 +170,7 @@ class Scheduler:
     def drafted(self, token: int, gates: np.ndarray | None = None) -> None:
         """One more token is drafted. gates: (layers, m), see `sensors.DraftGates`."""
         self.end_apart()
-        start = self.device.now()
-        self._finish("draft", self.costs.draft_s, "draft")
-        self._phase.parts.draft_s += self.device.now() - start
+        self._finish("draft", self.costs.draft_s, "draft", "draft_s")
         self._tokens.append(token)
         if gates is not None:
             self._gates.append(gates)
@@ -185,26 +199,24 @@ class Scheduler:
         of this one's, see `sensors.NextGate`.
         Raises OperationError if one of them failed; a copy that failed only sends its expert to the CPU lane.
         """
-        device, parts = self.device, self._phase.parts
-        start = device.now()
-        dense = device.submit(
+        dense = self.device.submit(
             "gpu",
             self.costs.dense_s + self._positions * self.costs.dense_position_s,
             label=self._labels["dense"][layer],
+            since=self._booked,
         )
         self.engine.pump()
-        device.wait(dense)
-        now = device.now()
-        parts.dense_s += now - start
+        self.device.wait(dense)
+        self._book("dense_s")
         ahead = self._phase is self.decode and layer + 1 < self.geometry.layers
         if ahead and self.planner.known == "layer":
             self._order(self.planner.layer(layer + 1, next_gates))
+            self._book("plan_s")
         todo, counts = experts, positions
         while todo:
             placement = self.engine.layer(layer, todo, counts, self._miss)
-            start, now = now, device.now()
-            parts.link_wait_s += now - start  # where only a copy under way could make room
-            now = self._compute(placement, run_gpu, run_cpu)
+            self._book("link_wait_s")  # where only a copy under way could make room
+            self._compute(placement, run_gpu, run_cpu)
             self.engine.release(placement)
             todo, counts = placement.rest
         score = self.planner.used(layer)
@@ -214,9 +226,8 @@ class Scheduler:
     def end_window(self, step: Step, following: Step | None = None) -> None:
         """The window is verified. following: for a policy that says that it reads the future."""
         self.end_apart()
-        start = self.device.now()
-        self._finish("gpu", self.costs.head_s, "head")
-        self._phase.parts.dense_s += self.device.now() - start
+        self._finish("gpu", self.costs.head_s, "head", "dense_s")
+        self._tokens = []
         told = self._told(following)
         self._think(lambda: self.planner.verified(step, told))
 
@@ -228,6 +239,7 @@ class Scheduler:
     def restart(self) -> None:
         """As at the start: empty slots, and a policy that has seen nothing. What was counted stays."""
         self.engine.forget()
+        self._booked = self.device.now()
         self.planner = self.policy.planner(self._setting)
 
     def cancel(self) -> None:
@@ -242,13 +254,14 @@ class Scheduler:
             self._running.pop()
         self.engine.abandon()
         self.engine.begin_pass()
+        self._tokens = []
+        self._booked = self.device.now()  # what was lost is in no part
 
-    def _compute(self, placement: Placement, run_gpu: RunGpu | None, run_cpu: RunCpu | None) -> float:
-        """Both shares side by side; then what has to be waited for. When that is."""
-        device, parts, layer = self.device, self._phase.parts, placement.layer
+    def _compute(self, placement: Placement, run_gpu: RunGpu | None, run_cpu: RunCpu | None) -> None:
+        """Both shares side by side; then what has to be waited for."""
+        device, layer = self.device, placement.layer
         gpu_label, cpu_label = self._labels["gpu"][layer], self._labels["cpu"][layer]
         running = self._running
-        start = device.now()
         gpu = cpu = None
         if placement.ready:
             run = None if run_gpu is None else _call(run_gpu, placement.ready, placement.slots)
@@ -262,16 +275,13 @@ class Scheduler:
         self.engine.pump()
         if gpu is not None:
             device.wait(gpu)
-        now = device.now()
-        parts.experts_s += now - start
+        self._book("experts_s")
         if cpu is not None:
             device.wait(cpu)
-            start, now = now, device.now()
-            parts.cpu_wait_s += now - start
+            self._book("cpu_wait_s")
         if awaited:
-            now = self._await(awaited, run_gpu, run_cpu, layer, now)
+            self._await(awaited, run_gpu, run_cpu, layer)
         running.clear()
-        return now
 
     def _submit_group(self, seats: list[Seat], run_gpu: RunGpu | None, label: str) -> Event:
         run = None
@@ -288,10 +298,9 @@ class Scheduler:
         run_gpu: RunGpu | None,
         run_cpu: RunCpu | None,
         layer: int,
-        start: float,
-    ) -> float:
+    ) -> None:
         """What computes once its copies have come; if one failed, its expert on the CPU lane after all."""
-        device, parts, costs = self.device, self._phase.parts, self.costs
+        costs = self.costs
         failed: list[Seat] = []
         computing_s = 0.0
         for seats, computed in awaited:
@@ -302,26 +311,22 @@ class Scheduler:
                 if not here:
                     continue
                 event = self._submit_group(here, run_gpu, self._labels["gpu"][layer])
-            device.wait(event)
+            self.device.wait(event)
             computing_s += sum(costs.gpu_s(seat.positions) for seat in here)
-        now = device.now()
-        computing_s = min(computing_s, now - start)
-        parts.experts_s += computing_s
-        parts.link_wait_s += now - start - computing_s
+        self._book("link_wait_s", experts_s=computing_s)
         if failed:
             run = None if run_cpu is None else _call(run_cpu, [seat.expert for seat in failed])
             seconds = sum(costs.cpu_s(seat.positions) for seat in failed)
-            event = device.submit("cpu", seconds, run, (), self._labels["cpu"][layer])
+            event = self.device.submit("cpu", seconds, run, (), self._labels["cpu"][layer])
             self._running.append(event)
-            device.wait(event)
-            start, now = now, device.now()
-            parts.cpu_wait_s += now - start
-        return now
+            self.device.wait(event)
+            self._book("cpu_wait_s")
 
     def _show_draft(self, complete: bool) -> None:
         if self.planner.known == "drafted":
             gates = np.stack(self._gates) if self._gates else None
             self._order(self.planner.drafted(np.array(self._tokens), gates, complete))
+            self._book("plan_s")
 
     def _told(self, following: Step | None) -> Step | None:
         if following is not None and not self.policy.reads_future:
@@ -341,15 +346,26 @@ class Scheduler:
         else:
             self.device.spend(passed, "plan")
         self._order(order)
-        self._phase.parts.plan_s += self.device.now() - start
+        self._book("plan_s")
 
     def _order(self, order: Order | None) -> None:
         if order is not None:
             self.engine.order(order.scores, order.wanted)
 
-    def _finish(self, lane: str, seconds: float, label: str) -> None:
-        if seconds:
-            self.device.wait(self.device.submit(lane, seconds, None, (), label))
+    def _finish(self, lane: str, seconds: float, label: str, part: str) -> None:
+        """What the caller has done since the last call, or would have."""
+        if seconds or self.device.now() > self._booked:
+            self.device.wait(self.device.submit(lane, seconds, label=label, since=self._booked))
+            self._book(part)
+
+    def _book(self, part: str, experts_s: float = 0.0) -> None:
+        """All since the last booking is this part's, but for what of it the experts have taken."""
+        parts, now = self._phase.parts, self.device.now()
+        passed_s = now - self._booked
+        experts_s = min(experts_s, passed_s)
+        parts.experts_s += experts_s
+        setattr(parts, part, getattr(parts, part) + passed_s - experts_s)
+        self._booked = now
 
     def _enter(self, phase: Phase, miss: Miss) -> None:
         self._phase, self._miss, self._aside = phase, miss, None

@@ -24,6 +24,8 @@ class FakeCuda:
         self.changed = threading.Condition()
         self.streams: list[FakeStream] = []
         self.current = self.Stream()
+        self.registers = True  # whether the driver pins memory where it is
+        self.registered: list[int] = []
 
     def is_available(self) -> bool:
         return self.available
@@ -48,6 +50,19 @@ class FakeCuda:
         assert enable_timing
         assert blocking
         return FakeEvent(self)
+
+    def cudart(self) -> FakeCuda:
+        return self
+
+    def cudaHostRegister(self, start: int, _size: int, _flags: int) -> int:  # noqa: N802
+        if not self.registers or start in self.registered:
+            return 1
+        self.registered.append(start)
+        return 0
+
+    def cudaHostUnregister(self, start: int) -> int:  # noqa: N802
+        self.registered.remove(start)
+        return 0
 
     def launch(self, work: Callable[[], object], name: str = "") -> None:
         """What a kernel or an asynchronous copy does: nothing yet."""
@@ -91,6 +106,11 @@ class FakeStream:
             self.queue.popleft()
         return past
 
+    def synchronize(self) -> None:
+        self.cuda.settle()
+        with self.cuda.changed:
+            assert self.cuda.changed.wait_for(lambda: not self.queue, timeout=30), "never comes"
+
     def wait_event(self, event: FakeEvent) -> None:
         self.add(("wait", event), lambda: event.time is not None)
 
@@ -108,6 +128,7 @@ class FakeEvent:
     def record(self, stream: FakeStream) -> None:
         if stream.name == "clock":
             time.sleep(self.cuda.clock_s)
+        self.time = None
 
         def reach() -> bool:
             self.time = time.perf_counter()

@@ -578,9 +578,6 @@ def test_room_for_copies_waits_for_the_kernels_that_had_it_before():
         def record_stream(self, stream) -> None:
             self.kept_for = stream
 
-        def pin_memory(self) -> str:
-            return "pinned"
-
     fake = FakeCuda()
     device = CudaDevice(cuda=fake)
     release = fake.hold()  # kernels of the memory's last owner
@@ -591,8 +588,65 @@ def test_room_for_copies_waits_for_the_kernels_that_had_it_before():
     release()
     device.wait(event)
     assert tensor.kept_for is device._copies
-    assert device.pinned(Tensor()) == "pinned"
     device.close()
+
+
+def test_memory_is_pinned_where_it_is_until_the_device_closes():
+    torch = pytest.importorskip("torch")
+    fake = FakeCuda()
+    weights = [torch.zeros(3, 4), torch.zeros(5)]
+    device = CudaDevice(cuda=fake)
+    assert [device.pinned(weight) is weight for weight in weights] == [True, True]
+    assert fake.registered == [weight.data_ptr() for weight in weights]
+    device.close()
+    assert fake.registered == []
+
+
+class Refused:
+    """A tensor whose memory the driver does not pin, or cannot."""
+
+    nbytes = 8
+
+    def __init__(self, contiguous: bool = True, pinned: bool = False) -> None:
+        self.is_contiguous = lambda: contiguous
+        self.is_pinned = lambda: pinned
+
+    def data_ptr(self) -> int:
+        return 64
+
+    def pin_memory(self) -> str:
+        return "a copy"
+
+
+def test_memory_that_cannot_be_pinned_where_it_is_is_copied_once():
+    fake = FakeCuda()
+    fake.registers = False
+    device = CudaDevice(cuda=fake)
+    assert device.pinned(Refused()) == "a copy"
+    fake.registers = True
+    assert device.pinned(Refused(contiguous=False)) == "a copy"
+    pinned = Refused(pinned=True)
+    assert device.pinned(pinned) is pinned
+    assert fake.registered == []
+    device.close()
+
+
+@pytest.mark.parametrize("lane", LANES)
+def test_what_the_caller_did_itself_is_in_its_lane_from_when_it_began(bench, lane):
+    began = bench.device.now()
+    bench.device.spend(0.0)
+    time.sleep(0.002)
+    event = bench.device.submit(lane, LONG_S, label="own", since=began)
+    if bench.kind != "virtual":
+        time.sleep(0.002)
+        assert bench.device.done(event)
+    bench.device.wait(event)
+    (own,) = bench.device.timeline()
+    assert (own.lane, own.label, own.start, own.failed) == (lane, "own", began, False)
+    if bench.kind == "virtual":
+        assert own.end == began + LONG_S
+    else:
+        assert began + 0.002 < own.end <= bench.device.now()
 
 
 def test_a_gpu_that_breaks_down_fails_the_wait_and_closes():

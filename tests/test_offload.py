@@ -403,7 +403,7 @@ def test_windows_lie_on_the_timelines_clock_one_after_another_and_outlive_the_ru
     assert len(spans) == run.summary()["windows"] > 2
     flat = [time for span in spans for time in span]
     assert flat == sorted(flat)
-    drafted = [op for op in run.timeline if op.lane == "draft"]
+    drafted = [op for op in run.timeline if op.label == "draft"]
     assert all(any(begin <= op.start and op.end <= end for begin, end in spans) for op in drafted)
     took = sum(end - begin for begin, end in spans)
     assert run.summary()[f"tokens_per_second_{run.label}"] == pytest.approx(run.summary()["tokens"] / took)

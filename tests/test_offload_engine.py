@@ -139,10 +139,10 @@ class FailingHost(HostDevice):
         super().__init__()
         self.fails = fails
 
-    def submit(self, lane, seconds, run=None, after=(), label="", size_bytes=0):
+    def submit(self, lane, seconds, run=None, after=(), label="", size_bytes=0, **options):
         if lane == "link" and self.fails(lane, label):
             run = self.fail
-        return super().submit(lane, seconds, run, after, label, size_bytes)
+        return super().submit(lane, seconds, run, after, label, size_bytes, **options)
 
     @staticmethod
     def fail() -> None:
@@ -361,15 +361,15 @@ class OnStandIn(CudaDevice):
             self.held.pop()()
         super().wait(event)
 
-    def submit(self, lane, seconds, run=None, after=(), label="", size_bytes=0):
+    def submit(self, lane, seconds, run=None, after=(), label="", size_bytes=0, **options):
         if lane == "link":
             with self.fake.stream(self._copies):
                 self.held.append(self.fake.hold())
         launched = run if run is None or lane == "cpu" else partial(self.fake.launch, run, label)
-        return super().submit(lane, seconds, launched, after, label, size_bytes)
+        return super().submit(lane, seconds, launched, after, label, size_bytes, **options)
 
-    def pinned(self, tensor: Any) -> Any:
-        return tensor.clone()
+    def _staging(self, like: Any) -> Any:
+        return torch.full_like(like, 77)
 
     def room(self, tensor: Any) -> Any:
         self._copies.wait_stream(self._kernels)

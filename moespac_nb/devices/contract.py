@@ -60,6 +60,7 @@ class Device(Protocol):
         after: Iterable[Event] = (),
         label: str = "",
         size_bytes: int = 0,
+        since: float | None = None,
     ) -> Event:
         """Queue one operation, and return its event at once.
 
@@ -68,6 +69,8 @@ class Device(Protocol):
         seconds: its modelled length, 0 or more: all there is on the virtual device, the least a copy takes on
         the host device (its link is throttled), nothing to a CUDA device.
         run: the work, called once at most. What it raises is kept for `wait`, and later operations still run.
+        since: for work without `run` that the caller itself did from that time until now, which is what a
+        timeline then shows. Where the caller takes no time, on the virtual device, it is one like any other.
         Raises MoespacError for an unknown lane, seconds that are no length of time, and on a closed device.
         """
 

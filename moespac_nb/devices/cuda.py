@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -55,8 +56,10 @@ class CudaDevice(HostDevice):
         self._kernels = cuda.current_stream()
         self._copies = cuda.Stream()
         self._clock = cuda.Stream()  # idle but for reading the GPU's time
+        self._spare: list[Any] = []  # events that nobody asks any more
         self._read = self._read_clock()
         self._launched: dict[str, deque[_Launched]] = {lane: deque() for lane in LANES}
+        self._registered: list[Any] = []  # tensors whose memory the driver has pinned where it is
 
     def submit(
         self,
@@ -66,9 +69,10 @@ class CudaDevice(HostDevice):
         after: Iterable[Any] = (),
         label: str = "",
         size_bytes: int = 0,
+        since: float | None = None,
     ) -> Any:
         if lane == "cpu":
-            return super().submit(lane, seconds, run, after, label, size_bytes)
+            return super().submit(lane, seconds, run, after, label, size_bytes, since)
         self._check(lane, seconds)
         stream = self._copies if lane == "link" else self._kernels
         error: BaseException | None = None
@@ -80,15 +84,17 @@ class CudaDevice(HostDevice):
                 error = event.error() or error
         if self.now() - self._read[0] > CLOCK_GOOD_FOR_S and self._idle():
             self._read = self._read_clock()
-        start, finish = self._event(), self._event()
         issued = self.now()
+        start = self._event() if since is None else None
+        finish = self._event()
         with self._cuda.stream(stream):
-            start.record(stream)
+            if start is not None:
+                start.record(stream)
             if run is not None and error is None:
                 error = attempt(run)
             # After a failure too: what was launched before it still reads and writes.
             finish.record(stream)
-        launched = _Launched(lane, label, size_bytes, issued, *self._read, start, finish, error)
+        launched = _Launched(lane, label, size_bytes, issued, since, *self._read, start, finish, error)
         self._launched[lane].append(launched)
         self._collect(lane)
         return launched
@@ -103,13 +109,50 @@ class CudaDevice(HostDevice):
             for event in launched:
                 event.error()
         self._idle()
+        while self._registered:
+            self._cuda.cudart().cudaHostUnregister(self._registered[-1].data_ptr())
+            self._registered.pop()
 
     def pinned(self, tensor: Any) -> Any:
-        """A copy of a CPU tensor in pinned memory, to be copied from with `non_blocking=True`.
+        """A CPU tensor, its memory pinned where it is until the device closes: then `non_blocking` overlaps.
 
-        torch takes a power of two of bytes for each: pin a layer's experts together.
+        Where the driver refuses that (a file mapped for reading, or too little memory that may be locked) a
+        copy in pinned memory, for which torch takes a power of two of bytes.
         """
+        if tensor.is_pinned():
+            return tensor
+        if tensor.is_contiguous() and tensor.nbytes:
+            self._registered.append(tensor)
+            if not int(self._cuda.cudart().cudaHostRegister(tensor.data_ptr(), tensor.nbytes, 0)):
+                return tensor
+            self._registered.pop()
+            self._forget_error()
         return tensor.pin_memory()
+
+    def fetched(self, *tensors: Any) -> list[Any]:
+        """On the host, what the caller's stream has computed: through pinned memory, with one wait for all."""
+        copies = [self._staging(tensor).copy_(tensor, non_blocking=True) for tensor in tensors]
+        self._kernels.synchronize()
+        return copies
+
+    def sent(self, *tensors: Any) -> list[Any]:
+        """On the GPU, CPU tensors for the caller's stream: through pinned memory, without a wait."""
+        return [
+            self._staging(tensor).copy_(tensor).to(self.place, non_blocking=True) for tensor in tensors
+        ]
+
+    def _staging(self, like: Any) -> Any:
+        """Pinned memory; torch keeps it, and gives it out again once no copy uses it."""
+        import torch
+
+        return torch.empty(like.shape, dtype=like.dtype, pin_memory=True)
+
+    def _forget_error(self) -> None:
+        """A call that failed leaves its error to the next kernel, which is not to blame."""
+        import torch
+
+        with suppress(RuntimeError, AssertionError):  # the latter: torch without CUDA, on a stand-in
+            torch.ones((), device=self.place)
 
     def room(self, tensor: Any) -> Any:
         """The GPU tensor given, from now on safe to be written by the copy stream; fill it before.
@@ -122,6 +165,8 @@ class CudaDevice(HostDevice):
         return tensor
 
     def _event(self) -> Any:
+        if self._spare:
+            return self._spare.pop()
         # blocking: who waits for it on the host sleeps, and leaves the core to the CPU lane.
         return self._cuda.Event(enable_timing=True, blocking=True)
 
@@ -142,7 +187,10 @@ class CudaDevice(HostDevice):
         """Writes down what has finished. A lane's operations finish in order."""
         launched = self._launched[lane]
         while launched and launched[0].done():
-            self._record(launched.popleft().operation())
+            done = launched.popleft()
+            self._record(done.operation())
+            if done.start is not None:
+                self._spare.append(done.start)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -153,9 +201,10 @@ class _Launched:
     label: str
     size_bytes: int
     issued: float  # when `submit` launched it, seconds on the caller's clock
+    since: float | None  # when the caller began it, if that did
     read_at: float  # the same, of an event of which the time is known
     read: Any
-    start: Any  # CUDA events, recorded on the operation's stream before and after its work
+    start: Any  # CUDA events, recorded on the operation's stream before and after its work; none if the caller's
     finish: Any
     failure: BaseException | None
 
@@ -180,12 +229,15 @@ class _Launched:
         none is earlier than the launch: an operation is never shown before what it came after.
         """
         try:
-            start, end = (self.read_at + self.read.elapsed_time(at) / 1e3 for at in (self.start, self.finish))
+            end = max(self._at(self.finish), self.issued)
+            start = max(self._at(self.start), self.issued) if self.since is None else self.since
         except RuntimeError:
             return Operation(self.lane, self.label, self.issued, self.issued, self.size_bytes, True)
-        start = max(start, self.issued)
         failed = self.failure is not None
         return Operation(self.lane, self.label, start, max(start, end), self.size_bytes, failed)
+
+    def _at(self, event: Any) -> float:
+        return float(self.read_at + self.read.elapsed_time(event) / 1e3)
 
 
 def _no_gpu() -> MoespacError:

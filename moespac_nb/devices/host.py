@@ -58,8 +58,12 @@ class HostDevice:
         after: Iterable[Any] = (),
         label: str = "",
         size_bytes: int = 0,
+        since: float | None = None,
     ) -> Any:
         self._check(lane, seconds)
+        if since is not None:
+            self._record(Operation(lane, label, since, self.now(), size_bytes))
+            return _Submitted(lane, label, _DONE)
         work = self._threads[lane].submit(self._operate, lane, seconds, run, tuple(after), label, size_bytes)
         return _Submitted(lane, label, work)
 
@@ -142,6 +146,10 @@ class _Submitted:
             return self.work.result()
         except CancelledError:
             return _cancelled()
+
+
+_DONE: Future[BaseException | None] = Future()
+_DONE.set_result(None)
 
 
 def _cancelled() -> OperationError:

@@ -41,6 +41,7 @@ class VirtualDevice:
         after: Iterable[float] = (),
         label: str = "",
         size_bytes: int = 0,
+        since: float | None = None,  # noqa: ARG002
     ) -> float:
         start = self._free.get(lane)
         if start is None or not 0 <= seconds < math.inf or self._closed:
