@@ -47,9 +47,10 @@ class ExpertLayer:
         """hidden (tokens, H), experts and their gate weights (tokens, k) → (tokens, H)."""
         tokens, k = indices.shape
         how = implementation(self._module)
-        # Pairs by expert, and one expert's in the order in which the implementation takes them.
+        # Pairs by expert, and one expert's in the order in which the implementation takes them: several
+        # threads round a product by where in it a row is.
         flat = (indices.T if how == "eager" else indices).reshape(-1)
-        order = flat.argsort(stable=True)
+        order = flat.sort(stable=True)[1] if how == "eager" else flat.sort()[1]
         token_of = order % tokens if how == "eager" else order // k
         sorted_hidden = hidden.index_select(0, token_of)
         # What the host reads is brought there now, while nothing of this layer is under way.
