@@ -30,6 +30,7 @@ from moespac_nb.drafts import Proposal  # noqa: E402
 
 GAMMA = 8
 VOCABULARY = 512
+COSTS = {"model_profile": "qwen3-30b-a3b"}  # so large that policies use their slots
 
 
 class Scripted:
@@ -62,7 +63,7 @@ def main() -> None:
     print(f"plain: {plain_us:.0f} us a layer", flush=True)
     for name in args.policies:
         for budget in args.budgets:
-            with offload(model, budget, policy=name, device=args.device, gamma=GAMMA) as run:
+            with offload(model, budget, policy=name, device=args.device, gamma=GAMMA, **COSTS) as run:
                 us = measured(run.decode(prompt, **options), args)
                 counts = run.counters
             print(
@@ -91,7 +92,12 @@ def made(layers: int, experts: int) -> Any:
         num_experts=experts, num_experts_per_tok=8, max_position_embeddings=4096, eos_token_id=0,
         pad_token_id=1, bos_token_id=None,
     )  # fmt: skip
-    return Qwen3MoeForCausalLM(config).eval()
+    model = Qwen3MoeForCausalLM(config).eval()
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if "embed" in name or "gate.weight" in name:  # each token goes its own way
+                weight.copy_(torch.randn(weight.shape))
+    return model
 
 
 if __name__ == "__main__":
