@@ -6,8 +6,8 @@ pool of slots takes time for each slot, and torch refuses 1,024 groups and more 
 Three ways, each the arithmetic of an implementation that transformers offers:
 
     grouped_mm    a product an expert, as a grouped product is on the CPU; gates and biases as the module says
-    batched_mm    the module's own code on the pool, which it indexes; off the CPU as grouped_mm, because a
-                  copy of its expert's weights for every pair is too much memory there
+    batched_mm    a product a pair, in a batch; off the CPU as grouped_mm, because a copy of its expert's
+                  weights for every pair is too much memory there
     eager, else   the module's own code, on one expert at a time
 
 Rows come back without the router's weights, and `added` sums them as the implementation does.
@@ -26,7 +26,7 @@ from torch.overrides import TorchFunctionMode
 __all__ = ["ExpertRows", "Part", "added", "implementation"]
 
 Part = tuple[int, int, int]  # an expert's row of weights, and its rows of the input from begin to end
-GROUPED = {"gate_up_proj", "up_proj", "down_proj", "gate_up_proj_bias", "up_proj_bias", "down_proj_bias"}
+KNOWN = {"gate_up_proj", "up_proj", "down_proj", "gate_up_proj_bias", "up_proj_bias", "down_proj_bias"}
 
 
 def implementation(module: Any) -> str:
@@ -51,45 +51,28 @@ class ExpertRows:
 
     def compute(self, parts: Sequence[Part], hidden: Tensor, gates: torch.dtype, out: Tensor) -> None:
         """Rows `begin` to `end` of hidden (rows, H) → the same of out. gates: the router's number format."""
-        if self.loops(hidden):
-            self._looped(parts, hidden, out)
-        elif implementation(self._module) == "batched_mm":
-            self._pooled(parts, hidden, gates, out)
-        else:
-            self._one_by_one(parts, hidden, gates, out)
-
-    def loops(self, hidden: Tensor) -> bool:
-        """Whether it computes what a grouped product does; a norm after the experts is then the caller's."""
-        on_gpu = hidden.device.type != "cpu"
-        how = ("grouped_mm", "batched_mm") if on_gpu else ("grouped_mm",)
-        return implementation(self._module) in how and self._weights.keys() <= GROUPED
-
-    def _looped(self, parts: Sequence[Part], hidden: Tensor, out: Tensor) -> None:
+        if not self.by_products():
+            return self._one_by_one(parts, hidden, gates, out)
         module, weights = self._module, self._weights
-        first, last = "gate_up_proj" if module.has_gate else "up_proj", "down_proj"
-        up, down = weights[first], weights[last]
-        up_bias, down_bias = weights.get(first + "_bias"), weights.get(last + "_bias")
+        first = "gate_up_proj" if module.has_gate else "up_proj"
+        up, down = weights[first], weights["down_proj"]
         if not module.is_transposed:
             up, down = up.transpose(1, 2), down.transpose(1, 2)
-        inner = hidden.new_empty(sum(end - begin for _, begin, end in parts), up.shape[2], dtype=up.dtype)
-        hidden = hidden.to(up.dtype)
-        sizes = [end - begin for _, begin, end in parts]
-        for (row, begin, end), rows in zip(parts, inner.split(sizes), strict=True):
-            torch.mm(hidden[begin:end], up[row], out=rows)
-            if up_bias is not None:
-                rows.add_(up_bias[row])
+        product = _one_a_pair if self._pairs(hidden) else _one_an_expert
+        # Room for the rows of all parts: at the end of a tensor, and where threads part it, torch rounds
+        # functions such as SiLU in another way. So each element must be where it is in the plain model.
+        inner = hidden.new_zeros(len(hidden), up.shape[2], dtype=up.dtype)
+        product(hidden.to(up.dtype), up, weights.get(first + "_bias"), parts, inner)
         inner = module._apply_gate(inner) if module.has_gate else module.act_fn(inner)
-        for (row, begin, end), rows in zip(parts, inner.split(sizes), strict=True):
-            torch.mm(rows, down[row], out=out[begin:end])
-            if down_bias is not None:
-                out[begin:end].add_(down_bias[row])
+        product(inner, down, weights.get("down_proj_bias"), parts, out)
+        return None
 
-    def _pooled(self, parts: Sequence[Part], hidden: Tensor, gates: torch.dtype, out: Tensor) -> None:
-        places = torch.cat([torch.arange(begin, end) for _, begin, end in parts])
-        rows = torch.tensor([row for row, begin, end in parts for _ in range(begin, end)])
-        if len(places) == 1 and len(hidden) > 1:  # a product of one matrix is rounded in another way
-            places, rows = places.expand(2), rows.expand(2)
-        out.index_copy_(0, places, self._own(self._weights, hidden[places], rows, gates))
+    def by_products(self) -> bool:
+        """Whether it computes as the interface says; a norm after the experts is then the caller's."""
+        return implementation(self._module) in ("grouped_mm", "batched_mm") and self._weights.keys() <= KNOWN
+
+    def _pairs(self, hidden: Tensor) -> bool:
+        return implementation(self._module) == "batched_mm" and hidden.device.type == "cpu"
 
     def _one_by_one(self, parts: Sequence[Part], hidden: Tensor, gates: torch.dtype, out: Tensor) -> None:
         for row, begin, end in parts:
@@ -111,6 +94,32 @@ class ExpertRows:
         finally:
             module._parameters = own  # nothing here keeps a slot's memory
         return made
+
+
+def _one_an_expert(
+    rows: Tensor, weights: Tensor, bias: Tensor | None, parts: Sequence[Part], out: Tensor
+) -> None:
+    for place, begin, end in parts:
+        made = out[begin:end]
+        torch.mm(rows[begin:end], weights[place], out=made)
+        if bias is not None:
+            made.add_(bias[place])
+
+
+def _one_a_pair(
+    rows: Tensor, weights: Tensor, bias: Tensor | None, parts: Sequence[Part], out: Tensor
+) -> None:
+    at = torch.cat([torch.arange(begin, end) for _, begin, end in parts])
+    places = torch.tensor([place for place, begin, end in parts for _ in range(begin, end)])
+    if len(at) == 1 and len(rows) > 1:  # a product of one matrix is rounded in another way
+        at, places = at.expand(2), places.expand(2)
+    if weights.is_contiguous():
+        made = torch.bmm(rows[at].unsqueeze(1), weights[places]).squeeze(1)
+    else:  # as the weights lie
+        made = torch.bmm(weights.transpose(1, 2)[places], rows[at].unsqueeze(-1)).squeeze(-1)
+    if bias is not None:
+        made.add_(bias[places])
+    out.index_copy_(0, at, made)
 
 
 class _Sums(TorchFunctionMode):

@@ -217,6 +217,34 @@ def test_a_failed_copy_costs_time_and_no_expert() -> None:
     assert (one.decode.counters.failed_copies, one.decode.counters.fallbacks) == (1, 1)
 
 
+def test_awaited_experts_are_computed_in_ever_smaller_groups_the_last_one_alone() -> None:
+    one = scheduler("on-demand", slots=13, geometry=Geometry(1, 16, 2))
+    seen: list[list[int]] = []
+    one.begin_window(0)
+    one.layer(0, list(range(13)), [1] * 13, lambda experts, _: seen.append(experts))
+    assert [len(group) for group in seen] == [7, 3, 2, 1]
+    assert sum(seen, []) == list(range(13))
+    # Dense 1, 13 copies of 2, and the last expert: what came before was computed meanwhile.
+    assert one.device.now() == 1 + 13 * 2 + 0.5
+
+
+def test_of_a_group_whose_copy_fails_the_others_are_computed_from_their_slots() -> None:
+    device = Watched(fails=lambda _lane, label: label == "copy L0 E1")
+    one = scheduler("on-demand", slots=6, geometry=Geometry(1, 6, 2), device=device, copy=device.copy)
+    seen: list[tuple[str, list[int]]] = []
+
+    def on_gpu(experts: list[int], slots: list[int]) -> None:
+        device.read(0, experts, slots)
+        seen.append(("gpu", experts))
+
+    one.begin_window(0)
+    one.layer(0, list(range(6)), [1] * 6, on_gpu, lambda experts: seen.append(("cpu", experts)))
+    assert sorted(expert for _, group in seen for expert in group) == list(range(6))
+    assert seen[-1] == ("cpu", [1])
+    assert ("gpu", [0, 2]) in seen
+    assert (one.decode.counters.failed_copies, one.decode.counters.fallbacks) == (1, 1)
+
+
 def test_what_breaks_off_is_raised_and_after_cancel_it_goes_on() -> None:
     one = scheduler("on-demand", slots=2)
 
