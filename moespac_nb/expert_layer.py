@@ -45,6 +45,14 @@ class ExpertLayer:
 
     def compute(self, hidden: Tensor, indices: Tensor, weights: Tensor) -> Tensor:
         """hidden (tokens, H), experts and their gate weights (tokens, k) → (tokens, H)."""
+        while True:
+            try:
+                return self._computed(hidden, indices, weights)
+            except torch.OutOfMemoryError:
+                if not self._passes.give_way():
+                    raise
+
+    def _computed(self, hidden: Tensor, indices: Tensor, weights: Tensor) -> Tensor:
         tokens, k = indices.shape
         how = implementation(self._module)
         # Pairs by expert, and one expert's in the order in which the implementation takes them: several

@@ -75,18 +75,31 @@ class ExpertStore:
         """Room for so many, with no copy under way. The first ones keep what they hold.
 
         All memory is given back but that of the slots there are now; while it runs, both are held, of one of
-        an expert's tensors at a time.
+        an expert's tensors at a time. Where the device has no room for so many there are fewer: see `count`.
         """
         if count == self.count:
             return
         kept = min(count, max(self.count, 0))
         self.count = -1  # an interrupt leaves neither the one number nor the other
-        for slots in self.slots.values():
-            room = slots.new_empty(count, *slots.shape[1:])
-            room[:kept].copy_(slots[:kept])
-            # Announced once it is filled: a copy that came earlier would be overwritten by what was there.
-            slots.data = self._device.room(room) if self._is_apart else room
+        try:
+            self._make_room(count, kept)
+        except torch.OutOfMemoryError:
+            fewer = max(kept, count * 3 // 4)
+            if fewer == count:
+                raise
+            self._make_room(kept, kept)  # all tensors have as many slots again
+            self.count = kept
+            return self.resize(fewer)
         self.count = count
+        return None
+
+    def _make_room(self, count: int, kept: int) -> None:
+        for slots in self.slots.values():
+            if len(slots) != count:
+                room = slots.new_empty(count, *slots.shape[1:])
+                room[:kept].copy_(slots[:kept])
+                # Announced once it is filled: a copy that came earlier would be overwritten by what was there.
+                slots.data = self._device.room(room) if self._is_apart else room
 
     def free(self) -> None:
         """Gives the slots' memory back, even where a traceback still holds on to their tensors."""

@@ -67,6 +67,10 @@ class Listeners(Listener):
         self._own.prompt_begins(positions)
         self._run.prompt_begins(positions)
 
+    def prompt_read(self) -> None:
+        self._run.prompt_read()
+        self._own.prompt_read()
+
     def prompt_ends(self, prefill: Prefill, /) -> None:
         self._run.prompt_ends(prefill)
         self._own.prompt_ends(prefill)

@@ -20,6 +20,7 @@ copies, kernels and waits is tested on a stand-in.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
@@ -36,6 +37,7 @@ from .costs import Costs
 from .costs import costs as costs_of
 from .decoding import Decoding, checked_whole, decode
 from .devices import Device, Operation
+from .drafts import ModelDraft
 from .errors import MoespacError
 from .expert_layer import ExpertLayer
 from .expert_store import ExpertStore, expert_parameters
@@ -155,22 +157,29 @@ class Run:
         self.in_block = False  # of its `with`, which alone ends it
         self._stand_ins = StandIns(self, self._away)
         self._store = ExpertStore([away for _, away in self._away], device)
-        self._passes = Passes(
-            lambda slots: Scheduler(
-                device,
-                costs,
-                policy,
-                self.geometry,
-                slots,
-                gamma=gamma,
-                profile=profile,
-                copy=self._store.copy,
-                in_flight=in_flight,
-            ),
-            self._store,
-            self.slots,
-        )
         try:
+            self._move_the_rest(model)  # first: slots take what it leaves
+            self._passes = Passes(
+                lambda slots: Scheduler(
+                    device,
+                    costs,
+                    policy,
+                    self.geometry,
+                    slots,
+                    gamma=gamma,
+                    profile=profile,
+                    copy=self._store.copy,
+                    in_flight=in_flight,
+                ),
+                self._store,
+                self.slots,
+            )
+        except BaseException:
+            self._put_back()
+            device.close()
+            raise
+        try:
+            self._take_what_fits()
             self._share_cores()
             following = [*ahead[1:], None] if ahead else [None] * len(self._away)
             for index, ((module, away), gate) in enumerate(zip(self._away, following, strict=True)):
@@ -179,7 +188,6 @@ class Run:
                 for name, weight in away.items():
                     meta = torch.empty_like(weight, device="meta")
                     setattr(module, name, nn.Parameter(meta, requires_grad=weight.requires_grad))
-            self._move_the_rest()
             self._stand_ins.put(model, "forward")
             self._stand_ins.guard(model)
         except BaseException:
@@ -189,6 +197,10 @@ class Run:
     def decode(self, prompt: str | Sequence[int], **options: Any) -> Decoding:
         """Decode a prompt from slots; the options are those of `moespac_nb.decode`."""
         self._check_open()
+        draft = options.get("draft")
+        draft = draft.model if isinstance(draft, ModelDraft) else draft
+        if isinstance(draft, nn.Module):
+            self._move_the_rest(draft)
         own = options.pop("listener", None)
         listener = self._passes if own is None else Listeners(self._passes, own)
         return decode(self.model, prompt, **{"gamma": self.gamma, **options}, listener=listener)
@@ -203,6 +215,7 @@ class Run:
         experts = self.geometry.layers * self.geometry.experts
         self._take(parse_budget(budget).room(self.expert_bytes, experts))
         self._passes.resize(self.slots)
+        self._take_what_fits()
 
     @property
     def counters(self) -> Counters:
@@ -280,13 +293,26 @@ class Run:
                     if (meta := module._parameters[name]) is not None:
                         weight.requires_grad_(meta.requires_grad)
                 module._parameters.update(away)
-            for owner, name, tensor in self._moved:
-                setattr(owner, name, tensor)
-            self._away, self._moved = [], []
+            self._put_back()
+            self._away = []
             self.is_open = False
             self._passes.close()
             self.device.close()
             self._store.free()
+
+    def _put_back(self) -> None:
+        for owner, name, tensor in self._moved:
+            setattr(owner, name, tensor)
+        self._moved = []
+
+    def _take_what_fits(self) -> None:
+        if self._passes.slots < self.slots:
+            warnings.warn(
+                f"the device has memory for {self._passes.slots} of the {self.slots} slots of this budget; "
+                "it goes on with those",
+                stacklevel=4,
+            )
+            self.slots = self._passes.slots
 
     def _take(self, room: Room) -> None:
         self.budget_bytes = room.budget_bytes
@@ -303,25 +329,29 @@ class Run:
         """Lanes that compute at the same time in threads have half of torch's threads each."""
         lanes = {"virtual": (), "host": ("gpu", "cpu"), "cuda": ("cpu",)}[self.device.kind]
         threads = torch.get_num_threads()
-        if lanes and threads > 1:
-            torch.set_num_threads(threads // 2)
+        if lanes:
+            torch.set_num_threads(max(1, threads // 2))
             try:  # a thread keeps the number that it finds when it first asks
                 for lane in lanes:
                     self.device.wait(self.device.submit(lane, 0.0, torch.get_num_threads, label="threads"))
             finally:
                 torch.set_num_threads(threads)
 
-    def _move_the_rest(self) -> None:
-        """To the device, where that has a memory of its own: everything but the experts."""
+    def _move_the_rest(self, model: nn.Module) -> None:
+        """To the device, where that has a memory of its own: everything but the experts; a draft, all of it."""
         place = self._store.place
         if place == self._store.host:
             return
-        held = [(weight, "data", weight.data) for weight in self.model.parameters() if not weight.is_meta]
-        for module in self.model.modules():
+        away = {id(weight) for _, experts in self._away for weight in experts.values()}
+        held: list[tuple[Any, str, Any]] = [
+            (weight, "data", weight.data) for weight in model.parameters() if id(weight) not in away
+        ]
+        for module in model.modules():
             held += [(module, name, buffer) for name, buffer in module._buffers.items() if buffer is not None]
         for owner, name, tensor in held:
-            self._moved.append((owner, name, tensor))
-            setattr(owner, name, tensor.to(place))
+            if tensor.device == self._store.host:
+                self._moved.append((owner, name, tensor))
+                setattr(owner, name, tensor.to(place))
 
     def __enter__(self) -> Run:
         self._check_open()

@@ -11,10 +11,13 @@ run: copies come before the new ones on the same link, and nobody reads what els
 
 from __future__ import annotations
 
+import sys
+import warnings
 from collections.abc import Callable, Sequence
 from threading import RLock, get_ident
 
 import numpy as np
+import torch
 
 from .devices import OperationError
 from .expert_store import ExpertStore
@@ -47,12 +50,18 @@ class Passes(Listener):
         self.tokens = 0  # of whole rounds
         self.windows_s: list[tuple[float, float]] = []  # when each opened and was learned from, on that clock
         store.resize(slots)
-        self.scheduler = scheduler(slots)
+        self._slots = store.count  # fewer where memory is short
+        self.scheduler = scheduler(self._slots)
 
     @property
     def seconds(self) -> float:
         """What the windows took, on the device's clock."""
         return sum(end - began for began, end in self.windows_s)
+
+    @property
+    def slots(self) -> int:
+        """How many there are."""
+        return self._slots
 
     def close(self) -> None:
         """From now on nothing is told."""
@@ -92,6 +101,21 @@ class Passes(Listener):
             self._next = self._begin = None
             if self._whole:
                 self._tell(lambda scheduler: scheduler.cancel())
+        if isinstance(sys.exception(), torch.OutOfMemoryError):  # of the model's other parts
+            self.give_way()
+
+    def give_way(self) -> bool:
+        """The device is out of memory: half of the slots go, with a warning. False where there are none."""
+        if not self._open or not self._slots:
+            return False
+        fewer = self._slots // 2
+        warnings.warn(
+            f"the device is out of memory; it goes on with {fewer} of {self._slots} slots; a smaller budget "
+            "leaves room from the start",
+            stacklevel=2,
+        )
+        self.resize(fewer)
+        return True
 
     def layer(
         self,
@@ -128,6 +152,7 @@ class Passes(Listener):
 
     def _fit(self, scheduler: Scheduler) -> None:
         self._store.resize(max(self._slots, self._store.count))
+        self._slots = min(self._slots, self._store.count)
         scheduler.resize(self._slots)
         for old, new in scheduler.engine.compact():
             self._store.move(old, new)
@@ -158,6 +183,7 @@ class Passes(Listener):
 
     def _renew(self) -> None:
         self._store.resize(self._slots)
+        self._slots = self._store.count
         cut, new = self.scheduler, self._make(self._slots)
         new.prefill, new.decode, new.apart = cut.prefill, cut.decode, cut.apart
         self.scheduler = new

@@ -279,18 +279,19 @@ def test_when_a_run_ends_its_threads_and_its_memory_are_gone(device):
         assert decoded(again.decode, draft).new_ids == plain_text(QWEN)
 
 
-def test_lanes_that_compute_at_the_same_time_share_torch_s_threads():
+@pytest.mark.parametrize(("own", "each"), [(4, 2), (3, 1), (1, 1)])
+def test_lanes_that_compute_at_the_same_time_share_torch_s_threads(own, each):
     model, _ = model_and_draft(QWEN)
     threads: dict[str, int] = {}
     before = torch.get_num_threads()
-    torch.set_num_threads(4)
+    torch.set_num_threads(own)
     try:
         with offload(model, "25%", device="host") as run:
             for lane in ("gpu", "cpu"):
                 ask = partial(threads.__setitem__, lane)
                 run.device.wait(run.device.submit(lane, 0.0, lambda ask=ask: ask(torch.get_num_threads())))
-        assert threads == {"gpu": 2, "cpu": 2}
-        assert torch.get_num_threads() == 4
+        assert threads == {"gpu": each, "cpu": each}
+        assert torch.get_num_threads() == own
     finally:
         torch.set_num_threads(before)
 
