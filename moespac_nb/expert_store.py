@@ -89,16 +89,16 @@ class ExpertStore:
                 raise
             self._make_room(kept, kept)  # all tensors have as many slots again
             self.count = kept
-            return self.resize(fewer)
-        self.count = count
-        return None
+            self.resize(fewer)
+        else:
+            self.count = count
 
     def _make_room(self, count: int, kept: int) -> None:
         for slots in self.slots.values():
             if len(slots) != count:
                 room = slots.new_empty(count, *slots.shape[1:])
                 room[:kept].copy_(slots[:kept])
-                # Announced once it is filled: a copy that came earlier would be overwritten by what was there.
+                # Announced once filled: a copy that came earlier would be overwritten by what was there.
                 slots.data = self._device.room(room) if self._is_apart else room
 
     def free(self) -> None:

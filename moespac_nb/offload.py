@@ -338,7 +338,7 @@ class Run:
                 torch.set_num_threads(threads)
 
     def _move_the_rest(self, model: nn.Module) -> None:
-        """To the device, where that has a memory of its own: everything but the experts; a draft, all of it."""
+        """To the device, where that has a memory of its own: all but the experts; of a draft, all."""
         place = self._store.place
         if place == self._store.host:
             return

@@ -87,7 +87,7 @@ def test_between_two_layers_no_computation_keeps_the_memory_of_a_slot():
         with offload(model, 4 * expert_bytes(model), policy="on-demand") as run, torch.inference_mode():
             model(torch.arange(12)[None])
             for module in expert_modules(model):
-                held = module.forward._from_slots._module._parameters
+                held = module.forward._instead._from_slots._module._parameters
                 assert not set(held) & set(run._store.slots)
     finally:
         model.set_experts_implementation("grouped_mm")

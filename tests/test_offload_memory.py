@@ -1,4 +1,4 @@
-"""What a device with a memory of its own is given: the model, its draft, as many slots as fit; and taken back."""
+"""What a device with a memory of its own is given, and gives back: model, draft, as many slots as fit."""
 
 from __future__ import annotations
 

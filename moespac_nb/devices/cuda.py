@@ -130,16 +130,14 @@ class CudaDevice(HostDevice):
         return tensor.pin_memory()
 
     def fetched(self, *tensors: Any) -> list[Any]:
-        """On the host, what the caller's stream has computed: through pinned memory, with one wait for all."""
+        """On the host, what the caller's stream has computed: through pinned memory, with one wait."""
         copies = [self._staging(tensor).copy_(tensor, non_blocking=True) for tensor in tensors]
         self._kernels.synchronize()
         return copies
 
     def sent(self, *tensors: Any) -> list[Any]:
         """On the GPU, CPU tensors for the caller's stream: through pinned memory, without a wait."""
-        return [
-            self._staging(tensor).copy_(tensor).to(self.place, non_blocking=True) for tensor in tensors
-        ]
+        return [self._staging(tensor).copy_(tensor).to(self.place, non_blocking=True) for tensor in tensors]
 
     def _staging(self, like: Any) -> Any:
         """Pinned memory; torch keeps it, and gives it out again once no copy uses it."""
@@ -204,7 +202,7 @@ class _Launched:
     since: float | None  # when the caller began it, if that did
     read_at: float  # the same, of an event of which the time is known
     read: Any
-    start: Any  # CUDA events, recorded on the operation's stream before and after its work; none if the caller's
+    start: Any  # CUDA events, recorded on the operation's stream before (None if the caller's) and after
     finish: Any
     failure: BaseException | None
 
