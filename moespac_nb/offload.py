@@ -147,6 +147,7 @@ class Run:
         self.policy = policy.name
         self.geometry = geometry(model)
         self.expert_bytes = costs.expert_bytes
+        self.slots: int
         self._has_slots = policy.slots
         self._take(room)
         modules = expert_modules(model)
