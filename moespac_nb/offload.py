@@ -45,6 +45,7 @@ from .gates import Gate
 from .listener import Listeners
 from .machines import Machine
 from .model_shape import ModelProfile
+from .moved import move, put_back
 from .offload_check import checked_device, checked_gates, checked_modules, checked_policy
 from .own_profile import own_profile, profile_for
 from .passes import Passes
@@ -176,7 +177,7 @@ class Run:
                 self.slots,
             )
         except BaseException:
-            self._put_back()
+            put_back(self._moved)
             device.close()
             raise
         try:
@@ -294,17 +295,12 @@ class Run:
                     if (meta := module._parameters[name]) is not None:
                         weight.requires_grad_(meta.requires_grad)
                 module._parameters.update(away)
-            self._put_back()
+            put_back(self._moved)
             self._away = []
             self.is_open = False
             self._passes.close()
             self.device.close()
             self._store.free()
-
-    def _put_back(self) -> None:
-        for owner, name, tensor in self._moved:
-            setattr(owner, name, tensor)
-        self._moved = []
 
     def _take_what_fits(self) -> None:
         if self._passes.slots < self.slots:
@@ -340,19 +336,8 @@ class Run:
 
     def _move_the_rest(self, model: nn.Module) -> None:
         """To the device, where that has a memory of its own: all but the experts; of a draft, all."""
-        place = self._store.place
-        if place == self._store.host:
-            return
-        away = {id(weight) for _, experts in self._away for weight in experts.values()}
-        held: list[tuple[Any, str, Any]] = [
-            (weight, "data", weight.data) for weight in model.parameters() if id(weight) not in away
-        ]
-        for module in model.modules():
-            held += [(module, name, buffer) for name, buffer in module._buffers.items() if buffer is not None]
-        for owner, name, tensor in held:
-            if tensor.device == self._store.host:
-                self._moved.append((owner, name, tensor))
-                setattr(owner, name, tensor.to(place))
+        if self._store.place != self._store.host:
+            move(model, self._store.place, self._away, self._moved)
 
     def __enter__(self) -> Run:
         self._check_open()

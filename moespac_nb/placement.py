@@ -59,3 +59,16 @@ class Placement(NamedTuple):
     cpu: list[int]
     cpu_s: float
     rest: tuple[list[int], list[int]]  # experts and positions that take their turn after this
+
+    @property
+    def groups(self) -> list[list[Seat]]:
+        """Awaited experts that are computed together, once the last of them has come.
+
+        Half of those that are left each time: few calls, and after the last copy one expert's work.
+        """
+        left, groups = self.awaited, []
+        while left:
+            half = (len(left) + 1) // 2 if len(left) > 2 else 1
+            groups.append(left[:half])
+            left = left[half:]
+        return groups

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -23,7 +22,8 @@ from .costs import Costs
 from .devices import Device, Event, OperationError
 from .engine import Engine
 from .errors import MoespacError
-from .placement import Counters, Miss, Placement, Seat
+from .parts import Parts, Phase
+from .placement import Miss, Placement, Seat
 from .policies.policy import Order, Planner, Policy, Setting
 from .step import Geometry, Prefill, Step
 
@@ -31,34 +31,6 @@ __all__ = ["Parts", "Phase", "Scheduler"]
 
 RunGpu = Callable[[list[int], list[int]], object]  # experts, their slots
 RunCpu = Callable[[list[int]], object]
-
-
-@dataclass
-class Parts:
-    """Where the time went, in seconds on the device's clock: a window's add up to all of it.
-
-    Where time is real, what the caller does between two calls is the draft's or the dense part's, with the
-    bookkeeping around it.
-    """
-
-    draft_s: float = 0.0
-    plan_s: float = 0.0  # the policy thought
-    dense_s: float = 0.0  # the target outside its experts
-    experts_s: float = 0.0  # experts computed from slots
-    cpu_wait_s: float = 0.0  # all but the CPU lane was through
-    link_wait_s: float = 0.0  # everything was through but experts whose copies had not come
-
-    @property
-    def total_s(self) -> float:
-        return float(sum(getattr(self, field.name) for field in fields(self)))
-
-
-class Phase:
-    """What is counted and timed: on its own for prompts, for decoding, and for passes apart from both."""
-
-    def __init__(self) -> None:
-        self.counters = Counters()
-        self.parts = Parts()
 
 
 class Scheduler:
@@ -271,7 +243,7 @@ class Scheduler:
             run = None if run_cpu is None else _call(run_cpu, placement.cpu)
             cpu = device.submit("cpu", placement.cpu_s, run, (), cpu_label)
             running.append(cpu)
-        awaited = [(seats, self._submit_group(seats, run_gpu, gpu_label)) for seats in _groups(placement)]
+        awaited = [(seats, self._submit_group(seats, run_gpu, gpu_label)) for seats in placement.groups]
         self.engine.pump()
         if gpu is not None:
             device.wait(gpu)
@@ -374,14 +346,3 @@ class Scheduler:
 
 def _call(function: Callable[..., object], *args: object) -> Callable[[], object]:
     return lambda: function(*args)
-
-
-def _groups(placement: Placement) -> list[list[Seat]]:
-    """Awaited experts that are computed together, once the last of them has come: half of those that are
-    left each time. So there are few calls, and one expert's work is all that follows the last copy."""
-    left, groups = placement.awaited, []
-    while left:
-        half = (len(left) + 1) // 2 if len(left) > 2 else 1
-        groups.append(left[:half])
-        left = left[half:]
-    return groups

@@ -261,8 +261,16 @@ def test_training_through_slots_is_refused():
     model.zero_grad()
 
 
-OPENING = ("__init__", "_share_cores", "_move_the_rest", "checked_modules", "expert_parameters", "resize")
-CLOSING = ("_restore", "close", "free")
+OPENING = (
+    "__init__",
+    "_share_cores",
+    "_move_the_rest",
+    "move",
+    "checked_modules",
+    "expert_parameters",
+    "resize",
+)
+CLOSING = ("_restore", "put_back", "close", "free")
 PACKAGE = Path(moespac_nb.__file__).parent
 
 
