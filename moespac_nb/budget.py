@@ -10,7 +10,6 @@ Written in one of three ways:
 from __future__ import annotations
 
 import re
-import warnings
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -18,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from .errors import MoespacError
+from .validation import warn
 
 __all__ = ["Budget", "Room", "parse_budget"]
 
@@ -63,10 +63,9 @@ class Budget:
                 f"{expert_bytes} bytes, the size of one of its {experts} experts ({100 / experts:.2g}%)"
             )
         if budget_bytes > all_bytes:
-            warnings.warn(
+            warn(
                 f"budget is {self.given}, {budget_bytes} bytes; all {experts} experts take {all_bytes}, "
-                "and no more is used",
-                stacklevel=3,  # at the line that calls `offload`
+                "and no more is used"
             )
             budget_bytes = all_bytes
         return Room(budget_bytes, slots=budget_bytes // expert_bytes)

@@ -14,7 +14,6 @@ One kind of model is not the same in a pass over several positions as in one pas
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from threading import RLock
@@ -22,16 +21,24 @@ from time import perf_counter
 from typing import Any, Literal
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from .drafts import Draft, FixedGamma, GammaPolicy, ModelDraft, Proposal, TokenDraft, gathered
+from .drafts import (
+    Draft,
+    FixedGamma,
+    GammaPolicy,
+    Proposal,
+    TokenDraft,
+    checked_ids,
+    draft_of,
+    gamma_policy,
+    gathered,
+)
 from .errors import MoespacError
 from .listener import Listener
 from .logits import Processors, processors_of
 from .models import (
     check_is_whole_model,
-    check_same_tokenizer,
     context_of,
     lossless_to,
     tokenizer_of,
@@ -43,6 +50,7 @@ from .routing import Routing, unread
 from .sampling import GREEDY, Sampling, accept_greedy, accept_sampled, check_finite, probabilities
 from .step import Prefill, Step, Top
 from .stops import Stops, stops_of
+from .validation import checked_whole, warn
 from .windows import Speculation, Windows
 
 FinishReason = Literal["stop", "length", "context", "interrupted"]
@@ -92,8 +100,8 @@ def decode(
     decoding = Decoding(
         model,
         ids,
-        draft=_as_draft(model, draft, stops, processors),
-        policy=_checked_gamma(gamma),
+        draft=draft_of(model, draft, stops, processors),
+        policy=gamma_policy(gamma),
         sampling=sampling,
         max_new_tokens=limit,
         seed=checked_whole("seed", seed, least=0),
@@ -241,7 +249,7 @@ class Decoding:
         self._listener.window_begins(ids[-1])
         proposal, uniforms = self.windows.draft(self, ids)
         proposal = Proposal(*(part.to(self._target.device) for part in (proposal.ids, proposal.probs)))
-        drafted = _checked_ids(proposal, self.vocabulary)
+        drafted = checked_ids(proposal, self.vocabulary)
         for token in drafted[self._told :]:
             self._listener.drafted(token)
         self._listener.draft_complete()
@@ -262,8 +270,8 @@ class Decoding:
             index=len(self.steps),
             position=len(ids) - 1,
             window=np.array([ids[-1], *drafted], np.int64),
-            draft_probs=_probs_of(proposal.ids, proposal.probs),
-            target_probs=_probs_of(proposal.ids, p),
+            draft_probs=proposal.of_its_ids(proposal.probs),
+            target_probs=proposal.of_its_ids(p),
             uniforms=None if self.sampling.mode == "greedy" else uniforms[:-1],
             target_ids=np.array(target_ids, np.int64),
             accepted=accepted,
@@ -323,57 +331,16 @@ class Decoding:
         }
 
 
-def _probs_of(ids: Tensor, probs: Tensor) -> np.ndarray:
-    """Each drafted token's probability, (γ,)."""
-    return probs[: len(ids)].gather(-1, ids[:, None]).squeeze(-1).cpu().numpy()
-
-
 def _top(probs: Tensor) -> Top:
     best = probs.topk(min(TOP, probs.shape[-1]), dim=-1)
     return Top(best.indices.cpu().numpy(), best.values.cpu().numpy())
 
 
-def _checked_ids(proposal: Proposal, vocabulary: int) -> list[int]:
-    """What was drafted, of which the target must be able to read each token."""
-    drafted: list[int] = proposal.ids.tolist()
-    if proposal.probs.shape != (len(drafted), vocabulary) or not all(
-        0 <= id_ < vocabulary for id_ in drafted
-    ):
-        raise MoespacError(
-            f"the draft proposed ids {drafted} and probabilities of shape {tuple(proposal.probs.shape)}; "
-            f"accepted: ids from 0 to {vocabulary - 1}, and a row of {vocabulary} probabilities for each"
-        )
-    return drafted
-
-
-def _as_draft(model: Any, draft: Any, stops: Stops, processors: Processors) -> Draft | None:
-    if draft is None or isinstance(draft, Draft):
-        return draft
-    if not isinstance(draft, torch.nn.Module):
-        raise MoespacError(f"draft is {draft!r}; accepted: a model, a draft such as NgramDraft(), or None")
-    check_is_whole_model("draft", draft)
-    check_same_tokenizer(model, draft)
-    return ModelDraft(draft, stops.ids, processors)
-
-
-def _checked_gamma(gamma: int | GammaPolicy) -> GammaPolicy:
-    if isinstance(gamma, GammaPolicy):
-        return gamma
-    return FixedGamma(checked_whole("gamma", gamma, least=0))
-
-
-def checked_whole(name: str, value: Any, least: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-        raise MoespacError(f"{name} is {value!r}; accepted: a whole number from {least}")
-    return int(value)
-
-
 def _warn_of_sparse_attention(decoding: Decoding) -> None:
     limit, longest = decoding.lossless_to, len(decoding.prompt_ids) + decoding.room + 1
     if limit is not None and longest > limit:
-        warnings.warn(
+        warn(
             f"{type(decoding.model).__name__} attends to {limit} tokens that it picks, and may pick others "
             f"where a pass has other positions: beyond {limit} tokens (this text may have {longest}) what is "
-            "decoded need not be generate's own text",
-            stacklevel=3,
+            "decoded need not be generate's own text"
         )

@@ -17,10 +17,12 @@ from torch import Tensor
 
 from .errors import MoespacError
 from .logits import NO_PROCESSORS, Processors
-from .models import tokens_of, vocabulary_of
+from .models import check_is_whole_model, check_same_tokenizer, tokens_of, vocabulary_of
 from .reader import Reader
 from .sampling import Sampling, check_finite, draw, probabilities
 from .step import Step
+from .stops import Stops
+from .validation import checked_whole
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +31,10 @@ class Proposal:
 
     ids: Tensor
     probs: Tensor
+
+    def of_its_ids(self, probs: Tensor) -> np.ndarray:
+        """Each drafted token's probability, (m,), in rows (m or more, vocabulary)."""
+        return probs[: len(self.ids)].gather(-1, self.ids[:, None]).squeeze(-1).cpu().numpy()
 
 
 @runtime_checkable
@@ -168,6 +174,30 @@ def no_proposal(vocabulary: int) -> Proposal:
     return Proposal(torch.empty(0, dtype=torch.int64), torch.empty(0, vocabulary))
 
 
+def checked_ids(proposal: Proposal, vocabulary: int) -> list[int]:
+    """What was drafted, of which the target must be able to read each token."""
+    drafted: list[int] = proposal.ids.tolist()
+    if proposal.probs.shape != (len(drafted), vocabulary) or not all(
+        0 <= id_ < vocabulary for id_ in drafted
+    ):
+        raise MoespacError(
+            f"the draft proposed ids {drafted} and probabilities of shape {tuple(proposal.probs.shape)}; "
+            f"accepted: ids from 0 to {vocabulary - 1}, and a row of {vocabulary} probabilities for each"
+        )
+    return drafted
+
+
+def draft_of(model: Any, draft: Any, stops: Stops, processors: Processors) -> Draft | None:
+    """The draft itself; a model as one, that drafts nothing after a stop and obeys the processors."""
+    if draft is None or isinstance(draft, Draft):
+        return draft
+    if not isinstance(draft, torch.nn.Module):
+        raise MoespacError(f"draft is {draft!r}; accepted: a model, a draft such as NgramDraft(), or None")
+    check_is_whole_model("draft", draft)
+    check_same_tokenizer(model, draft)
+    return ModelDraft(draft, stops.ids, processors)
+
+
 @runtime_checkable
 class GammaPolicy(Protocol):
     """Chooses the next draft length from the last step, which is None before the first."""
@@ -210,3 +240,10 @@ def common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
     2
     """
     return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
+
+
+def gamma_policy(gamma: int | GammaPolicy) -> GammaPolicy:
+    """The policy itself; a number as one."""
+    if isinstance(gamma, GammaPolicy):
+        return gamma
+    return FixedGamma(checked_whole("gamma", gamma, least=0))

@@ -12,7 +12,6 @@ run: copies come before the new ones on the same link, and nobody reads what els
 from __future__ import annotations
 
 import sys
-import warnings
 from collections.abc import Callable, Sequence
 from threading import RLock, get_ident
 
@@ -24,6 +23,7 @@ from .expert_store import ExpertStore
 from .listener import Listener
 from .scheduler import RunCpu, RunGpu, Scheduler
 from .step import Prefill, Step
+from .validation import warn
 
 __all__ = ["Passes"]
 
@@ -109,10 +109,9 @@ class Passes(Listener):
         if not self._open or not self._slots:
             return False
         fewer = self._slots // 2
-        warnings.warn(
+        warn(
             f"the device is out of memory; it goes on with {fewer} of {self._slots} slots; a smaller budget "
-            "leaves room from the start",
-            stacklevel=2,
+            "leaves room from the start"
         )
         self.resize(fewer)
         return True

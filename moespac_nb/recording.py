@@ -18,13 +18,14 @@ import torch
 
 from . import __version__
 from .channels import Channels
-from .decoding import Decoding, checked_whole, decode
+from .decoding import Decoding, decode
 from .drafts import Draft, FixedGamma, ModelDraft, common_prefix
 from .errors import MoespacError
 from .prompt_ids import Prompt
 from .sampling import GREEDY, Sampling
 from .step import Step
 from .trace import Text, Trace
+from .validation import checked_whole
 from .windows import Fan
 
 if TYPE_CHECKING:

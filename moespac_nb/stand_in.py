@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial, update_wrapper
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 
@@ -19,18 +19,25 @@ from .errors import MoespacError
 __all__ = ["StandIn", "StandIns", "run_of"]
 
 
-class StandIn:
-    """Called as the module's own method; once the run is over, whoever still holds it calls that one."""
+Away: TypeAlias = Sequence[tuple[Any, Mapping[str, torch.nn.Parameter]]]  # experts modules, what is not there
 
-    def __init__(self, run: Any, own: Callable[..., Any], instead: Callable[..., Any]) -> None:
-        self.run, self._own, self._instead = run, own, instead
+
+class StandIn:
+    """Called as the module's own method; once the run is over, whoever still holds it calls that one.
+
+    before: the attribute that was there, if any. If another run takes the model over, it calls that one's.
+    """
+
+    def __init__(self, run: Any, own: Callable[..., Any], instead: Callable[..., Any], before: Any) -> None:
+        self.run, self.own, self._instead, self.before = run, own, instead, before
+        self.successor: StandIn | None = None
         update_wrapper(self, own)  # its signature is looked at
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         with self.run.passing:
             if self.run.is_open:
                 return self._instead(*args, **kwargs)
-        return self._own(*args, **kwargs)
+        return (self.successor or self.own)(*args, **kwargs)
 
     def __reduce_ex__(self, _protocol: Any) -> Any:
         raise _refusal("be copied or pickled", "state_dict(), which holds all its weights")
@@ -42,17 +49,21 @@ class StandIns:
     experts: each layer's experts module, with the parameters that its run keeps elsewhere.
     """
 
-    def __init__(self, run: Any, experts: Sequence[tuple[Any, Mapping[str, torch.nn.Parameter]]]) -> None:
+    def __init__(self, run: Any, experts: Away) -> None:
         self._run = run
         self._experts = experts
-        self._put: list[tuple[Any, str, StandIn, Any]] = []
+        self._put: list[tuple[Any, str, StandIn]] = []
 
     def put(self, module: Any, name: str, instead: Callable[..., Any] | None = None) -> None:
         """From now on, this answers for the module's method; without it the method itself, by turns."""
-        own = getattr(module, name)
-        stands = StandIn(self._run, own, instead or own)
-        self._put.append((module, name, stands, vars(module).get(name)))
+        there = vars(module).get(name)
+        earlier = there if isinstance(there, StandIn) else None
+        own, before = (earlier.own, earlier.before) if earlier else (getattr(module, name), there)
+        stands = StandIn(self._run, own, instead or own, before)
+        self._put.append((module, name, stands))
         setattr(module, name, stands)
+        if earlier:
+            earlier.successor = stands
 
     def guard(self, model: Any) -> None:
         """Whatever would meet a meta tensor instead of an expert."""
@@ -64,12 +75,16 @@ class StandIns:
 
     def back(self) -> None:
         """The module's own again, and a user's own of before; what a user has put on top stays."""
-        for module, name, stands, before in self._put:
+        for module, name, stands in self._put:
             if vars(module).get(name) is stands:
-                if before is None:
+                if stands.before is None:
                     delattr(module, name)
                 else:
-                    setattr(module, name, before)
+                    setattr(module, name, stands.before)
+        self.drop()
+
+    def drop(self) -> None:
+        """They are another run's now."""
         self._put = []
 
     def _apply(self, module: Any, function: Callable[[Any], Any], recurse: bool = True) -> Any:

@@ -29,7 +29,7 @@ from typing import Any
 
 from .contract import HOST, LANES, Operation, OperationError, attempt, failure, refusal
 
-__all__ = ["HostDevice"]
+__all__ = ["HostDevice", "share_cores"]
 
 
 class HostDevice:
@@ -154,3 +154,18 @@ _DONE.set_result(None)
 
 def _cancelled() -> OperationError:
     return OperationError("its device was closed before it started")
+
+
+def share_cores(device: Any) -> None:
+    """Lanes that compute at the same time in threads have half of torch's threads each."""
+    import torch
+
+    lanes = {"virtual": (), "host": ("gpu", "cpu"), "cuda": ("cpu",)}[device.kind]
+    threads = torch.get_num_threads()
+    if lanes:
+        torch.set_num_threads(max(1, threads // 2))
+        try:  # a thread keeps the number that it finds when it first asks
+            for lane in lanes:
+                device.wait(device.submit(lane, 0.0, torch.get_num_threads, label="threads"))
+        finally:
+            torch.set_num_threads(threads)
