@@ -33,6 +33,7 @@ from .drafts import (
     draft_of,
     gamma_policy,
     gathered,
+    no_proposal,
 )
 from .errors import MoespacError
 from .listener import Listener
@@ -43,6 +44,7 @@ from .models import (
     lossless_to,
     tokenizer_of,
     vocabulary_of,
+    warn_of_sparse_attention,
 )
 from .prompt_ids import Prompt, prompt_ids
 from .reader import Reader
@@ -50,8 +52,7 @@ from .routing import Routing, unread
 from .sampling import GREEDY, Sampling, accept_greedy, accept_sampled, check_finite, probabilities
 from .step import Prefill, Step, Top
 from .stops import Stops, stops_of
-from .validation import checked_whole, warn
-from .windows import Speculation, Windows
+from .validation import checked_whole
 
 FinishReason = Literal["stop", "length", "context", "interrupted"]
 TOP = 3  # alternatives recorded at each position
@@ -70,8 +71,8 @@ def decode(
     stop_strings: Sequence[str] | str | None = None,
     logits_processor: Iterable[Callable[..., Tensor]] | None = None,
     tokenizer: Any = None,
-    windows: Windows | None = None,
     listener: Listener | None = None,
+    kind: type[Decoding] | None = None,
 ) -> Decoding:
     """Decode a prompt with a target and a draft: an iterator of `Step`s, one a round.
 
@@ -85,10 +86,9 @@ def decode(
     logits_processor: transformers' logits processors, beside those that the model's generation config asks
     for (a repetition penalty, say), which are obeyed as `generate` does. A model as draft obeys them too.
     tokenizer: None takes `model.tokenizer`.
-    windows: how each is drafted and what of it is committed; None is `Speculation()`, with `gamma`.
     listener: is told how it goes on.
-    Raises `MoespacError` for bad input, before any work; warns of a text that may outgrow
-    `lossless_to`.
+    kind: one that drafts or commits otherwise, such as `recording.FanDecoding`; None is `Decoding`.
+    Raises `MoespacError` for bad input, before any work; warns of a text that may outgrow `lossless_to`.
     """
     check_is_whole_model("model", model)
     if tokenizer is None:
@@ -97,7 +97,7 @@ def decode(
     stops = stops_of(model, tokenizer, stop_ids, stop_strings)
     limit = checked_whole("max_new_tokens", max_new_tokens, least=1)
     processors = processors_of(model, ids, stops.ids, limit, logits_processor)
-    decoding = Decoding(
+    decoding = (kind or Decoding)(
         model,
         ids,
         draft=draft_of(model, draft, stops, processors),
@@ -108,10 +108,9 @@ def decode(
         stops=stops,
         processors=processors,
         tokenizer=tokenizer,
-        windows=windows or Speculation(),
         listener=listener or Listener(),
     )
-    _warn_of_sparse_attention(decoding)
+    warn_of_sparse_attention(model, len(ids) + decoding.room + 1)
     return decoding
 
 
@@ -134,7 +133,6 @@ class Decoding:
         stops: Stops,
         processors: Processors,
         tokenizer: Any,
-        windows: Windows,
         listener: Listener,
     ) -> None:
         self.model = model
@@ -148,7 +146,6 @@ class Decoding:
         self.stops = stops
         self.processors = processors
         self.tokenizer = tokenizer
-        self.windows = windows
         self._listener = listener
         self._told = 0  # drafted tokens of the round, that the listener knows
         self._turn = RLock()  # threads that iterate have a round each
@@ -247,7 +244,7 @@ class Decoding:
         start = perf_counter()
         self._told = 0
         self._listener.window_begins(ids[-1])
-        proposal, uniforms = self.windows.draft(self, ids)
+        proposal, uniforms = self._draft(ids)
         proposal = Proposal(*(part.to(self._target.device) for part in (proposal.ids, proposal.probs)))
         drafted = checked_ids(proposal, self.vocabulary)
         for token in drafted[self._told :]:
@@ -264,7 +261,7 @@ class Decoding:
             accepted, own = accept_greedy(drafted, target_ids)
         else:
             accepted, own = accept_sampled(proposal.ids, proposal.probs, p, uniforms)
-        emitted = self.windows.commit(self, [*drafted[:accepted], own])
+        emitted = self._commit([*drafted[:accepted], own])
 
         step = Step(
             index=len(self.steps),
@@ -289,9 +286,26 @@ class Decoding:
         self._listener.verified(step)
         return step
 
-    def propose(self, ids: Sequence[int], uniforms: np.ndarray) -> Proposal:
+    def _draft(self, ids: Sequence[int]) -> tuple[Proposal, np.ndarray]:
+        """What follows the ids, at most `room` tokens, and the uniforms (γ+1,) in [0, 1) that judge it.
+
+        The last one draws the round's own token. All follow from the seed and the round's number, so a round
+        that an interrupt took back comes out the same.
+        """
+        gamma = self.policy.next_gamma(self.steps[-1] if self.steps else None)
+        gamma = max(0, min(gamma, self.room)) if self.draft else 0
+        uniforms = np.random.default_rng((self.seed, len(self.steps))).random(2 * gamma + 1)
+        proposal = self._propose(ids, uniforms[:gamma])
+        return proposal, uniforms[gamma : gamma + len(proposal.ids) + 1]
+
+    def _commit(self, emitted: list[int]) -> list[int]:
+        """The start of what the round emitted, at least one token, that the text grows by."""
+        return emitted[: self.stops.end(self.ids, emitted)]
+
+    def _propose(self, ids: Sequence[int], uniforms: np.ndarray) -> Proposal:
         """What the draft proposes, one token for each uniform at most; told as it comes, where it does so."""
-        assert self.draft is not None
+        if self.draft is None or not len(uniforms):
+            return no_proposal(self.vocabulary)
         if not isinstance(self.draft, TokenDraft):
             return self.draft.propose(ids, uniforms, self.sampling, self.vocabulary)
         tokens = self.draft.tokens(ids, uniforms, self.sampling, self.vocabulary)
@@ -334,13 +348,3 @@ class Decoding:
 def _top(probs: Tensor) -> Top:
     best = probs.topk(min(TOP, probs.shape[-1]), dim=-1)
     return Top(best.indices.cpu().numpy(), best.values.cpu().numpy())
-
-
-def _warn_of_sparse_attention(decoding: Decoding) -> None:
-    limit, longest = decoding.lossless_to, len(decoding.prompt_ids) + decoding.room + 1
-    if limit is not None and longest > limit:
-        warn(
-            f"{type(decoding.model).__name__} attends to {limit} tokens that it picks, and may pick others "
-            f"where a pass has other positions: beyond {limit} tokens (this text may have {longest}) what is "
-            "decoded need not be generate's own text"
-        )

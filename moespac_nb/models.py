@@ -16,6 +16,7 @@ from .compat import check_versions
 from .errors import MoespacError
 from .resources import MANIFEST, data_path
 from .resources import verify as verify_data
+from .validation import warn
 
 DTYPES = ("float32", "bfloat16", "float16")
 AUTO = "auto"  # the checkpoint's own
@@ -171,6 +172,17 @@ def lossless_to(model: Any) -> int | None:
     """
     found = getattr(model.config.get_text_config(), "index_topk", None)
     return found if isinstance(found, int) else None
+
+
+def warn_of_sparse_attention(model: Any, longest: int) -> None:
+    """Say so where a text may have more tokens than `lossless_to`."""
+    limit = lossless_to(model)
+    if limit is not None and longest > limit:
+        warn(
+            f"{type(model).__name__} attends to {limit} tokens that it picks, and may pick others in a pass that "
+            f"has more positions: beyond {limit} tokens (this text may have {longest}) what is decoded need "
+            "not be generate's own text"
+        )
 
 
 def vocabulary_of(model: Any) -> int:

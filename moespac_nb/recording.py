@@ -19,19 +19,66 @@ import torch
 from . import __version__
 from .channels import Channels
 from .decoding import Decoding, decode
-from .drafts import Draft, FixedGamma, ModelDraft, common_prefix
+from .drafts import Draft, FixedGamma, ModelDraft, Proposal, common_prefix, no_proposal
 from .errors import MoespacError
 from .prompt_ids import Prompt
 from .sampling import GREEDY, Sampling
 from .step import Step
 from .trace import Text, Trace
 from .validation import checked_whole
-from .windows import Fan
 
 if TYPE_CHECKING:
     from .drafts import GammaPolicy
 
-__all__ = ["record", "trace_of"]
+__all__ = ["FanDecoding", "record", "trace_of"]
+
+
+class FanDecoding(Decoding):
+    """γ_max tokens at every position, of which one is committed: the next round goes on behind it.
+
+    The uniforms of a token follow from the seed and the whole text before it, see `record`.
+    """
+
+    @property
+    def gamma(self) -> int:
+        """γ_max."""
+        assert isinstance(self.policy, FixedGamma)
+        return self.policy.gamma
+
+    def _draft(self, ids: Sequence[int]) -> tuple[Proposal, np.ndarray]:
+        """One token after another, each with the uniforms that belong to the text before it."""
+        if self.draft is None:
+            raise MoespacError(f"fan is {self.gamma} and draft is None; accepted: a fan with a draft")
+        text, wanted = list(ids), min(self.gamma, self.room)
+        # The round's own token is committed only where it comes first, right behind the ids.
+        *_, own = self._uniforms(text)
+        proposals, judging = [no_proposal(self.vocabulary)], []
+        for drafted in range(wanted):
+            draws, judges, _ = self._uniforms(text)
+            token = self.draft.propose(text, np.array([draws]), self.sampling, self.vocabulary)
+            if not len(token.ids):
+                raise MoespacError(
+                    f"the draft proposed {drafted} tokens at position {len(ids) - 1}; accepted "
+                    f"for a fan: a draft that always proposes its {wanted}, such as a model"
+                )
+            proposals.append(token)
+            judging.append(judges)
+            text.append(int(token.ids[0]))
+            if text[-1] in self.stops.ids:
+                break
+        device = proposals[-1].probs.device
+        whole = Proposal(
+            torch.cat([proposal.ids.to(device) for proposal in proposals]),
+            torch.cat([proposal.probs.to(device) for proposal in proposals]),
+        )
+        return whole, np.array([*judging, own])
+
+    def _commit(self, emitted: list[int]) -> list[int]:
+        return emitted[:1]
+
+    def _uniforms(self, text: Sequence[int]) -> np.ndarray:
+        """Of the token that follows the text: to draw it, to judge it, to draw another in its place."""
+        return np.random.default_rng((self.seed, len(text), *text)).random(3)
 
 
 def record(
@@ -73,8 +120,10 @@ def record(
     drafted tokens and acceptance, though never the text. With the same seed a fan's text is another
     than that of `decode`.
     """
-    windows = None if fan is None else Fan(checked_whole("fan", fan, least=1))
-    decoding = decode(model, prompt, draft=draft, gamma=gamma, sampling=sampling, windows=windows, **options)
+    kind = None
+    if fan is not None:
+        gamma, kind = checked_whole("fan", fan, least=1), FanDecoding
+    decoding = decode(model, prompt, draft=draft, gamma=gamma, sampling=sampling, kind=kind, **options)
     _check_routing(decoding)
     with Channels(decoding, scores=scores, sensors=sensors) as channels:
         for step in decoding:
@@ -88,10 +137,10 @@ def trace_of(decoding: Decoding, *, prompt: str | None = None, prompt_id: str | 
     _check_routing(decoding)
     if decoding.prefill is None:
         raise MoespacError("nothing is decoded yet; accepted: a decoding with at least one step")
-    fan = decoding.windows.gamma if isinstance(decoding.windows, Fan) else None
+    fan = decoding.gamma if isinstance(decoding, FanDecoding) else None
     steps = decoding.steps if fan is None else _on_committed_text(decoding)
     sampled = decoding.sampling.mode == "sample"
-    policy = decoding.policy if fan is None else FixedGamma(fan)
+    policy = decoding.policy
     text = Text(
         target=_name_of(decoding.model),
         draft=None if decoding.draft is None else _draft_name(decoding.draft),

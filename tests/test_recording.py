@@ -20,11 +20,10 @@ from moespac_nb import cli
 from moespac_nb.decoding import decode
 from moespac_nb.drafts import AdaptiveGamma, NgramDraft
 from moespac_nb.errors import MoespacError
-from moespac_nb.recording import record, trace_of
+from moespac_nb.recording import FanDecoding, record, trace_of
 from moespac_nb.routing import gates
 from moespac_nb.sampling import Sampling, probabilities
 from moespac_nb.trace import Trace
-from moespac_nb.windows import Fan
 
 SAMPLE = Sampling("sample", temperature=1.0, top_k=50)
 OPTIONS = {"max_new_tokens": 24, "stop_ids": ()}
@@ -112,7 +111,7 @@ def test_a_sampled_fan_decides_alike_wherever_a_row_begins():
 
 def test_where_rounding_disagrees_the_committed_text_holds():
     target, draft = tiny.pair()
-    fan = decode(target, random_prompt(0), draft=draft, windows=Fan(4), **OPTIONS)
+    fan = decode(target, random_prompt(0), draft=draft, gamma=4, kind=FanDecoding, **OPTIONS)
     list(fan)
     accepted = trace_of(fan).accepted.tolist()
     fan.steps = [replace(step, accepted=step.gamma) for step in fan.steps]
@@ -160,10 +159,10 @@ def test_a_sampled_fan_has_the_targets_text_and_tails_that_know_nothing_of_it():
 
 
 def test_uniforms_shared_by_position_would_give_the_text_away(monkeypatch):
-    def by_position(_fan, seed, text):
-        return np.random.default_rng((seed, len(text))).random(3)
+    def by_position(fan, text):
+        return np.random.default_rng((fan.seed, len(text))).random(3)
 
-    monkeypatch.setattr(Fan, "uniforms", by_position)
+    monkeypatch.setattr(FanDecoding, "_uniforms", by_position)
     assert p_values(sampled_fans(), gamma=2)[1] > 5
 
 
