@@ -179,8 +179,8 @@ def warn_of_sparse_attention(model: Any, longest: int) -> None:
     limit = lossless_to(model)
     if limit is not None and longest > limit:
         warn(
-            f"{type(model).__name__} attends to {limit} tokens that it picks, and may pick others in a pass that "
-            f"has more positions: beyond {limit} tokens (this text may have {longest}) what is decoded need "
+            f"{type(model).__name__} attends to {limit} tokens that it picks, and may pick others in a pass "
+            f"of more positions: beyond {limit} tokens (this text may have {longest}) what is decoded need "
             "not be generate's own text"
         )
 
