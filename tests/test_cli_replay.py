@@ -138,6 +138,7 @@ def test_several_policies_and_budgets_are_a_table(capsys, traces):
             "budget": one["budget"],
             "slots": f"{one['slots']}",
             "tokens/s": f"{one['tps_modelled']:.2f}",
+            "whole model": f"~{one['tps_whole_model']:.3g}",
             "ready": f"{one['hit_rate']:.1%}",
             "late": f"{one['late_rate']:.1%}",
             "MB/token": f"{one['bytes_per_token'] / 1e6:.1f}",
