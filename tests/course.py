@@ -23,10 +23,14 @@ def _local(self, address):
         raise OSError(f"a notebook asked for {address}")
     return _connect(self, address)
 _socket.socket.connect = _local"""
-PEAK = (
-    "import resource as _r, sys as _s\n"
-    "print('peak', _r.getrusage(_r.RUSAGE_SELF).ru_maxrss * (1 if _s.platform == 'darwin' else 1024))"
-)
+# Linux counts a parent's peak as its child's in getrusage; VmHWM is the process's own.
+PEAK = """\
+import re as _re, resource as _r, sys as _s
+if _s.platform == "linux":
+    _peak = int(_re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]) * 1024
+else:
+    _peak = _r.getrusage(_r.RUSAGE_SELF).ru_maxrss * (1 if _s.platform == "darwin" else 1024)
+print("peak", _peak)"""
 
 
 @dataclass(frozen=True)

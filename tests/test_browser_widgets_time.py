@@ -181,7 +181,7 @@ def test_a_guess_is_committed_before_the_answer_is_shown(browser: Any, tmp_path:
     shown = page.locator(".moespac").inner_text()
     assert f"{tps:.0f}" not in shown.replace(f"{tps:.0f} GiB", "")
     assert "the answer is hidden until you commit a guess" in opened.sentence
-    guess = page.get_by_label("Your guess, tokens a second:")
+    guess = page.get_by_label("Your guess, tokens a second of the trace’s layers:")
     guess.fill("0")
     guess.press("Enter")
     opened.settle()
