@@ -179,6 +179,10 @@ print("all three texts are the same:", texts[0] == texts[1] == texts[2])
 table(["draft", "passes of the target", "drafted tokens kept"], rows, "Greedy, 48 tokens; exact")
 
 # %% [markdown]
+# In float32, as here, the texts are the same to the last token. In half precision a pass over five positions
+# rounds otherwise than one over each. Where the target's two best tokens nearly tie, that may decide, and
+# either is as much its own; `moespac decode` counts such near ties.
+#
 # Then sampled. The four words again, drafted and judged many times by the function that the decoder itself
 # uses. To see what a wrong rule would do, two more: one that draws from all of *p* after a rejection, and
 # one that keeps a token only if the target likes it at least as much.

@@ -112,7 +112,8 @@ table(["of the decode", ""], run.summary().items(), "Times modelled, the rest ex
 
 # %% [markdown]
 # The text is the same, token for token. It has to be: a slot holds a copy of the very weights that the CPU
-# would have used, so where an expert computes changes the time and nothing else.
+# would have used, and what experts say is added in the same order either way. So where an expert computes
+# changes the time and nothing else.
 #
 # On a modelled clock nothing is left to chance. A *replay* drives the same scheduler through the recorded
 # trace, without the arithmetic, and comes to the same timeline, operation for operation. So whatever the
