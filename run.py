@@ -48,11 +48,11 @@ STAMP = VENV / ".moespac-stamp"
 LOCK = ROOT / ".run.lock"
 # What each needs to be installed, and where it is.
 TOOLS = {
-    "class-kit": ("lab", "tools/class_kit.py"),
-    "set-origin": ("lab", "tools/set_origin.py"),
-    "book": ("test", "tools/book.py"),
-    "slides": ("test", "tools/slides.py"),
-    "notebooks": ("lab", "tools/notebooks.py"),
+    "class-kit": ("lab", "tools.release.class_kit"),
+    "set-origin": ("lab", "tools.release.set_origin"),
+    "book": ("test", "tools.docs.book"),
+    "slides": ("test", "tools.docs.slides"),
+    "notebooks": ("lab", "tools.docs.notebooks"),
 }
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"  # PyTorch's own index of builds without CUDA
 NEEDED_BYTES = {False: 3 * 10**9, True: 10 * 10**9}  # by whether torch comes with CUDA
@@ -210,9 +210,9 @@ def set_up(mode):
         sys.exit(f"Cannot write in {ROOT}: {explain(str(error))}")
 
 
-def hand_over(command, cwd=ROOT):
-    """Runs the command to its end: Ctrl-C goes to it, and it decides."""
-    process = subprocess.Popen(command, cwd=cwd)
+def hand_over(command, cwd=ROOT, path=None):
+    """Runs the command to its end: Ctrl-C goes to it, and it decides. path: where it finds its modules."""
+    process = subprocess.Popen(command, cwd=cwd, env=os.environ | ({"PYTHONPATH": str(path)} if path else {}))
     while True:
         with contextlib.suppress(KeyboardInterrupt):
             return process.wait()
@@ -234,7 +234,7 @@ def main(argv):
     extras, tool = TOOLS.get(options.mode, (options.mode, None))
     set_up(extras)
     if tool:
-        return hand_over([PYTHON, ROOT / tool, *rest], cwd=None)
+        return hand_over([PYTHON, "-m", tool, *rest], cwd=None, path=ROOT)
     if options.mode == "test":
         chosen = ["--full"] * options.full + rest
         return hand_over([PYTHON, "-m", "pytest", "--durations=15", *chosen])

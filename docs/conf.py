@@ -1,4 +1,4 @@
-"""The book's settings for Sphinx; `python tools/book.py` composes its sources and builds it."""
+"""The book's settings for Sphinx; `python -m tools.docs.book` composes its sources and builds it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ copyright = "2026, the moespac-nb authors, Apache-2.0"  # noqa: A001  # Sphinx's
 extensions = ["myst_nb", "sphinx.ext.autodoc"]
 myst_enable_extensions = ["dollarmath", "deflist"]
 myst_heading_anchors = 3
-nb_execution_mode = "off"  # tools/book.py has run them
+nb_execution_mode = "off"  # tools/docs/book.py has run them
 nb_render_markdown_format = "myst"
 nb_mime_priority_overrides = [("*", "text/html", 0)]
 suppress_warnings = ["mystnb.unknown_mime_type"]

@@ -71,12 +71,13 @@
 import numpy as np
 import torch
 
+from moespac_exercises import check, predict, reveal
+from moespac_exercises.lessons.start_here import ROUND, recorded
 from moespac_nb import DOMAINS, decode, load_pair, prompts, record
-from moespac_nb.exercises.start_here import ROUND, recorded
-from moespac_nb.foretelling import recall_by_predictor
-from moespac_nb.replay import profile_of
-from moespac_nb.traces import bundled
-from moespac_widgets import DemandMap, Stepper, check, predict, reveal, table
+from moespac_nb.datasets.traces import bundled
+from moespac_nb.estimator.evaluation import recall_by_predictor
+from moespac_nb.trace.locality import profile_of
+from moespac_widgets import DemandMap, Stepper, table
 
 torch.set_num_threads(1)  # so small a model gains nothing from more
 model, draft = load_pair()

@@ -63,17 +63,18 @@ from pathlib import Path
 import numpy as np
 import plotly.graph_objects as go
 
+from moespac_exercises import check, predict, reveal
 from moespac_nb import DOMAINS
-from moespac_nb.caches import belady_hits, lru_hits, one_hot
-from moespac_nb.calibrate import calibrate, to_toml
-from moespac_nb.costs import costs
-from moespac_nb.fit import fit
-from moespac_nb.locality import committed_experts, overlap
-from moespac_nb.machines import machine, machine_names
-from moespac_nb.model_profiles import model_profile, model_profile_names
-from moespac_nb.traces import bundled
-from moespac_widgets import check, predict, reveal, table
-from moespac_widgets.figures import on_any_page
+from moespac_nb.datasets.traces import bundled
+from moespac_nb.hardware.calibration import calibrate, to_toml
+from moespac_nb.hardware.cost_model import costs
+from moespac_nb.hardware.machine import machine, machine_names
+from moespac_nb.hardware.memory_plan import fit
+from moespac_nb.hardware.model_library import model_profile, model_profile_names
+from moespac_nb.trace.cache_bounds import belady_hits, lru_hits, one_hot
+from moespac_nb.trace.locality import committed_experts, overlap
+from moespac_widgets import table
+from moespac_widgets.figures.base import on_any_page
 
 # %%
 models = [model_profile(name) for name in model_profile_names() if not name.endswith("-4bit")]
@@ -121,7 +122,7 @@ for name in machine_names():
     rows.append((name, one.memory_bytes_per_s / 1e9, gpu, where, one.cpu_bytes_per_s / 1e9, cpu))
 head = ["machine", "device memory, GB/s", "operations a byte", "experts out of it lie in", "GB/s, to the CPU"]
 head += ["operations a byte"]
-table(head, rows, "Published and assumed; moespac_nb.machines names the source of each")
+table(head, rows, "Published and assumed; moespac_nb.hardware.machine names the source of each")
 
 # %% [markdown]
 # One operation a byte is asked for, and dozens or hundreds could be done. One token at a time, a GPU does

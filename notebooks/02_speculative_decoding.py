@@ -67,14 +67,15 @@ import numpy as np
 import plotly.graph_objects as go
 import torch
 
+from moespac_exercises import check, predict, reveal
+from moespac_exercises.lessons.speculative_decoding import ROUND, sampled, speed_up, tokens_a_round
 from moespac_nb import DOMAINS, decode, load_pair, prompts, record
-from moespac_nb.caches import lru_hits
-from moespac_nb.drafts import NgramDraft
-from moespac_nb.exercises.speculative_decoding import ROUND, sampled, speed_up, tokens_a_round
-from moespac_nb.sampling import accept_sampled, draw
-from moespac_nb.traces import bundled
-from moespac_widgets import Stepper, check, predict, reveal, table
-from moespac_widgets.figures import on_any_page
+from moespac_nb.datasets.traces import bundled
+from moespac_nb.decoder.drafts import NgramDraft
+from moespac_nb.decoder.sampling import accept_sampled, draw
+from moespac_nb.trace.cache_bounds import lru_hits
+from moespac_widgets import Stepper, table
+from moespac_widgets.figures.base import on_any_page
 
 torch.set_num_threads(1)  # so small a model gains nothing from more
 

@@ -71,19 +71,20 @@ from math import comb
 import numpy as np
 import plotly.graph_objects as go
 
+from moespac_exercises import check, predict, reveal
+from moespac_exercises.lessons.speculation_as_a_sensor import ACCEPTANCE, REUSE, THRESHOLD
 from moespac_nb import DOMAINS
-from moespac_nb.exercises.speculation_as_a_sensor import ACCEPTANCE, REUSE, THRESHOLD
-from moespac_nb.foretelling import EVIDENCE, foretell
-from moespac_nb.information import entropy_bits, information_bits, information_of
-from moespac_nb.locality import distinct_by_chance, distinct_by_gamma
+from moespac_nb.datasets.traces import bundled
+from moespac_nb.estimator.evaluation import EVIDENCE, foretell
+from moespac_nb.estimator.information import entropy_bits, information_bits, information_of
+from moespac_nb.estimator.sensors import SENSORS, VerifyCounts, sensor
+from moespac_nb.trace.locality import distinct_by_chance, distinct_by_gamma
+from moespac_nb.trace.step import expert_counts
 
 # %%
-from moespac_nb.seen import verified_rows, windows
-from moespac_nb.sensors import SENSORS, VerifyCounts, sensor
-from moespac_nb.step import expert_counts
-from moespac_nb.traces import bundled
-from moespac_widgets import DemandMap, check, predict, reveal, table
-from moespac_widgets.figures import INK, on_any_page
+from moespac_nb.trace.windows import verified_rows, windows
+from moespac_widgets import DemandMap, table
+from moespac_widgets.figures.base import INK, on_any_page
 
 # %%
 reports = {

@@ -67,19 +67,20 @@ import numpy as np
 import plotly.graph_objects as go
 from tqdm.auto import tqdm
 
+from moespac_exercises import check, predict, reveal
+from moespac_exercises.lessons.the_utility_estimator import GAMMA, NAMED, K, recall_of, recorded
 from moespac_nb import DOMAINS
-from moespac_nb.exercises.the_utility_estimator import GAMMA, NAMED, K, recall_of, recorded
-from moespac_nb.foretelling import EVIDENCE, foretell
+from moespac_nb.datasets.traces import bundled
+from moespac_nb.estimator.evaluation import EVIDENCE, foretell
+from moespac_nb.estimator.sensors import sensor
+from moespac_nb.estimator.utility import RULES, estimator
 from moespac_nb.policies import composed
-from moespac_nb.replay import replay
+from moespac_nb.simulation.replay import replay
 
 # %%
-from moespac_nb.seen import windows
-from moespac_nb.sensors import sensor
-from moespac_nb.traces import bundled
-from moespac_nb.utility import RULES, estimator
-from moespac_widgets import UtilityInspector, check, predict, reveal, table
-from moespac_widgets.figures import INK, on_any_page
+from moespac_nb.trace.windows import windows
+from moespac_widgets import UtilityInspector, table
+from moespac_widgets.figures.base import INK, on_any_page
 
 COLOURS = dict(zip(RULES, ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00"), strict=True))
 DASHES = dict(zip(RULES, ("solid", "dot", "dash", "dashdot", "longdash"), strict=True))

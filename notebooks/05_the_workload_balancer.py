@@ -74,19 +74,26 @@ import numpy as np
 import plotly.graph_objects as go
 import pulp
 
+from moespac_exercises import check, predict, reveal
+from moespac_exercises.lessons.the_workload_balancer import (
+    CPU_PAIR_MS,
+    GPU_EXPERT_MS,
+    recorded,
+    tables,
+    to_read,
+)
 from moespac_nb import DOMAINS
 from moespac_nb.balancer import Candidates, Joint, PerLayer
-from moespac_nb.balancer.solver import solve
-from moespac_nb.exercises.the_workload_balancer import CPU_PAIR_MS, GPU_EXPERT_MS, recorded, tables, to_read
+from moespac_nb.balancer.highs import solve
+from moespac_nb.datasets.traces import bundled
 
 # %%
-from moespac_nb.machines import machine_names
+from moespac_nb.hardware.machine import machine_names
 from moespac_nb.policies import composed
-from moespac_nb.problems import problems
-from moespac_nb.replay import replay
-from moespac_nb.traces import bundled
-from moespac_widgets import BalancerExplorer, check, predict, reveal, table
-from moespac_widgets.figures import on_any_page
+from moespac_nb.simulation.balancer_log import problems
+from moespac_nb.simulation.replay import replay
+from moespac_widgets import BalancerExplorer, table
+from moespac_widgets.figures.base import on_any_page
 
 # %% [markdown]
 # ### Exercise 05.1: two lanes

@@ -78,18 +78,19 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
+from moespac_exercises import check, predict, reveal
 from moespac_nb import DOMAINS, load_pair, offload, prompts, record
-from moespac_nb.costs import costs
-from moespac_nb.devices import CudaDevice, HostDevice, VirtualDevice
+from moespac_nb.datasets.traces import bundled
+from moespac_nb.engine.devices import CudaDevice, HostDevice, VirtualDevice
 
 # %%
-from moespac_nb.engine import Engine
+from moespac_nb.engine.engine import Engine
+from moespac_nb.engine.slots import STATES
+from moespac_nb.hardware.cost_model import costs
 from moespac_nb.policies import composed
-from moespac_nb.replay import replay
-from moespac_nb.slots import STATES
-from moespac_nb.traces import bundled
-from moespac_widgets import PlacementGraph, Timeline, budget_figure, check, predict, reveal, table
-from moespac_widgets.timeline_figure import busy, timeline_figure
+from moespac_nb.simulation.replay import replay
+from moespac_widgets import PlacementGraph, Timeline, budget_figure, table
+from moespac_widgets.figures.timeline import busy, timeline_figure
 
 torch.set_num_threads(1)  # so small a model gains nothing from more
 

@@ -82,17 +82,17 @@ from functools import cache
 
 import numpy as np
 
-from moespac_nb import DOMAINS, load_pair, offload, prompts
-from moespac_nb.better_draft import better_draft
-from moespac_nb.costs import costs
-from moespac_nb.exercises.the_budget_lab import TARGET_TPS, plan
-from moespac_nb.machines import machine, machine_names
-from moespac_nb.policies import composed, policy
-from moespac_nb.replay import replay
-from moespac_nb.traces import bundled
-
 # %%
-from moespac_widgets import BudgetLab, Dashboard, Race, check, parts_figure, predict, reveal, table
+from moespac_exercises import check, predict, reveal
+from moespac_exercises.lessons.the_budget_lab import TARGET_TPS, plan
+from moespac_nb import DOMAINS, load_pair, offload, prompts
+from moespac_nb.datasets.traces import bundled
+from moespac_nb.hardware.cost_model import costs
+from moespac_nb.hardware.machine import machine, machine_names
+from moespac_nb.policies import composed, policy
+from moespac_nb.simulation.replay import replay
+from moespac_nb.trace.counterfactual import better_draft
+from moespac_widgets import BudgetLab, Dashboard, Race, parts_figure, table
 
 fans = {domain: bundled(domain, mode="sample", kind="fan", half="report") for domain in DOMAINS}
 chat = fans["chat"]

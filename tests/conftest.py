@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,13 +13,13 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
+from tools.support.browser import browser_of, find_browser
+
 # Nothing is fetched at run time: a test that tries fails at once instead of hanging.
 os.environ.update(HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
 
 settings.register_profile("moespac", derandomize=True, deadline=None)
 settings.load_profile("moespac")
-
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -48,20 +47,6 @@ def _seeded() -> None:
         sys.modules["torch"].manual_seed(0)
 
 
-def find_browser() -> Path | None:
-    named = os.environ.get("MOESPAC_CHROMIUM")
-    if named:
-        return Path(named)
-    found = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if found:
-        return Path(found)
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        own = Path(playwright.chromium.executable_path)
-    return own if own.exists() else None
-
-
 @pytest.fixture(scope="session")
 def chromium() -> Path:
     """The browser's path. Without one the test skips, or fails where MOESPAC_REQUIRE_BROWSER is set."""
@@ -77,7 +62,5 @@ def chromium() -> Path:
 @pytest.fixture(scope="module")
 def browser(chromium: Path) -> Iterator[Any]:
     """One Chromium for a module's pages."""
-    from pages import browser_of
-
     with browser_of(chromium) as browser:
         yield browser

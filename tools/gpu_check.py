@@ -1,8 +1,8 @@
 """Does all of it work on a GPU, and how fast? One command, at most 8 minutes, a report.
 
-    python tools/gpu_check.py --out gpu-check               # on a machine with an NVIDIA GPU
-    python tools/gpu_check.py --out gpu-check --stages 3,5  # some of it
-    python tools/gpu_check.py --out /tmp/dry --dry-run      # everything at tiny sizes, without a GPU
+    python -m tools.gpu_check --out gpu-check               # on a machine with an NVIDIA GPU
+    python -m tools.gpu_check --out gpu-check --stages 3,5  # some of it
+    python -m tools.gpu_check --out /tmp/dry --dry-run      # everything at tiny sizes, without a GPU
 
 Each stage has a deadline and fails alone. After each, and every few seconds within one, gpu-check.json and
 gpu-check.md are written anew: whatever ends the check, they hold what was found by then. It ends with 1
@@ -19,12 +19,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-TOOLS = Path(__file__).resolve().parent
-sys.path[:0] = [str(TOOLS), str(TOOLS.parent)]
-
-from gpu import report  # noqa: E402
-from gpu.stage import InModule, Result, Setup, Stage  # noqa: E402
-from gpu.supervisor import run_stages  # noqa: E402
+from tools.gpu import report
+from tools.gpu.stage import InModule, Result, Setup, Stage
+from tools.gpu.supervisor import run_stages
 
 MINUTES = 8.0
 CALIBRATES = 8  # the stage that writes the machine's profile
@@ -110,7 +107,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def _command(options: argparse.Namespace) -> str:
     """What was asked for, without the folder: a report may be given away."""
-    words = [f"python tools/gpu_check.py --minutes {options.minutes:g}"]
+    words = [f"python -m tools.gpu_check --minutes {options.minutes:g}"]
     given = {"stages": options.stages, "layers": options.layers}
     words += [f"--{name} {value}" for name, value in given.items() if value is not None]
     return " ".join([*words, *(["--dry-run"] if options.dry_run else [])])

@@ -2,11 +2,10 @@
 
 from .balancer import Balancer
 from .candidates import Candidates, candidates
-from .demand import Demand
+from .demand import Demand, LevelRates
 from .joint import Joint
+from .per_expert import Placed, Placement
 from .per_layer import PerLayer
-from .placement import Placed, Placement
-from .rates import LevelRates
 from .thresholds import Thresholds
 from .times import LaneTimes
 

@@ -14,11 +14,11 @@ from typing import Literal
 
 import numpy as np
 
-from ..errors import MoespacError, did_you_mean
+from ..utils.exceptions import MoespacError, did_you_mean
 from .candidates import candidates
+from .demand import LevelRates
 from .joint import Joint
 from .per_layer import PerLayer
-from .rates import LevelRates
 from .thresholds import Thresholds
 from .times import LaneTimes
 

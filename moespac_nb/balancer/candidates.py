@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import MoespacError
+from ..utils.exceptions import MoespacError
 from .demand import Demand, checked_utility
 from .times import LaneTimes
 

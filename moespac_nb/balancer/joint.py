@@ -18,9 +18,9 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from ..errors import MoespacError
+from ..utils.exceptions import MoespacError
 from .candidates import Candidates
-from .solver import linear, problem, solve
+from .highs import linear, problem, solve
 from .thresholds import Thresholds
 
 __all__ = ["Joint", "Switches"]
@@ -108,7 +108,7 @@ class Joint:
         """
         start = perf_counter()
         if how == "fast":
-            from .fast import fast
+            from .lagrangian import fast
 
             found = fast(self)
         elif how == "pulp":
@@ -174,7 +174,7 @@ class Joint:
             tau = np.array([max((bit.value() or 0.0, tau) for tau, bit in x.items())[1] for x in chosen])
         if status == "optimal" and tau is not None and not self.breaks(tau):
             return self.thresholds(tau, "pulp", True)
-        from .fast import fast
+        from .lagrangian import fast
 
         other = fast(self)
         if tau is None or self.breaks(tau) or (other.feasible and other.objective_s < self.objective_s(tau)):

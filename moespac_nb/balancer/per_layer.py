@@ -13,9 +13,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ..errors import MoespacError
+from ..utils.exceptions import MoespacError
 from .candidates import Candidates, lowest
-from .solver import linear, problem, solve
+from .highs import linear, problem, solve
 from .thresholds import Thresholds
 
 __all__ = ["PerLayer"]

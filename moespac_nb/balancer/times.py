@@ -6,10 +6,10 @@ import math
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
-from ..errors import MoespacError
+from ..utils.exceptions import MoespacError
 
 if TYPE_CHECKING:
-    from ..costs import Costs
+    from ..hardware.cost_model import Costs
 
 __all__ = ["LaneTimes"]
 

@@ -22,10 +22,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from ..errors import MoespacError, did_you_mean
-from .composed import SPAC_JOINT, SPAC_PAPER, composed
-from .policy import Order, Planner, Policy, Setting
-from .simple import CPU_ONLY, NEXT_WINDOW_ORACLE, ON_DEMAND, RECENCY, STATIC_HOT
+from ..engine.policy import Order, Planner, Policy, Setting
+from ..utils.exceptions import MoespacError, did_you_mean
+from .baselines import CPU_ONLY, NEXT_WINDOW_ORACLE, ON_DEMAND, RECENCY, STATIC_HOT
+from .spac import SPAC_JOINT, SPAC_PAPER, composed
 
 __all__ = ["POLICIES", "Order", "Planner", "Policy", "Setting", "composed", "policy"]
 

@@ -1,1 +1,1 @@
-"""What `tools/bench_widgets.py` is made of: the widgets' cells, what is measured in the page, the tables."""
+"""Benchmarks: what each command measures is in its first lines."""

@@ -9,8 +9,8 @@ import subprocess
 
 import torch
 
-from gpu.stage import Notes, NotRun, Setup
-from gpu.timing import run_s
+from tools.gpu.stage import Notes, NotRun, Setup
+from tools.gpu.timing import run_s
 
 PACKAGES = ("torch", "transformers", "numpy", "safetensors", "tokenizers", "triton", "accelerate", "pytest")
 ASKED = ("driver_version", "pcie.link.gen.max", "pcie.link.width.max", "clocks.max.sm")

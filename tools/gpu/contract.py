@@ -10,7 +10,7 @@ import sys
 import tempfile
 from collections import Counter
 
-from gpu.stage import ROOT, Notes, NotRun, Setup
+from tools.gpu.stage import ROOT, Notes, NotRun, Setup
 
 # The stand-in's name cannot be written whole: pytest takes its hyphen for an operator.
 CHOSEN, DRY_CHOSEN = "cuda", "stand and (each or thinking or lane_runs)"
@@ -52,7 +52,7 @@ def _pytest(chosen: str, seconds: float) -> tuple[str, str]:
         sys.executable,
         "-m",
         "pytest",
-        "tests/test_devices.py",
+        "tests/engine/test_devices.py",
         "-k",
         chosen,
         "-v",

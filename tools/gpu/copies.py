@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gpu.stage import Notes, Setup
-from gpu.timing import issue_s, run_s
+from tools.gpu.stage import Notes, Setup
+from tools.gpu.timing import issue_s, run_s
 
 WITHIN = 0.1
 ISSUED_AT_MOST = 0.1  # of the copy's time

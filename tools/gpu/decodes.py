@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -13,10 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gpu.stage import ROOT, Setup
 from moespac_nb import decode
-from moespac_nb.costs import Costs, costs
-from moespac_nb.step import Step
+from moespac_nb.hardware.cost_model import Costs, costs
+from moespac_nb.trace.step import Step
+from tools.gpu.stage import Setup
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,13 +97,11 @@ def slow_cpu() -> Costs:
 def tiny_family(name: str) -> tuple[Any, Any, list[int]]:
     """A tiny random model of one architecture, a draft for it and a prompt, as the tests have them."""
     threads = torch.get_num_threads()
-    sys.path.insert(0, str(ROOT / "tests"))
     try:
-        from offloading import PROMPT, model_and_draft
+        from tools.support.tiny_moe import PROMPT, model_and_draft
 
         return (*model_and_draft(name), PROMPT)
     finally:
-        sys.path.remove(str(ROOT / "tests"))
         torch.set_num_threads(threads)  # the tests take one
 
 

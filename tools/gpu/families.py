@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
-from gpu.decodes import Case, bundled_pair, logits_of, slow_cpu, tiny_family
-from gpu.stage import Notes, Setup
 from moespac_nb import offload
+from tools.gpu.decodes import Case, bundled_pair, logits_of, slow_cpu, tiny_family
+from tools.gpu.stage import Notes, Setup
 
 FAMILIES = ("qwen3_moe", "mixtral", "olmoe", "deepseek_v2", "gpt_oss")
 PAIR = "the bundled pair"

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from gpu.stage import Notes, Setup
-from gpu.timing import issue_s, run_s
+from tools.gpu.stage import Notes, Setup
+from tools.gpu.timing import issue_s, run_s
 
 
 @dataclass(frozen=True)

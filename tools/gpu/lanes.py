@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from moespac_nb.devices import HOST, LANES, Operation
+from moespac_nb.engine.devices import HOST, LANES, Operation
 
 Spans = Sequence[tuple[float, float]]
 

@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gpu.computer import free_host_bytes
-from gpu.stage import Setup
-from moespac_nb.drafts import Proposal
-from moespac_nb.sampling import Sampling
+from moespac_nb.decoder.drafts import Proposal
+from moespac_nb.decoder.sampling import Sampling
+from tools.gpu.computer import free_host_bytes
+from tools.gpu.stage import Setup
 
 FULL = {
     "vocab_size": 151936, "hidden_size": 2048, "intermediate_size": 6144, "num_attention_heads": 32,

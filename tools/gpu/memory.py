@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
-from gpu.decodes import Case, slow_cpu, tiny_family
-from gpu.stage import Notes, Setup
 from moespac_nb import offload
+from tools.gpu.decodes import Case, slow_cpu, tiny_family
+from tools.gpu.stage import Notes, Setup
 
 Held = Callable[[], int]
 GRAIN_BYTES = 512  # torch's allocator rounds each tensor up to it

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from gpu.decodes import Case, bundled_pair
-from gpu.lanes import busy_s, in_ms, window_s
-from gpu.stage import Notes, Setup
-from moespac_nb import calibrate as calibration
 from moespac_nb import offload
-from moespac_nb.recording import trace_of
-from moespac_nb.replay import replay
+from moespac_nb.decoder.recording import trace_of
+from moespac_nb.hardware import calibration
+from moespac_nb.simulation.replay import replay
+from tools.gpu.decodes import Case, bundled_pair
+from tools.gpu.lanes import busy_s, in_ms, window_s
+from tools.gpu.stage import Notes, Setup
 
 POLICIES = ("on-demand", "recency", "spac-joint")
 BUDGET = "25%"

@@ -6,7 +6,6 @@ Times are of events that the work itself records on its lane: what they say is w
 from __future__ import annotations
 
 import statistics
-import sys
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -16,9 +15,9 @@ from typing import Any
 
 import torch
 
-from gpu.stage import ROOT, Notes, Setup
-from gpu.timing import finish, run_s
-from moespac_nb.devices import CudaDevice, Device, HostDevice
+from moespac_nb.engine.devices import CudaDevice, Device, HostDevice
+from tools.gpu.stage import Notes, Setup
+from tools.gpu.timing import finish, run_s
 
 LONGER_AT_MOST = 1.1
 RESOLUTION_S = 5e-6  # of two events on different streams
@@ -49,11 +48,8 @@ def run(setup: Setup, notes: Notes) -> None:
 
 def on_stand_in(notes: Notes, sizes: Sizes) -> None:
     """The same order on the stand-in for a GPU, whose copies wait until everything has been submitted."""
-    sys.path.insert(0, str(ROOT / "tests"))
-    try:
-        from fake_cuda import FakeCuda
-    finally:
-        sys.path.remove(str(ROOT / "tests"))
+    from tools.support.fake_cuda import FakeCuda
+
     fake = FakeCuda()
     with closing(CudaDevice(cuda=fake)) as device:
         held: list[Callable[[], None]] = []

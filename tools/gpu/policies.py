@@ -13,15 +13,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gpu.decodes import logits_of, usage_of
-from gpu.lanes import busy_s, in_ms, window_s
-from gpu.made_model import Scripted, layers_that_fit, made_model
-from gpu.stage import Notes, Setup
-from gpu.timing import finish
 from moespac_nb import decode, offload
-from moespac_nb.recording import trace_of
-from moespac_nb.replay import replay
-from moespac_nb.step import Step
+from moespac_nb.decoder.recording import trace_of
+from moespac_nb.simulation.replay import replay
+from moespac_nb.trace.step import Step
+from tools.gpu.decodes import logits_of, usage_of
+from tools.gpu.lanes import busy_s, in_ms, window_s
+from tools.gpu.made_model import Scripted, layers_that_fit, made_model
+from tools.gpu.stage import Notes, Setup
+from tools.gpu.timing import finish
 
 POLICIES = ("spac-joint", "recency", "on-demand", "static-hot", "spac-paper")
 BUDGETS, DRY_BUDGETS = ("17%", "50%", "10%", "25%"), ("50%", "10%")

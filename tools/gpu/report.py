@@ -9,9 +9,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from gpu.stage import Result
-from gpu.supervisor import OUTCOMES
-from moespac_nb.whole_file import whole_file
+from moespac_nb.utils.files import whole_file
+from tools.gpu.stage import Result
+from tools.gpu.supervisor import OUTCOMES
 
 JSON_NAME, REPORT_NAME = "gpu-check.json", "gpu-check.md"
 

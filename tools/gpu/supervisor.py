@@ -17,7 +17,7 @@ from contextlib import suppress
 from time import monotonic
 from typing import Any
 
-from gpu.stage import Notes, NotRun, Result, Setup, Stage, without_places
+from tools.gpu.stage import Notes, NotRun, Result, Setup, Stage, without_places
 
 OUTCOMES = {
     "done": "ran to its end",

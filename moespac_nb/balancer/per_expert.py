@@ -1,0 +1,149 @@
+"""One bit an expert: the finest choice there is, slower to solve, and a bound on every choice by thresholds.
+
+placement = Placement(counts, resident, slots, times)
+placement.solve(time_limit_s=2).bound_s     # no thresholds on these counts take less
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from ..utils.exceptions import MoespacError
+from .highs import linear, problem, solve
+from .times import LaneTimes
+
+__all__ = ["Placed", "Placement"]
+
+
+@dataclass(frozen=True, eq=False)
+class Placed:
+    """Which experts are to have a slot."""
+
+    hot: np.ndarray  # (layers, experts) bool
+    objective_s: float
+    bound_s: float  # proven: no placement takes less
+    optimal: bool
+    seconds: float  # measured
+
+
+@dataclass(frozen=True, eq=False)
+class Placement:
+    """All layers at once. A layer takes what its slower lane takes, or longer where it waits for the link.
+
+    counts: (layers, experts) positions that each expert serves in the window; resident: bool, alike.
+    """
+
+    counts: np.ndarray
+    resident: np.ndarray
+    slots: int
+    times: LaneTimes
+
+    def __post_init__(self) -> None:
+        shapes = np.shape(self.counts), np.shape(self.resident)
+        if shapes[0] != shapes[1] or len(shapes[0]) != 2 or not np.size(self.counts):
+            raise MoespacError(
+                f"counts have shape {shapes[0]} and resident {shapes[1]}; accepted: both (layers, experts)"
+            )
+        if not (np.isfinite(self.counts).all() and np.min(self.counts) >= 0):
+            raise MoespacError("a count is negative or not finite; accepted: positions, 0 or more")
+        if self.slots < 1:
+            raise MoespacError(f"slots is {self.slots}; accepted: 1 or more")
+
+    def solve(self, time_limit_s: float | None = None) -> Placed:
+        """Through PuLP. Stopped before any point is found nothing is hot, which always works."""
+        start = perf_counter()
+        programme, hot_bits, takes, unit_s = self._programme()
+        status = solve(programme, time_limit_s)
+        hot = np.zeros(np.shape(self.counts), bool)
+        if status in ("optimal", "feasible"):
+            for cell, bit in hot_bits.items():
+                hot[cell] = bit.value() > 0.5
+            objective_s = unit_s * sum(layer.value() for layer in takes)
+        else:
+            objective_s = self._cold_s()
+        bound_s = objective_s if status == "optimal" else unit_s * _bound(programme)
+        return Placed(hot, objective_s, bound_s, status == "optimal", perf_counter() - start)
+
+    def _cold_s(self) -> float:
+        pairs, used = np.sum(self.counts, axis=1), np.count_nonzero(self.counts, axis=1)
+        return float(np.maximum(pairs * self.times.cpu_pair_s, used * self.times.cpu_expert_s).sum())
+
+    def _programme(self) -> tuple[Any, dict[tuple[int, int], Any], list[Any], float]:
+        times = self.times
+        unit_s = max(self._cold_s() / len(self.counts), times.copy_s, times.draft_window_s) or 1.0
+        programme = problem("placement")
+        takes = [programme.add_variable(f"takes_{layer}", 0) for layer in range(len(self.counts))]
+        slack = [programme.add_variable(f"slack_{layer}", 0) for layer in range(len(self.counts))]
+        programme += linear((layer, 1.0) for layer in takes)
+        bits: dict[tuple[int, int], Any] = {}
+        for layer, counts in enumerate(np.asarray(self.counts, float)):
+            used = np.flatnonzero(counts)  # who serves nobody needs no slot
+            own = [programme.add_variable(f"hot_{layer}_{e}", cat="Binary") for e in used]
+            bits |= {(layer, int(e)): bit for e, bit in zip(used, own, strict=True)}
+            for hot, amount, seconds in (
+                (True, np.ones(used.size), times.gpu_expert_s),
+                (True, counts[used], times.gpu_pair_s),
+                (False, np.ones(used.size), times.cpu_expert_s),
+                (False, counts[used], times.cpu_pair_s),
+            ):
+                each = amount * (seconds / unit_s)
+                terms = [(bit, -s if hot else s) for bit, s in zip(own, each.tolist(), strict=True)]
+                programme += linear([(takes[layer], 1.0), *terms]) >= (0.0 if hot else float(each.sum()))
+            copied = [bit for e, bit in zip(used, own, strict=True) if not self.resident[layer, e]]
+            terms = [(slack[layer], 1.0), *((bit, times.copy_s / unit_s) for bit in copied)]
+            begins = times.dense_s / unit_s
+            if layer:
+                terms += [(slack[layer - 1], -1.0), (takes[layer - 1], -1.0)]
+            else:
+                begins += times.draft_window_s / unit_s
+            programme += linear(terms) == begins, f"link_{layer}"
+        programme += linear((bit, 1.0) for bit in bits.values()) <= self.slots, "slots"
+        return programme, bits, takes, unit_s
+
+    def explain(self, placed: Placed) -> list[dict[str, Any]]:
+        """Each layer's share of a placement: its lanes' times, its loads, and whether the slots are full."""
+        times, counts = self.times, np.asarray(self.counts, float)
+        rows = []
+        for layer, hot in enumerate(placed.hot):
+            used = counts[layer] > 0
+            cold = used & ~hot
+            rows.append(
+                {
+                    "layer": layer,
+                    "cpu_s": float(
+                        max(counts[layer][cold].sum() * times.cpu_pair_s, cold.sum() * times.cpu_expert_s)
+                    ),
+                    "gpu_s": float(
+                        max(counts[layer][hot].sum() * times.gpu_pair_s, hot.sum() * times.gpu_expert_s)
+                    ),
+                    "hot": int(hot.sum()),
+                    "loads": int((hot & ~np.asarray(self.resident)[layer]).sum()),
+                    "used": int(used.sum()),
+                    "binding": ["slots"] if placed.hot.sum() == self.slots else [],
+                }
+            )
+        return rows
+
+    def __str__(self) -> str:
+        layers, experts = np.shape(self.counts)
+        return "\n".join(
+            [
+                f"For each of {layers} × {experts} experts: hot, x = 1, or cold, x = 0",
+                "  minimise    Σ_l T_l",
+                "  subject to  T_l ≥ T_cpu,l(x) of the cold experts in use, T_l ≥ T_gpu,l(x) of the hot",
+                f"              slots            Σ x ≤ {self.slots}",
+                f"              link by layer l  {self.times.copy_s * 1e3:.4g} ms · Σ_(j≤l) loads_j(x) ≤ "
+                f"{self.times.draft_window_s * 1e3:.4g} ms of drafting + {self.times.dense_s * 1e3:.4g} ms · "
+                "(l + 1) + Σ_(j<l) T_j",
+                "T_l above both lanes' times: the layer waits for the link.",
+            ]
+        )
+
+
+def _bound(programme: Any) -> float:
+    """What HiGHS had proven when it was stopped; minus infinity where nothing."""
+    return float(programme.solverModel.getInfo().mip_dual_bound)

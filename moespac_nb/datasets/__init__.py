@@ -1,0 +1,1 @@
+"""The bundled files: prompts, traces and their checksums."""

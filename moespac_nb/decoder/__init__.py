@@ -1,0 +1,1 @@
+"""Speculative decoding of a transformers model, and the recording of it. Loads torch."""

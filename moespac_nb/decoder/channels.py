@@ -1,0 +1,148 @@
+"""What can be recorded beside a decode: the routers' scores, and what other sensors would have seen.
+
+A replay has no model, so what a sensor sees must be in the trace. Hooks on the gates read it while a decoding
+runs; nothing in what is decoded changes.
+
+`next-gate`: a layer's gate on what the gate of the layer before it read; none for the first layer.
+`draft-gates`: the state from which the draft proposed a token, through the gates of the target. The idea is
+SP-MoE's (arXiv 2510.10302), which takes the draft's attention output layer by layer; a draft with fewer
+layers than its target has only its last state to give to all of them. It foretells something where both
+models' states mean the same, as with a draft made of the target's layers; trained apart, it is chance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from ..models.gates import Gate, ready_gates
+from ..models.routing import gates, unread
+from ..trace.schema import EXPERT_CHANNELS, Sensor
+from ..trace.trace import Trace
+from ..utils.exceptions import MoespacError, did_you_mean
+from .drafts import ModelDraft
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from ..trace.step import Step
+    from .speculative import Decoding
+
+__all__ = ["Channels"]
+
+
+class Channels:
+    """Listens to a decoding that has not begun, while the block runs; `take` each of its steps.
+
+    scores: the 2k best of every position and layer, as the gate gave them, before any softmax.
+    sensors: `draft-gates`, `next-gate`; each names 2k experts, best first by the gate's scores.
+    Raises MoespacError where the models cannot give what is asked for.
+    """
+
+    def __init__(self, decoding: Decoding, *, scores: bool, sensors: Sequence[str]) -> None:
+        _check(decoding, scores, sensors)
+        shape = decoding.geometry
+        self._decoding = decoding
+        self._sensors = tuple(dict.fromkeys(sensors))
+        self._heard = gates(decoding.model) if scores or sensors else []
+        self._gates = ready_gates(decoding.model, f"sensor {sensors[0]!r}") if sensors else []
+        self._named = min(2 * shape.top_k, shape.experts)
+        self._hooks: list[Any] = []
+        self._read: dict[int, Tensor] = {}  # what each layer's gate read last, (positions, hidden)
+        self._said: dict[int, Tensor] = {}  # and its scores, (positions, experts)
+        self._states: list[Tensor] = []  # of the draft, (hidden,): one each time it was asked for a token
+        nothing = np.empty((0, shape.layers, self._named))
+        kept = {"score_experts": np.int16, "scores": np.float32} if scores else {}
+        kept |= dict.fromkeys(self._sensors, np.int16)
+        self._rows = {name: [nothing.astype(dtype)] for name, dtype in kept.items()}
+
+    def __enter__(self) -> Channels:
+        for layer, gate in enumerate(self._heard):
+            listen = partial(self._listen, layer)
+            self._hooks.append(gate.register_forward_hook(listen, with_kwargs=True))
+        if "draft-gates" in self._sensors:
+            head = self._decoding.draft.model.get_output_embeddings()  # type: ignore[union-attr]
+            self._hooks.append(head.register_forward_pre_hook(self._listen_to_draft))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        while self._hooks:
+            self._hooks.pop().remove()
+
+    def _listen(
+        self, layer: int, _gate: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], said: Any
+    ) -> None:
+        if self._decoding.is_reading:
+            self._read[layer] = [*args, *kwargs.values()][0].flatten(end_dim=-2)
+            self._said[layer] = said[0]
+
+    def _listen_to_draft(self, _head: nn.Module, args: tuple[Tensor, ...]) -> None:
+        if self._decoding.draft.is_reading:  # type: ignore[union-attr]
+            self._states.append(args[0][0, -1])
+
+    @torch.inference_mode()
+    def take(self, step: Step) -> None:
+        """Keep what the gates read and said in this step's pass: call it before the next one."""
+        if "scores" in self._rows:
+            best = torch.stack([self._said[layer] for layer in range(len(self._heard))], dim=1)
+            values, experts = best.float().topk(self._named)
+            self._keep("score_experts", experts)
+            self._keep("scores", values)
+        if "next-gate" in self._sensors:
+            named = [self._named_by(gate, self._read[layer]) for layer, gate in enumerate(self._gates[1:])]
+            unknown = torch.full((step.gamma + 1, self._named), -1, device=self._read[0].device)
+            self._keep("next-gate", torch.stack([unknown, *named], dim=1))
+        if "draft-gates" in self._sensors and step.gamma:
+            # The window's own states are the last ones: those of reading the prompt lie before them.
+            states = torch.stack(self._states[-step.gamma :]).to(self._read[0])
+            self._keep(
+                "draft-gates", torch.stack([self._named_by(gate, states) for gate in self._gates], dim=1)
+            )
+        self._states.clear()
+
+    def _named_by(self, gate: Gate, states: Tensor) -> Tensor:
+        """The experts that score best for each state, (n, named)."""
+        return gate.scores(states).topk(self._named).indices
+
+    def _keep(self, name: str, rows: Tensor) -> None:
+        self._rows[name].append(rows.cpu().numpy().astype(self._rows[name][0].dtype))
+
+    def beside(self, trace: Trace) -> Trace:
+        """The trace of the steps that were taken, with the channels."""
+        whole: dict[str, Any] = {name: np.concatenate(rows) for name, rows in self._rows.items()}
+        sensors = {name: Sensor(EXPERT_CHANNELS[name], whole.pop(name)) for name in self._sensors}
+        return replace(trace, sensors=sensors, **whole)
+
+
+def _check(decoding: Decoding, scores: bool, sensors: Sequence[str]) -> None:
+    for name in sensors:
+        if name not in EXPERT_CHANNELS:
+            hint = did_you_mean(name, EXPERT_CHANNELS)
+            raise MoespacError(f"sensors has {name!r}; accepted: {', '.join(EXPERT_CHANNELS)}{hint}")
+    if (scores or sensors) and not decoding.geometry.layers:
+        why = unread(decoding.model)
+        what = "a dense model" if why is None else f"whose routing cannot be read: {why}"
+        raise MoespacError(
+            f"router scores or sensors are asked of {type(decoding.model).__name__}, {what}; "
+            "accepted: a target with experts"
+        )
+    if "draft-gates" in sensors:
+        _check_draft(decoding)
+
+
+def _check_draft(decoding: Decoding) -> None:
+    draft = decoding.draft
+    if not isinstance(draft, ModelDraft):
+        given = "None" if draft is None else type(draft).__name__
+        raise MoespacError(f"draft is {given}; accepted for draft-gates: a model, whose state can be read")
+    ours, theirs = (model.config.get_text_config().hidden_size for model in (decoding.model, draft.model))
+    if ours != theirs:
+        raise MoespacError(
+            f"the draft's state has {theirs} numbers and the target's gates read {ours}; accepted for "
+            "draft-gates: a draft as wide as its target"
+        )

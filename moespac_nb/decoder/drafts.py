@@ -1,0 +1,205 @@
+"""Who proposes the tokens that the target verifies (a small model, or the text itself), and how many.
+
+A draft is a pure function of the committed ids; what it keeps between calls only saves it work. So a rejected
+token, an interrupt or another text needs no message to it. Knows nothing of the target.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..models.kv_cache import Reader
+from ..models.loading import check_is_whole_model, check_same_tokenizer, tokens_of, vocabulary_of
+from ..utils.exceptions import MoespacError
+from .logits import NO_PROCESSORS, Processors
+from .sampling import Sampling, check_finite, draw, probabilities
+from .stops import Stops
+
+
+@dataclass(frozen=True, eq=False)
+class Proposal:
+    """Drafted ids (m,) and the distributions q (m, vocabulary) they were chosen from; m ≤ γ."""
+
+    ids: Tensor
+    probs: Tensor
+
+    def of_its_ids(self, probs: Tensor) -> np.ndarray:
+        """Each drafted token's probability, (m,), in rows (m or more, vocabulary)."""
+        return probs[: len(self.ids)].gather(-1, self.ids[:, None]).squeeze(-1).cpu().numpy()
+
+
+@runtime_checkable
+class Draft(Protocol):
+    """What the decoder asks of a draft."""
+
+    def prefill(self, ids: Sequence[int], /) -> None:
+        """Read the prompt ahead of the first proposal; may do nothing."""
+
+    def propose(
+        self, ids: Sequence[int], uniforms: np.ndarray, sampling: Sampling, vocabulary: int, /
+    ) -> Proposal:
+        """At most one token for each uniform in [0, 1), each given the ones before it."""
+
+
+@runtime_checkable
+class TokenDraft(Draft, Protocol):
+    """A draft that has one token after another, and shows each as soon as it has it."""
+
+    def tokens(
+        self, ids: Sequence[int], uniforms: np.ndarray, sampling: Sampling, vocabulary: int, /
+    ) -> Iterator[tuple[int, Tensor]]:
+        """What `propose` would propose: each id and the distribution (vocabulary,) it was chosen from."""
+
+
+class ModelDraft:
+    """A smaller transformers model with the target's tokenizer; nothing is drafted after a stop token.
+
+    Its vocabulary may be padded to another size than the target's: no id beyond the tokenizer is drafted.
+    """
+
+    def __init__(
+        self, model: Any, stop_ids: Collection[int] = (), processors: Processors = NO_PROCESSORS
+    ) -> None:
+        self.model = model
+        self._stop_ids = stop_ids
+        self._processors = processors
+        self._vocabulary = vocabulary_of(model)
+        self._tokens = tokens_of(model)
+        self._reader = Reader(model)
+        self._read: list[int] = []  # what the reader was last given, from the start; it may hold less
+
+    @property
+    def is_reading(self) -> bool:
+        """Whether the model reads for this draft, in this thread: for hooks, which hear every forward."""
+        return self._reader.is_reading
+
+    def prefill(self, ids: Sequence[int], /) -> None:
+        ids = ids[: self._reader.context]
+        self._rewind_to_common_prefix(ids, len(ids))
+        unread = ids[self._reader.length :]
+        if unread and max(unread) < self._vocabulary:
+            self._read = list(ids)
+            self._reader.read(unread, logits_to_keep=1)
+
+    def propose(
+        self, ids: Sequence[int], uniforms: np.ndarray, sampling: Sampling, vocabulary: int, /
+    ) -> Proposal:
+        return gathered(self.tokens(ids, uniforms, sampling, vocabulary), vocabulary)
+
+    def tokens(
+        self, ids: Sequence[int], uniforms: np.ndarray, sampling: Sampling, vocabulary: int, /
+    ) -> Iterator[tuple[int, Tensor]]:
+        gamma = min(len(uniforms), self._reader.context - len(ids) + 1)
+        if gamma <= 0:  # a draft with a shorter context than its target falls silent
+            return
+        self._rewind_to_common_prefix(ids, len(ids) - 1)
+        new = ids[self._reader.length :]
+        if max(new) >= self._vocabulary:  # a token that only the target knows: it cannot read on
+            return
+        unread = torch.as_tensor(new, device=self._reader.device)
+        self._read = list(ids)
+        for uniform in uniforms[:gamma]:
+            raw = self._reader.read(unread, logits_to_keep=1)
+            logits = self._processors(self._read, self._as_the_targets(raw, vocabulary))
+            check_finite(logits, "the draft", raw.dtype)
+            q = probabilities(logits[0], sampling)
+            token = q.argmax(-1) if sampling.mode == "greedy" else draw(q, float(uniform))
+            unread = token[None]
+            self._read.append(int(token))
+            yield self._read[-1], q
+            if self._read[-1] in self._stop_ids:
+                return
+
+    def _as_the_targets(self, logits: Tensor, vocabulary: int) -> Tensor:
+        """Logits of the target's vocabulary: what the tokenizer has no token for is ruled out."""
+        known = logits[:, : min(self._tokens, vocabulary)]
+        return torch.nn.functional.pad(known, (0, vocabulary - known.shape[-1]), value=-math.inf)
+
+    def _rewind_to_common_prefix(self, ids: Sequence[int], at_most: int) -> None:
+        held = self._read[: self._reader.length]
+        self._reader.rewind(min(common_prefix(held, ids), at_most))
+
+
+class NgramDraft:
+    """Prompt lookup: what followed the last time the text read as it does now.
+
+    Looks for the latest earlier occurrence of the last `max_ngram` tokens, then of ever fewer, down to
+    `min_ngram`.
+    """
+
+    def __init__(self, max_ngram: int = 3, min_ngram: int = 1) -> None:
+        if not 1 <= min_ngram <= max_ngram:
+            raise MoespacError(
+                f"max_ngram is {max_ngram}, min_ngram {min_ngram}; accepted: 1 ≤ min_ngram ≤ max_ngram"
+            )
+        self.max_ngram = max_ngram
+        self.min_ngram = min_ngram
+
+    def prefill(self, _ids: Sequence[int], /) -> None:
+        """Nothing to read ahead."""
+
+    def propose(
+        self, ids: Sequence[int], uniforms: np.ndarray, _sampling: Sampling, vocabulary: int, /
+    ) -> Proposal:
+        text = np.asarray(ids)
+        for n in range(min(self.max_ngram, len(text) - 1), self.min_ngram - 1, -1):
+            grams = np.lib.stride_tricks.sliding_window_view(text[:-1], n)
+            found = np.flatnonzero((grams == text[-n:]).all(axis=1))
+            if len(found):
+                start = found[-1] + n
+                drafted = torch.as_tensor(text[start : start + len(uniforms)])
+                return Proposal(drafted, torch.nn.functional.one_hot(drafted, vocabulary).float())
+        return no_proposal(vocabulary)
+
+
+def gathered(tokens: Iterable[tuple[int, Tensor]], vocabulary: int) -> Proposal:
+    """Drafted tokens as one proposal."""
+    drafted = list(tokens)
+    if not drafted:
+        return no_proposal(vocabulary)
+    return Proposal(torch.tensor([token for token, _ in drafted]), torch.stack([q for _, q in drafted]))
+
+
+def no_proposal(vocabulary: int) -> Proposal:
+    """Nothing drafted: the round is plain decoding."""
+    return Proposal(torch.empty(0, dtype=torch.int64), torch.empty(0, vocabulary))
+
+
+def checked_ids(proposal: Proposal, vocabulary: int) -> list[int]:
+    """What was drafted, of which the target must be able to read each token."""
+    drafted: list[int] = proposal.ids.tolist()
+    if proposal.probs.shape != (len(drafted), vocabulary) or not all(
+        0 <= id_ < vocabulary for id_ in drafted
+    ):
+        raise MoespacError(
+            f"the draft proposed ids {drafted} and probabilities of shape {tuple(proposal.probs.shape)}; "
+            f"accepted: ids from 0 to {vocabulary - 1}, and a row of {vocabulary} probabilities for each"
+        )
+    return drafted
+
+
+def draft_of(model: Any, draft: Any, stops: Stops, processors: Processors) -> Draft | None:
+    """The draft itself; a model as one, that drafts nothing after a stop and obeys the processors."""
+    if draft is None or isinstance(draft, Draft):
+        return draft
+    if not isinstance(draft, torch.nn.Module):
+        raise MoespacError(f"draft is {draft!r}; accepted: a model, a draft such as NgramDraft(), or None")
+    check_is_whole_model("draft", draft)
+    check_same_tokenizer(model, draft)
+    return ModelDraft(draft, stops.ids, processors)
+
+
+def common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
+    """Length of the longest common start.
+
+    >>> common_prefix([5, 6, 7], [5, 6, 9, 9])
+    2
+    """
+    return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))

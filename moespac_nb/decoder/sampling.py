@@ -1,0 +1,156 @@
+"""From logits to a token, and the rule that accepts drafted tokens and leaves the distribution alone.
+
+Knows nothing of models or caches. Randomness comes in as uniforms in [0, 1), so that every decision can be
+made again from what a step recorded.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..utils.exceptions import MoespacError
+
+Mode = Literal["greedy", "sample"]
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How a token is chosen.
+
+    >>> Sampling()                                     # the likeliest token each time
+    >>> Sampling("sample", temperature=0.8)            # drawn from the whole distribution
+    >>> Sampling("sample", top_k=50, top_p=0.95)       # drawn from its likeliest part
+    >>> Sampling("sample", min_p=0.05)                 # no token is 20 times less likely than the likeliest
+    """
+
+    mode: Mode = "greedy"
+    temperature: float = 0.8
+    top_k: int | None = None
+    top_p: float | None = None
+    min_p: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.mode not in get_args(Mode):
+            raise MoespacError(f"mode is {self.mode!r}; accepted: 'greedy' or 'sample'")
+        if not (_is_number(self.temperature) and 0 < self.temperature < math.inf):
+            raise MoespacError(
+                f"temperature is {self.temperature!r}; accepted: a number above 0 "
+                "(for the likeliest token each time, use mode 'greedy')"
+            )
+        if self.top_k is not None and not (_is_whole(self.top_k) and self.top_k >= 1):
+            raise MoespacError(f"top_k is {self.top_k!r}; accepted: a whole number from 1, or None for all")
+        if self.top_p is not None and not (_is_number(self.top_p) and 0 < self.top_p <= 1):
+            raise MoespacError(f"top_p is {self.top_p!r}; accepted: a number in (0, 1], or None for all")
+        if self.min_p is not None and not (_is_number(self.min_p) and 0 <= self.min_p <= 1):
+            raise MoespacError(f"min_p is {self.min_p!r}; accepted: a number in [0, 1], or None for all")
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+
+
+def _is_number(value: object) -> bool:
+    return _is_whole(value) or isinstance(value, (float, np.floating))
+
+
+GREEDY = Sampling()
+
+
+def check_finite(logits: Tensor, whose: str, dtype: torch.dtype) -> None:
+    """Raises MoespacError unless each row of logits (rows, vocabulary) has a finite largest one.
+
+    Single tokens may be ruled out by minus infinity. dtype: what the model `whose` they are computes in.
+    """
+    best = logits.max(-1).values
+    if bool(best.isfinite().all()):
+        return
+    found = "NaN" if bool(best.isnan().any()) else "infinite"
+    name = str(dtype).removeprefix("torch.")
+    advice = (
+        "weights that are finite, and logits processors that leave some token possible"
+        if dtype == torch.float32
+        else f"a dtype that the model does not overflow: load it with dtype='float32'"
+        f"{' or bfloat16' if dtype == torch.float16 else ''}"
+    )
+    raise MoespacError(
+        f"{whose}'s logits are {found}, computed in {name}: no token follows; accepted: {advice}"
+    )
+
+
+def probabilities(logits: Tensor, sampling: Sampling) -> Tensor:
+    """What tokens are drawn from: (..., vocabulary) float32, after temperature, top-k, top-p and min-p.
+
+    Greedy decoding draws nothing: there it is the plain softmax, to be looked at. Raises MoespacError where
+    the temperature is so small that finite logits overflow.
+    """
+    logits = logits.float()
+    if sampling.mode == "greedy":
+        return logits.softmax(-1)
+    logits = logits / sampling.temperature
+    if not bool(logits.max(-1).values.isfinite().all()):
+        raise MoespacError(
+            f"temperature is {sampling.temperature!r}: logits divided by it overflow float32; accepted: a "
+            "larger temperature, or mode 'greedy' for the likeliest token each time"
+        )
+    if sampling.top_k is not None and sampling.top_k < logits.shape[-1]:
+        kth_best = logits.topk(sampling.top_k, dim=-1).values[..., -1:]
+        logits = logits.masked_fill(logits < kth_best, -math.inf)  # ties with the last one stay, as elsewhere
+    probs = logits.softmax(-1)
+    if sampling.top_p is not None and sampling.top_p < 1:
+        best_first, order = probs.sort(dim=-1, descending=True)
+        beyond = best_first.cumsum(-1) - best_first >= sampling.top_p  # never the likeliest itself
+        outside = beyond.scatter(-1, order, beyond)
+        probs = probs.masked_fill(outside, 0.0)
+        probs = probs / probs.sum(-1, keepdim=True)
+    if sampling.min_p is not None:
+        probs = probs.masked_fill(probs < sampling.min_p * probs.amax(-1, keepdim=True), 0.0)
+        probs = probs / probs.sum(-1, keepdim=True)
+    return probs
+
+
+def draw(weights: Tensor, uniform: float) -> Tensor:
+    """The token whose stretch of the cumulated weights (vocabulary,) holds `uniform`; never one of weight 0.
+
+    Weights need no normalising. In float64 a uniform of 53 bits times the total stays below the total.
+    """
+    if weights.device.type == "mps":  # has no float64
+        weights = weights.cpu()
+    cumulated = weights.cumsum(-1, dtype=torch.float64)
+    return torch.searchsorted(cumulated, cumulated[-1:] * uniform, right=True)[0]
+
+
+def accept_greedy(drafted: list[int], target_ids: list[int]) -> tuple[int, int]:
+    """How many drafted tokens (γ) equal the target's own choices (γ+1), and the choice that follows them."""
+    accepted = 0
+    while accepted < len(drafted) and drafted[accepted] == target_ids[accepted]:
+        accepted += 1
+    return accepted, target_ids[accepted]
+
+
+def accept_sampled(drafted: Tensor, q: Tensor, p: Tensor, uniforms: np.ndarray) -> tuple[int, int]:
+    """The exact rule: what comes out has the target's distribution p whatever the draft's distribution q is.
+
+    drafted (γ,), q (γ, vocabulary), p (γ+1, vocabulary), uniforms (γ+1,): one a drafted token and one for the
+    token that follows the accepted ones. Returns how many are accepted, and that token.
+    """
+    gamma = len(drafted)
+    # A drafted token d is kept with probability min(1, p(d) / q(d)), the first one lost ends the round.
+    ratios = acceptance_ratios(drafted, q, p).tolist()
+    accepted = next((i for i in range(gamma) if uniforms[i] >= ratios[i]), gamma)
+    # After a loss the target's token comes from what p has above q there; with all kept, from p itself.
+    leftover = p[accepted] if accepted == gamma else (p[accepted] - q[accepted]).clamp(min=0)
+    if not leftover.any():  # p and q differ by rounding alone
+        leftover = p[accepted]
+    return accepted, int(draw(leftover, float(uniforms[gamma])))
+
+
+def acceptance_ratios(drafted: Tensor, q: Tensor, p: Tensor) -> Tensor:
+    """p(d) / q(d) for each drafted token d, (γ,)."""
+    chosen = drafted[:, None]
+    return (p[: len(drafted)].gather(-1, chosen) / q.gather(-1, chosen)).squeeze(-1)

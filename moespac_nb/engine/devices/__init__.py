@@ -1,0 +1,18 @@
+"""Machines to decode on, real and modelled, behind one contract."""
+
+from .base import HOST, LANES, Device, Event, Operation, OperationError
+from .cuda import CudaDevice
+from .host import HostDevice
+from .virtual import VirtualDevice
+
+__all__ = [
+    "HOST",
+    "LANES",
+    "CudaDevice",
+    "Device",
+    "Event",
+    "HostDevice",
+    "Operation",
+    "OperationError",
+    "VirtualDevice",
+]

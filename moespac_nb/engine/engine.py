@@ -1,0 +1,350 @@
+"""Asynchronous Execution Engine: what is in the slots, what is copied next, and where each expert computes.
+
+One order of utility rules both directions: what to copy next, and what must make room. The engine has no
+thread: whoever drives it calls `pump` wherever time has passed, and the link is handed the best request of
+that moment, a few copies at a time, so that what it copies is never stale.
+
+    engine.order(scores, wanted)      # once a window: a new order; what was requested is forgotten
+    engine.pump()                     # after each drafted token, and in each layer
+    placement = engine.layer(3, [1, 5, 9], [2, 1, 1])    # residency is read once, residents are pinned
+    ...                               # the experts compute
+    engine.release(placement)
+
+A request takes a free slot, or that of the weakest resident whose score it beats. Equal scores displace
+nothing; among them the layer that comes sooner is copied first, and the one that comes last makes room.
+
+Knows nothing of weights or models: `copy` does the real work, if there is any.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from functools import partial
+from heapq import heapify, heappop, heapreplace
+
+import numpy as np
+
+from ..hardware.cost_model import Costs
+from ..utils.exceptions import MoespacError
+from .devices import Device, Event, OperationError
+from .placement import Counters, Miss, Placement, Seat
+from .slots import LOADING, NOBODY, PINNED, Slots, Worth
+
+__all__ = ["Engine"]
+
+
+class Engine:
+    """Slots, requests and the link. Not thread-safe: the device's lanes are what runs side by side.
+
+    slots: room for so many experts, over all layers; 0 is allowed.
+    copy: (layer, expert, slot) → brings the weights, on the link's lane.
+    in_flight: copies handed to the link at a time.
+    """
+
+    def __init__(
+        self,
+        device: Device,
+        layers: int,
+        experts: int,
+        slots: int,
+        costs: Costs,
+        copy: Callable[[int, int, int], object] | None = None,
+        in_flight: int = 4,
+    ) -> None:
+        for name, value, least in (
+            ("layers", layers, 1),
+            ("experts", experts, 1),
+            ("slots", slots, 0),
+            ("in_flight", in_flight, 1),
+        ):
+            if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+                raise MoespacError(f"{name} is {value!r}; accepted: a whole number, {least} and more")
+        self.device = device
+        self.layers, self.experts = layers, experts
+        self.counters = Counters()
+        self._costs = costs
+        self._copy = copy
+        self._in_flight = in_flight
+        self._worth = Worth(layers, experts)
+        self._slots = Slots(layers, experts, slots, self._worth)
+        self._requests: list[tuple[float, int]] = []  # a heap of (-worth, key), worth as it was or less
+        self._flights: deque[int] = deque()  # slots being loaded, in the order of the link
+        self._event: dict[int, Event] = {}  # theirs
+        self._due: dict[int, float] = {}  # when they are expected, by the costs
+        self._link_due = 0.0
+        self._awaited: set[int] = set()  # loading slots that a layer waits for
+        self._copy_s = costs.copy_s()
+        self._gpu_s: list[float] = [0.0]  # by positions
+        self._cpu_s: list[float] = [0.0]
+        self._labels = [f"copy L{key // experts} E{key % experts}" for key in range(layers * experts)]
+
+    @property
+    def slots(self) -> Slots:
+        """The slots, to be read."""
+        return self._slots
+
+    def order(self, scores: np.ndarray, wanted: np.ndarray | None = None) -> None:
+        """A new order; requests of the old one are dropped, copies under way go on.
+
+        scores: (layers, experts), higher is kept, and copied, first.
+        wanted: (layers, experts) bool, what to copy as far as it is absent; None for nothing.
+        """
+        shape = (self.layers, self.experts)
+        for name, array in (("scores", scores), ("wanted", wanted)):
+            if array is not None and array.shape != shape:
+                raise MoespacError(f"{name} has shape {array.shape}; accepted: {shape}, layers × experts")
+        flat = np.ascontiguousarray(scores, np.float64).ravel()
+        if not np.isfinite(flat.sum()):
+            raise MoespacError("the scores hold a number that is not finite; accepted: finite numbers")
+        self._worth.score = flat.tolist()
+        self._slots.reorder()
+        self._requests = []
+        if wanted is not None:
+            keys = np.flatnonzero(wanted.ravel() & self._slots.absent)
+            nearness = np.array(self._worth.nearness)
+            worth = flat[keys] + nearness[keys // self.experts]
+            self._requests = list(zip((-worth).tolist(), keys.tolist(), strict=True))
+            heapify(self._requests)
+
+    def touch(self, layer: int, experts: Sequence[int], score: float) -> None:
+        """New scores, no lower than before, for a few: for an order that moves with each use."""
+        first = layer * self.experts
+        for expert in experts:
+            self._worth.score[first + expert] = score
+
+    def begin_pass(self) -> None:
+        """The first layer comes next: what was requested while another did is worth more than it was."""
+        self._worth.begin_pass()
+        self._slots.reorder()
+        self._requests = sorted((-self._worth.of(key), key) for _, key in self._requests)  # a heap too
+
+    def pump(self) -> None:
+        """See which copies have come, and hand the link the best requests until enough are in flight."""
+        if self._flights:
+            self._land_finished()
+        requests, worth = self._requests, self._worth
+        while requests and len(self._flights) < self._in_flight:
+            value, key = requests[0]
+            if not self._slots.absent[key]:
+                heappop(requests)
+                continue
+            now = -worth.of(key)
+            if now != value:  # its layer has passed
+                heapreplace(requests, (now, key))
+                continue
+            slot = self._slots.take_free()
+            if slot is None:
+                slot = self._slots.weakest()
+                if slot is None or worth.score[self._slots.owner[slot]] >= worth.score[key]:
+                    return
+                self._evict(slot)
+            heappop(requests)
+            self._start(key, slot)
+
+    def layer(
+        self, layer: int, experts: Sequence[int], positions: Sequence[int], miss: Miss = "cpu"
+    ) -> Placement:
+        """Where one layer's distinct experts compute; those in slots are pinned until `release`.
+
+        positions: how many each expert serves. miss: see `placement.MISSES`. An expert whose copy is under
+        way is waited for if that is expected to come before the CPU lane would be through with it; where
+        misses are loaded, in any case.
+        """
+        if self._flights:
+            self._land_finished()
+        self._know_times(max(positions, default=0))
+        slots, counters, cpu_s = self._slots, self.counters, self._cpu_s
+        # 1. Residency is read once: each expert is ready, late or absent.
+        where, state, used, gpu_s = slots.where[layer], slots.state, slots.used, self._gpu_s
+        ready: list[int] = []
+        seated: list[int] = []
+        late: list[tuple[int, int, int]] = []
+        absent: list[tuple[int, int]] = []
+        ready_s = 0.0
+        for expert, count in zip(experts, positions, strict=True):
+            slot = where.get(expert)
+            if slot is None:
+                absent.append((expert, count))
+            elif state[slot] == LOADING:
+                late.append((expert, slot, count))
+            else:
+                state[slot] = PINNED
+                used[slot] = True
+                ready.append(expert)
+                seated.append(slot)
+                ready_s += gpu_s[count]
+        # 2. What is absent goes to the CPU lane or is to be copied.
+        missing = len(absent)
+        to_cpu, to_load = self._shared_out(absent, miss)
+        # 3. What is late is awaited, or joins the CPU lane.
+        awaited: list[Seat] = []
+        if late:
+            now, busy_s = self.device.now(), sum(cpu_s[count] for _, count in to_cpu)
+            for expert, slot, count in late:
+                if miss == "load" or self._due[slot] - now <= busy_s + cpu_s[count]:
+                    awaited.append(self._await(expert, slot, count))
+                else:
+                    to_cpu.append((expert, count))
+                    busy_s += cpu_s[count]
+            awaited.sort(key=lambda seat: self._due[seat.slot])
+        # 4. Copies on demand, as far as there is room.
+        rest: tuple[list[int], list[int]] = ([], [])
+        for expert, count in to_load:
+            slot = self._room(waits=miss == "load" and not ready and not awaited)
+            if slot is not None:
+                self._start(layer * self.experts + expert, slot)
+                awaited.append(self._await(expert, slot, count))
+                counters.loaded += 1
+            elif miss == "load" and (ready or awaited):
+                rest[0].append(expert)
+                rest[1].append(count)
+            else:
+                to_cpu.append((expert, count))
+        counters.ready += len(ready)
+        counters.late += len(late)
+        counters.miss += missing - len(rest[0])
+        counters.pairs += sum(positions) - sum(rest[1])
+        counters.cpu_pairs += sum(count for _, count in to_cpu)
+        on_cpu, on_cpu_s = [expert for expert, _ in to_cpu], sum(cpu_s[count] for _, count in to_cpu)
+        return Placement(layer, ready, seated, ready_s, awaited, on_cpu, on_cpu_s, rest)
+
+    def arrived(self, seat: Seat) -> bool:
+        """Wait for an awaited copy. False if it failed: then its expert is the CPU lane's, and counted."""
+        while self._holds(seat) and self._slots.state[seat.slot] == LOADING:
+            self._land(self._flights.popleft())
+        if self._holds(seat):
+            return True
+        self.counters.fallbacks += 1
+        self.counters.cpu_pairs += seat.positions
+        return False
+
+    def release(self, placement: Placement) -> None:
+        """The layer has computed: what it read may be evicted, and it is now the last to come again."""
+        if not placement.rest[0]:
+            self._worth.passed(placement.layer)
+        arrived = [seat.slot for seat in placement.awaited if self._holds(seat)]
+        self._awaited.difference_update(arrived)
+        self._slots.let_go(placement.layer, placement.slots + arrived)
+        if self._slots.surplus:
+            self._shrink()
+
+    def resize(self, slots: int) -> None:
+        """Another budget. Of too many slots the weakest go; those loading or pinned as soon as they can."""
+        if slots < 0:
+            raise MoespacError(f"slots is {slots}; accepted: 0 and more")
+        self._slots.resize(slots)
+        self._shrink()
+
+    def compact(self) -> list[tuple[int, int]]:
+        """Between layers: waits for the copies under way; see `Slots.compact`. Weights move with slots."""
+        self.drain()
+        return self._slots.compact()
+
+    def abandon(self) -> None:
+        """Take back a pass that broke off, once nothing reads the slots: none is pinned or awaited."""
+        self._requests = []
+        self._awaited.clear()
+        pinned = [slot for slot, state in enumerate(self._slots.state) if state == PINNED]
+        self._slots.let_go(0, pinned)
+        self._slots.reorder()
+        self._shrink()
+
+    def drain(self) -> None:
+        """Wait for the copies under way."""
+        while self._flights:
+            self._land(self._flights.popleft())
+
+    def forget(self) -> None:
+        """Wait for what is under way, then empty all slots: as at the start, but for the counters."""
+        self.abandon()
+        self.drain()
+        for slot, owner in enumerate(self._slots.owner):
+            if owner != NOBODY:
+                self._empty(slot)
+        self._slots.sort_free()
+        self._worth.score = [0.0] * len(self._worth.score)
+
+    def _holds(self, seat: Seat) -> bool:
+        slots = self._slots
+        return slots.generation[seat.slot] == seat.generation and slots.owner[seat.slot] != NOBODY
+
+    def _shared_out(
+        self, absent: list[tuple[int, int]], miss: Miss
+    ) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+        """Experts and their positions: those that go to the CPU lane, and those to be copied."""
+        if miss == "cpu" or (miss == "load" and absent and not self._slots.count()):
+            return absent, []
+        if miss == "load":
+            return [], absent
+        cpu_s, gpu_s, copy_s = self._cpu_s, self._gpu_s, self._copy_s
+        stays: list[tuple[int, int]] = []
+        goes: list[tuple[int, int]] = []
+        for one in absent:
+            (stays if cpu_s[one[1]] <= copy_s + gpu_s[one[1]] else goes).append(one)
+        return stays, goes
+
+    def _room(self, waits: bool) -> int | None:
+        """A slot for a copy on demand: a free one or the weakest's, whatever its score."""
+        while True:
+            slot = self._slots.take_free()
+            if slot is None and (slot := self._slots.weakest()) is not None:
+                self._evict(slot)
+            if slot is not None or not waits or not self._flights:
+                return slot
+            self._land(self._flights.popleft())
+
+    def _start(self, key: int, slot: int) -> None:
+        run = partial(self._copy, *divmod(key, self.experts), slot) if self._copy else None
+        size_bytes = self._costs.expert_bytes
+        self._slots.load(slot, key)
+        self._event[slot] = self.device.submit("link", self._copy_s, run, (), self._labels[key], size_bytes)
+        self._link_due = max(self._link_due, self.device.now()) + self._copy_s
+        self._due[slot] = self._link_due
+        self._flights.append(slot)
+        self.counters.copies += 1
+        self.counters.bytes += size_bytes
+
+    def _await(self, expert: int, slot: int, positions: int) -> Seat:
+        self._awaited.add(slot)
+        return Seat(expert, slot, self._slots.generation[slot], positions, self._event[slot])
+
+    def _land_finished(self) -> None:
+        flights, done, event = self._flights, self.device.done, self._event
+        while flights and done(event[flights[0]]):
+            self._land(flights.popleft())
+
+    def _land(self, slot: int) -> None:
+        try:
+            self.device.wait(self._event.pop(slot))
+        except OperationError:
+            self.counters.failed_copies += 1
+            self.counters.wasted_bytes += self._costs.expert_bytes
+            self._awaited.discard(slot)
+            self._slots.vacate(slot)
+            self._slots.give_back(slot)
+            return
+        pinned = slot in self._awaited
+        self._slots.used[slot] = pinned
+        self._slots.arrive(slot, pinned)
+        if self._slots.surplus:
+            self._shrink()
+
+    def _evict(self, slot: int) -> None:
+        self.counters.evictions += 1
+        if not self._slots.used[slot]:
+            self.counters.wasted_bytes += self._costs.expert_bytes
+        self._slots.vacate(slot)
+
+    def _shrink(self) -> None:
+        while self._slots.surplus and (slot := self._slots.weakest()) is not None:
+            self._empty(slot)
+
+    def _empty(self, slot: int) -> None:
+        self._evict(slot)
+        self._slots.give_back(slot)
+
+    def _know_times(self, positions: int) -> None:
+        for count in range(len(self._gpu_s), positions + 1):
+            self._gpu_s.append(self._costs.gpu_s(count))
+            self._cpu_s.append(self._costs.cpu_s(count))

@@ -1,0 +1,348 @@
+"""The loop that a live decode and a replay both drive: a window is drafted, verified by layers, learned from.
+
+    scheduler = Scheduler(VirtualDevice(), costs, policy("recency"), geometry, slots=16)
+    scheduler.begin_window(token)
+    scheduler.drafted(token)                        # once for each
+    scheduler.layer(0, experts, positions)          # layer after layer, as the routers choose
+    scheduler.end_window(step)
+
+It never knows whether time is real. A live decode gives `layer` what computes the experts; a replay gives
+nothing, and the device lets the modelled time pass. Reading a prompt is a pass like any other, but for its
+misses: they go where they take less time, for every policy alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+import numpy as np
+
+from ..hardware.cost_model import Costs
+from ..trace.step import Geometry, Prefill, Step
+from ..utils.exceptions import MoespacError
+from .devices import Device, Event, OperationError
+from .engine import Engine
+from .placement import Miss, Placement, Seat
+from .policy import Order, Planner, Policy, Setting
+from .time_breakdown import Parts, Phase
+
+__all__ = ["Parts", "Phase", "Scheduler"]
+
+RunGpu = Callable[[list[int], list[int]], object]  # experts, their slots
+RunCpu = Callable[[list[int]], object]
+
+
+class Scheduler:
+    """One decode, or several in a row, of one policy on one device.
+
+    slots: what the budget pays for; a policy without slots takes none.
+    gamma: the draft length that the policy's rules reckon with; each window may have its own.
+    copy: (layer, expert, slot) → brings the weights, on the link's lane; None in a replay.
+    profile: (layers, experts), how often other texts used each expert, for policies that need it.
+    """
+
+    def __init__(
+        self,
+        device: Device,
+        costs: Costs,
+        policy: Policy,
+        geometry: Geometry,
+        slots: int,
+        *,
+        gamma: int = 8,
+        profile: np.ndarray | None = None,
+        copy: Callable[[int, int, int], object] | None = None,
+        in_flight: int = 4,
+    ) -> None:
+        slots = slots if policy.slots else 0
+        self.device = device
+        self.costs = costs
+        self.policy = policy
+        self.geometry = geometry
+        self.engine = self._new_engine(slots, copy, in_flight)
+        self.prefill, self.decode, self.apart = Phase(), Phase(), Phase()
+        self._setting = Setting(geometry, costs, gamma, self.engine.slots, profile)
+        self.planner: Planner = policy.planner(self._setting)
+        self._positions = 0  # of the pass: prompt tokens, or the window's
+        self._aside: tuple[Phase, Miss, int] | None = None  # what a pass apart came into
+        self._enter(self.decode, policy.miss)
+        self._tokens: list[int] = []
+        self._gates: list[np.ndarray] = []
+        self._booked = device.now()  # all until then is in some part
+        self._reads = True  # the target has yet to read the prompt
+        self._running: list[Event] = []  # what has been submitted in this layer
+        layers = range(geometry.layers)
+        self._labels = {kind: [f"L{layer} {kind}" for layer in layers] for kind in ("dense", "gpu", "cpu")}
+
+    def _new_engine(
+        self, slots: int, copy: Callable[[int, int, int], object] | None, in_flight: int
+    ) -> Engine:
+        shape = self.geometry
+        return Engine(self.device, shape.layers, shape.experts, slots, self.costs, copy, in_flight)
+
+    def begin_prefill(self, positions: int) -> None:
+        """A prompt of so many positions is read."""
+        self._enter(self.prefill, "cheaper" if self.policy.slots else "cpu")
+        self._booked = self.device.now()
+        self._positions = positions
+        self._reads = True
+        self.engine.begin_pass()
+
+    def prompt_read(self) -> None:
+        """The target has read it, and the draft is next; without this, `end_prefill` says so."""
+        self.end_apart()
+        self._finish("gpu", self.costs.head_s, "head", "dense_s")
+        self._reads = False
+
+    def end_prefill(self, prefill: Prefill, following: Step | None = None) -> None:
+        """It has been read, by the draft too; one of a single token is read as the first window begins.
+
+        following: for a policy that says that it reads the future.
+        """
+        self.end_apart()
+        if self._phase is self.prefill:
+            if self._reads:
+                self.prompt_read()
+            self._finish("draft", self._positions * self.costs.draft_prefill_s, "draft reads", "draft_s")
+        else:
+            self._booked = self.device.now()
+        self._enter(self.prefill, self.policy.miss)
+        told = self._told(following)
+        self._think(lambda: self.planner.begin(prefill, told))
+        self._enter(self.decode, self.policy.miss)
+
+    def begin_apart(self, positions: int) -> None:
+        """A pass of no text: its experts are treated as a window's, and the policy learns nothing of it."""
+        aside = self._aside or (self._phase, self._miss, self._positions)
+        self._enter(self.apart, self.policy.miss)
+        if not self._tokens:  # else a window is open, whose draft is read by the target itself
+            self._booked = self.device.now()
+        self._aside, self._positions = aside, positions
+        self.engine.begin_pass()
+        self.engine.pump()
+
+    def end_apart(self) -> None:
+        """Back to the prompt, or the window, that such a pass came into; without one, nothing."""
+        if self._aside is not None:
+            phase, miss, self._positions = self._aside
+            self._enter(phase, miss)
+            self.engine.begin_pass()
+
+    def begin_window(self, token: int) -> None:
+        """The last committed token opens a window."""
+        self._enter(self.decode, self.policy.miss)
+        self._booked = self.device.now()
+        self._tokens = [token]
+        self._gates = []
+        self._positions = 1
+        self.engine.begin_pass()
+        self.engine.pump()
+
+    def drafted(self, token: int, gates: np.ndarray | None = None) -> None:
+        """One more token is drafted. gates: (layers, m), see `sensors.DraftGates`."""
+        self.end_apart()
+        self._finish("draft", self.costs.draft_s, "draft", "draft_s")
+        self._tokens.append(token)
+        if gates is not None:
+            self._gates.append(gates)
+        self._positions += 1
+        self._show_draft(complete=False)
+        self.engine.pump()
+
+    def verify(self) -> None:
+        """The draft is complete: the window's first layer comes next."""
+        self.end_apart()
+        self._show_draft(complete=True)
+
+    def layer(
+        self,
+        layer: int,
+        experts: Sequence[int],
+        positions: Sequence[int],
+        run_gpu: RunGpu | None = None,
+        run_cpu: RunCpu | None = None,
+        next_gates: np.ndarray | None = None,
+    ) -> None:
+        """One layer of the pass: its distinct experts, and how many positions each serves.
+
+        run_gpu(experts, slots) and run_cpu(experts) compute them, each expert once, on the lanes of those
+        names; on return all have. next_gates: (positions, m), what the next layer's gate picks from the input
+        of this one's, see `sensors.NextGate`.
+        Raises OperationError if one of them failed; a copy that failed only sends its expert to the CPU lane.
+        """
+        dense = self.device.submit(
+            "gpu",
+            self.costs.dense_s + self._positions * self.costs.dense_position_s,
+            label=self._labels["dense"][layer],
+            since=self._booked,
+        )
+        self.engine.pump()
+        self.device.wait(dense)
+        self._book("dense_s")
+        ahead = self._phase is self.decode and layer + 1 < self.geometry.layers
+        if ahead and self.planner.known == "layer":
+            self._order(self.planner.layer(layer + 1, next_gates))
+            self._book("plan_s")
+        todo, counts = experts, positions
+        while todo:
+            placement = self.engine.layer(layer, todo, counts, self._miss)
+            self._book("link_wait_s")  # where only a copy under way could make room
+            self._compute(placement, run_gpu, run_cpu)
+            self.engine.release(placement)
+            todo, counts = placement.rest
+        score = self.planner.used(layer)
+        if score is not None:
+            self.engine.touch(layer, experts, score)
+
+    def end_window(self, step: Step, following: Step | None = None) -> None:
+        """The window is verified. following: for a policy that says that it reads the future."""
+        self.end_apart()
+        self._finish("gpu", self.costs.head_s, "head", "dense_s")
+        self._tokens = []
+        told = self._told(following)
+        self._think(lambda: self.planner.verified(step, told))
+
+    def resize(self, slots: int) -> None:
+        """Another budget, at any time; a policy without slots has no use for it."""
+        if self.policy.slots:
+            self.engine.resize(slots)
+
+    def restart(self) -> None:
+        """As at the start: empty slots, and a policy that has seen nothing. What was counted stays."""
+        self.engine.forget()
+        self._booked = self.device.now()
+        self.planner = self.policy.planner(self._setting)
+
+    def cancel(self) -> None:
+        """Take back a pass in which an operation failed: wait for what it started, and pin nothing any more.
+
+        Not for an interrupt, which may leave a call half done: after one make a new scheduler, as `passes`
+        does.
+        """
+        while self._running:
+            with suppress(OperationError):  # it has been raised to whoever asked for the layer
+                self.device.wait(self._running[-1])
+            self._running.pop()
+        self.engine.abandon()
+        self.engine.begin_pass()
+        self._tokens = []
+        self._booked = self.device.now()  # what was lost is in no part
+
+    def _compute(self, placement: Placement, run_gpu: RunGpu | None, run_cpu: RunCpu | None) -> None:
+        """Both shares side by side; then what has to be waited for."""
+        device, layer = self.device, placement.layer
+        gpu_label, cpu_label = self._labels["gpu"][layer], self._labels["cpu"][layer]
+        running = self._running
+        gpu = cpu = None
+        if placement.ready:
+            run = None if run_gpu is None else _call(run_gpu, placement.ready, placement.slots)
+            gpu = device.submit("gpu", placement.ready_s, run, (), gpu_label)
+            running.append(gpu)
+        if placement.cpu:
+            run = None if run_cpu is None else _call(run_cpu, placement.cpu)
+            cpu = device.submit("cpu", placement.cpu_s, run, (), cpu_label)
+            running.append(cpu)
+        awaited = [(seats, self._submit_group(seats, run_gpu, gpu_label)) for seats in placement.groups]
+        self.engine.pump()
+        if gpu is not None:
+            device.wait(gpu)
+        self._book("experts_s")
+        if cpu is not None:
+            device.wait(cpu)
+            self._book("cpu_wait_s")
+        if awaited:
+            self._await(awaited, run_gpu, run_cpu, layer)
+        running.clear()
+
+    def _submit_group(self, seats: list[Seat], run_gpu: RunGpu | None, label: str) -> Event:
+        run = None
+        if run_gpu is not None:
+            run = _call(run_gpu, [seat.expert for seat in seats], [seat.slot for seat in seats])
+        seconds = sum(self.costs.gpu_s(seat.positions) for seat in seats)
+        event = self.device.submit("gpu", seconds, run, [seat.event for seat in seats], label)
+        self._running.append(event)
+        return event
+
+    def _await(
+        self,
+        awaited: list[tuple[list[Seat], Event]],
+        run_gpu: RunGpu | None,
+        run_cpu: RunCpu | None,
+        layer: int,
+    ) -> None:
+        """What computes once its copies have come; if one failed, its expert on the CPU lane after all."""
+        costs = self.costs
+        failed: list[Seat] = []
+        computing_s = 0.0
+        for seats, computed in awaited:
+            event = computed
+            here = [seat for seat in seats if self.engine.arrived(seat)]
+            if len(here) < len(seats):  # then none of the group has been computed
+                failed += [seat for seat in seats if seat not in here]
+                if not here:
+                    continue
+                event = self._submit_group(here, run_gpu, self._labels["gpu"][layer])
+            self.device.wait(event)
+            computing_s += sum(costs.gpu_s(seat.positions) for seat in here)
+        self._book("link_wait_s", experts_s=computing_s)
+        if failed:
+            run = None if run_cpu is None else _call(run_cpu, [seat.expert for seat in failed])
+            seconds = sum(costs.cpu_s(seat.positions) for seat in failed)
+            event = self.device.submit("cpu", seconds, run, (), self._labels["cpu"][layer])
+            self._running.append(event)
+            self.device.wait(event)
+            self._book("cpu_wait_s")
+
+    def _show_draft(self, complete: bool) -> None:
+        if self.planner.known == "drafted":
+            gates = np.stack(self._gates) if self._gates else None
+            self._order(self.planner.drafted(np.array(self._tokens), gates, complete))
+            self._book("plan_s")
+
+    def _told(self, following: Step | None) -> Step | None:
+        if following is not None and not self.policy.reads_future:
+            raise MoespacError(
+                f"policy {self.policy.name!r} was given the window to come; accepted: None, for all that do "
+                "not say that they read the future"
+            )
+        return following
+
+    def _think(self, ask: Callable[[], Order | None]) -> None:
+        """The policy's time is charged before its order holds: as measured, as modelled where none passes."""
+        start = self.device.now()
+        order = ask()
+        passed = self.device.now() - start
+        if not passed:
+            self.device.spend(self.planner.plan_s(), "plan")
+        else:
+            self.device.spend(passed, "plan")
+        self._order(order)
+        self._book("plan_s")
+
+    def _order(self, order: Order | None) -> None:
+        if order is not None:
+            self.engine.order(order.scores, order.wanted)
+
+    def _finish(self, lane: str, seconds: float, label: str, part: str) -> None:
+        """What the caller has done since the last call, or would have."""
+        if seconds or self.device.now() > self._booked:
+            self.device.wait(self.device.submit(lane, seconds, label=label, since=self._booked))
+            self._book(part)
+
+    def _book(self, part: str, experts_s: float = 0.0) -> None:
+        """All since the last booking is this part's, but for what of it the experts have taken."""
+        parts, now = self._phase.parts, self.device.now()
+        passed_s = now - self._booked
+        experts_s = min(experts_s, passed_s)
+        parts.experts_s += experts_s
+        setattr(parts, part, getattr(parts, part) + passed_s - experts_s)
+        self._booked = now
+
+    def _enter(self, phase: Phase, miss: Miss) -> None:
+        self._phase, self._miss, self._aside = phase, miss, None
+        self.engine.counters = phase.counters
+
+
+def _call(function: Callable[..., object], *args: object) -> Callable[[], object]:
+    return lambda: function(*args)

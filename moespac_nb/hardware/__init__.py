@@ -1,0 +1,1 @@
+"""Machines, model sizes, the cost model, budgets and memory plans."""

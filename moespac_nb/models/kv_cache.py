@@ -1,0 +1,164 @@
+"""A model reading one sequence: its keys and values grow, are cropped, and survive an interrupt.
+
+Knows nothing of drafts or sampling. Nothing that was read is ever computed again, but for a model whose state
+cannot be wound back, where an interrupt or a rewind starts anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from threading import get_ident
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor
+
+from ..utils.exceptions import MoespacError
+from .compat import cache_argument, check_versions, new_cache, winds_back_by_type
+from .loading import context_of, vocabulary_of
+
+SAME = 0.1  # of the logits' norm: far above rounding, far below what a state that was not wound back does
+
+
+class Reader:
+    """A transformers model and the keys and values of the tokens it has read so far.
+
+    winds_back: whether `rewind` is to keep what came before; a model that cannot is refused.
+    """
+
+    def __init__(self, model: Any, *, winds_back: bool = True) -> None:
+        check_versions()
+        self.model = model
+        self.context = context_of(model)
+        self.device = model.device  # kept: asking walks through the model's parameters
+        self._winds_back = winds_back
+        self._argument = cache_argument(model)
+        if winds_back:
+            _check_rewind(model)
+        self._thread: int | None = None  # the one that it reads in
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget everything read."""
+        held = new_cache(self.model, winds_back=self._winds_back)
+        self._is_plain = winds_back_by_type(held)
+        # A model with another kind of state makes what fits it, as it does for its own generate.
+        self._cache: Any = held if self._winds_back or self._is_plain else None
+        self._floor = 0
+
+    @property
+    def length(self) -> int:
+        """Tokens whose keys and values are held."""
+        return 0 if self._cache is None else int(self._cache.get_seq_length())
+
+    @property
+    def is_reading(self) -> bool:
+        """Whether this thread is in `read`: for hooks in its model, which hear every forward."""
+        return self._thread == get_ident()
+
+    @torch.inference_mode()
+    def read(self, ids: Tensor | Sequence[int], logits_to_keep: int = 0) -> Tensor:
+        """Read the ids (n,) that follow; logits (n, vocabulary), or only the last `logits_to_keep` of them.
+
+        Interrupted, it has read nothing.
+        """
+        ids = torch.as_tensor(ids, device=self.device)
+        with self._all_or_nothing():
+            out = self.model(
+                input_ids=ids[None],
+                use_cache=True,
+                logits_to_keep=logits_to_keep,
+                **{self._argument: self._cache},
+            )
+            if self._cache is None:
+                self._cache = getattr(out, self._argument)
+        logits: Tensor = out.logits[0]
+        return logits
+
+    def rewind(self, length: int) -> None:
+        """Go back to the first `length` tokens, or to none: `length` says what is held then.
+
+        Sliding layers have let go of what lies before the last rewind: further back, they start anew.
+        """
+        if not self._winds_back:
+            if length != self.length:
+                self.restart()
+            return
+        if length == 0 or (length < self._floor and any(self._cache.is_sliding)):
+            self.restart()
+            return
+        with self._all_or_nothing():
+            self._cache.crop(length - self.length)
+            self._floor = length
+
+    @contextmanager
+    def _all_or_nothing(self) -> Iterator[None]:
+        """Whatever stops the block, the cache is then as it was before, or empty.
+
+        Plain layers grow by concatenation and shrink by slicing, never in place: their attributes are a full
+        copy. Of others that is not known.
+        """
+        before = [dict(vars(layer)) for layer in self._cache.layers] if self._is_plain else []
+        self._thread = get_ident()
+        try:
+            yield
+        except BaseException:
+            if not self._is_plain:
+                self.restart()
+                raise
+            for layer, attributes in zip(self._cache.layers, before, strict=True):
+                vars(layer).update(attributes)
+            raise
+        finally:
+            self._thread = None
+
+
+_tried: WeakKeyDictionary[Any, str | None] = WeakKeyDictionary()  # by model, why it cannot be wound back
+
+
+def _check_rewind(model: Any) -> None:
+    """Raises MoespacError unless drafted tokens can be taken out of the model's cache again."""
+    if winds_back_by_type(new_cache(model, winds_back=True)):
+        return
+    if model not in _tried:
+        _tried[model] = _why_no_rewind(model)
+    if _tried[model] is not None:
+        raise MoespacError(
+            f"{type(model).__name__} keeps a state that cannot be wound back to take drafted tokens out "
+            f"again ({_tried[model]}); accepted: models whose layers all attend to cached keys and values, "
+            "or decoding without a draft"
+        )
+
+
+@torch.inference_mode()
+def _why_no_rewind(model: Any) -> str | None:
+    """Tries it on a cache of the model's own: reads, takes back and reads again; None where all is well."""
+    held = new_cache(model, winds_back=True)
+    # Long enough that windows are full and what is compressed has been.
+    spans = [
+        int(getattr(layer, name, 0)) for layer in held.layers for name in ("sliding_window", "compress_rate")
+    ]
+    before = min(max([*spans, 8]) + 9, context_of(model) - 4)
+    ids = (torch.arange(before + 4, device=model.device) % vocabulary_of(model))[None]
+
+    def read(start: int, end: int, into: Any) -> Tensor:
+        options = {cache_argument(model): into, "use_cache": True, "logits_to_keep": 3}
+        logits: Tensor = model(input_ids=ids[:, start:end], **options).logits[0, -3:].float()
+        return logits
+
+    try:
+        whole = read(0, before + 4, new_cache(model, winds_back=True))
+        read(0, before, held)
+        if not held.is_croppable:
+            return "its cache says so"
+        held.crop(0)
+        first = read(before, before + 4, held)
+        held.crop(-3)
+        again = read(before + 1, before + 4, held)
+    except (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError) as error:
+        return f"when that was tried: {type(error).__name__}: {str(error).splitlines()[0]}"
+    if max(float((logits - whole).norm()) for logits in (first, again)) > SAME * float(whole.norm()):
+        return "when that was tried, its logits were others"
+    return None

@@ -1,0 +1,243 @@
+"""Models ready to decode with: the bundled pair, or any causal language model from a folder or hub name.
+
+What comes back are plain transformers models in eval mode, each with its tokenizer as `model.tokenizer`.
+Nothing is fetched unless the caller asks, and no code that comes with a model is ever run.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from ..datasets.files import MANIFEST, data_path
+from ..datasets.files import verify as verify_data
+from ..utils.exceptions import MoespacError
+from ..utils.validation import warn
+from .checkpoint import check_checkpoint, without_numbers
+from .compat import check_versions
+
+DTYPES = ("float32", "bfloat16", "float16")
+AUTO = "auto"  # the checkpoint's own
+_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+
+
+def load_pair(dtype: Any = "float32", verify: bool = True) -> tuple[Any, Any]:
+    """The bundled (target, draft). Stored in half precision, they compute in `dtype`: its name, or torch's
+    own.
+
+    verify: compare the files with their checksums first. Raises MoespacError where one is missing or damaged.
+    """
+    check_versions()
+    dtype = _checked_dtype(dtype, DTYPES)
+    if verify:
+        problems = [p for p in verify_data() if p.file == MANIFEST or p.file.startswith("pair/")]
+        if problems:
+            raise MoespacError("the bundled pair cannot be used: " + "; ".join(map(str, problems)))
+    tokenizer = _bundled_tokenizer(data_path("pair/tokenizer.json"))
+    target, draft = (_bundled_model(name, dtype) for name in ("target", "draft"))
+    target.tokenizer = draft.tokenizer = tokenizer
+    return target, draft
+
+
+def _bundled_tokenizer(path: Path) -> Any:
+    from transformers import PreTrainedTokenizerFast
+
+    return PreTrainedTokenizerFast(tokenizer_file=str(path), eos_token="<|end|>", pad_token="<|pad|>")
+
+
+def _bundled_model(name: str, dtype: str) -> Any:
+    import torch
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers.initialization import no_init_weights
+
+    config_path, weights_path = data_path(f"pair/{name}.json"), data_path(f"pair/{name}.safetensors")
+    try:
+        config = AutoConfig.for_model(**json.loads(config_path.read_text(encoding="utf-8")))
+        with no_init_weights():  # leaves the caller's random state alone, and is quicker
+            model = AutoModelForCausalLM.from_config(config, dtype=getattr(torch, dtype))
+        model.tie_weights()
+        missing, unexpected = model.load_state_dict(load_file(weights_path), strict=False)
+        wrong = sorted(set(missing) - set(model.all_tied_weights_keys)) + unexpected
+    except (SafetensorError, RuntimeError, ValueError, KeyError, TypeError) as error:
+        raise MoespacError(f"{weights_path} and {config_path.name} do not make a model: {error}") from error
+    if wrong:
+        raise MoespacError(f"{weights_path} does not fit {config_path.name}: {', '.join(wrong[:3])} …")
+    model.name_or_path = f"the bundled {name}"
+    return model.eval()
+
+
+def load_model(
+    path_or_hub_name: str | Path, *, dtype: Any = AUTO, device: str = "cpu", download: bool = False
+) -> Any:
+    """Any causal language model in safetensors format, with its tokenizer.
+
+    path_or_hub_name: a folder with a config.json, or `owner/name` as on the Hugging Face hub.
+    dtype: 'auto' computes in the checkpoint's own; or a name, or a torch.dtype.
+    download: fetch what is not on this machine yet; without it only what is already here is used.
+    Raises MoespacError where files and config do not belong together, before any weight is read.
+    """
+    check_versions()
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    dtype = _checked_dtype(dtype, (AUTO, *DTYPES))
+    name, is_folder = checked_name(path_or_hub_name)
+    where: dict[str, Any] = {"local_files_only": is_folder or not download, "trust_remote_code": False}
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name, **where)
+        if is_folder or not download:  # else files may have yet to be fetched, and loading reports on them
+            check_checkpoint(_files_of(name))
+        model, report = AutoModelForCausalLM.from_pretrained(
+            name, **where, use_safetensors=True, dtype=dtype, output_loading_info=True
+        )
+    except MoespacError as error:
+        raise MoespacError(f"the model {name!r} cannot be loaded: {error}") from error
+    except Exception as error:  # a folder may fail a tokenizer or a model anywhere
+        reason = _in_a_line(error)
+        raise MoespacError(
+            f"the model {name!r} cannot be loaded: {reason}{_to_fetch(is_folder, download)}"
+        ) from error
+    for what in ("missing_keys", "mismatched_keys"):
+        if wrong := sorted(map(str, report[what])):
+            raise MoespacError(
+                f"the model {name!r} cannot be loaded: {wrong[0]} is among its {what.replace('_', ' ')}; "
+                "accepted: a folder whose files hold all weights of its config.json"
+            )
+    model.tokenizer = tokenizer
+    return model.to(device).eval()
+
+
+def model_of_config(path_or_hub_name: str | Path, *, download: bool = False) -> Any:
+    """A model without its weights, which take no memory: to ask for its sizes, of its config.json alone."""
+    name, is_folder = checked_name(path_or_hub_name)
+    try:
+        return without_numbers(name, local_files_only=is_folder or not download)
+    except Exception as error:
+        reason = _in_a_line(error)
+        raise MoespacError(
+            f"the config of {name!r} cannot be read: {reason}{_to_fetch(is_folder, download)}"
+        ) from error
+
+
+def checked_name(path_or_hub_name: str | Path) -> tuple[str, bool]:
+    """A folder or a hub name, and whether it is a folder."""
+    name = str(path_or_hub_name)
+    is_folder = name != "" and Path(name).is_dir()
+    if is_folder and not (Path(name) / "config.json").is_file():
+        raise MoespacError(f"{name!r} has no config.json; accepted: a folder that save_pretrained wrote")
+    if not is_folder and not _HUB_NAME.fullmatch(name):
+        raise MoespacError(
+            f"model is {name!r}; accepted: a folder with a config.json, or a hub name such as "
+            "'allenai/OLMoE-1B-7B-0924'"
+        )
+    return name, is_folder
+
+
+def _in_a_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300] or repr(error)
+
+
+def _to_fetch(is_folder: bool, download: bool) -> str:
+    return "" if is_folder or download else "; to fetch it, pass download=True"
+
+
+def _files_of(name: str) -> Path:
+    """The folder, of a hub model the one that it was fetched into."""
+    from transformers.utils import cached_file
+
+    return (
+        Path(name)
+        if Path(name).is_dir()
+        else Path(str(cached_file(name, "config.json", local_files_only=True))).parent
+    )
+
+
+def tokenizer_of(model: Any) -> Any | None:
+    """The tokenizer that came with a model, or None."""
+    return getattr(model, "tokenizer", None)
+
+
+def context_of(model: Any) -> int:
+    """The most tokens a sequence may have."""
+    return int(model.config.get_text_config().max_position_embeddings)
+
+
+def lossless_to(model: Any) -> int | None:
+    """Tokens up to which a pass over several positions computes what one pass each does; None: any number.
+
+    Sparse attention picks `index_topk` of the cached tokens; with fewer there is nothing to pick.
+    """
+    found = getattr(model.config.get_text_config(), "index_topk", None)
+    return found if isinstance(found, int) else None
+
+
+def warn_of_sparse_attention(model: Any, longest: int) -> None:
+    """Say so where a text may have more tokens than `lossless_to`."""
+    limit = lossless_to(model)
+    if limit is not None and longest > limit:
+        warn(
+            f"{type(model).__name__} attends to {limit} tokens that it picks, and may pick others in a pass "
+            f"of more positions: beyond {limit} tokens (this text may have {longest}) what is decoded need "
+            "not be generate's own text"
+        )
+
+
+def vocabulary_of(model: Any) -> int:
+    """How many token ids there are."""
+    return int(model.config.get_text_config().vocab_size)
+
+
+def tokens_of(model: Any) -> int:
+    """How many ids, from 0, its tokenizer has tokens for; the vocabulary where no tokenizer is known."""
+    tokenizer = tokenizer_of(model)
+    named = vocabulary_of(model) if tokenizer is None else 1 + max(tokenizer.get_vocab().values(), default=-1)
+    return min(named, vocabulary_of(model))
+
+
+def check_is_whole_model(name: str, model: Any) -> None:
+    """Raises MoespacError for what is no transformers model, and names the one inside a wrapper."""
+    if hasattr(getattr(model, "config", None), "get_text_config"):
+        return
+    inner = dict(model.named_children()) if hasattr(model, "named_children") else {}
+    found = next((f".{child}" for child, module in inner.items() if hasattr(module, "config")), None)
+    advice = f"; it wraps one: pass its {found}" if found else ""
+    raise MoespacError(f"{name} is a {type(model).__name__}; accepted: a transformers model{advice}")
+
+
+def check_same_tokenizer(target: Any, draft: Any) -> None:
+    """Raises MoespacError unless drafted ids mean to the target what they mean to the draft.
+
+    Of one tokenizer, models may have vocabularies padded to different sizes.
+    """
+    ours, theirs = tokenizer_of(target), tokenizer_of(draft)
+    if ours is None or theirs is None:
+        sizes = [vocabulary_of(target), vocabulary_of(draft)]
+        if sizes[0] != sizes[1]:
+            raise MoespacError(
+                f"target {_name(target)} has a vocabulary of {sizes[0]}, draft {_name(draft)} one of "
+                f"{sizes[1]}; accepted: a draft with the target's own tokenizer, which each model has as "
+                "model.tokenizer where sizes differ"
+            )
+        return
+    meant, proposed = (ours.get_vocab(), theirs.get_vocab()) if ours is not theirs else ({}, {})
+    if meant != proposed:
+        token = min(dict(meant.items() ^ proposed.items()))
+        raise MoespacError(
+            f"target {_name(target)} and draft {_name(draft)} have different tokenizers: {token!r} is "
+            f"{meant.get(token)} in one and {proposed.get(token)} in the other; "
+            "accepted: a draft with the target's own tokenizer"
+        )
+
+
+def _name(model: Any) -> str:
+    return repr(getattr(model, "name_or_path", "") or type(model).__name__)
+
+
+def _checked_dtype(dtype: Any, accepted: tuple[str, ...]) -> str:
+    name = str(dtype).removeprefix("torch.")  # of a torch.dtype too
+    if name not in accepted:
+        raise MoespacError(f"dtype is {dtype!r}; accepted: {', '.join(accepted)}")
+    return name

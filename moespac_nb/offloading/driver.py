@@ -1,0 +1,190 @@
+"""The passes of one model, as its scheduler is told of them: those of a decode, and any other forward.
+
+A layer that is not the one which the text comes to next, or another thread's, begins a pass of its own: a
+plain forward, or one of the model's own `generate`. Threads wait for one another: decodes for a round, all
+else for a pass, so that others get in between a round's passes and are counted apart.
+
+An interrupt may cut a call of the scheduler anywhere; the next one then finds a new scheduler, with empty
+slots and a policy that has seen nothing, and no token is wrong for it. What the old one had started may still
+run: copies come before the new ones on the same link, and nobody reads what else it does.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from threading import RLock, get_ident
+
+import numpy as np
+import torch
+
+from ..decoder.callbacks import Listener
+from ..engine.devices import OperationError
+from ..engine.scheduler import RunCpu, RunGpu, Scheduler
+from ..trace.step import Prefill, Step
+from ..utils.validation import warn
+from .expert_store import ExpertStore
+
+__all__ = ["Passes"]
+
+
+class Passes(Listener):
+    """What a run's forwards are told to. Its counts and times outlive it.
+
+    scheduler: makes one with so many slots, which are the store's.
+    """
+
+    def __init__(self, scheduler: Callable[[int], Scheduler], store: ExpertStore, slots: int) -> None:
+        self._make = scheduler
+        self._store = store
+        self._slots = slots
+        self._whole = True  # no call of the scheduler was cut
+        self._open = True
+        self.turn = RLock()  # of rounds
+        self.passing = RLock()  # of passes, and of whatever the scheduler is told
+        self._begin: Callable[[Scheduler], None] | None = None  # tells it of the prompt or window under way
+        self._next: int | None = None  # the layer that the text's pass comes to
+        self._thread = 0  # in which it does
+        self._next_apart: int | None = None  # the layer that any other pass comes to
+        self._began = 0.0
+        self.tokens = 0  # of whole rounds
+        self.windows_s: list[tuple[float, float]] = []  # when each opened and was learned from, on that clock
+        store.resize(slots)
+        self._slots = store.count  # fewer where memory is short
+        self.scheduler = scheduler(self._slots)
+
+    @property
+    def seconds(self) -> float:
+        """What the windows took, on the device's clock."""
+        return sum(end - began for began, end in self.windows_s)
+
+    @property
+    def slots(self) -> int:
+        """How many there are."""
+        return self._slots
+
+    def close(self) -> None:
+        """From now on nothing is told."""
+        self._open = False
+
+    def prompt_begins(self, positions: int, /) -> None:
+        self._open_with(lambda scheduler: scheduler.begin_prefill(positions))
+        self._expect_the_pass()
+
+    def prompt_read(self) -> None:
+        self._tell(lambda scheduler: scheduler.prompt_read())
+
+    def prompt_ends(self, prefill: Prefill, /) -> None:
+        self._tell(lambda scheduler: scheduler.end_prefill(prefill))
+        self._begin = None
+
+    def window_begins(self, token: int, /) -> None:
+        self._began = self.scheduler.device.now()
+        self._open_with(lambda scheduler: scheduler.begin_window(token))
+
+    def drafted(self, token: int, /) -> None:
+        self._tell(lambda scheduler: scheduler.drafted(token))
+
+    def draft_complete(self) -> None:
+        self._tell(lambda scheduler: scheduler.verify())
+        self._expect_the_pass()
+
+    def verified(self, step: Step, /) -> None:
+        self._tell(lambda scheduler: scheduler.end_window(step))
+        self._begin = None
+        if self._open:
+            self.windows_s.append((self._began, self.scheduler.device.now()))
+            self.tokens += len(step.emitted)
+
+    def broke_off(self) -> None:
+        with self.passing:
+            self._next = self._begin = None
+            if self._whole:
+                self._tell(lambda scheduler: scheduler.cancel())
+        if isinstance(sys.exception(), torch.OutOfMemoryError):  # of the model's other parts
+            self.give_way()
+
+    def give_way(self) -> bool:
+        """The device is out of memory: half of the slots go, with a warning. False where there are none."""
+        if not self._open or not self._slots:
+            return False
+        fewer = self._slots // 2
+        warn(
+            f"the device is out of memory; it goes on with {fewer} of {self._slots} slots; a smaller budget "
+            "leaves room from the start"
+        )
+        self.resize(fewer)
+        return True
+
+    def layer(
+        self,
+        layer: int,
+        experts: Sequence[int],
+        positions: Sequence[int],
+        run_gpu: RunGpu,
+        run_cpu: RunCpu,
+        next_gates: np.ndarray | None = None,
+        *,
+        pass_positions: int,
+    ) -> None:
+        """One layer of the pass under way, or of one that begins with it. See `Scheduler.layer`."""
+        is_text = layer == self._next and get_ident() == self._thread
+        following = layer + 1 if layer + 1 < len(self._store.layers) else None
+
+        def tell(scheduler: Scheduler) -> None:
+            if is_text:
+                scheduler.end_apart()
+            elif layer != self._next_apart:
+                scheduler.begin_apart(pass_positions)
+            scheduler.layer(layer, experts, positions, run_gpu, run_cpu, next_gates)
+
+        self._tell(tell)
+        if is_text:
+            self._next = following
+        else:
+            self._next_apart = following
+
+    def resize(self, slots: int) -> None:
+        """Room for so many: memory first where it grows, last where it shrinks."""
+        self._slots = slots
+        self._tell(self._fit)
+
+    def _fit(self, scheduler: Scheduler) -> None:
+        self._store.resize(max(self._slots, self._store.count))
+        self._slots = min(self._slots, self._store.count)
+        scheduler.resize(self._slots)
+        for old, new in scheduler.engine.compact():
+            self._store.move(old, new)
+        self._store.resize(self._slots)
+
+    def _open_with(self, begin: Callable[[Scheduler], None]) -> None:
+        self._begin = None
+        self._tell(begin)
+        self._begin = begin
+
+    def _expect_the_pass(self) -> None:
+        self._next, self._thread = 0, get_ident()
+
+    def _tell(self, call: Callable[[Scheduler], None]) -> None:
+        with self.passing:
+            if not self._open:
+                return
+            if not self._whole:
+                self._renew()
+            self._whole = False
+            try:
+                call(self.scheduler)
+            except OperationError:  # the scheduler can take that back itself
+                self.scheduler.cancel()
+                self._whole = True
+                raise
+            self._whole = True
+
+    def _renew(self) -> None:
+        self._store.resize(self._slots)
+        self._slots = self._store.count
+        cut, new = self.scheduler, self._make(self._slots)
+        new.prefill, new.decode, new.apart = cut.prefill, cut.decode, cut.apart
+        self.scheduler = new
+        if self._begin is not None:  # another thread's pass was cut, in the middle of this text's
+            self._begin(new)

@@ -1,0 +1,130 @@
+"""One layer's experts while they are offloaded: computed from slots and from the store side by side.
+
+Each share writes its own rows, one for every pair of a token and an expert. The rows are weighted and summed
+here once all have come, in the order and in the number format of the model's own implementation: so a budget
+changes no bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..engine.devices import OperationError
+from ..utils.exceptions import MoespacError
+from .driver import Passes
+from .expert_rows import ExpertRows, Part, added, implementation
+from .expert_store import ExpertStore
+
+__all__ = ["ExpertLayer"]
+
+
+class ExpertLayer:
+    """Stands in for the forward of a layer's experts, as transformers' experts interface calls it.
+
+    next_gate: what chooses among the next layer's experts, asked for policies that look a layer ahead.
+    """
+
+    def __init__(self, module: Any, index: int, store: ExpertStore, passes: Passes, next_gate: Any) -> None:
+        self._module = module
+        self._index = index
+        self._store = store
+        self._passes = passes
+        self._next_gate = next_gate
+        self._experts = int(module.num_experts)
+        self._from_slots = ExpertRows(module, store.slots)
+        self._from_store = ExpertRows(module, store.layers[index])
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Tensor:
+        out: Tensor = _WithoutGradient.apply(self, *args, *kwargs.values())  # type: ignore[no-untyped-call]
+        return out
+
+    def compute(self, hidden: Tensor, indices: Tensor, weights: Tensor) -> Tensor:
+        """hidden (tokens, H), experts and their gate weights (tokens, k) → (tokens, H)."""
+        while True:
+            try:
+                return self._computed(hidden, indices, weights)
+            except torch.OutOfMemoryError:
+                if not self._passes.give_way():
+                    raise
+
+    def _computed(self, hidden: Tensor, indices: Tensor, weights: Tensor) -> Tensor:
+        tokens, k = indices.shape
+        how = implementation(self._module)
+        # Pairs by expert, and one expert's in the order in which the implementation takes them: several
+        # threads round a product by where in it a row is.
+        flat = (indices.T if how == "eager" else indices).reshape(-1)
+        order = flat.sort(stable=True)[1] if how == "eager" else flat.sort()[1]
+        token_of = order % tokens if how == "eager" else order // k
+        sorted_hidden = hidden.index_select(0, token_of)
+        # What the host reads is brought there now, while nothing of this layer is under way.
+        asked, beside = self._store.on_host(flat, sorted_hidden)
+        positions = np.bincount(asked.numpy(), minlength=self._experts)
+        experts = np.flatnonzero(positions)
+        ends = positions.cumsum()
+        rows = torch.empty_like(sorted_hidden, dtype=self._store.dtype)
+        rows_beside = rows if beside is sorted_hidden else torch.empty_like(beside, dtype=rows.dtype)
+        on_cpu: list[Part] = []
+
+        def parts(chosen: Sequence[int], places: Sequence[int]) -> list[Part]:
+            spans = ((int(ends[one] - positions[one]), int(ends[one])) for one in chosen)
+            return [(place, *span) for place, span in zip(places, spans, strict=True)]
+
+        def run_gpu(chosen: list[int], slots: list[int]) -> None:
+            with torch.inference_mode():  # in any thread, whose modes are its own
+                self._from_slots.compute(parts(chosen, slots), sorted_hidden, weights.dtype, rows)
+
+        def run_cpu(chosen: list[int]) -> None:
+            mine = parts(chosen, chosen)
+            with torch.inference_mode():
+                self._from_store.compute(mine, beside, weights.dtype, rows_beside)
+            on_cpu.extend(mine)
+
+        try:
+            self._passes.layer(
+                self._index,
+                experts.tolist(),
+                positions[experts].tolist(),
+                run_gpu,
+                run_cpu,
+                self._ahead(hidden),
+                pass_positions=tokens,
+            )
+        except OperationError as error:
+            raise error.__cause__ or error  # noqa: B904  # what the layer's own code raised
+        if on_cpu and rows_beside is not rows:
+            places = torch.cat([torch.arange(begin, end) for _, begin, end in on_cpu])
+            rows.index_copy_(0, *self._store.on_place(places, rows_beside[places]))
+        if self._module.has_post_expert_norm and self._from_slots.by_products():
+            rows = self._module.post_expert_norm(rows)
+        if how != "eager":  # a token's rows by rank
+            by_rank = torch.empty_like(rows).index_copy_(0, order, rows)
+            return added(by_rank.view(tokens, k, rows.shape[1]), weights, hidden.dtype, None)
+        by_expert = token_of.argsort(stable=True).view(tokens, k)
+        weights = weights.T.reshape(-1)[order][by_expert]
+        sums_in = self._from_slots.sums_in or self._from_store.sums_in or hidden.dtype
+        return added(rows[by_expert], weights, hidden.dtype, sums_in)
+
+    def _ahead(self, hidden: Tensor) -> np.ndarray | None:
+        """What the next layer's gate picks from this one's input, best first; as `channels` records it."""
+        if self._next_gate is None or self._passes.scheduler.planner.known != "layer":
+            return None
+        named = min(2 * self._passes.scheduler.geometry.top_k, self._experts)
+        best: Tensor = self._next_gate.scores(hidden).topk(named).indices
+        return best.cpu().numpy().astype(np.int16)
+
+
+class _WithoutGradient(torch.autograd.Function):
+    """Computes in any mode, but cannot be trained through: slots are overwritten before a backward comes."""
+
+    @staticmethod
+    def forward(_ctx: Any, layer: ExpertLayer, hidden: Tensor, indices: Tensor, weights: Tensor) -> Tensor:
+        return layer.compute(hidden, indices, weights)
+
+    @staticmethod
+    def backward(_ctx: Any, *_gradients: Tensor) -> Any:
+        raise MoespacError("an offloaded model cannot be trained; end its run first, or call run.close()")

@@ -1,0 +1,112 @@
+"""What is known of a model at hand: its sizes, counted, and how often other texts use each of its experts."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..datasets.prompts import DOMAINS
+from ..hardware.model import ModelProfile
+from ..hardware.model_library import BUNDLED, model_profile
+from ..models.compat import cache_argument
+from ..models.loading import context_of, vocabulary_of
+from ..models.routing import expert_modules, geometry, unread
+from ..trace.locality import given_profile, profile_of
+from ..trace.step import Geometry
+from ..trace.trace import Trace
+from ..utils.exceptions import MoespacError
+
+__all__ = ["own_profile", "profile_for"]
+
+
+def own_profile(model: Any) -> ModelProfile:
+    """Counted, not named: what is no expert and no embedding is spread evenly over the layers with experts.
+
+    It has no draft, so drafting takes no time; the bundled target has the bundled draft, in half precision.
+    """
+    config, shape = model.config.get_text_config(), geometry(model)
+    if not shape.layers:
+        raise MoespacError(
+            f"{type(model).__name__} has no experts to count: {unread(model) or 'it is dense'}; accepted: a "
+            "model whose experts go through transformers' experts interface"
+        )
+    experts = sum(weight.numel() for module in expert_modules(model) for weight in module.parameters())
+    all_weights = sum(weight.numel() for weight in model.parameters())
+    embeddings = {id(weight): weight.numel() for weight in _embeddings(model)}
+    a_layer = (all_weights - experts - sum(embeddings.values())) // shape.layers
+    hidden = config.hidden_size
+    one = next(expert_modules(model)[0].parameters())
+    return ModelProfile(
+        name=BUNDLED if _is_bundled(model) else type(model).__name__,
+        about="the model at hand, counted",
+        layers=shape.layers,
+        moe_layers=shape.layers,
+        experts=shape.experts,
+        top_k=shape.top_k,
+        hidden=hidden,
+        expert_width=max(1, round(experts / (shape.layers * shape.experts) / (3 * hidden))),
+        shared_experts=0,
+        attention_parameters=max(1, a_layer - hidden * shape.experts),
+        dense_width=0,
+        vocabulary=vocabulary_of(model),
+        embedding_matrices=max(1, len(embeddings)),
+        kv_values=max(1, round(_cached_values(model) / shape.layers)),
+        context=context_of(model),
+        bits_per_weight=8 * one.element_size(),
+        draft=model_profile(BUNDLED).draft if _is_bundled(model) else None,
+        origins={"shape": "measured: counted in the model"},
+    )
+
+
+@torch.inference_mode()
+def _cached_values(model: Any) -> int:
+    """Numbers that all layers together keep of one token: seen in a cache, as configs say it in many ways."""
+    ids = torch.zeros(1, 1, dtype=torch.long, device=model.device)
+    # The class's own forward: whoever counts the model's calls is told nothing of this one.
+    out = type(model).forward(model, input_ids=ids, use_cache=True, logits_to_keep=1)
+    held = getattr(out, cache_argument(model))
+    kept = [
+        getattr(layer, name, None) for layer in held.layers for name in ("keys", "values", "indexer_keys")
+    ]
+    return sum(tensor.numel() for tensor in kept if isinstance(tensor, torch.Tensor))
+
+
+def profile_for(
+    model: Any, shape: Geometry, given: np.ndarray | Trace | None, needed_by: str | None
+) -> np.ndarray | None:
+    """How often other texts used each expert, (layers, experts), as given, or of the bundled target its own.
+
+    needed_by: the policy that cannot do without.
+    """
+    known = given_profile(given, shape, "model")
+    if known is None and needed_by is not None and _is_bundled(model):
+        known = _bundled_profile()
+    if known is None and needed_by is not None:
+        raise MoespacError(
+            f"policy {needed_by!r} needs to know how often other texts use each expert, and "
+            f"{type(model).__name__} brings no such profile; accepted: profile=, (layers, experts), or a "
+            "trace of its decodes, see record"
+        )
+    return known
+
+
+@cache
+def _bundled_profile() -> np.ndarray:
+    """Of the bundled traces' half to tune on, all domains."""
+    from ..datasets.traces import bundled
+
+    profile: np.ndarray = np.sum([profile_of(bundled(domain, half="tune")) for domain in DOMAINS], axis=0)
+    return profile
+
+
+def _is_bundled(model: Any) -> bool:
+    """Whether it is the target that comes with this package."""
+    return getattr(model, "name_or_path", "") == "the bundled target"
+
+
+def _embeddings(model: Any) -> list[Any]:
+    ends = (model.get_input_embeddings(), model.get_output_embeddings())
+    return [end.weight for end in ends if end is not None]

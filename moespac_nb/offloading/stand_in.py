@@ -1,0 +1,136 @@
+"""What answers in place of a model's own methods while it is offloaded, and what it then refuses.
+
+One thread computes at a time, for a whole forward of the model or for a lone layer, so that no slot is
+overwritten under another thread's layer. What would save, move, load, copy or pickle the model meets meta
+tensors where its experts were: it is given the true weights, or refused before anything changes.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial, update_wrapper
+from typing import Any, TypeAlias
+
+import torch
+
+from ..utils.exceptions import MoespacError
+
+__all__ = ["StandIn", "StandIns", "run_of"]
+
+
+Away: TypeAlias = Sequence[tuple[Any, Mapping[str, torch.nn.Parameter]]]  # experts modules, what is not there
+
+
+class StandIn:
+    """Called as the module's own method; once the run is over, whoever still holds it calls that one.
+
+    before: the attribute that was there, if any. If another run takes the model over, it calls that one's.
+    """
+
+    def __init__(self, run: Any, own: Callable[..., Any], instead: Callable[..., Any], before: Any) -> None:
+        self.run, self.own, self._instead, self.before = run, own, instead, before
+        self.successor: StandIn | None = None
+        update_wrapper(self, own)  # its signature is looked at
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        with self.run.passing:
+            if self.run.is_open:
+                return self._instead(*args, **kwargs)
+        return (self.successor or self.own)(*args, **kwargs)
+
+    def __reduce_ex__(self, _protocol: Any) -> Any:
+        raise _refusal("be copied or pickled", "state_dict(), which holds all its weights")
+
+
+class StandIns:
+    """All of one run's, put in place and taken away again.
+
+    experts: each layer's experts module, with the parameters that its run keeps elsewhere.
+    """
+
+    def __init__(self, run: Any, experts: Away) -> None:
+        self._run = run
+        self._experts = experts
+        self._put: list[tuple[Any, str, StandIn]] = []
+
+    def put(self, module: Any, name: str, instead: Callable[..., Any] | None = None) -> None:
+        """From now on, this answers for the module's method; without it the method itself, by turns."""
+        there = vars(module).get(name)
+        earlier = there if isinstance(there, StandIn) else None
+        own, before = (earlier.own, earlier.before) if earlier else (getattr(module, name), there)
+        stands = StandIn(self._run, own, instead or own, before)
+        self._put.append((module, name, stands))
+        setattr(module, name, stands)
+        if earlier:
+            earlier.successor = stands
+
+    def guard(self, model: Any) -> None:
+        """Whatever would meet a meta tensor instead of an expert."""
+        for module, kept in self._experts:
+            self.put(module, "_save_to_state_dict", partial(_save, module, kept))
+        for module in _holders(model, [module for module, _ in self._experts]):
+            self.put(module, "_load_from_state_dict", _refuse_to_load)
+            self.put(module, "_apply", partial(self._apply, module))
+
+    def back(self) -> None:
+        """The module's own again, and a user's own of before; what a user has put on top stays."""
+        for module, name, stands in self._put:
+            if vars(module).get(name) is stands:
+                if stands.before is None:
+                    delattr(module, name)
+                else:
+                    setattr(module, name, stands.before)
+        self.drop()
+
+    def drop(self) -> None:
+        """They are another run's now."""
+        self._put = []
+
+    def _apply(self, module: Any, function: Callable[[Any], Any], recurse: bool = True) -> Any:
+        """What `to`, `half`, `cuda` and the like come to: nothing changes, or it is refused."""
+        rest = [*module.parameters(), *module.buffers()] if recurse else []
+        kinds = {(tensor.dtype, tensor.device) for tensor in rest if not tensor.is_meta}
+        place = self._run.place
+        kinds |= {(weight.dtype, place) for _, kept in self._experts for weight in kept.values()}
+        for dtype, device in kinds:
+            probe = torch.empty(1, dtype=dtype, device=device)
+            memory = probe.data_ptr()
+            if function(probe) is not probe or probe.data_ptr() != memory:
+                raise _refusal(
+                    "be moved or get another dtype", "the model in that dtype before it is offloaded"
+                )
+        return module
+
+
+def run_of(model: Any) -> Any:
+    """The run that offloads a model, or the model in or around it; None for none."""
+    modules = model.modules() if isinstance(model, torch.nn.Module) else ()
+    stand_ins = (vars(module).get("_apply") for module in modules)
+    return next((each.run for each in stand_ins if isinstance(each, StandIn)), None)
+
+
+def _holders(model: Any, inner: list[Any]) -> Iterator[Any]:
+    """The modules that are, or hold, any of these."""
+    wanted = set(inner)
+    names = [name for name, module in model.named_modules() if module in wanted]
+    for name, module in model.named_modules():
+        if any(name in ("", held) or held.startswith(f"{name}.") for held in names):
+            yield module
+
+
+def _save(module: Any, kept: Mapping[str, torch.nn.Parameter], *args: Any, **kwargs: Any) -> None:
+    whole = copy.copy(module)
+    whole._parameters = {**module._parameters, **kept}
+    type(module)._save_to_state_dict(whole, *args, **kwargs)
+
+
+def _refuse_to_load(*_args: Any, **_kwargs: Any) -> None:
+    raise _refusal("load weights", "load_state_dict on the model itself")
+
+
+def _refusal(what: str, accepted: str) -> MoespacError:
+    return MoespacError(
+        f"an offloaded model cannot {what}, as its experts are away; accepted: {accepted}; to have the model "
+        "whole again, leave the block or call moespac_nb.offloaded(model).close()"
+    )

@@ -1,0 +1,103 @@
+"""What can be offloaded, how, and on what: everything else is refused before anything has changed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from ..engine.devices import Device, VirtualDevice
+from ..estimator.sensors import SENSORS
+from ..models.gates import Gate, ready_gates
+from ..models.loading import check_is_whole_model
+from ..models.routing import expert_modules, unread
+from ..policies import Policy, policy
+from ..trace.windows import DRAFT_GATES
+from ..utils.exceptions import MoespacError, did_you_mean
+from .expert_store import expert_parameters
+
+__all__ = ["DEVICES", "checked_device", "checked_gates", "checked_modules", "checked_policy"]
+
+DEVICES = ("virtual", "host", "cuda")
+
+
+def checked_device(given: str | Device) -> Device:
+    """The device itself, or a new one of that kind."""
+    if isinstance(given, Device):
+        return given
+    if given == "virtual":
+        return VirtualDevice()
+    if given == "host":
+        from ..engine.devices.host import HostDevice
+
+        return HostDevice()
+    if given == "cuda":
+        from ..engine.devices.cuda import CudaDevice
+
+        return CudaDevice()
+    raise MoespacError(
+        f"device is {given!r}; accepted: {', '.join(DEVICES)}, or a device{did_you_mean(str(given), DEVICES)}"
+    )
+
+
+def checked_policy(given: str | Policy) -> Policy:
+    """A policy that can play live."""
+    played = policy(given, live=True)
+    needed = str(getattr(played.planner, "sensor", None))
+    if needed in SENSORS and SENSORS[needed].channel == DRAFT_GATES:
+        raise MoespacError(
+            f"policy {played.name!r} looks at {DRAFT_GATES!r}, which a live decode does not read; accepted: "
+            "another sensor, or a replay of a trace with that channel"
+        )
+    return played
+
+
+def checked_gates(model: Any, played: Policy) -> list[Gate]:
+    """The gates, fit to be asked a layer ahead; none for a policy that is known not to ask."""
+    planner: Any = SENSORS.get(str(getattr(played.planner, "sensor", None)), played.planner)
+    asks = getattr(planner, "known", "layer") == "layer"  # a function that makes a planner may make any
+    return ready_gates(model, f"policy {played.name!r}") if asks else []
+
+
+def checked_modules(model: Any, run: Any = None) -> list[Any]:
+    """The layers' experts modules, fit to be offloaded once the run that has offloaded them has ended."""
+    name = type(model).__name__
+    modules = expert_modules(model) if isinstance(model, nn.Module) else []
+    why = unread(model) if isinstance(model, nn.Module) else None
+    if not all(expert_parameters(module) for module in modules):
+        why = f"{type(modules[0]).__name__} has no tensor with an entry an expert"
+    if why is not None:
+        raise MoespacError(
+            f"{name} cannot be offloaded: {why}; accepted: models with as many experts in each layer, in one "
+            "tensor a layer, that go through transformers' experts interface: Qwen3-MoE, Mixtral, OLMoE, …"
+        )
+    if not modules:
+        raise MoespacError(
+            f"{name} has no mixture-of-experts layers to offload; accepted: a transformers "
+            "mixture-of-experts model, such as load_pair()'s first"
+        )
+    if run is not None:
+        if run.in_block or run.model is not model:
+            raise MoespacError(
+                f"this {name} is offloaded already; accepted: one run at a time; leave its block or call "
+                "moespac_nb.offloaded(model).close() first"
+            )
+        return modules
+    if any("forward" in vars(module) for module in modules):
+        raise MoespacError(
+            f"{name} has experts with a forward of somebody's own, which slots would pass by; accepted: "
+            "layers as their class has them; take it off, or use register_forward_hook"
+        )
+    shapes = {
+        tuple((part, weight.shape[1:], weight.dtype) for part, weight in expert_parameters(module).items())
+        for module in modules
+    }
+    if len(shapes) > 1:
+        raise MoespacError(f"{name} has experts of {len(shapes)} sizes; accepted: equal ones in all layers")
+    devices = {weight.device.type for module in modules for weight in expert_parameters(module).values()}
+    if devices != {"cpu"}:
+        raise MoespacError(
+            f"{name} has experts on {', '.join(sorted(devices))}; accepted: on the CPU, see model.to('cpu')"
+        )
+    check_is_whole_model("model", model)
+    return modules

@@ -1,0 +1,165 @@
+"""Policies of parts: a sensor's evidence, a rule that makes utility of it, a threshold: who is hot?
+
+    composed("spac-joint", sensor="verify-counts", rule="paper", admission="joint")
+    composed("mine", sensor="token-table", rule="ema", admission=2, miss="cheaper")     # τ = 2 in every layer
+
+An expert is worth its utility s; those with s ≥ τ, of their layer, are copied.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ..balancer import Balancer, LaneTimes
+from ..balancer.balancer import FORMULATIONS
+from ..engine.placement import Miss
+from ..engine.policy import Order, Planner, Policy, Setting
+from ..estimator.sensors import SENSORS, sensor
+from ..estimator.utility import RULES, estimator
+from ..trace.step import Prefill, Step
+from ..utils.exceptions import MoespacError, did_you_mean
+from .baselines import last_window
+
+__all__ = ["SPAC_JOINT", "SPAC_PAPER", "composed"]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a composed policy is made of."""
+
+    sensor: str
+    rule: str
+    admission: str | int  # how τ is found: a formulation of the balancer, or the same τ in every layer
+    K: int
+    options: tuple[tuple[str, float], ...] = field(default=())  # of the rule
+
+    def __call__(self, setting: Setting) -> Planner:
+        return Composed(setting, self)
+
+
+class Composed(Planner):
+    """Sensor → estimator → balancer, each at its moment."""
+
+    def __init__(self, setting: Setting, parts: Parts) -> None:
+        super().__init__(setting)
+        geometry = setting.geometry
+        self._sensor = sensor(parts.sensor, geometry)
+        options = {**dict(parts.options), "K": parts.K, "gamma": setting.gamma}
+        self._estimator = estimator(parts.rule, geometry.layers, geometry.experts, **options)
+        self._balancer: Balancer | None = None
+        self._tau = np.full((geometry.layers, 1), parts.admission if isinstance(parts.admission, int) else 1)
+        if isinstance(parts.admission, str):
+            self._balancer = Balancer(geometry.layers, parts.K, formulation=parts.admission)  # type: ignore[arg-type]
+            self._times = LaneTimes.of(setting.costs, setting.gamma)
+        self.known = self._sensor.known
+
+    @property
+    def tau(self) -> np.ndarray:
+        """(layers,) the thresholds in force."""
+        return self._tau[:, 0]
+
+    def plan_s(self) -> float:
+        # A machine's plan_s is of estimator and balancer together.
+        thinking_s = self.setting.costs.plan_s if self._balancer else self._estimator.thinking_s
+        return thinking_s + self._sensor.cost_s(self.setting.gamma)
+
+    def begin(self, prefill: Prefill, _following: Step | None = None, /) -> Order | None:
+        evidence = self._sensor.begin(prefill)
+        if evidence is None and self.known == "verified" and len(prefill.ids):
+            # The end of the prompt stands for the window before the first.
+            evidence = last_window(prefill, self.setting)
+        return None if evidence is None else self._order(evidence)
+
+    def drafted(
+        self, tokens: np.ndarray, gates: np.ndarray | None = None, complete: bool = True, /
+    ) -> Order | None:
+        # A rule with a memory must take in a window once; one without follows the draft as it grows.
+        if not complete and (len(tokens) < 2 or self._estimator.rule != "last-count"):
+            return None
+        evidence = self._sensor.drafted(tokens, gates)
+        if evidence is None or complete:
+            return None if evidence is None else self._order(evidence)
+        s = self._estimator.update(evidence)
+        return Order(s, s >= self._tau)
+
+    def layer(self, layer: int, gates: np.ndarray | None = None, /) -> Order | None:
+        evidence = self._sensor.layer(layer, gates)
+        if evidence is None:
+            return None
+        s = self._estimator.s
+        self._estimator.update(evidence, layer)
+        return Order(s, s >= self._tau)
+
+    def verified(self, step: Step, _following: Step | None = None, /) -> Order | None:
+        if self._balancer is not None:
+            self._balancer.observe(self._estimator.s, step.counts)
+        evidence = self._sensor.verified(step)
+        if evidence is None:
+            return None
+        return self._order(evidence)
+
+    def _order(self, evidence: np.ndarray) -> Order:
+        s = self._estimator.update(evidence)
+        if self._balancer is not None:
+            self._tau = self._thresholds(self._balancer, s)[:, None]
+        return Order(s, s >= self._tau)
+
+    def _thresholds(self, balancer: Balancer, s: np.ndarray) -> np.ndarray:
+        slots, geometry = self.setting.slots, self.setting.geometry
+        resident = ~slots.absent.reshape(s.shape)
+        held = len(slots.owner) - slots.owner.count(-1)
+        return balancer.thresholds(
+            s,
+            resident,
+            slots=max(slots.count(), held, 1),  # a budget that has just shrunk may still hold more
+            times=self._times,
+            pairs=(self.setting.gamma + 1) * geometry.top_k,
+        ).tau
+
+
+def composed(
+    name: str,
+    *,
+    sensor: str = "verify-counts",
+    rule: str = "paper",
+    admission: str | int = "joint",
+    miss: Miss = "cpu",
+    K: int = 4,
+    about: str = "",
+    **options: float,
+) -> Policy:
+    """A policy of parts; options are the rule's.
+
+    admission: `joint`, `per-layer` or `per-layer-difference`, see `balancer`; or one τ for every layer.
+    """
+    for kind, given, accepted in (("sensor", sensor, SENSORS), ("rule", rule, RULES)):
+        if given not in accepted:
+            raise MoespacError(
+                f"{kind} is {given!r}; accepted: {', '.join(accepted)}{did_you_mean(given, accepted)}"
+            )
+    if isinstance(admission, str):
+        if admission not in FORMULATIONS:
+            raise MoespacError(
+                f"admission is {admission!r}; accepted: {', '.join(FORMULATIONS)}, or one τ for every layer"
+                + did_you_mean(admission, FORMULATIONS)
+            )
+    elif not 1 <= admission <= K:
+        raise MoespacError(f"admission is {admission}; accepted: τ from 1 to K = {K}, or a formulation")
+    parts = Parts(sensor, rule, admission, K, tuple(options.items()))
+    made_of = (
+        f"{sensor} × {rule} × {admission if isinstance(admission, str) else f'τ = {admission}'} × {miss}"
+    )
+    return Policy(name, about or made_of, parts, miss=miss)
+
+
+SPAC_PAPER = composed(
+    "spac-paper",
+    admission="per-layer-difference",
+    about="the paper's counts, its printed rule and its balancer, a layer at a time; misses on the CPU lane",
+)
+SPAC_JOINT = composed(
+    "spac-joint",
+    about="the same utility, with one programme over all layers for the thresholds; misses on the CPU lane",
+)

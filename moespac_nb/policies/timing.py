@@ -1,0 +1,121 @@
+"""How long a window's thinking takes on this machine, beside the constants that replays charge for it.
+
+Windows are made up at random, of the size asked for: what a sensor or a rule computes takes as long whatever
+it finds. Numpy only.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from statistics import median
+from time import perf_counter
+
+import numpy as np
+
+from ..estimator.sensors import SENSORS, Sensor, sensor
+from ..estimator.utility import RULES, estimator
+from ..trace.step import Geometry, Prefill, Step, Top
+from ..trace.windows import Rows
+
+__all__ = ["Thinking", "plan_seconds", "thinking"]
+
+REPEATS = 200
+
+
+@dataclass(frozen=True)
+class Thinking:
+    """Of one sensor or rule: seconds a window."""
+
+    name: str
+    measured_s: float  # median, this machine
+    charged_s: float  # modelled, without what it asks of the target's gates: no model is asked here
+
+
+def thinking(geometry: Geometry, gamma: int, seed: int = 0) -> list[Thinking]:
+    """Every sensor, then every rule, with windows of γ + 1 positions on a model of this geometry."""
+    rng = np.random.default_rng(seed)
+    steps = [_window(geometry, gamma, rng) for _ in range(REPEATS)]
+    found = []
+    for name in SENSORS:
+        one = sensor(name, geometry, *(Rows(step.window, step.experts) for step in steps))
+        one.begin(Prefill(steps[0].window, steps[0].experts, steps[0].gate_weights, 0.0))
+        seconds = _median_s([_asked(one, step) for step in steps])
+        found.append(Thinking(name, seconds, one.thinking_s(gamma)))
+    for name in RULES:
+        rule = estimator(name, geometry.layers, geometry.experts, gamma=gamma)
+        seconds = _median_s([partial(rule.update, step.counts) for step in steps])
+        found.append(Thinking(name, seconds, rule.thinking_s))
+    return found
+
+
+def _asked(one: Sensor, step: Step) -> Callable[[], object]:
+    """One window of a sensor's life; what the channels hold is the routing itself, as large as it."""
+
+    def window() -> None:
+        step.__dict__.pop("counts", None)  # counted once a step, and that is part of what it costs
+        one.drafted(step.window, step.experts[1:])
+        if one.known == "layer":
+            for layer in range(1, one.geometry.layers):
+                one.layer(layer, step.experts[:, layer])
+        one.verified(step)
+
+    return window
+
+
+def _median_s(calls: list[Callable[[], object]]) -> float:
+    seconds = []
+    for call in calls:
+        start = perf_counter()
+        call()
+        seconds.append(perf_counter() - start)
+    return median(seconds)
+
+
+def _window(geometry: Geometry, gamma: int, rng: np.random.Generator) -> Step:
+    """A window routed at random; of its tokens some come again and again."""
+    positions, top = gamma + 1, Top(np.zeros((gamma + 1, 1), np.int64), np.ones((gamma + 1, 1), np.float32))
+    order = rng.random((positions, geometry.layers, geometry.experts)).argsort(-1)
+    experts = order[..., : geometry.top_k].astype(np.int16)
+    return Step(
+        index=0, position=0, window=rng.integers(0, 100, positions), draft_probs=np.ones(gamma, np.float32),
+        target_probs=np.ones(gamma, np.float32), uniforms=None, target_ids=np.zeros(positions, np.int64),
+        accepted=gamma // 2, emitted=np.zeros(gamma // 2 + 1, np.int64), experts=experts,
+        gate_weights=np.ones(experts.shape, np.float32), experts_per_layer=geometry.experts, draft_top=top,
+        target_top=top, draft_ms=0.0, verify_ms=0.0,
+    )  # fmt: skip
+
+
+LAYERS, EXPERTS, TOP_K, LEVELS, GAMMA = 48, 128, 8, 4, 8  # the planning that is timed
+
+
+def plan_seconds(repeats: int) -> float:
+    """What the paper's policy thinks in one window: utility, balancer, learning; median over windows."""
+    from ..balancer import Balancer, LaneTimes
+    from ..estimator.utility import estimator
+    from ..hardware.cost_model import costs
+
+    rng = np.random.default_rng(0)
+    popularity = rng.dirichlet(np.full(EXPERTS, 0.3), size=LAYERS)
+    pairs = (GAMMA + 1) * TOP_K
+    rule = estimator("paper", layers=LAYERS, experts=EXPERTS, K=LEVELS, gamma=GAMMA)
+    balancer = Balancer(LAYERS, LEVELS)
+    times = LaneTimes.of(costs("rtx4090", "qwen3-30b-a3b"), gamma=GAMMA)
+    slots = LAYERS * EXPERTS // 6
+    resident = rng.random((LAYERS, EXPERTS)) < 1 / 6
+    utility = np.zeros((LAYERS, EXPERTS), np.int16)
+
+    def window() -> float:
+        nonlocal utility
+        counts = np.stack([rng.multinomial(pairs, row) for row in popularity])
+        start = perf_counter()
+        balancer.observe(utility, counts)
+        utility = rule.update(counts)
+        balancer.thresholds(utility, resident, slots=slots, times=times, pairs=pairs)
+        return perf_counter() - start
+
+    for _ in range(10):  # rates and utilities settle first
+        window()
+    return statistics.median(window() for _ in range(max(repeats, 10)))

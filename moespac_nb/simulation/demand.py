@@ -1,0 +1,83 @@
+"""What a trace asks of an engine: layer by layer, which experts each pass needs, and for how many positions.
+
+    for text in recorded(trace, gamma=4):
+        text.prefill, text.prompt.layers
+        for window in text.windows:
+            experts, positions = window.layers[3]
+
+Worked out once for a trace and a draft length, and kept while the trace is: many replays read it.
+"""
+
+from __future__ import annotations
+
+import weakref
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+
+from ..trace.step import Prefill, Step, expert_counts
+from ..trace.trace import Trace
+from ..trace.windows import Seen, windows
+from ..utils.exceptions import MoespacError
+
+__all__ = ["Demanded", "Recorded", "Window", "recorded"]
+
+Demanded = list[tuple[list[int], list[int]]]  # of each layer the distinct experts, and positions for each
+
+
+class Window(NamedTuple):
+    """A verified window."""
+
+    seen: Seen
+    tokens: list[int]  # the window's, the first of which was committed before
+    layers: Demanded
+
+    @property
+    def step(self) -> Step:
+        return self.seen.step
+
+
+class Recorded(NamedTuple):
+    """One text."""
+
+    prefill: Prefill
+    prompt: Demanded
+    windows: list[Window]
+
+
+def recorded(trace: Trace, gamma: int | None = None) -> list[Recorded]:
+    """The texts of a trace, of a fan those of decoding with this draft length; None takes all it holds."""
+    if gamma is not None and any(text.fan is None for text in trace.texts):
+        raise MoespacError(
+            f"gamma is {gamma} and the trace is no fan recording; accepted: None, the draft lengths it has"
+        )
+    key = id(trace)  # a trace compares by its content, which is slow, and so cannot be a key itself
+    if key not in _KNOWN:
+        weakref.finalize(trace, _KNOWN.pop, key, None)
+    known = _KNOWN.setdefault(key, {})
+    if gamma not in known:
+        known[gamma] = [_text(trace, text, gamma) for text in range(len(trace.texts))]
+    return known[gamma]
+
+
+_KNOWN: dict[int, dict[int | None, list[Recorded]]] = {}
+
+
+def _text(trace: Trace, text: int, gamma: int | None) -> Recorded:
+    prefill = trace.prefill(text)
+    seen = list(windows(trace, text, gamma))
+    counts = [expert_counts(prefill.experts, trace.geometry.experts), *(one.step.counts for one in seen)]
+    prompt, *layers = demanded(np.stack(counts))
+    made = [Window(one, one.step.window.tolist(), each) for one, each in zip(seen, layers, strict=True)]
+    return Recorded(prefill, prompt, made)
+
+
+def demanded(counts: np.ndarray) -> list[Demanded]:
+    """Counts (passes, layers, experts) as lists."""
+    passes, layers, experts = counts.shape
+    flat = np.flatnonzero(counts)
+    ids, positions = (flat % experts).tolist(), counts.ravel()[flat].tolist()
+    cuts = np.searchsorted(flat, np.arange(passes * layers + 1) * experts).tolist()
+    events = [(ids[a:b], positions[a:b]) for a, b in pairwise(cuts)]
+    return [events[i : i + layers] for i in range(0, len(events), layers)]

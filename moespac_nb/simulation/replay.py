@@ -1,0 +1,211 @@
+"""A trace run through a policy on a modelled machine: what its decode would have taken there.
+
+    result = replay(trace, "recency", "17%", machine="rtx4090", model_profile="qwen3-30b-a3b")
+    result.tps_modelled, result.hit_rate, result.parts
+
+The same scheduler, engine and policies as of a live decode, without the arithmetic; so everything here is
+modelled, and comes out the same each time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..engine.devices import VirtualDevice
+from ..engine.scheduler import Scheduler
+from ..hardware.budget import charge, check_accounting, parse_budget
+from ..hardware.cost_model import Costs
+from ..hardware.cost_model import costs as costs_of
+from ..hardware.machine import Machine
+from ..hardware.machine import machine as machine_of
+from ..hardware.memory_plan import fit
+from ..hardware.model import ModelProfile, mismatch
+from ..hardware.model_library import model_profile as model_profile_of
+from ..policies import Policy, policy
+from ..trace.locality import given_profile
+from ..trace.step import Geometry
+from ..trace.trace import Trace
+from ..utils.exceptions import MoespacError
+from .demand import Recorded, recorded
+from .result import Result
+
+__all__ = ["replay", "replay_texts"]
+
+
+def replay(
+    trace: Trace,
+    contestant: str | Policy = "recency",
+    budget: Any = "17%",
+    *,
+    machine: Machine | str | Path = "rtx4090",
+    model_profile: ModelProfile | str | Path = "qwen3-30b-a3b",
+    costs: Costs | None = None,
+    gamma: int | None = None,
+    accounting: str = "slots-equal",
+    context: int = 1024,
+    profile: np.ndarray | Trace | None = None,
+    cold: bool = False,
+    in_flight: int = 4,
+    timeline: bool = True,
+    scheduler: Callable[..., Scheduler] = Scheduler,
+) -> Result:
+    """What decoding this trace's texts would have taken, one after another.
+
+    contestant: a policy or its name. budget: see `parse_budget`; shares are of the trace's own experts.
+    machine, model_profile: the trace is replayed as if its experts were that model's. costs: given instead of
+    the two, for a machine without a name; nothing is then known of what fits it.
+    gamma: of a fan, the draft length; None takes all it holds. accounting: see `accounting`.
+    context: tokens whose keys and values a pass reads, and a draft keeps.
+    profile: how often other texts used each expert (layers, experts), or a trace that says so.
+    cold: empty the slots, and the policy's mind, before each text; else both stay warm from text to text.
+    timeline: whether to keep one. scheduler: what makes the one that is driven, for who looks on.
+    Raises MoespacError for what is not accepted, before any work.
+    """
+    played = policy(contestant)
+    geometry = trace.geometry
+    if not geometry.layers:
+        raise MoespacError("the trace is of a dense model; accepted: one with experts")
+    texts = recorded(trace, gamma)
+    windows = [window for text in texts for window in text.windows]
+    if not windows:
+        raise MoespacError("the trace holds no step; accepted: one with a window at least")
+    reckoned = max(window.step.gamma for window in windows)
+    on = _on(played, budget, geometry, machine, model_profile, costs, accounting, context, reckoned > 0)
+    known = given_profile(profile, geometry, "trace")
+    device = VirtualDevice(record=timeline)
+    made = scheduler(
+        device, on.costs, played, geometry, on.slots, gamma=reckoned, profile=known, in_flight=in_flight
+    )
+    first_s, prefills_s, windows_s = replay_texts(made, texts, cold)
+    counters, parts = made.decode.counters, made.decode.parts
+    tokens = sum(len(window.step.emitted) for window in windows)
+    asked = counters.ready + counters.late + counters.miss
+    total_s = parts.total_s
+    layers, work = on.larger or (0.0, 0.0)
+    alike_s = parts.draft_s + parts.plan_s + parts.dense_s
+    return Result(
+        policy=played.name,
+        tps_modelled=tokens / total_s,
+        tps_whole_model=tokens / (layers * alike_s + work * (total_s - alike_s)) if on.larger else None,
+        tokens=tokens,
+        windows=len(windows),
+        hit_rate=counters.ready / asked,
+        late_rate=counters.late / asked,
+        bytes_per_token=counters.bytes / tokens,
+        wasted_bytes=counters.wasted_bytes,
+        stall_share=parts.link_wait_s / total_s,
+        cpu_share=counters.cpu_pairs / counters.pairs,
+        policy_ms_per_step=1e3 * parts.plan_s / len(windows),
+        ttft_s=float(np.mean(first_s)),
+        prefill_s=float(np.mean(prefills_s)),
+        budget=str(budget),
+        budget_bytes=on.budget_bytes,
+        slots=made.engine.slots.count(),
+        accounting=accounting,
+        fits=on.fits,
+        machine=on.machine,
+        model_profile=on.model_profile,
+        notes=on.notes,
+        gamma=gamma,
+        cold=cold,
+        label="modelled",
+        prefill_bytes=made.prefill.counters.bytes,
+        counters=counters,
+        parts=parts,
+        windows_s=tuple(windows_s),
+        device=device,
+    )
+
+
+@dataclass(frozen=True)
+class _On:
+    """What a replay runs on."""
+
+    costs: Costs
+    budget_bytes: int
+    slots: int
+    fits: bool
+    machine: str | None = None
+    model_profile: str | None = None
+    notes: tuple[str, ...] = ()
+    larger: tuple[float, float] | None = None  # how many times the trace's layers the model has, and its work
+
+
+def _on(
+    played: Policy,
+    budget: Any,
+    geometry: Geometry,
+    on: Machine | str | Path,
+    model: ModelProfile | str | Path,
+    given: Costs | None,
+    accounting: str,
+    context: int,
+    drafts: bool,
+) -> _On:
+    check_accounting(accounting)
+    if given is not None:
+        if accounting != "slots-equal":
+            raise MoespacError(
+                f"accounting is {accounting!r} and costs are given; accepted: 'slots-equal', or a machine "
+                "and a model profile instead of costs"
+            )
+        room = parse_budget(budget).room(given.expert_bytes, geometry.layers * geometry.experts)
+        return _On(given, room.budget_bytes, room.slots, fits=True)
+    on, model = machine_of(on), model_profile_of(model)
+    charged = charge(accounting, budget, model.as_if(geometry), draft=drafts, context=context)
+    # What the card holds is a matter of the whole model, not of the trace it is replayed with.
+    found = fit(on, model, context=context, draft=drafts and model.draft is not None)
+    share = charged.slots / (geometry.layers * geometry.experts) if played.slots else 0.0
+    return _On(
+        costs_of(on, model, context=context, geometry=geometry),
+        charged.budget_bytes,
+        charged.slots,
+        charged.fits and found.fits_host and found.left_bytes >= 0 and share <= found.share,
+        on.name,
+        model.name,
+        mismatch(geometry, model),
+        model.larger(geometry),
+    )
+
+
+def replay_texts(
+    scheduler: Scheduler, texts: Sequence[Recorded], cold: bool = False
+) -> tuple[list[float], list[float], list[tuple[float, float]]]:
+    """Drive a scheduler through recorded texts. Seconds from each start to its first tokens, and to its end
+    of prefill; and on the device's clock, when each window opened and when it had been learned from."""
+    device, tells = scheduler.device, scheduler.policy.reads_future
+    first_s, prefills_s = [], []
+    windows_s = []
+    for text in texts:
+        if cold:
+            scheduler.restart()
+        start = device.now()
+        steps = [window.step for window in text.windows]
+        following = [*steps, None] if tells else [None] * (len(steps) + 1)
+        if len(text.prefill.ids):
+            scheduler.begin_prefill(len(text.prefill.ids))
+            for layer, (experts, positions) in enumerate(text.prompt):
+                scheduler.layer(layer, experts, positions)
+        scheduler.end_prefill(text.prefill, following[0])
+        prefills_s.append(device.now() - start)
+        for number, (seen, tokens, layers) in enumerate(text.windows):
+            opened_s = device.now()
+            scheduler.begin_window(tokens[0])
+            gates = seen.draft_gates
+            for drafted, token in enumerate(tokens[1:]):
+                scheduler.drafted(token, None if gates is None else gates[drafted])
+            scheduler.verify()
+            ahead = seen.next_gates
+            for layer, (experts, positions) in enumerate(layers):
+                next_gates = None if ahead is None or layer + 1 == len(layers) else ahead[:, layer + 1]
+                scheduler.layer(layer, experts, positions, next_gates=next_gates)
+            scheduler.end_window(seen.step, following[number + 1])
+            windows_s.append((opened_s, device.now()))
+            if not number:
+                first_s.append(device.now() - start)
+    return first_s, prefills_s, windows_s

@@ -1,0 +1,252 @@
+"""A trace as one file: an npz without pickle, whose entry `header.json` holds all that is no array.
+
+Nothing in a file is trusted: before an array is unpacked, its size is known from the zip directory and from
+its own header, and so is what it will take in memory, all within a limit; what then comes out is checked like
+every trace. Files of schema 1, whose arrays all lie as they are in memory, are read like those of today.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import zipfile
+from collections.abc import Collection, Mapping
+from contextlib import suppress
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.lib import format as npy
+
+from ..utils.exceptions import MoespacError
+from ..utils.files import whole_file
+from .packing import MOST_BITS, SENSOR, Kind, kind, pack, unpack
+from .schema import COLUMNS, Sensor, Text
+from .step import Geometry
+from .trace import Trace
+
+__all__ = ["LIMIT_BYTES", "SCHEMA", "read", "write"]
+
+FORMAT, SCHEMA = "moespac trace", 2
+_READ = (1, SCHEMA)
+LIMIT_BYTES = 2**30  # of all arrays together, in memory
+LIMIT_HEADER_BYTES = 2**26
+_HEADER, _SUFFIX = "header.json", ".npy"
+_LATER = {"min_p", "stop_strings", "processors"}  # of a text, since there are traces without
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # the same trace is the same file, byte for byte
+
+
+def write(trace: Trace, path: Path) -> None:
+    """Save a trace; the file is replaced only once the new one is whole on the disk."""
+    arrays = trace.columns | {SENSOR + name: sensor.values for name, sensor in trace.sensors.items()}
+    packed = {name: pack(name, array) for name, array in arrays.items()}
+    header = _header_of(trace, {name: bits for name, (_, bits) in packed.items() if bits is not None})
+    if len(header) + sum(array.nbytes for array in arrays.values()) > LIMIT_BYTES:
+        raise MoespacError(f"{path}: the trace is larger than {LIMIT_BYTES} bytes; save it in parts")
+    with whole_file(path, "the trace") as file:
+        _pack(file, {_HEADER: header, **{name: array for name, (array, _) in packed.items()}})
+
+
+def _pack(file: IO[bytes], arrays: Mapping[str, np.ndarray]) -> None:
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, array in arrays.items():
+            packed = io.BytesIO()
+            little_endian = array.dtype.newbyteorder("<")
+            npy.write_array(packed, np.ascontiguousarray(array, little_endian), (1, 0), allow_pickle=False)
+            entry = zipfile.ZipInfo(name + _SUFFIX, _EPOCH)
+            archive.writestr(entry, packed.getvalue(), zipfile.ZIP_DEFLATED, compresslevel=9)
+
+
+def _header_of(trace: Trace, bits: Mapping[str, int]) -> np.ndarray:
+    header = {
+        "format": FORMAT,
+        "schema": SCHEMA,
+        "geometry": asdict(trace.geometry),
+        "vocabulary": trace.vocabulary,
+        "texts": [_members_of(text) for text in trace.texts],
+        "pieces": {str(token): piece for token, piece in trace.pieces.items()},
+        "sensors": {name: sensor.rows for name, sensor in trace.sensors.items()},
+        "bits": dict(bits),
+    }
+    return np.frombuffer(json.dumps(header).encode(), np.uint8)
+
+
+def _members_of(text: Text) -> dict[str, Any]:
+    """Those of `_LATER` only where they say something: files without them are as old."""
+    return {
+        name: value for name, value in asdict(text).items() if name not in _LATER or value not in (None, ())
+    }
+
+
+def read(path: Path, limit_bytes: int = LIMIT_BYTES) -> Trace:
+    """Load a trace. limit_bytes: the most that all its arrays may take."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            arrays = _Arrays(archive, _entries(archive, limit_bytes), limit_bytes)
+            return _trace(_read_header(arrays), arrays)
+    except MoespacError as error:
+        raise MoespacError(f"{path}: {error}") from error.__cause__
+    except FileNotFoundError:
+        raise MoespacError(f"{path}: there is no such file") from None
+    except zipfile.BadZipFile as error:
+        raise MoespacError(f"{path}: not a whole trace file ({error}); record it again") from error
+    except OSError as error:
+        raise MoespacError(f"{path}: cannot be read: {error}") from error
+    except Exception as error:  # zipfile says in many ways that a directory is nonsense
+        raise MoespacError(f"{path}: damaged ({_first_line(error)}); record it again") from error
+
+
+def _entries(archive: zipfile.ZipFile, limit_bytes: int) -> dict[str, zipfile.ZipInfo]:
+    """The arrays by name, as the zip directory lists them; nothing is unpacked yet."""
+    entries: dict[str, zipfile.ZipInfo] = {}
+    for entry in archive.infolist():
+        name = entry.filename.removesuffix(_SUFFIX)
+        if name == entry.filename or not (
+            name in {_HEADER, *COLUMNS} or (name.startswith(SENSOR) and "/" not in name)
+        ):
+            raise MoespacError(f"{entry.filename!r} has no place in a trace; accepted: what `save` writes")
+        if name in entries:
+            raise MoespacError(f"{name} is there twice; accepted: once")
+        if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise MoespacError(f"{name} is packed by method {entry.compress_type}; accepted: deflate")
+        entries[name] = entry
+    unpacked = sum(entry.file_size for entry in entries.values())
+    if unpacked > limit_bytes:
+        raise MoespacError(f"its arrays unpack to {unpacked} bytes; accepted: at most {limit_bytes}")
+    if _HEADER not in entries:
+        raise MoespacError(f"{_HEADER} is missing: not a trace; accepted: a file that `Trace.save` wrote")
+    if entries[_HEADER].file_size > LIMIT_HEADER_BYTES:
+        size = entries[_HEADER].file_size
+        raise MoespacError(f"{_HEADER} has {size} bytes; accepted: at most {LIMIT_HEADER_BYTES}")
+    return entries
+
+
+class _Arrays:
+    """The arrays of an archive, read one by one while all that were read stay within the limit."""
+
+    def __init__(
+        self, archive: zipfile.ZipFile, entries: Mapping[str, zipfile.ZipInfo], limit_bytes: int
+    ) -> None:
+        self._archive, self.entries = archive, entries
+        self._limit_bytes, self._bytes = limit_bytes, 0
+
+    def read(self, name: str, kind: Kind, bits: int | None = None) -> np.ndarray:
+        entry = self.entries[name]
+        try:
+            with self._archive.open(entry) as file:
+                return unpack(self._stored(file, name, entry.file_size, kind), kind.dtype, bits)
+        except MoespacError:
+            raise
+        except Exception as error:  # zipfile, zlib and npy each say it in their way
+            raise MoespacError(f"{name} is damaged ({_first_line(error)}); record it again") from error
+
+    def _stored(self, file: IO[bytes], name: str, file_size: int, kind: Kind) -> np.ndarray:
+        """An npy file's array. Its header must agree with the zip directory before more is unpacked."""
+        if (version := npy.read_magic(file)) != (1, 0):
+            raise MoespacError(f"{name} is npy of version {version}; accepted: 1.0")
+        shape, column_major, dtype = npy.read_array_header_1_0(file)
+        if dtype.name not in kind.stored:  # objects, which would be pickled, are in none of them
+            raise MoespacError(f"{name} is an array of {dtype}; accepted: {' or '.join(kind.stored)}")
+        if column_major and len(shape) > 1:
+            raise MoespacError(f"{name} lies in columns; accepted: rows, as `save` wrote it")
+        if min(shape, default=0) < 0:
+            raise MoespacError(f"{name} is of shape {shape}; accepted: 0 and more")
+        size, listed = math.prod(shape) * dtype.itemsize, file_size - file.tell()
+        if size != listed:
+            raise MoespacError(
+                f"{name} is of shape {shape}, {size} bytes, and the zip directory lists {listed}; "
+                "accepted: the same"
+            )
+        self._bytes += math.prod(shape) * (kind.dtype or dtype).itemsize
+        if self._bytes > self._limit_bytes:
+            raise MoespacError(
+                f"its arrays, up to {name}, take {self._bytes} bytes; accepted: at most {self._limit_bytes}"
+            )
+        data = file.read(size)  # no more than this is ever unpacked
+        if len(data) != size:
+            raise MoespacError(f"{name} ends after {len(data)} of {size} bytes; record it again")
+        return np.frombuffer(data, dtype).reshape(shape).astype(dtype.newbyteorder("="), copy=False)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def _read_header(arrays: _Arrays) -> dict[str, Any]:
+    raw = arrays.read(_HEADER, Kind(("uint8",), None))
+    try:
+        header = json.loads(raw.tobytes().decode())
+    except (ValueError, RecursionError) as error:
+        raise MoespacError(f"{_HEADER} is no JSON ({error}); record it again") from error
+    if not isinstance(header, dict) or header.get("format") != FORMAT:
+        raise MoespacError(f"{_HEADER}: format is not {FORMAT!r}; accepted: a file that `Trace.save` wrote")
+    schema = header.get("schema")
+    if isinstance(schema, int) and schema > SCHEMA:
+        raise MoespacError(f"{_HEADER}: schema is {schema}, this version reads {SCHEMA}; update moespac-nb")
+    if schema not in _READ or isinstance(schema, bool):
+        raise MoespacError(f"{_HEADER}: schema is {schema!r}; accepted: {' or '.join(map(str, _READ))}")
+    return header
+
+
+def _trace(header: Mapping[str, Any], arrays: _Arrays) -> Trace:
+    geometry = Geometry(**_members(header, "geometry", {field.name for field in fields(Geometry)}))
+    texts = _member(header, "texts", list)
+    names = {field.name for field in fields(Text)}
+    sensors = _member(header, "sensors", dict)
+    listed = {_HEADER, *COLUMNS, *(SENSOR + name for name in sensors)}
+    if strangers := sorted(set(arrays.entries) - listed):
+        raise MoespacError(f"{strangers[0]} is not in {_HEADER}; accepted: the sensors it lists")
+    needed = {name for name in listed if name not in COLUMNS or not COLUMNS[name].optional}
+    if missing := sorted(needed - set(arrays.entries)):
+        raise MoespacError(f"{missing[0]} is missing; accepted: all of the columns")
+    bits = {} if header["schema"] == 1 else _bits(_member(header, "bits", dict))
+
+    def array(name: str) -> np.ndarray:
+        return arrays.read(name, kind(name, bits.get(name)), bits.get(name))
+
+    return Trace(
+        geometry=geometry,
+        vocabulary=_member(header, "vocabulary", int),
+        texts=tuple(_text(_members(texts, number, names, _LATER)) for number in range(len(texts))),
+        pieces={_token(token): piece for token, piece in _member(header, "pieces", dict).items()},
+        sensors={name: Sensor(rows, array(SENSOR + name)) for name, rows in sensors.items()},
+        **{name: array(name) for name in COLUMNS if name in arrays.entries},
+    )
+
+
+def _bits(listed: dict[str, Any]) -> dict[str, int]:
+    for name, bits in listed.items():
+        if name not in COLUMNS or not COLUMNS[name].dtype.startswith("float"):
+            raise MoespacError(f"{_HEADER}: bits has {name[:40]!r}; accepted: columns of floats")
+        if isinstance(bits, bool) or not isinstance(bits, int) or not 0 <= bits <= MOST_BITS:
+            raise MoespacError(f"{_HEADER}: bits.{name} is {bits!r}; accepted: 0 to {MOST_BITS}")
+    return listed
+
+
+def _member(holder: Any, name: Any, kind: type) -> Any:
+    with suppress(LookupError):
+        if isinstance(value := holder[name], kind):
+            return value
+    raise MoespacError(f"{_HEADER}: {name} is missing or no {kind.__name__}; record it again")
+
+
+def _members(holder: Any, name: Any, names: set[str], optional: Collection[str] = ()) -> dict[str, Any]:
+    """An object of the header that has these members, no more and no less but for optional ones."""
+    value: dict[str, Any] = _member(holder, name, dict)
+    if odd := sorted(value.keys() ^ names - (names & set(optional) - value.keys())):
+        where = name if isinstance(name, str) else f"texts[{name}]"
+        raise MoespacError(f"{_HEADER}: {where}.{odd[0]} is missing or unknown; accepted: {sorted(names)}")
+    return value
+
+
+def _text(members: dict[str, Any]) -> Text:
+    lists = ("stop_ids", *({"stop_strings", "processors"} & members.keys()))
+    return Text(**members | {name: tuple(_member(members, name, list)) for name in lists})
+
+
+def _token(written: str) -> int:
+    if not (written.isascii() and written.isdecimal() and len(written) < 11):
+        raise MoespacError(f"{_HEADER}: pieces has {written[:20]!r}; accepted: token ids")
+    return int(written)

@@ -1,0 +1,278 @@
+"""Whether a trace is whole: shapes, types, ranges, and that its columns tell the same story.
+
+Every message begins with the field that is wrong.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..utils.exceptions import MoespacError
+from .schema import EXPERT_CHANNELS, MOST_EXPERTS, MOST_VOCABULARY, REDACTED, SENSOR_DTYPES
+from .step import Geometry
+
+if TYPE_CHECKING:
+    from .schema import Column, Sensor, Text
+    from .trace import Trace
+
+
+__all__ = ["check"]
+
+
+_NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}")
+_FINITE = float(np.finfo(np.float32).min), float(np.finfo(np.float32).max)
+_ROUNDING = 1e-3  # a softmax may exceed 1 by as much as its precision
+_SIGNED = {"accepted", "committed", "gamma", "text_steps", "text_prompt", "step_index", "step_position"}
+
+
+def check(trace: Trace) -> None:
+    """Raises MoespacError for the first thing that is wrong."""
+    from .schema import COLUMNS
+
+    _check_header(trace)
+    for name, array in trace.columns.items():
+        _check_kind(name, array, COLUMNS[name])
+    _check_shapes(trace, COLUMNS)
+    _check_ranges(trace)
+    _check_course(trace)
+    for number, text in enumerate(trace.texts):
+        if text.fan is not None:
+            _check_fan(trace, number, text.fan)
+
+
+def _wrong(name: str, given: object, accepted: object) -> MoespacError:
+    return MoespacError(f"{name} is {given}; accepted: {accepted}")
+
+
+def _check_header(trace: Trace) -> None:
+    shape = trace.geometry
+    for name in ("layers", "experts", "top_k"):
+        _whole(f"geometry.{name}", getattr(shape, name), 0, MOST_EXPERTS)
+    if not (Geometry(0, 0, 0) == shape or (shape.layers and 1 <= shape.top_k <= shape.experts)):
+        raise _wrong("geometry", shape, "a top_k of 1 to experts, or zeros for a dense model")
+    _whole("vocabulary", trace.vocabulary, 1, MOST_VOCABULARY)
+    for token, piece in trace.pieces.items():
+        _whole("pieces", token, 0, trace.vocabulary - 1)
+        if not isinstance(piece, str):
+            raise _wrong(f"pieces.{token}", repr(piece), "text")
+    for name, sensor in trace.sensors.items():
+        if not (isinstance(name, str) and _NAME.fullmatch(name)):
+            raise _wrong("sensors", repr(name), "a name of small letters, digits, _ and -")
+        if sensor.rows not in ("verified", "drafted"):
+            raise _wrong(f"sensors.{name}.rows", repr(sensor.rows), "'verified' or 'drafted'")
+    for number, text in enumerate(trace.texts):
+        _check_text(f"texts[{number}]", text)
+        for token in text.stop_ids:
+            _whole(f"texts[{number}].stop_ids", token, 0, trace.vocabulary - 1)
+
+
+def _check_text(where: str, text: Text) -> None:
+    from .schema import Text
+
+    number = (int, float)
+    kinds: dict[str, tuple[type, ...]] = {
+        "target": (str,), "draft": (str, type(None)), "mode": (str,), "temperature": (*number, type(None)),
+        "top_k": (int, type(None)), "top_p": (*number, type(None)), "gamma": (str,),
+        "fan": (int, type(None)), "seed": (int,), "stop_ids": (tuple,), "prompt_id": (str, type(None)),
+        "prompt": (str, type(None)),
+        "text": (str, type(None)), "finish_reason": (str, type(None)), "versions": (Mapping,),
+        "redacted": (bool,), "min_p": (*number, type(None)), "stop_strings": (tuple,), "processors": (tuple,),
+    }  # fmt: skip
+    for field in fields(Text):
+        value = getattr(text, field.name)
+        accepted = kinds[field.name]
+        if not isinstance(value, accepted) or (isinstance(value, bool) and bool not in accepted):
+            names = " or ".join("null" if kind is type(None) else kind.__name__ for kind in accepted)
+            raise _wrong(f"{where}.{field.name}", repr(value), names)
+    if text.mode not in ("greedy", "sample"):
+        raise _wrong(f"{where}.mode", repr(text.mode), "'greedy' or 'sample'")
+    for name, most in (("temperature", sys.float_info.max), ("top_p", 1.0)):
+        value = getattr(text, name)
+        if value is not None and not 0 < value <= most:
+            raise _wrong(f"{where}.{name}", value, f"null, or above 0 to {most}")
+    if text.min_p is not None and not 0 <= text.min_p <= 1:
+        raise _wrong(f"{where}.min_p", text.min_p, "null, or 0 to 1.0")
+    for name in ("stop_strings", "processors"):
+        if not all(isinstance(one, str) for one in getattr(text, name)):
+            raise _wrong(f"{where}.{name}", repr(getattr(text, name)), "texts")
+    if text.fan is not None:
+        _whole(f"{where}.fan", text.fan, 1, MOST_EXPERTS)
+    if text.redacted and text.prompt is not None:
+        raise _wrong(f"{where}.prompt", "there though redacted", "null")
+    if not all(isinstance(part, str) for pair in text.versions.items() for part in pair):
+        raise _wrong(f"{where}.versions", repr(text.versions), "names and versions as text")
+
+
+def _whole(name: str, value: Any, least: int, most: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or not least <= value <= most:
+        raise _wrong(name, repr(value), f"a whole number from {least} to {most}")
+
+
+def _check_kind(name: str, array: Any, column: Column) -> None:
+    """The type and the number of dimensions; what is counted by is checked for negative numbers here."""
+    if not isinstance(array, np.ndarray) or array.dtype != column.dtype:
+        given = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
+        raise _wrong(name, f"an array of {given}", f"one of {column.dtype}")
+    if array.ndim != 1 + len(column.shape):
+        raise _wrong(name, f"of shape {array.shape}", f"{1 + len(column.shape)} dimensions")
+    if name in _SIGNED and array.size and array.min() < 0:
+        raise _wrong(name, f"{array.min()} at row {array.argmin()}", "0 and more")
+
+
+def _check_shapes(trace: Trace, columns: Mapping[str, Column]) -> None:
+    rows = {
+        "texts": len(trace.texts),
+        "prompt": int(trace.text_prompt.sum(dtype=np.int64)),
+        "steps": int(trace.text_steps.sum(dtype=np.int64)),
+        "committed": int(trace.committed.sum(dtype=np.int64)),
+        "verified": int(trace.gamma.sum(dtype=np.int64)) + len(trace.gamma),
+        "drafted": int(trace.gamma.sum(dtype=np.int64)),
+    }
+    sizes = {
+        "layers": trace.geometry.layers,
+        "top_k": trace.geometry.top_k,
+        "alternatives": trace.target_top_ids.shape[1],
+        "scored": 0 if trace.scores is None else trace.scores.shape[2],
+    }
+    if sizes["alternatives"] > trace.vocabulary:
+        raise _wrong("target_top_ids", f"of {sizes['alternatives']} a row", "at most the vocabulary")
+    if sizes["scored"] > trace.geometry.experts:
+        raise _wrong("scores", f"of {sizes['scored']} a row", f"at most {trace.geometry.experts} experts")
+    if (trace.scores is None) != (trace.score_experts is None):
+        raise _wrong("scores", "there without score_experts, or the other way round", "both or neither")
+    for name, array in trace.columns.items():
+        column = columns[name]
+        expected = (rows[column.axis], *(sizes[size] for size in column.shape))
+        if array.shape != expected:
+            accepted = f"{expected}, a row for each of {column.axis}"
+            raise _wrong(name, f"of shape {array.shape}", accepted)
+    for name, sensor in trace.sensors.items():
+        values = sensor.values
+        if not isinstance(values, np.ndarray) or values.dtype.name not in SENSOR_DTYPES:
+            raise _wrong(f"sensor.{name}", f"of {getattr(values, 'dtype', None)}", ", ".join(SENSOR_DTYPES))
+        if values.ndim == 0 or len(values) != rows[sensor.rows]:
+            expected_rows = f"{rows[sensor.rows]} rows, one for each of {sensor.rows}"
+            raise _wrong(f"sensor.{name}", f"of shape {values.shape}", expected_rows)
+        if name in EXPERT_CHANNELS:
+            _check_channel(trace, name, sensor)
+
+
+def _check_channel(trace: Trace, name: str, sensor: Sensor) -> None:
+    if sensor.rows != EXPERT_CHANNELS[name]:
+        raise _wrong(f"sensors.{name}.rows", repr(sensor.rows), repr(EXPERT_CHANNELS[name]))
+    values, layers = sensor.values, trace.geometry.layers
+    if values.dtype != "int16" or values.ndim != 3 or values.shape[1] != layers:
+        given = f"of {values.dtype} and shape {values.shape}"
+        raise _wrong(f"sensor.{name}", given, f"int16 (rows, {layers} layers, experts named)")
+    _between(f"sensor.{name}", values, -1, trace.geometry.experts - 1)
+
+
+def _check_ranges(trace: Trace) -> None:
+    experts, tokens = trace.geometry.experts - 1, trace.vocabulary - 1
+    redacted = np.array([text.redacted for text in trace.texts], bool)
+    hidden = np.repeat(redacted, trace.text_prompt)
+    opening = np.zeros(len(trace.window), bool)  # the window's first token that is the prompt's last
+    opening[trace.starts["verified"][:-1]] = redacted[trace.text_of_step] & (trace.step_index == 0)
+    _between("prompt_ids", trace.prompt_ids[~hidden], 0, tokens)
+    _between("window", trace.window[~opening], 0, tokens)
+    for name, ids in (("prompt_ids", trace.prompt_ids[hidden]), ("window", trace.window[opening])):
+        _between(name, ids, REDACTED, REDACTED)
+    for name in ("committed_ids", "target_ids", "target_top_ids", "draft_top_ids"):
+        _between(name, getattr(trace, name), 0, tokens)
+    for name in ("prompt_experts", "experts", "score_experts"):
+        _between(name, getattr(trace, name), 0, experts)
+    for name in ("target_top_probs", "draft_probs", "target_probs", "draft_top_probs"):
+        _between(name, getattr(trace, name), 0, 1 + _ROUNDING)
+    for name in ("prefill_ms", "draft_ms", "verify_ms"):
+        times = getattr(trace, name)
+        _between(name, times[~np.isnan(times)], 0, sys.float_info.max)
+    for name in ("prompt_gate_weights", "gate_weights", "scores"):
+        _between(name, getattr(trace, name), *_FINITE)
+    greedy = np.array([text.mode == "greedy" for text in trace.texts], bool)
+    drawn = ~np.repeat(greedy[trace.text_of_step], trace.gamma)
+    _between("uniforms", trace.uniforms[drawn], 0, float(np.nextafter(1, 0)))
+    if not np.isnan(trace.uniforms[~drawn]).all():
+        raise _wrong("uniforms", "a number in a greedy text", "NaN there")
+
+
+def _between(name: str, values: np.ndarray | None, least: float, most: float) -> None:
+    if values is None or not values.size:
+        return
+    inside = (values >= least) & (values <= most)  # NaN is not
+    if not inside.all():
+        raise _wrong(name, values[~inside].flat[0], f"{least} to {most}")
+
+
+def _check_course(trace: Trace) -> None:
+    """The steps of a text follow one another, and what they commit is what they accepted."""
+    steps, starts = trace.starts["steps"], trace.starts
+    if len(trace.texts) and trace.text_steps.min() < 1:
+        raise _wrong("text_steps", "0", "at least one step a text")
+    first = np.zeros(len(trace), bool)
+    first[steps[:-1]] = True
+    follows = np.flatnonzero(~first)
+    last = np.ones(len(trace), bool)
+    last[follows - 1] = False
+    fan = np.array([text.fan is not None for text in trace.texts], bool)[trace.text_of_step]
+
+    _everywhere("accepted", trace.accepted <= trace.gamma, "at most gamma")
+    whole = np.where(fan, 1, trace.accepted + 1)
+    ended = last & (trace.committed >= 1) & (trace.committed <= whole)  # a stop token may cut the last one
+    _everywhere("committed", (trace.committed == whole) | ended, "accepted + 1, in a fan 1")
+    behind = follows - 1
+    _everywhere("step_index", np.diff(trace.step_index)[behind] == 1, "one more each step", follows)
+    moved = np.diff(trace.step_position)[behind] == trace.committed[behind]
+    hole = "what was committed further each step: there is a hole before it"
+    _everywhere("step_position", moved, hole, follows)
+    begins = np.repeat(trace.text_prompt, trace.text_steps)
+    at_prompt = np.where(trace.step_index == 0, trace.step_position == begins, trace.step_position > begins)
+    _everywhere("step_position", at_prompt, "the prompt's length at step 0, more after it")
+    opens = trace.window[starts["verified"][:-1]]
+    closes = trace.committed_ids[starts["committed"][1:] - 1]
+    _everywhere("window", opens[follows] == closes[behind], "the last committed token first", follows)
+    _check_accepted(trace)
+
+
+def _check_accepted(trace: Trace) -> None:
+    """Each accepted token is the text's next one, and passes the rule that was used."""
+    step = np.repeat(np.arange(len(trace)), trace.gamma)
+    offset = np.arange(len(step)) - trace.starts["drafted"][step]
+    accepted = offset < trace.accepted[step]
+    drafted = np.ones(len(trace.window), bool)
+    drafted[trace.starts["verified"][:-1]] = False
+    token = trace.window[drafted]
+    place = trace.starts["committed"][step] + offset
+    end = trace.starts["committed"][trace.starts["steps"][trace.text_of_step[step] + 1]]
+    known = accepted & (place < end)
+    agrees = np.ones(len(step), bool)
+    agrees[known] = token[known] == trace.committed_ids[place[known]]
+    _everywhere("committed_ids", agrees, "the accepted tokens", step)
+    own = trace.target_ids[trace.starts["verified"][step] + offset]
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        passes = np.where(
+            np.isnan(trace.uniforms), token == own, trace.uniforms < trace.target_probs / trace.draft_probs
+        )
+    _everywhere("accepted", passes | ~accepted, "no more than the rule accepts", step)
+
+
+def _check_fan(trace: Trace, text: int, most: int) -> None:
+    """Every row holds γ_max drafted tokens, or those up to a stop token, or all there is room for."""
+    rows = np.arange(*trace.starts["steps"][text : text + 2])
+    held = trace.gamma[rows]
+    last = trace.window[trace.starts["verified"][rows + 1] - 1]
+    stopped = (held > 0) & np.isin(last, trace.texts[text].stop_ids)
+    whole = (held >= np.minimum(most, np.arange(len(rows))[::-1])) | stopped
+    _everywhere("gamma", whole & (held <= most), f"{most} a row, as the fan says: there is a hole", rows)
+
+
+def _everywhere(name: str, holds: np.ndarray, accepted: str, step: np.ndarray | None = None) -> None:
+    if not holds.all():
+        row = int(np.flatnonzero(~holds)[0])
+        at = row if step is None else step[row]
+        raise MoespacError(f"{name} disagrees at step {at}; accepted: {accepted}")

@@ -1,0 +1,1 @@
+"""Exceptions, argument checks and atomic file writes that every other room uses."""

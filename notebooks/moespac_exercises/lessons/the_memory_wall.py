@@ -1,0 +1,158 @@
+"""Exercises of notebook 01: an expert's bytes, read or compute, copy or stay, how many fit, LRU."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from hypothesis import strategies as st
+
+from moespac_nb.hardware.cost_model import Costs, costs
+from moespac_nb.hardware.machine import machine_names
+from moespac_nb.hardware.model_library import model_profile, model_profile_names
+from moespac_nb.trace.cache_bounds import lru_hits, one_hot
+
+from ..exercise import Exercise
+
+__all__ = ["EXERCISES", "MOST", "pays_from"]
+
+MOST = 64  # positions that are tried
+CLOSE = 1e-9
+
+
+def pays_from(cost: Costs) -> int:
+    """The fewest positions an expert must serve, so that copying it and computing on the GPU is faster than
+    computing on the CPU where it is; 0 if not even MOST are enough."""
+    pays = (n for n in range(1, MOST + 1) if cost.copy_s() + cost.gpu_s(n) < cost.cpu_s(n))
+    return next(pays, 0)
+
+
+def _bytes(answer: Callable[[int, int, int], Any], case: tuple[int, int, int]) -> str | None:
+    hidden, width, bits = case
+    given, right = answer(hidden, width, bits), 3 * hidden * width * bits / 8
+    if abs(given - right) <= 0.5:
+        return None
+    asked = f"for hidden size {hidden}, width {width} and {bits} bits a weight it returned {given}. "
+    if abs(given - 8 * right) <= 0.5:
+        return asked + "That is bits; eight of them are a byte"
+    if abs(given - right / 3) <= 0.5:
+        return asked + "That is one of its matrices; it has a gate, an up and a down projection"
+    return asked + f"Its three matrices have {hidden} x {width} weights each"
+
+
+def _seconds(answer: Callable[..., Any], case: tuple[int, int, int, int]) -> str | None:
+    positions, size, per_s, flops = case
+    given = answer(positions, size, per_s, flops)
+    right = max(size / per_s, positions * size / flops)  # bf16: one weight of 2 bytes is 2 flops a position
+    if abs(given - right) <= CLOSE * max(1.0, right):
+        return None
+    asked = (
+        f"for {positions} positions, {size} bytes, {per_s} bytes/s, {flops} flops/s it returned {given:g}. "
+    )
+    if abs(given - size / per_s - positions * size / flops) <= CLOSE:
+        return asked + "That is one after the other; reading and computing go on at the same time"
+    if abs(given - positions * right) <= CLOSE and positions > 1:
+        return asked + "The weights are read once, whoever uses them"
+    read, compute = size / per_s, positions * size / flops
+    return asked + f"To read takes {read:g} s, to compute {compute:g} s: which of them is waited for?"
+
+
+def _pays(answer: Callable[[Costs], Any], case: tuple[str, str]) -> str | None:
+    on, model = case
+    cost = costs(on, model)
+    given, right = answer(cost), pays_from(cost)
+    if given == right and not isinstance(given, bool):
+        return None
+    asked = f"{model} on {on}: it returned {given!r}. "
+    if isinstance(given, bool) or not isinstance(given, int) or not 0 <= given <= MOST:
+        return asked + f"Asked is a whole number, 1 to {MOST}, or 0 if it never pays"
+    if given == 0:
+        return asked + "It does pay from some number of positions on"
+    there, here = cost.copy_s() + cost.gpu_s(given), cost.cpu_s(given)
+    words = f"For {given} positions, copying and computing takes {1e3 * there:.3g} ms, staying"
+    return f"{asked}{words} {1e3 * here:.3g} ms{': it pays earlier, too' if there < here else ''}"
+
+
+def _slots(answer: Callable[..., Any], case: tuple[int, int, int, int]) -> str | None:
+    memory, taken, size, experts = case
+    given, right = answer(memory, taken, size, experts), min(max(0, memory - taken) // size, experts)
+    asked = (
+        f"with {memory} bytes of memory, {taken} of them taken, and {experts} experts of {size} bytes it "
+        f"returned {given!r}. "
+    )
+    if given == right and not isinstance(given, bool):
+        return None
+    if not float(given).is_integer():
+        return asked + "Half an expert computes nothing"
+    if given < 0:
+        return asked + "There are no fewer than no slots"
+    if given > experts:
+        return asked + "There are not so many experts"
+    return asked + f"{given} of them take {given * size} bytes; {max(0, memory - taken)} are left"
+
+
+_EXPERTS = 5
+_ASKED = st.tuples(st.lists(st.integers(0, _EXPERTS - 1), max_size=10), st.integers(1, 4))
+
+
+def _lru(answer: Callable[[list[int], int], Any], case: tuple[list[int], int]) -> str | None:
+    asked, slots = case
+    given = answer(list(asked), slots)
+    used = one_hot(np.array(asked, int).reshape(-1, 1, 1), _EXPERTS)
+    right = int(lru_hits(used, slots).sum())
+    if given == right and not isinstance(given, bool):
+        return None
+    words = f"for {asked} and {slots} slot(s) it returned {given!r}. "
+    first = len(set(asked))
+    if given > len(asked) - first:
+        return words + f"{first} of the {len(asked)} are asked for the first time, and cannot be there yet"
+    if given == _first_in_first_out(asked, slots):
+        return words + "That is if the one that came first goes first, however lately it was used"
+    return words + ("There are fewer" if given > right else "There are more")
+
+
+def _first_in_first_out(asked: list[int], slots: int) -> int:
+    held: list[int] = []
+    hits = 0
+    for expert in asked:
+        hits += expert in held
+        held = held if expert in held else [*held, expert][-slots:]
+    return hits
+
+
+_PAIRS = tuple(
+    (on, model) for model in model_profile_names() for on in machine_names() if model_profile(model).experts
+)
+
+EXERCISES = (
+    Exercise(
+        "01.1",
+        "What an expert weighs",
+        takes="a function of (hidden, width, bits)",
+        cases=st.tuples(st.integers(1, 4096), st.integers(1, 2048), st.sampled_from((16, 8, 4))),
+        fault=_bytes,
+    ),
+    Exercise(
+        "01.2",
+        "Read or compute?",
+        takes="a function of (positions, size_bytes, bytes_per_s, flops_per_s)",
+        cases=st.tuples(*(st.integers(1, most) for most in (64, 1000, 100, 10_000))),
+        fault=_seconds,
+    ),
+    Exercise("01.3", "Copy it, or leave it?", takes="a function of (cost)", cases=_PAIRS, fault=_pays),
+    Exercise(
+        "01.4",
+        "How many fit?",
+        takes="a function of (memory, taken, expert, experts)",
+        cases=st.tuples(*(st.integers(least, most) for least, most in ((0, 100), (0, 60), (1, 9), (1, 12)))),
+        fault=_slots,
+    ),
+    Exercise(
+        "01.5",
+        "Last used, last to go",
+        takes="a function of (asked, slots)",
+        cases=_ASKED,
+        fault=_lru,
+    ),
+)

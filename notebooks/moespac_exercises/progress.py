@@ -1,0 +1,171 @@
+"""What a learner has done: one JSON file beside the notebooks, and the table that a class makes of many.
+
+Holds exercises and guesses, and nothing about who answered. Writers take turns, so two notebooks at once lose
+nothing of each other; a file that is no progress is left as it is.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from moespac_nb.utils.exceptions import MoespacError
+from moespac_nb.utils.files import whole_file
+
+from .checking import Outcome
+
+__all__ = ["PLACE", "ClassTable", "as_csv", "class_table", "path", "read", "record", "record_guess"]
+
+PLACE = "MOESPAC_PROGRESS"  # the environment variable that names the file
+NAME = "moespac-progress.json"
+FORMAT = "moespac-progress-1"
+PATIENCE_S = 5
+STATES = {"right": "✓", "wrong": "✗"}
+
+
+def path() -> Path:
+    """Where progress is kept: the file that MOESPAC_PROGRESS names, or one in the working folder."""
+    return Path(os.environ.get(PLACE) or NAME)
+
+
+def read(file: Path) -> dict[str, Any]:
+    """{"exercises": {id: {"state", "tries", "first_right"}}, "guesses": {id: number}}; empty without a file.
+
+    Raises MoespacError for a file that is not progress.
+    """
+    try:
+        text = file.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return {"format": FORMAT, "exercises": {}, "guesses": {}}
+    except (OSError, UnicodeDecodeError) as problem:
+        raise MoespacError(f"{file}: the progress cannot be read: {problem}") from problem
+    try:
+        found = json.loads(text)
+        sound = found["format"] == FORMAT and all(
+            isinstance(each["state"], str) and isinstance(each["tries"], int)
+            for each in found["exercises"].values()
+        )
+        sound = sound and isinstance(found["guesses"], dict)
+    except (ValueError, TypeError, KeyError, AttributeError):
+        sound = False
+    if not sound:
+        raise MoespacError(
+            f"{file} is not a file of progress; accepted: what notebooks write. It was left as it is; once "
+            "it is moved away, the next check begins a new one"
+        )
+    known: dict[str, Any] = found
+    return known
+
+
+def record(outcome: Outcome) -> None:
+    """Add an outcome; what was right once stays right. Raises MoespacError where it cannot be kept."""
+    if outcome.state == "not yet":
+        return
+
+    def add(known: dict[str, Any]) -> None:
+        entry = known["exercises"].setdefault(outcome.exercise.id, {"state": outcome.state, "tries": 0})
+        entry["tries"] += 1
+        if outcome.state == "right" and "first_right" not in entry:
+            entry |= {"state": "right", "first_right": datetime.now(UTC).isoformat(timespec="seconds")}
+
+    _change(add)
+
+
+def record_guess(name: str, guess: float) -> None:
+    """Keep a guess; the first one counts. Raises MoespacError where it cannot be kept."""
+    _change(lambda known: known["guesses"].setdefault(name, guess))
+
+
+def _change(change: Callable[[dict[str, Any]], Any]) -> None:
+    file = path()
+    with _alone(file):
+        known = read(file)
+        change(known)
+        with whole_file(file, "the progress") as written:
+            written.write(json.dumps(known, indent=1, ensure_ascii=False, sort_keys=True).encode() + b"\n")
+
+
+@contextmanager
+def _alone(file: Path) -> Iterator[None]:
+    try:
+        with FileLock(file.with_name(f".{file.name}.lock"), timeout=PATIENCE_S):
+            yield
+    except Timeout:
+        raise MoespacError(
+            f"{file} is being written by another notebook for more than {PATIENCE_S} s"
+        ) from None
+    except OSError as problem:
+        raise MoespacError(f"{file}: the progress cannot be written: {problem}") from problem
+
+
+@dataclass(frozen=True)
+class ClassTable:
+    """A row a learner, a column an exercise: ✓, ✗ or nothing. left_out: what is no progress, and why."""
+
+    columns: list[str]
+    rows: list[list[str]]
+    left_out: list[str]
+
+
+def class_table(given: Iterable[Path]) -> ClassTable:
+    """Many learners' files as one table.
+
+    given: files, or folders in which they are looked for. A row is named by its file, or by its folder where
+    the file has the usual name. Raises MoespacError where there is no progress at all.
+    """
+    learners: dict[str, dict[str, Any]] = {}
+    left_out = []
+    found = {file.resolve(): (name, file) for each in given for name, file in _files(each)}
+    for name, file in found.values():
+        try:
+            learners[str(file) if name in learners else name] = read(file)["exercises"]
+        except MoespacError as problem:
+            left_out.append(str(problem))
+    if not learners:
+        why = f" ({'; '.join(left_out)})" if left_out else ""
+        raise MoespacError(
+            f"no progress was found{why}; accepted: files such as {NAME}, or folders with some"
+        )
+    exercises = sorted({name for done in learners.values() for name in done})
+    rows = []
+    for name, done in sorted(learners.items()):
+        right = sum(entry["state"] == "right" for entry in done.values())
+        states = (STATES.get(done[each]["state"], "") if each in done else "" for each in exercises)
+        rows.append([name, str(right), *states])
+    return ClassTable(["learner", "right", *exercises], rows, left_out)
+
+
+def as_csv(table: ClassTable) -> bytes:
+    """For a spreadsheet."""
+    text = io.StringIO(newline="")
+    csv.writer(text).writerows([table.columns, *table.rows])
+    return text.getvalue().encode("utf-8-sig")  # with the mark by which spreadsheets know the encoding
+
+
+def _files(given: Path) -> Iterator[tuple[str, Path]]:
+    """Files, and what to call them. Hidden folders hold an editor's copies."""
+    if given.is_dir():
+        for file in sorted(given.rglob("*progress*.json")):
+            within = file.relative_to(given)
+            if not any(part.startswith(".") for part in within.parts):
+                yield _name(given, within), file
+    elif given.exists():
+        yield _name(given.parent, Path(given.name)), given
+    else:
+        raise MoespacError(f"there is no {given}; accepted: files of progress, or folders with some")
+
+
+def _name(folder: Path, within: Path) -> str:
+    if within.name != NAME:
+        return within.with_suffix("").as_posix()
+    return folder.resolve().name if within.parent == Path() else within.parent.as_posix()

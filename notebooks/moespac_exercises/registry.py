@@ -1,0 +1,48 @@
+"""Which notebook has which exercises."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from moespac_nb.utils.exceptions import MoespacError, did_you_mean
+
+from .exercise import Exercise
+
+__all__ = ["NOTEBOOKS", "exercise", "exercises_of"]
+
+NOTEBOOKS = {
+    "00": "start_here",
+    "01": "the_memory_wall",
+    "02": "speculative_decoding",
+    "03": "speculation_as_a_sensor",
+    "04": "the_utility_estimator",
+    "05": "the_workload_balancer",
+    "06": "the_asynchronous_engine",
+    "07": "the_budget_lab",
+}
+
+
+def exercises_of(number: str) -> tuple[Exercise, ...]:
+    """A notebook's exercises, in order."""
+    if number not in NOTEBOOKS:
+        raise MoespacError(f"the notebook is {number!r}; accepted: {', '.join(NOTEBOOKS)}")
+    name = f"{__package__}.lessons.{NOTEBOOKS[number]}"
+    try:
+        found: tuple[Exercise, ...] = import_module(name).EXERCISES
+    except ModuleNotFoundError as problem:
+        if problem.name != name:
+            raise
+        raise MoespacError(
+            f"notebook {number} has no exercises yet; accepted: those of another notebook"
+        ) from None
+    return found
+
+
+def exercise(name: str) -> Exercise:
+    """The exercise of this id."""
+    number = name.partition(".")[0] if isinstance(name, str) else ""
+    known = {each.id: each for each in exercises_of(number)} if number in NOTEBOOKS else {}
+    if name not in known:
+        accepted = ", ".join(known) or "a notebook's number, a point and a digit, such as '04.2'"
+        raise MoespacError(f"the exercise is {name!r}; accepted: {accepted}{did_you_mean(str(name), known)}")
+    return known[name]

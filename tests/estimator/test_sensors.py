@@ -1,0 +1,222 @@
+"""Sensors: each worked by hand on one layer of four experts; what they know, when, and what a trace lacks."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+
+from moespac_nb import MoespacError, Prefill, Trace
+from moespac_nb.estimator.sensors import SENSORS, Sensor, sensor
+from moespac_nb.trace.schema import Sensor as Channel
+from moespac_nb.trace.step import Geometry
+from moespac_nb.trace.windows import DRAFT_GATES, NEXT_GATE, Rows, verified_rows, windows
+from tests.helpers.steps import step
+from tests.helpers.trace_strategies import ANY_TRACE, GEOMETRY, one_text
+
+FOUR = Geometry(layers=1, experts=4, top_k=1)
+NOTHING_READ = Prefill(
+    np.zeros(0, np.int64), np.zeros((0, 1, 1), np.int16), np.zeros((0, 1, 1), np.float32), 0.0
+)
+# Three positions: expert 3, expert 0, expert 3 again; the last was rejected.
+WINDOW = step(0, 0, [[[3]], [[0]], [[3]]], accepted=1)
+
+
+def rows(*pairs: tuple[int, int]) -> Rows:
+    """Positions of one layer: token, expert."""
+    tokens, experts = zip(*pairs, strict=True)
+    return Rows(np.array(tokens), np.array(experts, np.int16)[:, None, None])
+
+
+def begun(name: str, *learned: Rows, prefill: Prefill = NOTHING_READ) -> Sensor:
+    made = sensor(name, FOUR, *learned)
+    made.begin(prefill)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("name", "evidence"),
+    [
+        ("verify-counts", [[1, 0, 0, 2]]),
+        ("committed-counts", [[1, 0, 0, 1]]),
+        ("last-window", [[1, 0, 0, 1]]),
+        ("recency", [[3, 0, 0, 1.5]]),  # expert 0 served the last committed token, expert 3 the one before
+    ],
+)
+def test_what_a_verified_window_says(name: str, evidence: list) -> None:
+    one = begun(name)
+    assert one.known == "verified"
+    assert one.drafted(WINDOW.window) is None
+    assert one.verified(WINDOW).tolist() == evidence
+
+
+def test_recency_remembers_the_prompt_and_forgets_the_last_text() -> None:
+    prefill = Prefill(
+        np.zeros(2, np.int64), np.array([[[1]], [[2]]], np.int16), np.ones((2, 1, 1), np.float32), 0.0
+    )
+    one = begun("recency", prefill=prefill)
+    assert one.verified(step(0, 2, [[[0]]], accepted=0)).tolist() == [[1, 1 / 3, 1 / 2, 0]]
+    one.begin(NOTHING_READ)
+    assert one.verified(step(0, 0, [[[0]]], accepted=0)).tolist() == [[1, 0, 0, 0]]
+
+
+def test_popularity_is_of_what_it_learned_and_of_nothing_else() -> None:
+    one = begun("popularity", rows((7, 0), (7, 0), (8, 1)), rows((9, 0)))
+    assert one.verified(WINDOW).tolist() == [[2.25, 0.75, 0, 0]]  # three positions, 3 of 4 to expert 0
+    assert one.verified(WINDOW).tolist() == [[2.25, 0.75, 0, 0]]
+    with pytest.raises(MoespacError, match="nothing to go by"):
+        begun("popularity")
+
+
+def test_a_token_goes_where_it_went_and_an_unknown_one_where_all_went() -> None:
+    one = begun("token-table", rows((7, 0), (7, 0), (7, 1), (8, 2)))
+    popular = np.array([2.25, 1.25, 1.25, 0.25]) / 5  # 4 positions, and one that went everywhere alike
+    assert one.drafted(np.array([5]))[0] == pytest.approx(popular)
+    seen_thrice = (np.array([2, 1, 0, 0]) + popular) / 4
+    assert one.drafted(np.array([7]))[0] == pytest.approx(seen_thrice)
+    assert one.drafted(np.array([7, 5, 7]))[0] == pytest.approx(2 * seen_thrice + popular)
+
+
+def test_the_table_learns_from_rejected_positions_too_but_not_from_redacted_tokens() -> None:
+    one = begun("token-table")
+    assert one.drafted(np.array([0]))[0].tolist() == [0.25] * 4
+    one.verified(replace(WINDOW, window=np.array([-1, 5, 6])))
+    assert np.argmax(one.drafted(np.array([5]))[0]) == 0
+    assert np.argmax(one.drafted(np.array([6]))[0]) == 3
+    popular = (np.array([1, 0, 0, 2]) + 0.25) / 4
+    assert one.drafted(np.array([-1]))[0] == pytest.approx(popular)
+
+
+def test_a_table_learns_in_pieces_what_it_learns_at_once() -> None:
+    rng = np.random.default_rng(0)
+    many = Rows(rng.integers(0, 5, 60), rng.integers(0, 4, (60, 1, 1)).astype(np.int16))
+    whole = begun("token-table", many)
+    parts = begun(
+        "token-table", *(Rows(many.tokens[i : i + 7], many.experts[i : i + 7]) for i in range(0, 60, 7))
+    )
+    for token in range(6):
+        assert np.array_equal(whole.drafted(np.array([token])), parts.drafted(np.array([token])))
+
+
+def test_gates_count_as_many_picks_as_a_router_chooses() -> None:
+    two = sensor("draft-gates", Geometry(2, 4, 2))
+    gates = np.array([[[0, 1, 2, 3], [3, 2, 1, 0]], [[0, 2, 3, 1], [3, 0, 1, 2]]], np.int16)
+    assert two.known == "drafted"
+    assert two.drafted(np.zeros(3), gates).tolist() == [[2, 1, 1, 0], [1, 0, 1, 2]]
+    assert two.drafted(np.zeros(1), gates[:0]).tolist() == [[0] * 4] * 2  # nothing drafted
+    assert two.drafted(np.zeros(1)).tolist() == [[0] * 4] * 2  # and so no row of the channel to be given
+
+
+def test_next_gate_speaks_of_one_layer_and_passes_over_none() -> None:
+    two = sensor("next-gate", Geometry(2, 4, 2))
+    assert two.known == "layer"
+    assert two.layer(1, np.array([[0, 1, 2], [0, 3, 1]], np.int16)).tolist() == [2, 1, 0, 1]
+    assert two.layer(1, np.array([[-1, -1, -1], [2, -1, 1]], np.int16)).tolist() == [0, 0, 1, 0]
+
+
+@pytest.mark.parametrize("name", SENSORS)
+def test_a_sensor_speaks_at_its_moment_alone_and_costs_time(name: str) -> None:
+    trace = with_channels(one_text(3, fan=3, steps=6))
+    one = sensor(name, GEOMETRY, verified_rows(trace))
+    one.begin(trace.prefill())
+    for seen in windows(trace, gamma=2):
+        told = {"drafted": one.drafted(seen.step.window, seen.draft_gates)}
+        told["layer"] = one.layer(1, seen.next_gates[:, 1])
+        told["verified"] = one.verified(seen.step)
+        assert [moment for moment, evidence in told.items() if evidence is not None] == [one.known]
+        shape = (GEOMETRY.experts,) if one.known == "layer" else (GEOMETRY.layers, GEOMETRY.experts)
+        assert told[one.known].shape == shape
+        assert told[one.known].min() >= 0
+    assert 0 < one.cost_s(0) <= one.cost_s(8) < 1e-3
+    assert one.thinking_s(8) <= one.cost_s(8)
+
+
+@pytest.mark.parametrize(
+    ("name", "gamma", "microseconds"),
+    [
+        ("verify-counts", 8, 5 + 0.0005 * 12 * 9),  # 12 experts, 9 positions
+        ("recency", 0, 14 + 0.00025 * 12),
+        ("draft-gates", 8, 6.4 + 0.00012 * 12 * 9 + 8 * 10),  # a product at each drafted token
+        ("next-gate", 8, 6.4 + 10),  # one layer but the first
+    ],
+)
+def test_what_a_sensor_costs_by_hand(name: str, gamma: int, microseconds: float) -> None:
+    assert 1e6 * sensor(name, GEOMETRY).cost_s(gamma) == pytest.approx(microseconds)
+
+
+def with_channels(trace: Trace, seed: int = 0) -> Trace:
+    rng = np.random.default_rng(seed)
+
+    def picks(n: int) -> np.ndarray:
+        return rng.random((n, GEOMETRY.layers, GEOMETRY.experts)).argsort(-1)[..., :4].astype(np.int16)
+
+    ahead = picks(len(trace.window))
+    ahead[:, 0] = -1
+    channels = {
+        DRAFT_GATES: Channel("drafted", picks(len(trace.draft_probs))),
+        NEXT_GATE: Channel("verified", ahead),
+    }
+    return replace(trace, sensors=channels)
+
+
+@given(ANY_TRACE)
+@settings(max_examples=25)
+def test_windows_are_the_steps_of_a_walk_with_their_own_rows(trace: Trace) -> None:
+    trace = with_channels(trace)
+    fan = trace.texts[0].fan
+    gamma = None if fan is None else 1
+    seen = [window for text in range(len(trace.texts)) for window in windows(trace, text, gamma)]
+    steps = list(trace if fan is None else trace.rounds(gamma))
+    assert [w.step.position for w in seen] == [s.position for s in steps]
+    for window in seen:
+        gates, ahead = window.draft_gates, window.next_gates
+        assert (len(gates), len(ahead)) == (window.step.gamma, window.step.gamma + 1)
+        i = next(  # the row it was taken from holds the same window
+            i
+            for i in range(len(trace))
+            if np.array_equal(trace.experts[trace.starts["verified"][i]], window.step.experts[0])
+        )
+        start = trace.starts["verified"][i]
+        assert np.array_equal(ahead, trace.sensors[NEXT_GATE].values[start : start + len(ahead)])
+
+
+def test_verified_rows_are_those_of_the_texts_asked_for() -> None:
+    from moespac_nb.trace.editing import concatenate
+
+    first, second = one_text(1), one_text(2)
+    both = concatenate([first, second])
+    for texts, expected in (([0], first), ([1], second), (None, both)):
+        assert np.array_equal(verified_rows(both, texts).tokens, expected.window)
+        assert np.array_equal(verified_rows(both, texts).experts, expected.experts)
+    assert len(verified_rows(both, []).tokens) == 0
+
+
+def lacking(name: str) -> None:
+    trace = one_text(0, fan=2)
+    one = sensor(name, GEOMETRY)
+    seen = next(windows(trace, gamma=2))
+    one.drafted(seen.step.window, seen.draft_gates)
+    one.layer(1, seen.next_gates)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: sensor("verify-count", FOUR), "sensor is 'verify-count'; .*; did you mean 'verify-counts'?"),
+        (lambda: lacking("draft-gates"), "'draft-gates' was given no 'draft-gates'; accepted: a trace with"),
+        (lambda: lacking("next-gate"), "'next-gate' was given no 'next-gate'"),
+        (
+            lambda: sensor("draft-gates", FOUR).drafted(np.zeros(2), np.full((1, 1, 1), 4)),
+            "names experts 4 to 4; accepted: 0 to 3, or -1",
+        ),
+        (
+            lambda: sensor("next-gate", FOUR).layer(1, np.full((1, 1), -2)),
+            "names experts -2 to -2",
+        ),
+    ],
+)
+def test_bad_input_says_what_is_accepted(call, message) -> None:
+    with pytest.raises(MoespacError, match=message):
+        call()

@@ -1,0 +1,136 @@
+"""Exercises of notebook 03: right answers pass, and each common mistake is shown its smallest case."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from moespac_exercises.checking import check
+from moespac_exercises.lessons.speculation_as_a_sensor import THRESHOLD
+from moespac_nb import DOMAINS, Trace
+from moespac_nb.datasets.traces import bundled
+from moespac_nb.estimator.evaluation import EVIDENCE, foretell
+from moespac_nb.estimator.information import entropy_bits, information_bits, information_of
+from moespac_nb.estimator.sensors import SENSORS, sensor
+from moespac_nb.trace.locality import distinct_by_chance, distinct_by_gamma
+from moespac_nb.trace.step import expert_counts
+from moespac_nb.trace.windows import verified_rows, windows
+
+
+def best(scores: list[float], size: int) -> set[int]:
+    return set(np.argsort(-np.array(scores), kind="stable")[:size].tolist())
+
+
+def needed(counts: list[int]) -> set[int]:
+    return set(np.flatnonzero(counts).tolist())
+
+
+RIGHT: dict[str, Any] = {
+    "03.1": lambda experts, k, positions: experts * (1 - (1 - k / experts) ** positions),
+    "03.2": 8,
+    "03.3": lambda table: information_of(np.array(table)),
+    "03.4": 0.0,
+    "03.5": [1, THRESHOLD],
+    "03.6": lambda s, counts, n: len(best(s, n) & needed(counts)) / len(needed(counts)),
+}
+
+
+@pytest.mark.parametrize("name", RIGHT)
+def test_a_right_answer_is_right(name: str) -> None:
+    assert check(name, RIGHT[name]).state == "right"
+
+
+@pytest.mark.parametrize(
+    ("name", "answer", "said"),
+    [
+        ("03.1", lambda experts, k, positions: k * positions, "more experts than there are"),
+        ("03.1", lambda experts, k, positions: min(experts, k * positions), "is counted once"),
+        ("03.1", lambda experts, k, positions: k, "too few"),
+        ("03.2", 12, "more experts a token than without a draft"),
+        ("03.2", 3, "not the longest"),
+        ("03.2", 20, "is not in the published table"),
+        ("03.3", lambda table: entropy_bits(np.array(table)), "there is no information"),
+        ("03.3", lambda table: information_of(np.array(table)) * np.log(2), "right but for the unit"),
+        ("03.3", lambda table: "much", "which is no number"),
+        ("03.4", 1.5, "with what probability is the expert needed next"),
+        ("03.5", [5, 3], "so the decision stands"),
+        ("03.5", [5, 1], "The claim is about errors within it"),
+        ("03.5", [1.5, 2], "write two whole numbers"),
+        ("03.6", lambda s, counts, n: len(best(s, n) & needed(counts)) / n, "share of the named experts"),
+        ("03.6", lambda s, counts, n: 1, "those of the highest scores"),
+        ("03.6", lambda s, counts, n: len(best(s, n) & needed(counts)), "returned"),
+    ],
+)
+def test_a_mistake_is_shown_its_case(name: str, answer: Any, said: str) -> None:
+    outcome = check(name, answer)
+    assert outcome.state == "wrong"
+    assert said in outcome.sentence
+
+
+# What the notebook's prose says of its figures: to be read again if one of these fails.
+
+
+@pytest.fixture(scope="module")
+def fans() -> dict[str, Trace]:
+    return {domain: bundled(domain, mode="sample", kind="fan", half="report") for domain in DOMAINS}
+
+
+@pytest.fixture(scope="module")
+def learned() -> dict[str, Any]:
+    return {d: verified_rows(bundled(d, mode="sample", kind="fan", half="tune")) for d in DOMAINS}
+
+
+def test_sensors_stand_as_the_prose_has_them(fans: dict[str, Trace], learned: dict[str, Any]) -> None:
+    found = [
+        foretell(
+            fan,
+            {name: sensor(name, fan.geometry, learned[domain]) for name in SENSORS},
+            16,
+            gamma=4,
+            rules=(EVIDENCE,),
+        )
+        for domain, fan in fans.items()
+    ]
+    recall = {name: np.mean([one[name, EVIDENCE].recall for one in found]) for name in SENSORS}
+    assert 0.02 < recall["verify-counts"] - recall["recency"] < 0.08
+    assert abs(recall["verify-counts"] - recall["last-window"]) < 0.005
+    assert abs(recall["committed-counts"] - recall["recency"]) < 0.01
+    assert abs(recall["verify-counts"] - recall["popularity"]) < 0.02
+    assert recall["token-table"] - recall["verify-counts"] > 0.15
+
+
+def test_a_wide_window_tells_and_counting_adds_little(fans: dict[str, Trace]) -> None:
+    now: dict[str, list[np.ndarray]] = {"first": [], "any": [], "count": []}
+    following = []
+    for fan in fans.values():
+        for text in range(len(fan.texts)):
+            steps = [seen.step for seen in windows(fan, text, 4)]
+            counts = np.stack([step.counts for step in steps])
+            now["first"].append(np.stack([expert_counts(s.experts[:1], 64) for s in steps])[:-1].ravel())
+            now["any"].append((counts[:-1] > 0).astype(int).ravel())
+            now["count"].append(counts[:-1].ravel())
+            following.append((counts[1:] > 0).astype(int).ravel())
+    bits = {
+        name: information_bits(np.concatenate(read), np.concatenate(following)) for name, read in now.items()
+    }
+    assert bits["any"] > 2 * bits["first"]
+    assert bits["any"] < bits["count"] < 1.25 * bits["any"]
+
+
+def test_reuse_is_mostly_chance_and_popularity(fans: dict[str, Trace], learned: dict[str, Any]) -> None:
+    recorded = np.mean([distinct_by_gamma(fan)[8] for fan in fans.values()])
+    alike = distinct_by_chance(np.full(64, 4 / 64), 9)
+    shares = [sensor("popularity", fan.geometry, learned[d]).shares for d, fan in fans.items()]  # type: ignore[attr-defined]
+    popular = np.mean([distinct_by_chance(each, 9) for each in shares])
+    assert recorded < popular < alike < 36
+    assert popular - recorded < 0.5 * (36 - recorded)
+
+
+def test_experts_a_token_fall_where_the_draft_is_good(fans: dict[str, Trace]) -> None:
+    def of_a_token(domain: str) -> float:
+        emitted = np.mean([len(step.emitted) for step in fans[domain].rounds(8)])
+        return float(distinct_by_gamma(fans[domain])[8] / 4 / emitted)
+
+    assert of_a_token("math") < 1 < min(of_a_token("code"), of_a_token("qa"))

@@ -1,0 +1,165 @@
+"""Notebook 07's exercises and what its prose says of its tables, which a new pair might change."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from moespac_exercises.checking import check
+from moespac_exercises.lessons.the_budget_lab import GAMMAS, OFFERED, TARGET_TPS, plan
+from moespac_nb import DOMAINS, MoespacError
+from moespac_nb.datasets.traces import bundled
+from moespac_nb.hardware.machine import machine, machine_names
+from moespac_nb.policies import composed, policy
+from moespac_nb.simulation.replay import replay
+from moespac_nb.trace.counterfactual import better_draft
+
+
+def ceiling(parts: dict[str, float], part: str) -> float:
+    total = sum(parts.values())
+    return total / (total - parts[part])
+
+
+def link_allows(copies: float, expert_bytes: int, alpha_s: float, bytes_per_s: float) -> float:
+    return 1 / (copies * (alpha_s + expert_bytes / bytes_per_s))
+
+
+def slots_left(budget_bytes: int, draft_bytes: int, expert_bytes: int) -> int:
+    return max(0, budget_bytes - draft_bytes) // expert_bytes
+
+
+def two_ratios(ours: float, baselines: list[float]) -> tuple[float, float]:
+    return ours / float(np.mean(baselines)), float(np.mean([ours / one for one in baselines]))
+
+
+SOLUTIONS: dict[str, Any] = {
+    "07.1": ceiling,
+    "07.2": link_allows,
+    "07.3": slots_left,
+    "07.4": two_ratios,
+    "07.5": ["rtx3060", "recency", 0],
+}
+
+
+@pytest.mark.parametrize("number", SOLUTIONS)
+def test_the_solution_is_right(number: str) -> None:
+    assert check(number, SOLUTIONS[number]).state == "right"
+
+
+WRONG: dict[str, tuple[str, Any, str]] = {
+    "the share": ("07.1", lambda parts, part: parts[part] / sum(parts.values()), "1 or more"),
+    "the share that is left": (
+        "07.1",
+        lambda parts, part: 1 - parts[part] / sum(parts.values()),
+        "1 or more",
+    ),
+    "whole over part": ("07.1", lambda parts, part: sum(parts.values()) / max(parts[part], 1e-9), "how long"),
+    "seconds a token": ("07.2", lambda *case: 1 / link_allows(*case), "seconds a token"),
+    "no alpha": ("07.2", lambda n, size, alpha, rate: rate / (n * size), "beside its bytes"),
+    "one copy": ("07.2", lambda n, size, alpha, rate: link_allows(1, size, alpha, rate), "one copy"),
+    "below none": ("07.3", lambda room, draft, size: (room - draft) // size, "fewer than no slots"),
+    "parts of an expert": ("07.3", lambda room, draft, size: max(0, room - draft) / size, "whole expert"),
+    "a free draft": ("07.3", lambda room, draft, size: room // size, "without a draft"),
+    "one number": ("07.4", lambda ours, others: ours / float(np.mean(others)), "two numbers"),
+    "the other order": ("07.4", lambda ours, others: two_ratios(ours, others)[::-1], "other order"),
+    "twice the first": ("07.4", lambda ours, others: [two_ratios(ours, others)[0]] * 2, "second"),
+    "inverted": ("07.4", lambda ours, others: [1 / one for one in two_ratios(ours, others)], "returned"),
+    "too slow": ("07.5", ["laptop4060", "recency", 4], "asked are"),
+    "with its draft": ("07.5", ["rtx3060", "recency", 4], "asked are"),
+    "more than is needed": ("07.5", ["h100", "recency", 0], "less device memory"),
+    "it does not fit": ("07.5", ["t4", "recency", 0], "does not fit"),
+    "it reads the future": ("07.5", ["rtx3060", "next-window-oracle", 0], "accepted"),
+    "two of three": ("07.5", ["rtx3060", "recency"], "accepted"),
+}
+
+
+@pytest.mark.parametrize("mistake", WRONG)
+def test_a_typical_mistake_is_told_what_it_is(mistake: str) -> None:
+    number, answer, words = WRONG[mistake]
+    found = check(number, answer)
+    assert found.state == "wrong"
+    assert words in found.sentence, found.sentence
+
+
+def test_a_plan_says_what_it_accepts() -> None:
+    with pytest.raises(MoespacError, match="accepted: cpu-only"):
+        plan("rtx3060", "next-window-oracle", 0)
+    with pytest.raises(MoespacError, match="does not fit t4"):
+        plan("t4", "recency", 0)
+
+
+def test_the_purchase_has_one_machine_for_an_answer_and_needs_a_choice_on_it() -> None:
+    def reaches(name: str, played: str, gamma: int) -> bool:
+        return name != "t4" and plan(name, played, gamma).tps_modelled >= TARGET_TPS
+
+    able = {name for name in machine_names() if any(reaches(name, p, g) for p in OFFERED for g in GAMMAS)}
+    smallest = min(able, key=lambda name: machine(name).memory_bytes)
+    assert smallest == "rtx3060"
+    assert any(machine(name).memory_bytes < machine(smallest).memory_bytes for name in machine_names())
+    assert 0 < sum(reaches(smallest, p, g) for p in OFFERED for g in GAMMAS) < len(OFFERED) * len(GAMMAS) / 2
+
+
+FANS = {domain: bundled(domain, mode="sample", kind="fan", half="report") for domain in DOMAINS}
+MEAN: dict[str, Any] = {"rule": "ema", "admission": 1}
+CONTESTANTS = {
+    "recency": policy("recency"),
+    "one level": composed("one level", K=1, **MEAN),
+    "counts": composed("counts", **MEAN),
+    "rule": composed("rule", rule="paper", admission=1),
+    "spac-paper": policy("spac-paper"),
+    "oracle": policy("next-window-oracle"),
+    "cpu-only": policy("cpu-only"),
+}
+
+
+def speeds(budget: str, gamma: int, *names: str) -> np.ndarray:
+    """Tokens a second, modelled: (names, domains)."""
+    ran = [
+        [replay(fan, CONTESTANTS[n], budget, gamma=gamma, timeline=False) for fan in FANS.values()]
+        for n in names
+    ]
+    return np.array([[one.tps_modelled for one in row] for row in ran])
+
+
+def test_a_draft_pays_where_a_window_yields_more_tokens_than_it_multiplies_experts() -> None:
+    pays = speeds("17%", 4, "recency")[0] / speeds("17%", 0, "recency")[0]
+    for speed, fan in zip(pays, FANS.values(), strict=True):
+        rounds = list(fan.rounds(4))
+        asks = np.mean([(step.counts > 0).sum(axis=1).mean() for step in rounds]) / fan.geometry.top_k
+        yields = np.mean([len(step.emitted) for step in rounds])
+        assert (speed > 1) == (yields > asks)
+    assert [domain for domain, speed in zip(FANS, pays, strict=True) if speed > 1] == ["math"]
+    perfect = [
+        replay(better_draft(fan, 1), "recency", "17%", gamma=4, timeline=False) for fan in FANS.values()
+    ]
+    without = speeds("17%", 0, "recency")[0]
+    assert all(1 < one.tps_modelled / none < 1.2 for one, none in zip(perfect, without, strict=True))
+
+
+def test_the_steps_are_what_the_notebook_says_of_them() -> None:
+    recency, one_level, counts, rule, oracle, base = speeds(
+        "17%", 4, "recency", "one level", "counts", "rule", "oracle", "cpu-only"
+    )
+
+    def step(a: np.ndarray, b: np.ndarray) -> float:
+        return float(np.exp(np.log(a / b).mean()))
+
+    assert step(one_level, recency) > 1.03  # a memory helps
+    assert abs(step(counts, one_level) - 1) < 0.03  # levels add next to nothing
+    assert step(rule, counts) < 1
+    assert step(oracle, counts) > 1.1
+    assert step(speeds("25%", 4, "recency")[0], base) > 1.42
+
+
+def test_hits_and_bytes_say_different_things() -> None:
+    chat, options = FANS["chat"], {"gamma": 4, "timeline": False}
+    ways = [policy("recency"), policy("recency").missing("load"), policy("spac-paper")]
+    recency, load, paper = (replay(chat, way, "50%", **options) for way in ways)
+    assert load.hit_rate > recency.hit_rate
+    assert load.tps_modelled < recency.tps_modelled / 2
+    recency, _, paper = (replay(chat, way, "17%", **options) for way in ways)
+    assert paper.tps_modelled > 0.9 * recency.tps_modelled
+    assert paper.bytes_per_token < recency.bytes_per_token / 2
+    assert recency.parts.link_wait_s < 0.01 * recency.parts.total_s

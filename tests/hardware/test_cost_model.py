@@ -1,0 +1,225 @@
+"""Costs: what the arithmetic of time must keep to, whatever the machine, and the two accountings."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import fields, replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from moespac_nb.hardware.budget import charge
+from moespac_nb.hardware.cost_model import MAY_BE_ZERO, PLANNED_LAYERS, Costs, costs
+from moespac_nb.hardware.machine import Machine, machine, machine_names
+from moespac_nb.hardware.model_library import model_profile, model_profile_names
+from moespac_nb.trace.step import Geometry
+from moespac_nb.utils.exceptions import MoespacError
+from tests.helpers.small_profiles import MACHINE, MODEL
+
+BASE = costs("rtx4090", "qwen3-30b-a3b")
+RATES = ("link_bytes_per_s", "gpu_bytes_per_s", "gpu_flops_per_s", "cpu_bytes_per_s", "cpu_flops_per_s")
+rate = st.floats(1e6, 1e15)
+positions = st.integers(0, 64)
+
+
+@st.composite
+def any_costs(draw) -> Costs:
+    return replace(
+        BASE,
+        expert_bytes=draw(st.integers(1, 10**9)),
+        expert_flops=draw(st.floats(1, 1e12)),
+        copy_alpha_s=draw(st.floats(0, 1)),
+        **{name: draw(rate) for name in RATES},
+    )
+
+
+@given(any_costs())
+def test_a_copy_takes_at_least_alpha_and_at_least_its_bytes(cost) -> None:
+    assert cost.copy_s() >= cost.copy_alpha_s
+    assert cost.copy_s() >= cost.expert_bytes / cost.link_bytes_per_s
+    assert cost.copy_s() == pytest.approx(cost.copy_alpha_s + cost.expert_bytes / cost.link_bytes_per_s)
+
+
+@given(any_costs(), positions)
+def test_more_positions_and_more_bytes_never_take_less(cost, n) -> None:
+    for lane in ("gpu_s", "cpu_s", "layer_s"):
+        assert getattr(cost, lane)(n + 1) >= getattr(cost, lane)(n)
+    larger = replace(cost, expert_bytes=2 * cost.expert_bytes)
+    assert larger.copy_s() > cost.copy_s()
+    assert larger.gpu_s(n) >= cost.gpu_s(n)
+    assert larger.cpu_s(n) >= cost.cpu_s(n)
+
+
+@given(any_costs(), st.sampled_from(RATES), st.floats(1, 100), positions)
+def test_a_faster_machine_is_never_slower(cost, name, factor, n) -> None:
+    faster = replace(cost, **{name: factor * getattr(cost, name)})
+    assert faster.copy_s() <= cost.copy_s()
+    assert faster.gpu_s(n) <= cost.gpu_s(n)
+    assert faster.cpu_s(n) <= cost.cpu_s(n)
+
+
+@given(any_costs(), st.integers(1, 64))
+def test_an_expert_takes_as_long_as_the_slower_of_reading_and_computing(cost, n) -> None:
+    assert cost.gpu_s(n) == pytest.approx(
+        max(cost.expert_bytes / cost.gpu_bytes_per_s, n * cost.expert_flops / cost.gpu_flops_per_s)
+    )
+    assert cost.cpu_s(n) == max(cost.cpu_read_s, n * cost.cpu_pair_s)
+    assert cost.gpu_s(0) == cost.cpu_s(0) == 0.0
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(Costs)])
+@pytest.mark.parametrize("value", [-1.0, math.nan, math.inf])
+def test_a_constant_that_is_none_is_refused_by_name(name, value) -> None:
+    with pytest.raises(MoespacError, match=f"{name} is {value}; accepted: a number"):
+        replace(BASE, **{name: value})
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(Costs)])
+def test_what_is_divided_by_is_above_zero(name) -> None:
+    if name in MAY_BE_ZERO:
+        assert getattr(replace(BASE, **{name: 0}), name) == 0
+    else:
+        with pytest.raises(MoespacError, match=f"{name} is 0; accepted: a number above 0"):
+            replace(BASE, **{name: 0})
+
+
+def test_the_paper_s_machine_and_target_by_hand() -> None:
+    assert BASE.expert_bytes == 3 * 2048 * 768 * 2
+    assert BASE.expert_flops == 2 * 3 * 2048 * 768
+    assert BASE.copy_s() == pytest.approx(0.3e-3 + 9_437_184 / 25.2e9)
+    assert BASE.cpu_s(1) == pytest.approx(9_437_184 / 53.8e9)
+    assert BASE.draft_s == pytest.approx(0.5e-3 + 4.411e9 / 1008e9, rel=1e-3)
+    assert BASE.plan_s == machine("rtx4090").plan_s
+
+
+# Of a layer 540 weights, of the rest 2·800 + 500; 100 tokens' keys and values are 2·16·100 bytes a layer.
+BY_HAND = Costs(
+    expert_bytes=600, expert_flops=600, copy_alpha_s=0.25, link_bytes_per_s=300, gpu_bytes_per_s=1000,
+    gpu_flops_per_s=500, cpu_bytes_per_s=400, cpu_flops_per_s=200, dense_s=(1080 + 3200) / 1000,
+    dense_position_s=2 * 540 / 500, head_s=4200 / 1000, draft_s=0.5 + 800 / 1000,
+    draft_prefill_s=2 * 100 / 500, plan_s=24 * 2 / 48,
+)  # fmt: skip
+QUICK = replace(MACHINE, memory_bytes_per_s=10_000.0)  # so that the draft's arithmetic takes longer
+
+
+@pytest.mark.parametrize(
+    ("on", "geometry", "expected"),
+    [
+        (MACHINE, None, BY_HAND),
+        # From storage no faster than over the link, and no faster than the host computes.
+        (replace(MACHINE, experts_in="storage"), None, replace(BY_HAND, cpu_bytes_per_s=300)),
+        (
+            replace(MACHINE, experts_in="storage", host_expert_bytes_per_s=250.0),
+            None,
+            replace(BY_HAND, cpu_bytes_per_s=250),
+        ),
+        (
+            QUICK,
+            None,
+            replace(BY_HAND, gpu_bytes_per_s=10_000, dense_s=0.428, head_s=0.42, draft_s=0.5 + 0.4),
+        ),
+        # Half the layers: half the time of head, draft and policy. The router chooses of twice the experts.
+        (
+            MACHINE,
+            Geometry(1, 8, 2),
+            replace(
+                BY_HAND, dense_s=(1160 + 3200) / 1000, dense_position_s=2 * 580 / 500, head_s=2.1,
+                draft_s=0.65, draft_prefill_s=0.2, plan_s=0.5,
+            ),
+        ),
+    ],
+)  # fmt: skip
+def test_every_constant_by_hand(on: Machine, geometry: Geometry | None, expected: Costs) -> None:
+    assert vars(costs(on, MODEL, context=100, geometry=geometry)) == pytest.approx(vars(expected))
+    assert costs(on, replace(MODEL, draft=None)).draft_s == 0
+
+
+RANGES = {  # so narrow that a number in another unit is not in them
+    "memory_bytes_per_s": (100e9, 4e12),
+    "flops_per_s": (20e12, 1e15),
+    "copy_alpha_s": (50e-6, 500e-6),
+    "link_bytes_per_s": (3e9, 60e9),
+    "cpu_bytes_per_s": (3e9, 100e9),
+    "host_flops_per_s": (50e9, 2e12),
+    "plan_s": (0.5e-3, 3e-3),
+}
+
+
+@pytest.mark.parametrize("on", machine_names())
+@pytest.mark.parametrize("name", RANGES)
+def test_every_bundled_machine_has_the_numbers_of_one(on: str, name: str) -> None:
+    least, most = RANGES[name]
+    assert least < getattr(machine(on), name) < most
+
+
+@pytest.mark.parametrize("on", machine_names())
+@pytest.mark.parametrize("model", model_profile_names())
+def test_on_every_machine_an_expert_is_quickest_from_its_slot_and_reading_quicker_than_drafting(on, model):
+    found = costs(on, model)
+    assert found.gpu_s(1) < min(found.copy_s(), found.cpu_s(1))
+    assert 0 < found.dense_position_s < found.dense_s
+    assert 0 < found.draft_prefill_s < found.draft_s
+
+
+def test_four_bits_shorten_what_is_bound_by_bytes_and_not_the_arithmetic() -> None:
+    four = costs("rtx4090", "qwen3-30b-a3b-4bit")
+    assert four.cpu_read_s == pytest.approx(BASE.cpu_read_s * 4.5 / 16)
+    assert four.cpu_pair_s == BASE.cpu_pair_s
+    assert four.copy_alpha_s == BASE.copy_alpha_s
+
+
+def test_a_longer_context_is_read_by_every_layer() -> None:
+    longer = costs("rtx4090", "qwen3-30b-a3b", context=9216)
+    read_bytes = 8192 * 2 * model_profile("qwen3-30b-a3b").kv_values
+    assert longer.dense_s - BASE.dense_s == pytest.approx(read_bytes / 1008e9)
+    for context in (-1, 1.5, True):
+        with pytest.raises(MoespacError, match=f"context is {context}; accepted: a whole number"):
+            costs("rtx4090", "qwen3-30b-a3b", context=context)
+
+
+def test_a_trace_of_another_geometry_keeps_the_expert_and_scales_the_rest() -> None:
+    scaled = costs("rtx4090", "qwen3-30b-a3b", geometry=Geometry(8, 64, 4))
+    assert scaled.expert_bytes == BASE.expert_bytes
+    assert scaled.copy_s() == BASE.copy_s()
+    assert scaled.plan_s == pytest.approx(BASE.plan_s * 8 / PLANNED_LAYERS)
+    for name in ("head_s", "draft_s", "draft_prefill_s"):
+        assert getattr(scaled, name) == pytest.approx(getattr(BASE, name) * 8 / 48, rel=1e-4), name
+
+
+@given(st.integers(1, 100), st.integers(1, 8192))
+def test_slots_equal_gives_a_draft_s_owner_what_everybody_has(percent, context) -> None:
+    model = model_profile("qwen3-30b-a3b")
+    both = [charge("slots-equal", f"{percent}%", model, draft=d, context=context) for d in (True, False)]
+    assert both[0] == both[1]
+    assert both[0].slots == percent * model.all_experts // 100
+
+
+@given(st.integers(1, 100), st.integers(1, 8192))
+def test_device_equal_takes_the_draft_from_who_drafts(percent, context) -> None:
+    model = model_profile("qwen3-30b-a3b")
+    assert model.draft is not None
+    drafts, plain = (
+        charge("device-equal", f"{percent}%", model, draft=d, context=context) for d in (True, False)
+    )
+    assert plain.slots == percent * model.all_experts // 100
+    assert plain.draft_bytes == 0
+    # 4.411 GB of weights, 0.2 GB of workspace, and so many bytes a token
+    assert drafts.draft_bytes == 4_611_230_000 + context * 147_456
+    if drafts.fits:
+        assert drafts.budget_bytes + drafts.draft_bytes == plain.budget_bytes
+        assert drafts.slots * model.expert_bytes <= drafts.budget_bytes
+    else:
+        assert drafts.draft_bytes + model.expert_bytes > plain.budget_bytes
+        assert drafts.slots == drafts.budget_bytes == 0
+
+
+def test_an_eight_bit_draft_leaves_a_four_bit_target_nothing_at_17_percent() -> None:
+    four, bf16 = model_profile("qwen3-30b-a3b-4bit"), model_profile("qwen3-30b-a3b")
+    assert not charge("device-equal", "17%", replace(four, draft=bf16.draft), draft=True).fits
+    assert charge("device-equal", "17%", four, draft=True).fits
+
+
+def test_an_unknown_accounting_gets_the_nearest() -> None:
+    with pytest.raises(MoespacError, match=r"'slot-equal'; accepted: .* did you mean 'slots-equal'"):
+        charge("slot-equal", "17%", model_profile("bundled-pair"), draft=False)

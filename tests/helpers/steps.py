@@ -1,0 +1,49 @@
+"""A step, and a text of steps, whose routing a test writes down; everything else about them is plain."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from moespac_nb.trace.schema import Text
+from moespac_nb.trace.step import Geometry, Prefill, Step, Top
+from moespac_nb.trace.trace import Trace
+
+Routing = list[list[list[int]]]  # of each position and layer, the experts
+
+
+def step(
+    index: int, position: int, experts: Routing, accepted: int, per_layer: int = 4, emitted: int | None = None
+) -> Step:
+    """A step whose window sends its positions to the given experts (γ+1, layers, k)."""
+    chosen = np.array(experts, np.int16)
+    gamma = len(chosen) - 1
+    tops = [Top(np.zeros((n, 1), np.int64), np.ones((n, 1), np.float32)) for n in (gamma, gamma + 1)]
+    grown = accepted + 1 if emitted is None else emitted
+    return Step(
+        index=index, position=position, window=np.zeros(gamma + 1, np.int64),
+        draft_probs=np.ones(gamma, np.float32), target_probs=np.ones(gamma, np.float32), uniforms=None,
+        target_ids=np.zeros(gamma + 1, np.int64), accepted=accepted, emitted=np.zeros(grown, np.int64),
+        experts=chosen, gate_weights=np.ones(chosen.shape, np.float32), experts_per_layer=per_layer,
+        draft_top=tops[0], target_top=tops[1], draft_ms=1.0, verify_ms=1.0,
+    )  # fmt: skip
+
+
+def text(
+    prompt: Routing, windows: list[tuple[Routing, int]], per_layer: int = 4, fan: int | None = None
+) -> Trace:
+    """A text of one token over and over: the routing of its prompt, and of each window with how much of it
+    was accepted. Of a fan, each window commits one token."""
+    steps: list[Step] = []
+    position = len(prompt)
+    for index, (experts, accepted) in enumerate(windows):
+        steps.append(step(index, position, experts, accepted, per_layer, None if fan is None else 1))
+        position += len(steps[-1].emitted)
+    _, layers, top_k = steps[0].experts.shape
+    read = np.array(prompt, np.int16).reshape(-1, layers, top_k)
+    told = Text(
+        target="made by hand", draft="made by hand", mode="greedy", temperature=None, top_k=None, top_p=None,
+        gamma="any", fan=fan, seed=0, stop_ids=(), prompt_id=None, prompt=None, text=None,
+        finish_reason="length", versions={},
+    )  # fmt: skip
+    prefill = Prefill(np.zeros(len(read), np.int64), read, np.ones(read.shape, np.float32), 1.0)
+    return Trace.of(told, Geometry(layers, per_layer, top_k), 1, prefill, steps)

@@ -1,0 +1,144 @@
+"""Routing read from a running model is what its experts were called with, in every supported architecture."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+import transformers
+
+from moespac_nb.decoder.speculative import decode
+from moespac_nb.models.routing import Geometry, Routing, expert_modules, geometry, observe
+from moespac_nb.utils.exceptions import MoespacError
+from tools.support import tiny_models as tiny
+
+SIZES = {
+    "vocab_size": 64,
+    "hidden_size": 32,
+    "intermediate_size": 32,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 64,
+    "pad_token_id": 1,
+    "bos_token_id": None,
+    "eos_token_id": 0,
+    "num_experts_per_tok": 2,
+}
+LATENT = {
+    "q_lora_rank": None,
+    "kv_lora_rank": 8,
+    "qk_nope_head_dim": 8,
+    "qk_rope_head_dim": 8,
+    "v_head_dim": 8,
+}
+ARCHITECTURES = {
+    "qwen3_moe": ({"num_experts": 8, "moe_intermediate_size": 16, "head_dim": 16}, Geometry(3, 8, 2)),
+    "mixtral": ({"num_local_experts": 6}, Geometry(3, 6, 2)),
+    "olmoe": ({"num_experts": 8}, Geometry(3, 8, 2)),
+    "gpt_oss": ({"num_local_experts": 8, "head_dim": 16, "sliding_window": 8}, Geometry(3, 8, 2)),
+    "deepseek_v2": (
+        {
+            "n_routed_experts": 8,
+            "n_shared_experts": 1,
+            "moe_intermediate_size": 16,
+            "first_k_dense_replace": 1,
+            "topk_method": "greedy",
+            "n_group": 1,
+            "topk_group": 1,
+            **LATENT,
+        },
+        Geometry(2, 8, 2),  # its first layer is dense
+    ),
+}
+
+
+@pytest.fixture(scope="module", params=ARCHITECTURES)
+def architecture(request):
+    options, shape = ARCHITECTURES[request.param]
+    torch.manual_seed(0)
+    config = transformers.AutoConfig.for_model(request.param, **SIZES, **options)
+    model = transformers.AutoModelForCausalLM.from_config(config).eval()
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if weight.ndim > 1:
+                weight.mul_(20 if "gate.weight" in name or "router.weight" in name else 6)
+    return model, shape
+
+
+def test_geometry(architecture):
+    model, shape = architecture
+    assert geometry(model) == shape
+
+
+def test_recorded_experts_and_weights_rebuild_what_the_layer_computed(architecture):
+    model, shape = architecture
+    calls = []
+    hooks = [
+        module.register_forward_hook(lambda _module, args, output: calls.append((args[0], output)))
+        for module in expert_modules(model)
+    ]
+    experts, weights = observe(model, range(2, 14))
+    for hook in hooks:
+        hook.remove()
+    assert experts.shape == weights.shape == (12, shape.layers, shape.top_k)
+    assert (experts.dtype, weights.dtype) == (np.int16, np.float32)
+    assert all(len(set(chosen)) == shape.top_k for chosen in experts.reshape(-1, shape.top_k).tolist())
+    for layer, module in enumerate(expert_modules(model)):
+        chosen = torch.from_numpy(experts[:, layer]).long()
+        with torch.inference_mode():
+            again = module(calls[layer][0], chosen, torch.from_numpy(weights[:, layer]))
+        assert torch.allclose(again, calls[layer][1], rtol=1e-4, atol=1e-4)
+
+
+def test_speculation_is_lossless_and_records_a_plain_forwards_routing(architecture):
+    model, _ = architecture
+    prompt = list(range(2, 22))  # longer than the sliding window of 8
+    own = tiny.generated(model, prompt, 24, eos_token_id=None)
+    decoding = decode(model, prompt, draft=tiny.noised(model), gamma=4, max_new_tokens=24, stop_ids=())
+    steps = list(decoding)
+    assert decoding.new_ids == own
+    assert {step.accepted for step in steps} - {0}, "nothing was ever accepted: the test shows nothing"
+    plain, _ = observe(model, decoding.ids[:-1])
+    recorded = [decoding.prefill.experts, *(step.experts[: len(step.emitted)] for step in steps)]
+    assert np.array_equal(np.sort(np.concatenate(recorded), axis=-1), np.sort(plain, axis=-1))
+
+
+def test_a_dense_model_has_no_routing_and_decodes_all_the_same():
+    model = tiny.dense()
+    assert geometry(model) == Geometry(layers=0, experts=0, top_k=0)
+    step = next(decode(model, [5, 6, 7], draft=tiny.dense(seed=3), gamma=3))
+    assert step.experts.shape == (4, 0, 0)
+    assert step.counts.shape == (0, 0)
+
+
+def test_each_take_returns_what_came_since_the_last():
+    model, _ = tiny.pair()
+    ids = torch.tensor([[3, 4, 5]])
+    with Routing(model) as routing, torch.inference_mode():
+        model(ids)
+        first, _ = routing.take(3)
+        empty, _ = routing.take(0)
+        model(ids)
+        second, _ = routing.take(3)
+    assert np.array_equal(first, second)
+    assert empty.shape == (0, 4, 4)
+
+
+def interrupted_while_recording(model):
+    with Routing(model):
+        assert tiny.hook_count(model) == 4
+        raise KeyboardInterrupt
+
+
+def test_hooks_are_gone_after_the_block_however_it_ends():
+    model, _ = tiny.pair()
+    with pytest.raises(KeyboardInterrupt):
+        interrupted_while_recording(model)
+    assert tiny.hook_count(model) == 0
+
+
+@pytest.mark.parametrize("length", [0, tiny.CONTEXT + 1])
+def test_a_text_that_does_not_fit_is_refused(length):
+    with pytest.raises(MoespacError, match=f"{length} tokens.*1 to {tiny.CONTEXT}"):
+        observe(tiny.pair()[0], [5] * length)

@@ -1,0 +1,102 @@
+"""The benchmark of the widgets: its tables are those of the gallery, and what misses a bound is named."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import moespac_widgets
+from moespac_widgets import LiveView
+from moespac_widgets.base.assets import bundle
+
+
+@pytest.fixture
+def tools(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(root / "tools"))
+
+
+@pytest.fixture
+def figures(root: Path) -> dict[str, Any]:
+    return json.loads((root / "docs/gallery/bench.json").read_text(encoding="utf-8"))
+
+
+def test_every_live_widget_is_measured(tools: None, figures: dict[str, Any]) -> None:
+    from tools.bench.browser.shown import CASES
+
+    live = {kind.__name__ for kind in vars(moespac_widgets).values()
+            if isinstance(kind, type) and issubclass(kind, LiveView) and kind is not LiveView}  # fmt: skip
+    assert set(CASES) == live | {"Dashboard"}
+    for part in ("travels", "48x128", "8x64"):
+        assert set(CASES) <= set(figures[part])
+
+
+def test_the_gallerys_tables_are_those_of_the_figures(
+    tools: None, root: Path, figures: dict[str, Any]
+) -> None:
+    from tools.bench.browser.report import written
+
+    page = (root / "docs/gallery.md").read_text(encoding="utf-8")
+    assert written(page, figures) == page
+    with pytest.raises(ValueError, match="places <!-- bench: travels -->"):
+        written("no marker", figures)
+
+
+def test_no_widget_misses_a_bound_and_only_all_of_them_at_once_send_too_much(
+    tools: None, figures: dict[str, Any]
+) -> None:
+    from tools.bench.browser.report import missed
+
+    assert {line.split(" is ")[0] for line in missed(figures)} <= {"48x128 notebook: websocket_mb"}
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda one: one["inputs"]["slider"].update(p95_ms=201), ", slider: p95_ms is 201, the bound 200"),
+        (lambda one: one["inputs"]["key"].update(median_ms=101), ", key: median_ms is 101, the bound 100"),
+        (lambda one: one.update(painted_s=one["ran_s"] + 1.5), ": paint_s is 1.5, the bound 1.0"),
+        (lambda one: one["scrub_100"].update(backlog_ms=900), ": backlog_ms is 900, the bound 200"),
+        (lambda one: one.update(websocket_mb=6.5), ": websocket_mb is 6.5, the bound 6.0"),
+        (lambda one: one.update(heap_mb=[30.0, 33.0, 36.0]), ": the heap went from 30.0 to 36.0 MB"),
+    ],
+)
+def test_what_misses_a_bound_is_named(tools: None, figures: dict[str, Any], change: Any, words: str) -> None:
+    from tools.bench.browser.report import missed
+
+    worse = {"48x128": {"Stepper": copy.deepcopy(figures["48x128"]["Stepper"])}}
+    change(worse["48x128"]["Stepper"])
+    assert missed(worse) == [f"48x128 Stepper{words}"]
+
+
+def test_the_published_sizes_of_scripts_are_about_todays(figures: dict[str, Any]) -> None:
+    for name, one in figures["travels"].items():
+        if name != "Dashboard":
+            script = getattr(moespac_widgets, name).SCRIPT
+            assert one["script"] == pytest.approx(len(bundle(script).encode()), rel=0.05)
+
+
+def test_a_picture_of_few_colours_is_kept_as_it_is(tools: None) -> None:
+    from tools.docs.palette_png import palette
+
+    pixels = np.random.default_rng(0).integers(0, 6, (40, 30, 3)).astype(np.uint8) * 50
+    colours, which = palette(pixels)
+    assert np.array_equal(colours[which], pixels)
+
+
+def test_a_picture_of_many_colours_is_kept_but_for_what_is_not_seen(tools: None) -> None:
+    from tools.docs.palette_png import palette, png
+
+    across = np.linspace(0, 255, 600)
+    pixels = np.stack([np.tile(row, (50, 1)) for row in (across, 255 - across, 0 * across)], axis=2)
+    pixels = pixels.astype(np.uint8)
+    pixels[:, ::2, 2] = 60
+    colours, which = palette(pixels)
+    assert len(colours) == 256
+    assert np.abs(colours[which].astype(int) - pixels).max() <= 8
+    assert png(pixels).startswith(b"\x89PNG")
+    assert len(png(pixels)) < pixels.nbytes / 10

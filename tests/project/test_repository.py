@@ -1,0 +1,152 @@
+"""What holds for the repository as a whole."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+import moespac_nb
+from moespac_nb.datasets import files as resources
+
+LONGEST_MODULE_LINES = 350
+PAIR_LIMIT_BYTES = 40_000_000
+TREE_LIMIT_BYTES = 48 * 2**20
+
+
+def imported_packages(source: str) -> set[str]:
+    """The top-level packages that a piece of Python imports, anywhere in it."""
+    names = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            names.add(node.module.split(".")[0])
+    return names
+
+
+def pins(text: str) -> dict[str, str]:
+    return dict(re.findall(r"^([a-z0-9._-]+)==([^+\s]+)", text, flags=re.MULTILINE | re.IGNORECASE))
+
+
+def run_python(code: str) -> str:
+    return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+
+
+def test_what_computes_never_imports_what_shows(root: Path) -> None:
+    modules = list((root / "moespac_nb").rglob("*.py"))
+    assert modules
+    guilty = [
+        path.name for path in modules if "moespac_widgets" in imported_packages(path.read_text("utf-8"))
+    ]
+    assert guilty == []
+
+
+def test_an_import_inside_a_function_is_seen() -> None:
+    assert imported_packages("def f():\n    from moespac_widgets.heat import x") == {"moespac_widgets"}
+
+
+def test_importing_the_package_loads_no_model_library() -> None:
+    code = "import sys, moespac_nb; print({'torch', 'transformers', 'numpy'} & set(sys.modules))"
+    assert run_python(code).strip() == "set()"
+
+
+def test_no_room_bears_the_name_of_a_public_function(root: Path) -> None:
+    rooms = {path.name for path in (root / "moespac_nb").iterdir() if path.is_dir()}
+    assert rooms & set(moespac_nb.__all__) == set()
+
+
+def test_every_public_name_is_there_and_is_listed() -> None:
+    for name in moespac_nb.__all__:
+        assert getattr(moespac_nb, name) is not None
+        assert name in dir(moespac_nb)
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="lode_pair"):
+        moespac_nb.lode_pair  # noqa: B018
+
+
+def test_the_versions_agree(root: Path) -> None:
+    cited = re.search(r"^version: (\S+)$", (root / "CITATION.cff").read_text("utf-8"), flags=re.MULTILINE)
+    changed = re.search(r"^## (\d\S*?),", (root / "CHANGELOG.md").read_text("utf-8"), flags=re.MULTILINE)
+    assert cited
+    assert changed
+    assert {cited[1], changed[1]} == {moespac_nb.__version__}
+
+
+def test_constraints_pin_every_dependency_within_its_range(root: Path) -> None:
+    project = tomllib.loads((root / "pyproject.toml").read_text("utf-8"))["project"]
+    pinned = pins((root / "constraints.txt").read_text("utf-8"))
+    lines = [*project["dependencies"], *project["optional-dependencies"]["test"]]
+    for requirement in map(Requirement, lines):
+        if requirement.name != project["name"]:
+            assert requirement.specifier.contains(pinned[requirement.name]), requirement.name
+
+
+def test_binder_installs_the_versions_that_are_tested(root: Path) -> None:
+    binder = pins((root / "binder" / "requirements.txt").read_text("utf-8"))
+    tested = pins((root / "constraints.txt").read_text("utf-8"))
+    assert binder.items() <= tested.items()
+    project = tomllib.loads((root / "pyproject.toml").read_text("utf-8"))["project"]
+    assert {Requirement(line).name for line in project["dependencies"]} <= binder.keys()
+
+
+def test_every_module_can_be_read_in_one_sitting(root: Path) -> None:
+    modules = [*(root / "moespac_nb").rglob("*.py"), *(root / "widgets").rglob("*.py")]
+    lines = {path.name: len(path.read_text("utf-8").splitlines()) for path in modules}
+    assert {name: count for name, count in lines.items() if count > LONGEST_MODULE_LINES} == {}
+
+
+def test_the_bundled_data_is_what_its_manifest_says() -> None:
+    assert [str(problem) for problem in resources.verify()] == []
+
+
+def test_the_bundled_pair_is_small_enough_to_travel() -> None:
+    pair = resources.data_path("pair")
+    assert sum(path.stat().st_size for path in pair.iterdir()) <= PAIR_LIMIT_BYTES
+
+
+def test_the_tree_is_small_enough_to_travel(root: Path) -> None:
+    if not (root / ".git").exists():
+        pytest.skip("not a checkout: which files are tracked is not known")
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=root, check=True, capture_output=True).stdout
+    names = listed.decode().rstrip("\0").split("\0")
+    assert "pyproject.toml" in names
+    sizes = {name: (root / name).stat().st_size for name in names if (root / name).is_file()}
+    largest = sorted(sizes, key=lambda name: -sizes[name])[:8]
+    assert sum(sizes.values()) <= TREE_LIMIT_BYTES, {name: sizes[name] for name in largest}
+
+
+@pytest.mark.parametrize(
+    ("damage", "what"),
+    [
+        (lambda data: (data / "a.txt").unlink(), "a.txt: is missing"),
+        (lambda data: (data / "a.txt").write_text("bro"), "a.txt: is damaged: 3 bytes, expected 5"),
+        (lambda data: (data / "a.txt").write_text("whale"), "a.txt: is damaged: its checksum"),
+        (lambda data: (data / "b.txt").write_text("?"), "b.txt: is not in the manifest"),
+        (lambda data: (data / "manifest.json").unlink(), "manifest.json: cannot be used"),
+        (lambda data: (data / "manifest.json").write_text('{"files": 3}'), "manifest.json: cannot be used"),
+    ],
+)
+def test_damage_to_the_data_is_named(tmp_path: Path, damage, what: str) -> None:
+    (tmp_path / "a.txt").write_text("whole")
+    digest = resources.digest(tmp_path / "a.txt")
+    manifest = {"files": {"a.txt": {"bytes": 5, "sha256": digest}}}
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    assert resources.verify(tmp_path) == []
+    damage(tmp_path)
+    (problem,) = resources.verify(tmp_path)
+    assert str(problem).startswith(what)
+
+
+def test_a_missing_file_is_named() -> None:
+    with pytest.raises(moespac_nb.MoespacError, match=r"'pair/traget\.safetensors' is missing"):
+        resources.data_path("pair/traget.safetensors")

@@ -1,0 +1,129 @@
+"""What a replay's slots went through: told without changing the replay, whole, and true at each moment."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from moespac_nb.engine.slots import NOBODY
+from moespac_nb.policies import POLICIES, composed, policy
+from moespac_nb.simulation.replay import replay
+from moespac_nb.simulation.slot_history import CPU, LATE, LOADED, READY, residency
+from moespac_nb.trace.editing import concatenate
+from moespac_nb.trace.step import Geometry
+from tools.support.synthetic_trace import made_up
+
+GEOMETRY = Geometry(layers=4, experts=16, top_k=2)
+TRACE = made_up(GEOMETRY, gamma=3, steps=20)
+EVERY = [*POLICIES, composed("table", sensor="token-table", rule="ema", admission=2, miss="cheaper")]
+
+
+TEXTS = [made_up(GEOMETRY, gamma=3, steps=10, seed=seed) for seed in (0, 1)]
+TWO_TEXTS = concatenate(TEXTS)
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["one text", "two, each with empty slots"])
+def cold(request: Any) -> Any:
+    return request.param
+
+
+@pytest.fixture(scope="module", params=EVERY, ids=str)
+def seen(request: Any, cold: bool) -> Any:
+    return residency(TWO_TEXTS if cold else TRACE, request.param, "20%", profile=TRACE, cold=cold)
+
+
+def test_the_replay_is_the_ordinary_one(seen: Any, cold: bool) -> None:
+    replayed = TWO_TEXTS if cold else TRACE
+    counters = replay(replayed, policy_of(seen), "20%", profile=TRACE, cold=cold).counters
+    assert seen.result.counters == counters
+    served = [int((seen.served == how).sum()) for how in (READY, LATE, LOADED, CPU)]
+    assert served[0] == counters.ready
+    assert served[2] == counters.loaded
+    assert sum(served) == counters.ready + counters.late + counters.miss
+    started = sum(not move.came for move in seen.moves)
+    copied_bytes = counters.bytes + seen.result.prefill_bytes
+    assert started * counters.bytes == copied_bytes * counters.copies  # bytes are copies of one size
+
+
+def policy_of(seen: Any) -> Any:
+    return next(policy(each) for each in EVERY if policy(each).name == seen.result.policy)
+
+
+def test_whoever_is_asked_for_is_served_once_and_nobody_else(seen: Any) -> None:
+    assert np.array_equal(seen.served > 0, seen.counts > 0)
+    assert seen.counts.sum() == 20 * 4 * 2 * 4  # windows, positions, top k, layers
+    assert seen.served.shape == seen.wanted.shape == seen.scores.shape == (20, 4, 16)
+
+
+def test_the_slots_of_each_moment_are_those_that_its_layer_read(seen: Any) -> None:
+    for window in range(0, 20, 3):
+        for layer in range(4):
+            owner, loading = seen.owners(window, 1 + layer)
+            held = owner[owner != NOBODY]
+            assert len(set(held.tolist())) == len(held)
+            here = set(owner[~loading].tolist())
+            ready = np.flatnonzero(seen.served[window, layer] == READY) + 16 * layer
+            assert set(ready.tolist()) <= here
+            on_cpu = np.flatnonzero(seen.served[window, layer] == CPU) + 16 * layer
+            assert not set(on_cpu.tolist()) & here
+
+
+def test_what_is_resident_as_a_window_begins_is_what_the_slots_hold(seen: Any) -> None:
+    for window in range(seen.windows):
+        owner, loading = seen.owners(window)
+        held = np.zeros(seen.counts[0].size, bool)
+        held[owner[(owner != NOBODY) & ~loading]] = True
+        assert np.array_equal(seen.resident[window].ravel(), held)
+    assert seen.resident.any() == (seen.slots > 0)
+
+
+def test_a_copy_ahead_takes_a_slot_only_from_who_is_worth_less(seen: Any) -> None:
+    ahead = [move for move in seen.moves if not move.came and move.old != NOBODY and not move.demand]
+    assert all(move.score > move.old_score for move in ahead)
+    if seen.result.policy.startswith(("recency", "spac")):
+        assert ahead
+
+
+def test_thresholds_are_kept_of_policies_that_have_them(seen: Any, cold: bool) -> None:
+    if not seen.result.policy.startswith(("spac", "table")):
+        assert seen.tau is None
+        return
+    assert seen.tau.shape == (20, 4)
+    hot = seen.scores >= seen.tau[:, :, None]
+    if seen.result.policy == "table":
+        assert (seen.tau == 2).all()
+    else:  # known once a window: the order in force is the one it ended with
+        anew = [0, 10] if cold else [0]
+        assert np.array_equal(np.delete(seen.wanted, anew, 0), np.delete(hot, anew, 0))
+
+
+def test_why_an_expert_had_to_go_is_its_last_eviction() -> None:
+    seen = residency(TRACE, "recency", "20%")
+    gone = [move for move in seen.moves if move.old != NOBODY]
+    move = gone[len(gone) // 2]
+    layer, expert = divmod(move.old, 16)
+    assert seen.why(move.window, layer, expert) in [each for each in gone if each.old == move.old]
+    assert seen.why(move.window, layer, expert).window <= move.window
+    never = next(key for key in range(64) if all(each.old != key for each in gone))
+    assert seen.why(19, *divmod(never, 16)) is None
+
+
+@pytest.mark.parametrize("name", EVERY, ids=str)
+def test_a_text_that_starts_with_empty_slots_is_as_if_alone(name: Any) -> None:
+    both = residency(TWO_TEXTS, name, "20%", profile=TRACE, cold=True)
+    alone = residency(TEXTS[1], name, "20%", profile=TRACE)
+    for part in ("served", "wanted", "scores", "resident"):
+        assert np.array_equal(getattr(both, part)[10:], getattr(alone, part))
+
+
+def test_a_restart_empties_slots_for_nobody() -> None:
+    seen = residency(TWO_TEXTS, "recency", "20%", cold=True)
+    emptied = [move for move in seen.moves if move.old != NOBODY and move.came]
+    assert {(move.window, move.moment, move.key, move.demand) for move in emptied} == {(10, 0, NOBODY, False)}
+    before, _ = seen.owners(9, 4)
+    assert sorted(move.old for move in emptied) == sorted(before[before != NOBODY].tolist())
+    for move in emptied:
+        why = seen.why(10, *divmod(move.old, 16))
+        assert why is None or why.key != NOBODY

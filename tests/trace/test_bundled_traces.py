@@ -1,0 +1,140 @@
+"""Bundled traces: found by domain, mode, kind and half; what is not there is said, and how to record it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from moespac_nb.cli import main as cli
+from moespac_nb.datasets import files as resources
+from moespac_nb.datasets import traces
+from moespac_nb.datasets.files import data_root, read_manifest
+from moespac_nb.datasets.traces import Bundled, bundled, listing
+from moespac_nb.trace.editing import concatenate
+from moespac_nb.trace.trace import Trace
+from moespac_nb.utils.exceptions import MoespacError
+from tests.helpers.trace_strategies import one_text
+
+NUMBERS = (0, 3, 16, 17)  # of prompts: two of the tune half, two of the report half
+
+
+def made_up(fan: int | None) -> Trace:
+    texts = []
+    for number in NUMBERS:
+        trace = one_text(number, fan=fan, steps=6)
+        texts.append(replace(trace, texts=(replace(trace.texts[0], prompt_id=f"math/{number}"),)))
+    return concatenate(texts)
+
+
+@pytest.fixture
+def data(tmp_path, monkeypatch):
+    """A folder of data with the bundled prompts and two traces of one domain."""
+    folder = tmp_path / "data"
+    (folder / "traces").mkdir(parents=True)
+    (folder / "prompts").symlink_to(data_root() / "prompts")
+    made_up(None).save(folder / "traces" / "math.greedy.plain.npz")
+    made_up(3).save(folder / "traces" / "math.greedy.fan.npz")
+    for module in (resources, traces):
+        monkeypatch.setattr(module, "data_root", lambda: folder)
+    traces._load.cache_clear()
+    yield folder
+    traces._load.cache_clear()
+
+
+def prompt_ids(trace: Trace) -> list[str | None]:
+    return [text.prompt_id for text in trace.texts]
+
+
+def test_a_half_holds_the_texts_of_its_prompts(data):
+    whole = bundled("math")
+    tune, report = bundled("math", half="tune"), bundled("math", half="report")
+    assert prompt_ids(tune) == ["math/0", "math/3"]
+    assert prompt_ids(report) == ["math/16", "math/17"]
+    assert concatenate([tune, report]) == whole == made_up(None)
+
+
+def test_a_fan_is_another_trace(data):
+    fan = bundled("math", kind="fan", half="report")
+    assert fan.texts[0].fan == 3
+    assert next(fan.rounds(2)).gamma == 2
+
+
+def test_what_is_bundled_is_listed(data):
+    expected = (Bundled("math", "greedy", "plain"), Bundled("math", "greedy", "fan"))
+    assert listing() == listing("math") == expected
+    assert listing("code") == ()
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        (("maths",), "domain is 'maths'.*did you mean 'math'"),
+        (("math", "greed"), "mode is 'greed'; accepted: greedy, sample; did you mean 'greedy'"),
+        (("math", "greedy", "fans"), "kind is 'fans'; accepted: plain, fan; did you mean 'fan'"),
+        (("math", "greedy", "fan", "both"), "half is 'both'; accepted: 'tune', 'report'"),
+        (
+            ("math", "sample", "fan"),
+            "accepted: greedy plain, greedy fan; .*--mode sample --fan 8 --out math.npz",
+        ),
+        (
+            ("code",),
+            "no trace of code, greedy, plain is bundled; accepted: none of this domain; to record one",
+        ),
+    ],
+)
+def test_what_is_not_there_is_said(data, asked, message):
+    with pytest.raises(MoespacError, match=message):
+        bundled(*asked)
+
+
+def test_a_damaged_trace_names_its_file(data):
+    (data / "traces" / "math.greedy.fan.npz").write_bytes(b"PK")
+    with pytest.raises(MoespacError, match=r"math\.greedy\.fan\.npz: not a whole trace file"):
+        bundled("math", kind="fan")
+
+
+def test_a_trace_without_the_half_that_is_asked_for_says_so(data):
+    made_up(None)[:6].save(data / "traces" / "math.greedy.plain.npz")
+    with pytest.raises(MoespacError, match="holds no text of the report half"):
+        bundled("math", half="report")
+
+
+def test_a_domain_is_shown(data, capsys):
+    assert cli.main(["trace", "show", "math"]) == 0
+    out = capsys.readouterr().out
+    assert "math.greedy.plain.npz" in out
+    assert "math.greedy.fan.npz" in out
+    assert "and 3 more texts, of the prompts math/3, math/16, math/17" in out
+    assert cli.main(["trace", "show", "math", "--kind", "fan", "--half", "tune", "--json"]) == 0
+    (figures,) = json.loads(capsys.readouterr().out)["traces"]
+    assert [text["prompt_id"] for text in figures["texts"]] == ["math/0", "math/3"]
+    assert figures["locality"]["overlap"] is not None
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--mode", "greed"], "did you mean 'greedy'"),
+        (["--kind", "fans"], "did you mean 'fan'"),
+        (["--half", "first"], "half is 'first'"),
+        (["--mode", "sample"], "no trace of math, sample, plain is bundled"),
+    ],
+)
+def test_a_domain_shown_wrongly_is_refused(data, capsys, options, message):
+    assert cli.main(["trace", "show", "math", *options]) == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("one", listing(), ids=lambda one: one.name)
+def test_what_is_really_bundled_is_of_the_bundled_pair_and_has_both_halves(one):
+    trace = Trace.load(one.path)
+    files = read_manifest(data_root())
+    for text in trace.texts:
+        assert (text.mode, text.fan is not None) == (one.mode, one.kind == "fan")
+        for name in ("target", "draft"):
+            assert text.versions[f"{name} sha256"] == files[f"pair/{name}.safetensors"]["sha256"]
+    halves = [len(bundled(one.domain, one.mode, one.kind, half).texts) for half in ("tune", "report")]
+    assert min(halves) > 0
+    assert sum(halves) == len(trace.texts)

@@ -1,0 +1,230 @@
+"""What each live widget sends and refuses, without a browser."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from moespac_nb import MoespacError, Trace
+from moespac_nb.estimator.sensors import sensor
+from moespac_nb.estimator.utility import RULES, estimator
+from moespac_nb.trace.step import Geometry
+from moespac_widgets import DemandMap, Stepper, UtilityInspector
+from moespac_widgets.views.demand_map.demand_map import routing_distance_bits
+from moespac_widgets.views.rounds import Rounds
+from moespac_widgets.views.utility_history import evidence_over_time, trail, utility_over_time
+from tests.helpers.trace_strategies import GEOMETRY, one_text, several
+
+
+def sent(packed: dict[str, Any]) -> np.ndarray:
+    return np.frombuffer(packed["bytes"], packed["dtype"]).reshape(packed["shape"])
+
+
+def with_geometry(layers: int, experts: int, steps: int, top_k: int = 2) -> Trace:
+    """A trace whose routing is of this size; its tokens are those of any other."""
+    small = one_text(1, steps=steps)
+    rng = np.random.default_rng(0)
+    arrays: dict[str, Any] = {}
+    for name, rows in (("", len(small.window)), ("prompt_", len(small.prompt_ids))):
+        scores = rng.random((rows, layers, experts), np.float32)
+        arrays[f"{name}experts"] = np.argpartition(scores, top_k, axis=-1)[..., :top_k].astype(np.int16)
+        arrays[f"{name}gate_weights"] = np.full((rows, layers, top_k), 1 / top_k, np.float32)
+    return replace(small, geometry=Geometry(layers, experts, top_k), **arrays)
+
+
+# -- stepper ----------------------------------------------------------------------------------------------
+
+
+def test_the_stepper_sends_every_round_and_its_routing_once() -> None:
+    trace = one_text(3, sampled=True, steps=9)
+    data = Stepper(trace)._data
+    assert np.array_equal(sent(data["gamma"]), trace.gamma)
+    assert np.array_equal(sent(data["accepted"]), trace.accepted)
+    assert np.array_equal(sent(data["window"]), trace.window)
+    assert np.array_equal(sent(data["experts"]), trace.experts)
+    assert sent(data["weights"]) * data["weight_unit"] == pytest.approx(trace.gate_weights, abs=1e-4)
+    assert np.array_equal(sent(data["emitted_ids"]), trace.committed_ids)
+    assert np.array_equal(sent(data["asked"]), (trace.counts > 0).sum(axis=0))
+    assert set(map(int, data["pieces"])) >= set(trace.window.tolist())
+
+
+def test_the_stepper_takes_a_fan_at_the_draft_length_that_is_asked_for() -> None:
+    fan = one_text(2, fan=3, steps=7)
+    for gamma in (1, 3):
+        data = Stepper(fan, gamma=gamma)._data
+        assert sent(data["emitted"]).sum() == len(fan)
+        assert sent(data["gamma"]).max() == gamma
+
+
+def test_several_texts_are_told_apart() -> None:
+    trace = several([1, 2], fan=None, sampled=False, extras=False, steps=4)
+    assert sent(Stepper(trace)._data["text_of"]).tolist() == [0] * 4 + [1] * 4
+
+
+@pytest.mark.parametrize("widget", [Stepper, DemandMap, UtilityInspector])
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [({"expert": 6}, "expert is 6; accepted: 0 to 5"), ({"layer": 2}, "layer is 2; accepted: 0 to 1"),
+     ({"step": 5}, "step is 5; accepted: 0 to 4"), ({"step": 1.5}, "step is 1.5")],
+)  # fmt: skip
+def test_what_is_not_in_the_trace_is_refused(widget: Any, wrong: dict[str, Any], words: str) -> None:
+    with pytest.raises(MoespacError, match=words):
+        widget(one_text(1), **wrong)
+
+
+@pytest.mark.parametrize("widget", [Stepper, DemandMap, UtilityInspector])
+def test_one_layer_one_step_is_shown(widget: Any) -> None:
+    assert widget(with_geometry(1, 4, 1))._data["layers"] == 1
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("widget", [Stepper, DemandMap, UtilityInspector])
+def test_a_thousand_steps_of_a_big_model_are_thinned_and_the_widget_says_so(widget: Any) -> None:
+    view = widget(with_geometry(94, 128, 1000, top_k=8))
+    size = sum(len(buffer) for buffer in _buffers(view._data))
+    assert size < 6_000_000
+    if widget is not UtilityInspector:  # that one sends a layer at a time, whole
+        assert view._notices[0].startswith("Thinned: of 1000 steps one in ")
+
+
+def test_a_trace_above_the_limit_is_thinned_and_the_widget_says_so() -> None:
+    trace = one_text(1, steps=20)
+    for view in (Stepper(trace, limit_bytes=1000), DemandMap(trace, limit_bytes=100)):
+        shown = sent(view._data["kept"])
+        assert 1 < len(shown) < 20
+        assert view._notices[0].startswith("Thinned: of 20 steps one in ")
+    assert len(sent(Stepper(trace, limit_bytes=1000)._data["emitted"])) == 20  # the text stays whole
+
+
+def _buffers(value: Any) -> list[memoryview]:
+    if isinstance(value, memoryview):
+        return [value]
+    nested = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return [buffer for each in nested for buffer in _buffers(each)]
+
+
+# -- demand -----------------------------------------------------------------------------------------------
+
+
+def test_the_demand_map_sends_counts_and_whatever_else_it_is_given() -> None:
+    trace = one_text(3, steps=6)
+    utility = utility_over_time(trace)
+    data = DemandMap(trace, amounts={"utility": utility}, amount="utility")._data
+    assert np.array_equal(sent(data["amounts"]["counts"]), trace.counts)
+    assert np.array_equal(sent(data["amounts"]["utility"]), utility)
+    assert np.array_equal(sent(data["first"])[2], trace[2].experts[0])
+
+
+def test_utility_of_a_fan_is_that_of_the_rounds_that_are_shown() -> None:
+    fan = one_text(2, fan=3, steps=9)
+    for gamma in (1, 3):
+        utility = utility_over_time(fan, gamma=gamma)
+        view = DemandMap(fan, gamma=gamma, amounts={"utility": utility})
+        assert view._limits["amount"] == ["counts", "utility"]
+        assert len(utility) == len(list(fan.rounds(gamma)))
+
+
+def test_the_busiest_expert_is_chosen_where_none_is_named() -> None:
+    trace = one_text(3, steps=6)
+    assert DemandMap(trace, layer=1).expert == trace.counts.sum(axis=0)[1].argmax()
+
+
+@pytest.mark.parametrize(
+    ("amounts", "words"),
+    [({"counts": 0}, "any name but 'counts'"), ({"x": np.zeros(3)}, "has shape"),
+     ({"x": -1}, "whole numbers, 0 to 255"), ({"x": 0.5}, "whole numbers"), ({"x": np.nan}, "whole numbers")],
+)  # fmt: skip
+def test_amounts_that_do_not_fit_are_refused(amounts: dict[str, Any], words: str) -> None:
+    trace = one_text(1)
+    full = {k: v if np.ndim(v) else np.full(trace.counts.shape, v) for k, v in amounts.items()}
+    with pytest.raises(MoespacError, match=words):
+        DemandMap(trace, amounts=full)
+
+
+def test_domains_are_compared_by_shares_and_only_if_their_models_are_alike() -> None:
+    a, b = one_text(1), one_text(2)
+    data = DemandMap(a, against=b, show="domains")._data["domains"]
+    shares = sent(data["shares"][0])
+    assert shares.sum(axis=1) == pytest.approx([GEOMETRY.top_k] * 2)
+    with pytest.raises(MoespacError, match="accepted: a trace of the same geometry"):
+        DemandMap(a, against=with_geometry(1, 4, 2))
+    with pytest.raises(MoespacError, match="show is 'domains'; accepted: time, bit"):
+        DemandMap(a, show="domains")
+
+
+def test_routings_are_as_far_apart_as_jensen_and_shannon_say() -> None:
+    p, q = np.array([[1.0, 0], [2, 2]]), np.array([[0, 3.0], [1, 1]])
+    assert routing_distance_bits(p, q) == pytest.approx([1, 0])
+    r = np.array([[1.0, 1], [1, 0]])
+    half = routing_distance_bits(np.array([[1.0, 0], [1, 1]]), r)
+    assert half == pytest.approx([0.311278, 0.311278], abs=1e-6)  # h(1/4) - h(1/2)/2
+
+
+# -- utility ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_the_trail_is_what_the_rule_does_text_by_text(rule: str) -> None:
+    trace = several([1, 2], fan=None, sampled=False, extras=False, steps=4)
+    rounds = Rounds.of(trace)
+    states = trail(rounds, evidence_over_time(rounds, "verify-counts"), rule, K=3, gamma=4)
+    for n, step in enumerate(trace):
+        if step.index == 0:
+            again = estimator(rule, 2, 6, K=3, gamma=4)
+        assert np.array_equal(states["before"][n], again.s)
+        again.update(step.counts)
+        for name in ("f", "delta", "up", "down", "branch", "s", "value", "next_up", "next_down"):
+            assert np.array_equal(states[name][n], getattr(again.state(), name), equal_nan=True)
+
+
+@pytest.mark.parametrize(
+    "name", ["verify-counts", "committed-counts", "last-window", "recency", "token-table"]
+)
+def test_evidence_is_what_the_sensor_says_at_its_moment(name: str) -> None:
+    trace = one_text(3, steps=6)
+    told = evidence_over_time(Rounds.of(trace), name)
+    one = sensor(name, trace.geometry)
+    one.begin(trace.prefill())
+    for n, step in enumerate(trace):
+        drafted = one.drafted(step.window)
+        verified = one.verified(step)
+        assert told[n] == pytest.approx(drafted if verified is None else verified)
+
+
+def test_one_layer_and_expert_reads_as_the_inspector_shows_it() -> None:
+    trace = one_text(3, steps=8)
+    view = UtilityInspector(trace, rule="level", up=2, layer=1, K=3)
+    block = {name: sent(packed) for name, packed in view.answer_block("level", 1).items()}
+    again = estimator("level", 2, 6, K=3, gamma=int(trace.gamma.max()), up=2)
+    for n, step in enumerate(trace):
+        again.update(step.counts)
+        seen = again.state().of(1, 4)
+        for name in ("f", "delta", "up", "down", "s"):
+            assert block[name][n, 4] == pytest.approx(seen[name])
+    assert set(view._data["blocks"]) == {"level/0", "level/1"}
+    other = {name: sent(packed) for name, packed in view.answer_block("paper", 0).items()}
+    assert other["s"].shape == (8, 6)
+
+
+def test_a_page_of_the_inspector_holds_every_rule_and_layer_that_fits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    view = UtilityInspector(one_text(3), rule="ema", layer=1)
+    assert set(view.page_data()["blocks"]) == {f"{rule}/{layer}" for rule in RULES for layer in (0, 1)}
+    monkeypatch.setattr("moespac_widgets.views.utility_inspector.utility_inspector.PAGE_BYTES", 0)
+    assert set(view.page_data()["blocks"]) == {"ema/1"}
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [({"rule": "papers"}, "did you mean 'paper'"), ({"sensor": "verify"}, "sensor is 'verify'; accepted"),
+     ({"rule": "level", "forgetting": 0.1}, "forgetting was given to"),
+     ({"sensor": "draft-gates"}, "a trace with that channel"),
+     ({"sensor": "popularity"}, "nothing to go by")],
+)  # fmt: skip
+def test_a_rule_or_sensor_that_cannot_be_is_explained(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(MoespacError, match=words):
+        UtilityInspector(one_text(3), **options)

@@ -1,0 +1,1 @@
+"""How things are made: pair, traces, notebooks, docs, releases, benchmarks."""

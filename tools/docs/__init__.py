@@ -1,0 +1,1 @@
+"""The book, the gallery, the slides, and the notebooks they are made from."""

@@ -1,0 +1,1 @@
+"""The bundled pair: its corpus, training, card and traces."""

@@ -1,0 +1,1 @@
+"""What is handed out: releases, launch links, the class kit."""

@@ -1,0 +1,1 @@
+"""What tools and tests share: browsers, JupyterLab, notebooks run, synthetic traces."""

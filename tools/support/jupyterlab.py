@@ -1,0 +1,210 @@
+"""Real JupyterLab in a real browser: a server of its own, a notebook opened and run to the end."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tools.support.browser import browser_of
+
+OPEN = """async path => {
+  const app = window.jupyterapp;
+  await app.restored;
+  const panel = await app.commands.execute('docmanager:open', {path, factory: 'Notebook'});
+  await panel.context.ready;
+  await panel.sessionContext.ready;
+  await panel.sessionContext.session.kernel.info;
+  app.shell.collapseLeft();
+  app.shell.activateById(panel.id);
+}"""
+RUN_ALL = "() => { window.jupyterapp.commands.execute('notebook:run-all-cells'); }"
+# Off-screen output is not in the page, so the notebook's model is asked; "done" is every code cell counted.
+STATE = """() => {
+  const cells = [...window.jupyterapp.shell.currentWidget.content.model.cells];
+  const code = cells.filter(c => c.type === 'code').map(c => c.toJSON());
+  const outputs = code.flatMap(c => c.outputs);
+  return {
+    done: code.every(c => c.execution_count !== null),
+    errors: outputs.filter(o => o.output_type === 'error').map(o => o.ename + ': ' + o.evalue),
+    text: outputs.map(o => JSON.stringify(o.text ?? o.data ?? '')).join('\\n'),
+  };
+}"""
+
+CELL_COUNT = "() => window.jupyterapp.shell.currentWidget.content.model.cells.length"
+ACTIVE_CELL = "() => window.jupyterapp.shell.currentWidget.content.activeCellIndex"
+RUN_CELL = """async ([i, source]) => {
+  const panel = window.jupyterapp.shell.currentWidget;
+  if (source) panel.content.widgets[i].model.sharedModel.setSource(source);
+  panel.content.activeCellIndex = i;
+  await window.jupyterapp.commands.execute('notebook:run-cell');
+}"""
+IN_KERNEL = """async code => {
+  const kernel = window.jupyterapp.shell.currentWidget.sessionContext.session.kernel;
+  const future = kernel.requestExecute({code, silent: false, store_history: false});
+  let text = '';
+  future.onIOPub = m => { if (m.header.msg_type === 'stream') text += m.content.text; };
+  await future.done;
+  return text;
+}"""
+
+
+@dataclass
+class Page:
+    """An open notebook: the Playwright page, what it asked other hosts for, what its console said."""
+
+    page: Any
+    foreign_requests: list[str] = field(default_factory=list)
+    console_errors: list[str] = field(default_factory=list)
+
+    def run_all(self, path: str, seconds: float = 240) -> dict[str, Any]:
+        """Run every cell; returns `errors` and `text` of the outputs."""
+        self.page.evaluate(OPEN, path)
+        self.page.evaluate(RUN_ALL)
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            state: dict[str, Any] = self.page.evaluate(STATE)
+            if state["done"] or state["errors"]:
+                return state
+            time.sleep(0.5)
+        raise AssertionError(f"{path} was not through after {seconds} s: {state['text'][-500:]}")
+
+
+def write_notebook(path: Path, cells: Iterable[str]) -> None:
+    """A notebook of code cells, for the kernel that runs here."""
+    import nbformat
+
+    written = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    # Without it JupyterLab asks which kernel, and waits.
+    written.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nbformat.write(written, path)
+
+
+@contextmanager
+def lab(root: Path, chromium: Path, theme: str = "JupyterLab Light") -> Iterator[Page]:
+    """JupyterLab on `root`, opened in `chromium`; settings and state live and die below `root`."""
+    home = root / ".home"
+    settings = home / "settings/@jupyterlab/apputils-extension"
+    settings.mkdir(parents=True, exist_ok=True)
+    quiet = {"fetchNews": "false", "checkForUpdates": False}
+    (settings / "notification.jupyterlab-settings").write_text(json.dumps(quiet))
+    (settings / "themes.jupyterlab-settings").write_text(json.dumps({"theme": theme}))
+    token, port = secrets.token_hex(16), _free_port()
+    places = {f"JUPYTER_{name}_DIR": str(home / name.lower()) for name in ("CONFIG", "DATA", "RUNTIME")}
+    lab_dirs = {
+        "JUPYTERLAB_SETTINGS_DIR": str(home / "settings"),
+        "JUPYTERLAB_WORKSPACES_DIR": str(home / "workspaces"),
+    }
+    command = [
+        sys.executable, "-m", "jupyterlab", "--expose-app-in-browser", "--no-browser", "--allow-root",
+        "--ServerApp.ip=127.0.0.1", f"--ServerApp.port={port}", "--ServerApp.port_retries=0",
+        f"--IdentityProvider.token={token}", f"--ServerApp.root_dir={root}",
+    ]  # fmt: skip
+    log = (home / "lab.log").open("w")
+    server = subprocess.Popen(
+        command, cwd=root, stdout=log, stderr=log, env={**os.environ, "HOME": str(home), **places, **lab_dirs}
+    )
+    try:
+        _wait_for(f"http://127.0.0.1:{port}/api?token={token}", server, home / "lab.log")
+        with browser_of(chromium) as browser:
+            scheme = "dark" if "Dark" in theme else "light"
+            page = browser.new_page(viewport={"width": 1280, "height": 1000}, color_scheme=scheme)
+            opened = Page(page)
+            page.on("request", lambda r: _note_foreign(opened, r.url, port))
+            page.on("console", lambda m: opened.console_errors.append(m.text) if m.type == "error" else None)
+            page.on("pageerror", lambda e: opened.console_errors.append(str(e)))
+            page.goto(f"http://127.0.0.1:{port}/lab?token={token}")
+            page.wait_for_function("() => window.jupyterapp !== undefined", timeout=120_000)
+            yield opened
+    finally:
+        server.terminate()
+        try:
+            server.wait(20)
+        except subprocess.TimeoutExpired:
+            server.kill()
+        log.close()
+
+
+def _note_foreign(opened: Page, url: str, port: int) -> None:
+    here = (f"http://127.0.0.1:{port}", f"ws://127.0.0.1:{port}", "data:", "blob:")
+    if not url.startswith(here):
+        opened.foreign_requests.append(url)
+
+
+THEMES = pytest.mark.parametrize(
+    "theme", ["JupyterLab Light", pytest.param("JupyterLab Dark", marks=pytest.mark.full)]
+)
+
+
+@dataclass
+class Read:
+    """A notebook of the project that was run to its end without an error."""
+
+    page: Any
+    text: str  # of its outputs
+    picture: Callable[[str], None]  # take one, of this name
+
+
+@contextmanager
+def read(notebook: Path, chromium: Path, theme: str, beside: Path) -> Iterator[Read]:
+    """Run a copy of it below `beside`. No error, no word on the console, no request to another host."""
+    shutil.copy(notebook, beside)
+    pictures = notebook.parent.parent / "build/pictures"
+    pictures.mkdir(parents=True, exist_ok=True)
+    number, scheme = notebook.name[:2], "dark" if "Dark" in theme else "light"
+    with lab(beside, chromium, theme) as opened:
+        state = opened.run_all(notebook.name)
+        assert not state["errors"]
+
+        def picture(name: str) -> None:
+            opened.page.screenshot(path=pictures / f"{number}-{name}-{scheme}.png")
+
+        yield Read(opened.page, state["text"], picture)
+        assert not opened.foreign_requests
+        assert not opened.console_errors
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _wait_for(url: str, server: subprocess.Popen[bytes], log: Path, seconds: float = 90) -> None:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if server.poll() is not None:
+            raise AssertionError(f"JupyterLab ended with {server.returncode}: {log.read_text()[-1000:]}")
+        try:
+            urllib.request.urlopen(url, timeout=5).read()
+            return
+        except OSError:
+            time.sleep(0.3)
+    raise AssertionError(f"JupyterLab did not answer within {seconds} s: {log.read_text()[-1000:]}")
+
+
+def in_kernel(page: Any, code: str) -> str:
+    return str(page.evaluate(IN_KERNEL, code)).strip()
+
+
+def kernel_says(page: Any, code: str, expected: str) -> None:
+    """Wait until the kernel has heard."""
+    for _ in range(40):
+        said = in_kernel(page, code)
+        if said == expected:
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"{code} says {said}, not {expected}")

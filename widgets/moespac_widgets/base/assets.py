@@ -1,0 +1,123 @@
+"""The front-end files: what a widget sends to the browser, and the catalogue of its words.
+
+A widget's file is a real ES module beside its Python module, and imports what it shares from `front/`.
+anywidget takes one module as one string and there is no build step, so `bundle` puts what is imported in
+front of the file, once each, and leaves out import lines, the word export, comments and indentation: what a
+reader of the file needs and a browser does not. Names at the top level of the files must therefore differ.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from moespac_nb import MoespacError
+
+__all__ = ["CIVIDIS", "KINDS", "LANGUAGE", "Words", "bundle", "catalogue", "modules", "style"]
+
+HOME = Path(__file__).resolve().parents[1]
+LANGUAGE = "MOESPAC_LANGUAGE"  # the environment variable that names the catalogue, texts/<name>.json
+_IMPORT = re.compile(
+    r'^import (?:\{[^}]*\}|(\w+)) from "[./\w]*?([\w.]+)"(?: with \{ type: "json" \})?;\n', re.M
+)
+
+_PALETTE = json.loads((HOME / "front/palette.json").read_text(encoding="utf-8"))
+KINDS: dict[str, str] = _PALETTE["kinds"]  # Okabe-Ito: what a token or an operation is
+CIVIDIS: list[str] = _PALETTE["cividis"]  # amounts, from least to most
+
+
+class Words(NamedTuple):
+    """A text of the catalogue that Python says, a title or a notice, and what its {names} stand for."""
+
+    key: str
+    values: Mapping[str, Any] = {}
+
+    def read(self, texts: Mapping[str, str]) -> str:
+        """As the catalogue has it; a value that is Words itself is read too."""
+
+        def filled(name: re.Match[str]) -> str:
+            value = self.values[name[1]]
+            return value.read(texts) if isinstance(value, Words) else str(value)
+
+        return re.sub(r"\{(\w+)\}", filled, texts[self.key])
+
+
+def bundle(script: str) -> str:
+    """One ES module: the file of that name and before it all that it imports."""
+    return "\n".join(modules(script).values())
+
+
+def _path(name: str) -> Path:
+    """Where a script lies: each name is there once."""
+    shared = HOME / "front" / name
+    return shared if shared.exists() else next((HOME / "views").glob(f"*/{name}"))
+
+
+@cache
+def modules(script: str) -> dict[str, str]:
+    """By their names the files that `script` imports, each before who needs it, and last `script` itself."""
+    found: dict[str, str] = {}
+    taken: set[str] = set()
+
+    def take(name: str) -> None:
+        source = _path(name).read_text(encoding="utf-8")
+        for line in _IMPORT.finditer(source):
+            constant, imported = line.groups()
+            if imported in taken:
+                continue
+            taken.add(imported)
+            if constant:
+                value = json.loads(_path(imported).read_text(encoding="utf-8"))
+                found[imported] = f"const {constant} = {json.dumps(value, separators=(',', ':'))};\n"
+            else:
+                take(imported)
+        found[name] = _lean(_IMPORT.sub("", source))
+
+    take(script)
+    return found
+
+
+def _lean(source: str) -> str:
+    """Without comments, indentation, and line breaks inside brackets. No template literal spans lines.
+
+    A comment behind code goes unless it holds a quote mark, as what looks like one may be part of a text:
+    nothing is put behind such a line.
+    """
+    unindented = re.sub(r"^\s+", "", source, flags=re.M)
+    alone = re.sub(r"^//.*\n|^/\*\*(?:.|\n)*?\*/\n", "", unindented, flags=re.M)
+    bare = re.sub(r"""[ ]+// [^"'`\n]*$|^export (?!default)""", "", alone, flags=re.M)
+    return re.sub(r"^(?!.*//)(.*(?:[{(\[,]$|(?=\n[})\]])))\n", r"\1", bare, flags=re.M)
+
+
+def style(*scripts: str) -> str:
+    """The style sheet that all widgets share, then those of these widgets, stepper.css beside stepper.js.
+
+    A widget's own sheet is for that widget: on a notebook's page all sheets come together, in any order.
+    """
+    kinds = "".join(f" --ms-{name}: {colour};" for name, colour in KINDS.items())
+    sheets = [f":root {{{kinds} }}", (HOME / "front/base.css").read_text(encoding="utf-8")]
+    for name in (script.removesuffix(".js") for script in scripts):
+        path = HOME / f"views/{name}/{name}.css"
+        if path.exists():
+            sheets.append(f".moespac.of-{name} {{\n{path.read_text(encoding='utf-8')}}}")
+    return "\n".join(sheets)
+
+
+def catalogue(language: str | None, *prefixes: str) -> dict[str, str]:
+    """The texts whose keys begin with one of the prefixes; what a translation lacks stays English.
+
+    language: the name of a file in `texts/`; None takes MOESPAC_LANGUAGE, or English.
+    """
+    name = language or os.environ.get(LANGUAGE) or "en"
+    names = sorted(path.stem for path in (HOME / "texts").glob("*.json"))
+    if name not in names:
+        raise MoespacError(f"language is {name!r}; accepted: {', '.join(names)}")
+    texts: dict[str, str] = {}
+    for each in ("en", name):
+        texts |= json.loads((HOME / "texts" / f"{each}.json").read_text(encoding="utf-8"))
+    return {key: text for key, text in texts.items() if key.split(".")[0] in prefixes}

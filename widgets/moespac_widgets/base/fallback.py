@@ -1,0 +1,129 @@
+"""Small pictures and tables of what a view shows, for pages that draw none: some kilobytes, and no script."""
+
+from __future__ import annotations
+
+import base64
+import struct
+import zlib
+from collections.abc import Callable, Mapping
+from html import escape
+from typing import Any
+
+import numpy as np
+
+from .assets import CIVIDIS, Words
+from .table import table
+
+__all__ = ["png", "still"]
+
+CELL_PIXELS = 10
+Data = Mapping[str, Any]
+Texts = Mapping[str, str]
+
+
+def still(script: str, data: Data, state: Mapping[str, Any], texts: Texts) -> str:
+    """HTML of the view whose front end is `script`, or nothing where its state must do.
+
+    data: as it was packed for the browser. texts: the catalogue's "static." texts.
+    """
+    make = _STILLS.get(script)
+    return make(data, state, texts) if make else ""
+
+
+def _demand(data: Data, state: Mapping[str, Any], texts: Texts) -> str:
+    counts = _array(data["amounts"]["counts"])
+    return _map(counts[_nearest(data, state["step"])], state["step"], texts)
+
+
+def _stepper(data: Data, state: Mapping[str, Any], texts: Texts) -> str:
+    shown = _nearest(data, state["step"])
+    ends = np.cumsum(_array(data["gamma"]) + 1)  # of the windows' positions
+    experts = _array(data["experts"])[ends[shown - 1] if shown else 0 : ends[shown]]
+    counts = np.zeros((data["layers"], data["experts_per_layer"]), int)
+    for position in experts:  # (layers, k)
+        np.put_along_axis(counts, position, np.take_along_axis(counts, position, 1) + 1, 1)
+    return _map(counts, state["step"], texts)
+
+
+def _race(data: Data, _state: Mapping[str, Any], texts: Texts) -> str:
+    rows = [(one["policy"], one["tps_modelled"], one["hit_rate"]) for one in data["contestants"]]
+    return _results(rows, texts) + _about(data["about"], texts)
+
+
+def _timeline(data: Data, _state: Mapping[str, Any], texts: Texts) -> str:
+    ran = list(data["results"].values())
+    rows = [(one["name"], one["about"]["tps"], one["about"]["hit_rate"]) for one in ran]
+    return _results(rows, texts) + _about(ran[0]["about"], texts)
+
+
+def _results(rows: list[tuple[Any, ...]], texts: Texts) -> str:
+    return str(table([texts[f"static.{name}"] for name in ("policy", "tps", "hit_rate")], rows).data)
+
+
+def _about(about: Data, texts: Texts) -> str:
+    return f"<p>{escape(Words('static.about', about).read(texts))}</p>"
+
+
+_STILLS: dict[str, Callable[[Data, Mapping[str, Any], Texts], str]] = {
+    "demand_map.js": _demand,
+    "race.js": _race,
+    "stepper.js": _stepper,
+    "timeline.js": _timeline,
+}
+
+
+def _nearest(data: Data, step: int) -> int:
+    """Which of the steps that were sent is shown: the last one not after it."""
+    return max(0, int(np.searchsorted(_array(data["kept"]), step, side="right")) - 1)
+
+
+def _array(packed: Data) -> np.ndarray:
+    return np.frombuffer(packed["bytes"], packed["dtype"]).reshape(packed["shape"]).astype(np.int64)
+
+
+def _map(counts: np.ndarray, step: int, texts: Texts) -> str:
+    """(layers, experts) of whole numbers as a picture, and what it is in words."""
+    layers, experts = counts.shape
+    said = {"step": step, "layers": layers, "experts": experts, "most": int(counts.max())}
+    words = escape(Words("static.map", said).read(texts))
+    picture = base64.b64encode(png(_large(_coloured(counts)))).decode()
+    size = f'width="{experts * CELL_PIXELS}" height="{layers * CELL_PIXELS}"'
+    return f'<p><img {size} alt="{words}" src="data:image/png;base64,{picture}"></p><p>{words}</p>'
+
+
+def _large(pixels: np.ndarray) -> np.ndarray:
+    """Each pixel as a square."""
+    return pixels.repeat(CELL_PIXELS, 0).repeat(CELL_PIXELS, 1)
+
+
+def _coloured(counts: np.ndarray) -> np.ndarray:
+    """(layers, experts, 4) bytes of red, green, blue and opacity; what is 0 lets the page through."""
+    ramp = np.array([[*bytes.fromhex(colour[1:]), 255] for colour in CIVIDIS], np.uint8)
+    least = len(ramp) // 3  # the darkest could not be told from a dark page
+    place = least + (counts - 1) * (len(ramp) - 1 - least) // max(1, int(counts.max()) - 1)
+    colours = ramp[np.clip(place, 0, len(ramp) - 1)]
+    colours[counts == 0] = 0
+    return colours
+
+
+_PALETTE, _COLOURS = 3, 6  # the format's kinds of pixels: a place in a palette; red, green, blue and opacity
+
+
+def png(pixels: np.ndarray, palette: np.ndarray | None = None) -> bytes:
+    """pixels: (height, width, 4) uint8; or with a palette, (n, 3) uint8, (height, width) places in it."""
+    high, wide = pixels.shape[:2]
+    kind = _COLOURS if palette is None else _PALETTE
+    rows = np.concatenate([np.zeros((high, 1), np.uint8), pixels.reshape(high, -1)], axis=1)  # 0: no filter
+    return b"".join(
+        [
+            b"\x89PNG\r\n\x1a\n",
+            _chunk(b"IHDR", struct.pack(">IIBBBBB", wide, high, 8, kind, 0, 0, 0)),
+            b"" if palette is None else _chunk(b"PLTE", palette.tobytes()),
+            _chunk(b"IDAT", zlib.compress(rows.tobytes(), 9)),
+            _chunk(b"IEND", b""),
+        ]
+    )
+
+
+def _chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))

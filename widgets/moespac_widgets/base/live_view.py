@@ -1,0 +1,218 @@
+"""What every live widget is: data sent once, a small state that both sides share, a few commands.
+
+A widget is a subclass that names its front-end file and its state, and packs its data:
+
+    class Demand(LiveView):
+        SCRIPT, TEXTS = "demand.js", ("demand",)
+        step = view_trait(0)
+
+        def __init__(self, trace, *, step=0, language=None):
+            super().__init__(data={"counts": pack(trace.counts)}, language=language,
+                             limits={"step": (0, len(trace) - 1)}, step=step)
+
+        def answer_refine(self, step):     # what the front end's host.ask("refine", {step}) waits for
+            return {"counts": pack(...)}
+
+`docs/gallery.md` tells the front end's side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+from urllib.parse import parse_qsl, quote
+
+import anywidget
+import traitlets
+
+from moespac_nb import MoespacError
+from moespac_nb.utils.exceptions import did_you_mean
+
+from .assets import Words, bundle, catalogue, style
+from .cells import remember
+from .display import StaticView
+from .fallback import still
+from .packing import split
+
+__all__ = ["LiveView", "view_trait", "within"]
+
+Limit = tuple[int, int] | list[str]  # least and most, or the words accepted
+
+
+def view_trait(default: int | str) -> Any:
+    """A part of the state that a reader changes: it is in the view code, and checked against its limit."""
+    return _ViewTrait(default).tag(sync=True, view=True)
+
+
+class _ViewTrait(traitlets.Any):
+    allow_none = False
+
+    def validate(self, obj: LiveView, value: Any) -> Any:
+        return obj.checked(self.name, value)
+
+
+class LiveView(StaticView, anywidget.AnyWidget):
+    """Base of the live widgets. `to_html` writes the same view as a page of its own."""
+
+    SCRIPT: ClassVar[str]
+    TEXTS: ClassVar[tuple[str, ...]]  # first parts of the catalogue's keys
+
+    _data = traitlets.Dict().tag(sync=True)
+    _texts = traitlets.Dict().tag(sync=True)
+    _title = traitlets.Unicode().tag(sync=True)
+    _notices = traitlets.List(traitlets.Unicode()).tag(sync=True)
+    _parts = traitlets.List(traitlets.Unicode()).tag(sync=True)
+    _limits = traitlets.Dict().tag(sync=True)
+    _linked = traitlets.Dict().tag(sync=True)  # by trait the ids of the views that the browser moves along
+    _error = traitlets.Unicode().tag(sync=True)
+    _kernel = traitlets.Bool(True).tag(sync=True)
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        if "SCRIPT" in cls.__dict__:
+            cls._esm, cls._css = bundle(cls.SCRIPT), style(cls.SCRIPT)
+        super().__init_subclass__(**options)
+
+    def __init__(
+        self,
+        *,
+        data: Mapping[str, Any],
+        limits: Mapping[str, Limit],
+        title: Words | str | None = None,
+        notices: Iterable[Words | str] = (),
+        language: str | None = None,
+        **state: int | str,
+    ) -> None:
+        """data: packed arrays and what JSON holds. limits: of each view trait. state: their first values.
+
+        title: None takes the catalogue's, "title." and the first of TEXTS. notices: what a reader must know,
+        a left-out part say.
+        """
+        self._bounds = dict(limits)
+        for name, value in state.items():
+            self.checked(name, value)
+        self._said = catalogue(language, "title", "notice", "static")
+        super().__init__(
+            _data=dict(data),
+            _title=self._read(title or Words(f"title.{self.TEXTS[0]}")),
+            _texts=catalogue(language, "base", *self.TEXTS),
+            _notices=[self._read(notice) for notice in notices],
+            _parts=self.view_names(),
+            _limits={name: list(limit) for name, limit in limits.items()},
+            **state,
+        )
+        self.on_msg(self._on_message)
+        self.observe(lambda _: setattr(self, "_error", ""), self.view_names())
+        remember(self)
+
+    def tell(self, notices: Iterable[Words | str]) -> None:
+        """Say more above the view, before what is said there already."""
+        self._notices = [*map(self._read, notices), *self._notices]
+
+    def _read(self, words: Words | str) -> str:
+        return words.read(self._said) if isinstance(words, Words) else words
+
+    @classmethod
+    def view_names(cls) -> list[str]:
+        """The parts of the state that a reader changes, as they are declared."""
+        declared = [name for kind in reversed(cls.__mro__) for name in vars(kind)]
+        return [name for name in declared if name in cls.class_traits(view=True)]
+
+    @property
+    def view_code(self) -> str:
+        """What brings this view back: the widget's "copy this view", and `recall`."""
+        return "&".join(f"{name}={quote(str(getattr(self, name)))}" for name in self.view_names())
+
+    def recall(self, code: str) -> None:
+        """Show again what a view code stands for; all of it, or with MoespacError nothing."""
+        changes: dict[str, Any] = {}
+        for name, written in parse_qsl(code.strip(), keep_blank_values=True):
+            if name not in self._bounds:
+                raise MoespacError(
+                    f"the view code names {name!r}; accepted: {', '.join(self._bounds)}"
+                    f"{did_you_mean(name, self._bounds)}"
+                )
+            value: Any = written
+            if isinstance(getattr(self, name), int) and written.lstrip("-").isdigit():
+                value = int(written)
+            changes[name] = self.checked(name, value)
+        if not changes:
+            raise MoespacError(f"the view code is {code!r}; accepted: one such as {self.view_code!r}")
+        with self.hold_sync():
+            for name, value in changes.items():
+                setattr(self, name, value)
+
+    def to_html(self, path: str | Path) -> Path:
+        """Write the view as one page: no kernel, no network, the same front end."""
+        from .page import write_page
+
+        return write_page(path, [self])
+
+    def close(self) -> None:
+        """End the widget, and its layout with it, which ipywidgets would keep."""
+        layout, was_open = self.layout, self.comm is not None
+        super().close()
+        if was_open:
+            layout.close()
+
+    def caption(self) -> str:
+        return self._title
+
+    def state_in_words(self) -> list[tuple[str, str]]:
+        shown = ((name, getattr(self, name)) for name in self.view_names())
+        return [(name, str(value)) for name, value in shown if value != -1]  # -1: none
+
+    def still(self) -> str:
+        state = {name: getattr(self, name) for name in self.view_names()}
+        return still(self.SCRIPT, self._data, state, self._said)
+
+    def page_data(self) -> Mapping[str, Any]:
+        """What a page without a kernel is given: what was sent, and what the widget would ask for."""
+        return self._data
+
+    def answer_ping(self) -> None:
+        """The kernel is there."""
+
+    def handle(self, command: str, values: Mapping[str, Any]) -> Any:
+        """What the front end asked for; every command is a method `answer_<command>`."""
+        method = getattr(self, f"answer_{command}", None)
+        if method is None:
+            raise MoespacError(f"there is no command {command!r}")
+        return method(**values)
+
+    def set_state(self, sync_data: dict[str, Any]) -> None:
+        """State from the browser: what is wrong with it is shown there, not swallowed by the messaging."""
+        try:
+            super().set_state(sync_data)
+        except Exception as problem:
+            self._error = _in_words(problem)
+
+    def _on_message(self, _widget: Any, content: Any, _buffers: Any) -> None:
+        try:
+            buffers: list[memoryview] = []
+            value = split(self.handle(content["command"], content["values"]), buffers)
+            self.send({"answer": content["ask"], "value": value}, buffers)
+        except Exception as problem:
+            self.send({"answer": content.get("ask"), "error": _in_words(problem)})
+
+    def checked(self, name: str, value: Any) -> Any:
+        """The value, if it is within the limit of its trait."""
+        return within(name, value, self._bounds[name])
+
+
+def within(name: str, value: Any, limit: Limit) -> Any:
+    """The value, if it is within the limit; else MoespacError says what would be."""
+    if isinstance(limit, tuple):
+        least, most = limit
+        whole = isinstance(value, int) and not isinstance(value, bool)
+        if not whole or not least <= value <= most:
+            none = ", -1 for none" if least == -1 else ""
+            raise MoespacError(f"{name} is {value!r}; accepted: {max(least, 0)} to {most}{none}")
+    elif value not in limit:
+        raise MoespacError(f"{name} is {value!r}; accepted: {', '.join(limit)}{did_you_mean(value, limit)}")
+    return value
+
+
+def _in_words(problem: Exception) -> str:
+    """What went wrong; anything but a MoespacError is our mistake and says what it is."""
+    return str(problem) if isinstance(problem, MoespacError) else f"{type(problem).__name__}: {problem}"

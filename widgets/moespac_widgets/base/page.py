@@ -1,0 +1,118 @@
+"""Widgets as one page without kernel or network: front end, state and data in a single HTML file."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any, Literal
+
+from moespac_nb import MoespacError
+from moespac_nb.utils.files import whole_file
+
+from .assets import HOME, modules, style
+from .live_view import LiveView
+
+__all__ = ["LEAST_WIDTH", "write_page"]
+
+LEAST_WIDTH = 540  # pixels of a column; where two do not fit, they lie one under the other
+WIDTHS = {1: 1120, 2: 1680}  # the most that so many columns take
+
+_PAGE = """<!doctype html>
+<html lang="{language}">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<meta http-equiv="Content-Security-Policy"
+  content="default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:">
+<link rel="icon" href="data:,">
+<title>{title}</title>
+<style>
+:root {{ color-scheme: light dark; }}
+body {{ margin: 12px auto; max-width: {width}px; padding: 0 8px; background: Canvas; color: CanvasText; }}
+h1 {{ font: 600 18px system-ui, sans-serif; }}
+h2 {{ margin: 12px 0 4px; font: 600 15px system-ui, sans-serif; }}
+main {{ display: flex; flex-wrap: wrap; gap: 0 14px; align-items: flex-start; }}
+main > div {{ flex: 1 1 {least}px; min-width: 0; }}
+.moespac {{ margin-bottom: 12px; }}
+{style}
+</style>
+<h1>{title}</h1>
+<main></main>
+<script type="application/json" id="state">{state}</script>
+<script>
+"use strict";
+const SCRIPTS = {scripts};
+{page}
+</script>
+</html>
+"""
+
+
+def write_page(
+    path: str | Path,
+    widgets: Sequence[LiveView],
+    title: str | None = None,
+    linked: Sequence[str] = ("step",),
+    columns: Literal[1, 2] = 1,
+) -> Path:
+    """Write widgets as a page, dealt in turn to its columns; returns its path.
+
+    linked: traits that move together in all widgets that have them.
+    """
+    if not widgets:
+        raise MoespacError("there is no widget to write; accepted: at least one")
+    path = Path(path)
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise MoespacError(f"the page would be written to {path}; accepted: a name that ends in .html")
+    scripts = dict.fromkeys(widget.SCRIPT for widget in widgets)
+    state = {
+        "linked": list(linked),
+        "columns": columns,
+        "widgets": [{"script": widget.SCRIPT, "state": _state(widget)} for widget in widgets],
+    }
+    page = _PAGE.format(
+        width=WIDTHS[columns],
+        least=LEAST_WIDTH,
+        language=escape(widgets[0]._texts["base.language"]),
+        title=escape(title or widgets[0]._title),
+        style=style(*scripts),
+        state=json.dumps(state, ensure_ascii=False).replace("<", "\\u003c"),
+        scripts=_front_ends(scripts),
+        page=(HOME / "front/page.js").read_text(encoding="utf-8"),
+    )
+    with whole_file(path, "the page") as file:
+        file.write(page.encode())
+    return path
+
+
+def _state(widget: LiveView) -> dict[str, Any]:
+    shared = ("_title", "_texts", "_notices", "_parts", "_limits", *widget.view_names())
+    return {
+        **{name: getattr(widget, name) for name in shared},
+        "_data": _readable(widget.page_data()),
+        "_kernel": False,
+        "_error": "",
+    }
+
+
+def _readable(value: Any) -> Any:
+    """The value as JSON holds it: bytes in base 64."""
+    if isinstance(value, Mapping):
+        return {key: _readable(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_readable(each) for each in value]
+    if isinstance(value, memoryview):
+        return {"base64": base64.b64encode(value).decode()}
+    return value
+
+
+def _front_ends(scripts: Iterable[str]) -> str:
+    """By its name each front end as a function that returns its export; what they share stands once."""
+    files = {name: source for script in scripts for name, source in modules(script).items()}
+    own = [f"{json.dumps(script)}: () => {{\n{files.pop(script)}\n}}" for script in scripts]
+    inside = ",\n".join(re.sub(r"^export default ", "return ", each, flags=re.M) for each in own)
+    shared = "\n".join(files.values())
+    return f"(() => {{\n{shared}\nreturn {{ {inside} }};\n}})()".replace("</script", "<\\/script")

@@ -1,0 +1,1 @@
+"""Plotly figures that a reader hovers, zooms and exports."""

@@ -1,0 +1,81 @@
+"""What a budget is worth: speed, hits and bytes against memory, one line a policy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import cycle
+
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from moespac_nb import MoespacError
+from moespac_nb.simulation.result import Result
+
+from .base import INK, Figure, on_any_page
+
+__all__ = ["budget_figure"]
+
+# Okabe–Ito, a marker and a dash each: no reader has to rely on colour.
+_COLOURS = (INK, "#CC79A7", "#E69F00", "#56B4E9", "#009E73", "#D55E00", "#0072B2")
+_MARKERS = ("circle", "square", "diamond", "cross", "x", "triangle-up", "star")
+_DASHES = ("dot", "dash", "longdash", "solid", "dashdot", "solid", "dot")
+_PANELS = {
+    "tokens a second": lambda one: one.tps_modelled,
+    "experts ready, %": lambda one: 100 * one.hit_rate,
+    "MB copied a token": lambda one: one.bytes_per_token / 1e6,
+}
+
+
+def budget_figure(results: Sequence[Result]) -> Figure:
+    """Replays of one trace on one machine; open markers are those that the machine cannot hold."""
+    if not results:
+        raise MoespacError("there are no results to show; accepted: at least one replay")
+    for what in ("machine", "model_profile", "accounting", "tokens"):
+        found = {getattr(one, what) for one in results}
+        if len(found) > 1:
+            raise MoespacError(
+                f"the results differ in {what}: {', '.join(map(str, found))}; accepted: replays of one trace "
+                "on one machine under one accounting"
+            )
+    shares = all(one.budget.endswith("%") for one in results)
+    figure = make_subplots(rows=1, cols=len(_PANELS), subplot_titles=list(_PANELS), horizontal_spacing=0.07)
+    styles = zip(cycle(_COLOURS), cycle(_MARKERS), cycle(_DASHES), strict=False)
+    names = dict.fromkeys(one.policy for one in results)
+    for name, (colour, marker, dash) in zip(names, styles, strict=False):
+        line = sorted((one for one in results if one.policy == name), key=lambda one: _room(one, shares))
+        for column, (words, value) in enumerate(_PANELS.items(), start=1):
+            figure.add_trace(
+                go.Scatter(
+                    name=name,
+                    legendgroup=name,
+                    showlegend=column == 1,
+                    mode="lines+markers",
+                    x=[_room(one, shares) for one in line],
+                    y=[value(one) for one in line],
+                    customdata=[one.budget for one in line],
+                    line={"color": colour, "dash": dash},
+                    marker={"symbol": [marker if one.fits else f"{marker}-open" for one in line], "size": 8},
+                    hovertemplate=f"{name}, %{{customdata}}: %{{y:.1f}} {words}<extra></extra>",
+                ),
+                row=1,
+                col=column,
+            )
+    unit = "budget, % of all experts" if shares else "budget, GB"
+    figure.update_xaxes(title_text=unit, rangemode="tozero", showgrid=False, zeroline=False)
+    figure.update_yaxes(rangemode="tozero", gridcolor="rgba(128,128,128,0.25)", zeroline=False)
+    one = results[0]
+    sentence = (
+        f"{one.label}: {one.model_profile} on {one.machine}, {one.accounting}; {one.tokens:,} tokens a replay"
+    )
+    on_any_page(
+        figure,
+        sentence,
+        430,
+        legend={"orientation": "h", "y": -0.25},
+        margin={"l": 50, "r": 20, "t": 80, "b": 40},
+    )
+    return Figure(figure)
+
+
+def _room(one: Result, shares: bool) -> float:
+    return float(one.budget.rstrip("% ")) if shares else one.budget_bytes / 1e9

@@ -1,0 +1,65 @@
+"""Where a token's time goes: a bar for each replay, split by what was worked at or waited for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import plotly.graph_objects as go
+
+from moespac_nb import MoespacError
+from moespac_nb.simulation.result import Result
+
+from ..base.assets import KINDS
+from ..views.replays import names
+from .base import INK, Figure, on_any_page
+
+__all__ = ["parts_figure"]
+
+# As in the budget lab: its hues, and a pattern each, so that no reader has to rely on colour.
+_PARTS = {
+    "draft_s": ("drafting", KINDS["chosen"], "|"),
+    "plan_s": ("the policy thinks", INK, "x"),
+    "dense_s": ("target without experts", INK, "-"),
+    "experts_s": ("experts from slots", KINDS["own"], ""),
+    "cpu_wait_s": ("waiting for the CPU lane", KINDS["rejected"], "/"),
+    "link_wait_s": ("waiting for copies alone", KINDS["accepted"], "\\"),
+}
+
+
+def parts_figure(results: Sequence[Result]) -> Figure:
+    """Milliseconds a token; the parts of a bar add up to all of its time."""
+    if not results:
+        raise MoespacError("there are no results to show; accepted: at least one replay")
+    rows = names(results)
+    if len(set(rows)) < len(rows):
+        raise MoespacError(
+            f"the results are {', '.join(rows)}, some of them the same; accepted: replays that differ in "
+            "policy, budget, draft length, machine, model or accounting"
+        )
+    figure = go.Figure()
+    for part, (words, colour, pattern) in _PARTS.items():
+        ms = [1e3 * getattr(one.parts, part) / one.tokens for one in results]
+        figure.add_bar(
+            name=words,
+            orientation="h",
+            y=rows,
+            x=ms,
+            marker={"color": colour, "pattern": {"shape": pattern, "fgcolor": "white", "size": 6}},
+            hovertemplate=f"%{{y}}: %{{x:.2f}} ms a token {words}<extra></extra>",
+        )
+    figure.update_yaxes(autorange="reversed")
+    figure.update_xaxes(title_text="ms a token", gridcolor="rgba(128,128,128,0.25)", zeroline=False)
+    longest = max(results, key=lambda one: one.parts.total_s / one.tokens)
+    sentence = (
+        f"{longest.label}: {rows[list(results).index(longest)]} takes longest, "
+        f"{1e3 * longest.parts.total_s / longest.tokens:.1f} ms a token"
+    )
+    on_any_page(
+        figure,
+        sentence,
+        150 + 36 * len(rows),
+        barmode="stack",
+        legend={"orientation": "h", "y": -0.35, "traceorder": "normal"},
+        margin={"l": 20, "r": 20, "t": 50, "b": 40},
+    )
+    return Figure(figure)

@@ -1,0 +1,84 @@
+// Lines over the steps of a trace, on a canvas that takes the gutter of a map above it, so that steps line up.
+import { brief, clamp, el } from "./base.js";
+import { cleared } from "./canvas.js";
+import { EDGE, GUTTER } from "./heatmap.js";
+
+const PAD = 8;
+
+export class Lines {
+  /** pick(column) is told where a reader clicked. */
+  constructor(host, { label, height = 84, pick }) {
+    Object.assign(this, { host, height });
+    this.canvas = el("canvas", { role: "img", "aria-label": label });
+    this.legend = el("div", { class: "ms-legend" });
+    this.element = el("div", {}, this.canvas, this.legend);
+    host.listen(this.canvas, "click", (event) => {
+      const x = event.offsetX - GUTTER;
+      if (x >= 0) pick(clamp(Math.floor(x / this.width), 0, this.columns - 1));
+    });
+  }
+
+  /** series: {values, style: "steps", "bars" or "signs", colour, dash, words, sign}; NaN draws nothing.
+   *  line: the column to mark, -1 for none. */
+  draw({ columns, low, high, series, line = -1 }) {
+    const { canvas, height } = this;
+    const wide = canvas.clientWidth;
+    this.columns = columns;
+    this.width = (wide - GUTTER - EDGE) / columns;
+    const pen = cleared(canvas, height);
+    const style = getComputedStyle(this.host.root);
+    const span = high - low || 1;
+    const y = (value) => height - PAD - ((value - low) / span) * (height - 2 * PAD);
+    const x = (column) => GUTTER + column * this.width;
+    pen.font = `11px ${style.fontFamily}`;
+    pen.textAlign = "right";
+    pen.textBaseline = "middle";
+    for (const value of new Set([low, low < 0 && high > 0 ? 0 : low, high])) {
+      pen.fillStyle = style.color;
+      pen.fillText(brief(value), GUTTER - 5, y(value));
+      pen.fillStyle = "rgba(128,128,128,0.4)";
+      pen.fillRect(GUTTER, y(value) - 0.5, wide - GUTTER - EDGE, 1);
+    }
+    for (const one of series) this.one(pen, { colour: style.color, ...one }, x, y, low);
+    if (line >= 0) {
+      pen.fillStyle = style.color;
+      pen.fillRect(x(line) + this.width / 2 - 1, 0, 2, height);
+    }
+    this.drawLegend(series);
+  }
+
+  one(pen, { values, style, colour, dash = [], sign }, x, y, low) {
+    pen.strokeStyle = pen.fillStyle = colour;
+    pen.lineWidth = 2;
+    pen.setLineDash(dash);
+    pen.beginPath();
+    const base = y(Math.max(low, 0));
+    const known = Array.from(values, (value, i) => [value, i]).filter(([value]) => !Number.isNaN(value));
+    for (const [value, i] of known) {
+      if (style === "bars") pen.fillRect(x(i), Math.min(base, y(value)), Math.max(this.width - 1, 1), Math.abs(base - y(value)));
+      else if (style === "signs") this.sign(pen, sign, x(i) + this.width / 2, y(value));
+      else {
+        if (!i || Number.isNaN(values[i - 1])) pen.moveTo(x(i), y(value));
+        pen.lineTo(x(i), y(value));
+        pen.lineTo(x(i + 1), y(value));
+      }
+    }
+    pen.stroke();
+    pen.setLineDash([]);
+  }
+
+  sign(pen, sign, x, y) {
+    pen.textAlign = "center";
+    pen.fillText(sign, x, y);
+  }
+
+  drawLegend(series) {
+    const words = series.filter((one) => one.words).map((one) => one.words).join();
+    if (words === this.shown) return;
+    this.shown = words;
+    const sample = ({ style, colour = "currentColor", dash, sign }) => style === "signs" ? `${sign} `
+      : el("i", { style: style === "bars" ? `background:${colour}`
+        : `width:22px;height:0;vertical-align:4px;border-top:3px ${dash ? (dash[0] > 3 ? "dashed" : "dotted") : "solid"} ${colour}` });
+    this.legend.replaceChildren(...series.filter((one) => one.words).map((one) => el("span", {}, sample(one), one.words)));
+  }
+}

@@ -1,0 +1,221 @@
+"""Balancer explorer: what each threshold would take in each layer, what forbids it, who chooses which."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from itertools import product
+from typing import Any
+
+import numpy as np
+
+from moespac_nb import MoespacError, Trace
+from moespac_nb.balancer import Candidates, Joint, PerLayer
+from moespac_nb.balancer.balancer import FORMULATIONS
+from moespac_nb.simulation.balancer_log import problems
+
+from ...base.live_view import LiveView, view_trait
+from ...base.packing import pack
+from ..rounds import SENT_BYTES, kept
+
+__all__ = ["UNITS", "BalancerExplorer", "changed"]
+
+UNITS = ("gpu", "cpu", "copy", "draft", "dense")  # whose times can be changed, each in percent of the given
+PERCENT = (10, 1000)
+PULP_SECONDS = 2.0  # an answer that a reader waits for
+PAGE_SOLVES = 2000  # what a page without a kernel is given beforehand
+PAGE_PERCENTS = (25, 50, 200, 400)
+PAGE_SLOTS = 9
+
+
+def changed(table: Candidates, slots: int, percents: Mapping[str, int]) -> Candidates:
+    """The same window with another number of slots, and with each unit's times in percent of the given."""
+    times = table.times
+    gpu, cpu, copy, draft, dense = (percents[unit] / 100 for unit in UNITS)
+    return replace(
+        table,
+        cpu_s=cpu * table.cpu_s,
+        gpu_s=gpu * table.gpu_s,
+        room=table.room + (slots - table.slots),
+        slots=slots,
+        times=replace(
+            times,
+            gpu_expert_s=gpu * times.gpu_expert_s,
+            gpu_pair_s=gpu * times.gpu_pair_s,
+            cpu_expert_s=cpu * times.cpu_expert_s,
+            cpu_pair_s=cpu * times.cpu_pair_s,
+            copy_s=copy * times.copy_s,
+            draft_window_s=draft * times.draft_window_s,
+            dense_s=dense * times.dense_s,
+        ),
+    )
+
+
+class BalancerExplorer(LiveView):
+    """Change unit times and slots, and see which thresholds are feasible, and which are chosen.
+
+    >>> BalancerExplorer(trace, budget="17%")                     # doctest: +SKIP
+    >>> BalancerExplorer(balancer.problem(...), layer=3)          # doctest: +SKIP
+
+    The browser computes the tables and the choices a layer at a time, which need no search. The joint
+    programme is the kernel's: its fast path while something changes, PuLP when it has come to rest.
+    """
+
+    SCRIPT, TEXTS = "balancer_explorer.js", ("balancer", "grid")
+
+    step = view_trait(0)
+    layer = view_trait(0)
+    tau = view_trait(1)  # the candidate that is told in words
+    formulation = view_trait("joint")  # whose constraints are shown
+    slots = view_trait(1)
+    gpu = view_trait(100)
+    cpu = view_trait(100)
+    copy = view_trait(100)
+    draft = view_trait(100)
+    dense = view_trait(100)
+
+    def __init__(
+        self,
+        given: Trace | Joint | PerLayer | Candidates,
+        *,
+        step: int | None = None,
+        layer: int = 0,
+        tau: int = 1,
+        formulation: str = "joint",
+        slots: int | None = None,
+        language: str | None = None,
+        limit_bytes: int = SENT_BYTES,
+        gpu: int = 100,
+        cpu: int = 100,
+        copy: int = 100,
+        draft: int = 100,
+        dense: int = 100,
+        **options: Any,
+    ) -> None:
+        """given: a trace, whose replay asks the balancer in each window, or one problem of the balancer.
+
+        gpu, cpu, copy, draft, dense: times in percent of the given. options: of a trace's replay, budget,
+        machine and policy (as contestant) among them.
+        """
+        self._tables = _tables(given, options)
+        windows = list(self._tables)
+        first = self._tables[windows[0]]
+        shown, notices = kept(len(windows), 16 * first.hot.size, limit_bytes)
+        self._shown = [windows[i] for i in shown]
+        percents = {"gpu": gpu, "cpu": cpu, "copy": copy, "draft": draft, "dense": dense}
+        step = windows[0] if step is None else step
+        slots = first.slots if slots is None else slots
+        most = max(table.hot[:, 0].sum() for table in self._tables.values())
+        super().__init__(
+            data=self._packed(),
+            limits={
+                "step": (windows[0], windows[-1]),
+                "layer": (0, first.layers - 1),
+                "tau": (1, first.levels),
+                "formulation": list(FORMULATIONS),
+                "slots": (1, max(first.slots, int(most))),
+                **dict.fromkeys(UNITS, PERCENT),
+            },
+            notices=notices,
+            language=language,
+            step=step,
+            layer=layer,
+            tau=tau,
+            formulation=formulation,
+            slots=slots,
+            **percents,
+        )
+        # What is shown before the kernel has answered, and where it never does.
+        asked = {"step": self._window(step), "slots": slots, **percents}
+        self._data = {**self._data, "first": {"asked": asked, **self.answer_solve("fast", **asked)}}
+
+    def table(self) -> Candidates:
+        """The candidate table as it is shown."""
+        return self._changed(self.step, self.slots, {unit: getattr(self, unit) for unit in UNITS})
+
+    def answer_solve(self, how: str, step: int, slots: int, **percents: int) -> dict[str, Any]:
+        """The joint programme's thresholds: by its fast path, or by PuLP within two seconds."""
+        joint = Joint(self._changed(step, slots, percents))
+        found = joint.solve("pulp", PULP_SECONDS) if how == "pulp" else joint.solve("fast")
+        return {
+            "tau": pack(found.tau),
+            "how": found.how,
+            "optimal": found.optimal,
+            "feasible": found.feasible,
+            "binding": list(found.binding),
+            "seconds": found.seconds,
+        }
+
+    def page_data(self) -> Mapping[str, Any]:
+        """With thresholds solved beforehand: over slots, and over unit times if the windows are few."""
+        least, most = self._bounds["slots"]
+        slots = np.unique([*np.linspace(least, most, PAGE_SLOTS).round().astype(int).tolist(), self.slots])
+        now = [getattr(self, unit) for unit in UNITS]
+        settings = [now]
+        for i, percent in product(range(len(UNITS)), PAGE_PERCENTS):
+            if len(self._shown) * len(slots) * (len(settings) + 1) > PAGE_SOLVES:
+                break
+            settings.append([*now[:i], percent, *now[i + 1 :]])
+        joints = [
+            Joint(self._changed(window, count, dict(zip(UNITS, setting, strict=True))))
+            for window, setting, count in product(self._shown, settings, slots.tolist())
+        ]
+        found = [joint.solve("fast") for joint in joints]
+        asked = {"step": self._window(self.step), "slots": self.slots, **dict(zip(UNITS, now, strict=True))}
+        return {
+            **self._data,
+            "first": {"asked": asked, **self.answer_solve("pulp", **asked)},
+            "solved": {
+                "slots": slots.tolist(),
+                "settings": settings,
+                "tau": pack(np.stack([each.tau for each in found])),
+                "feasible": pack(np.array([each.feasible for each in found])),
+            },
+        }
+
+    def _changed(self, step: int, slots: int, percents: Mapping[str, int]) -> Candidates:
+        return changed(self._tables[self._window(step)], slots, percents)
+
+    def _window(self, step: int) -> int:
+        """A window that is not sent is shown as the last before it that is."""
+        return max((window for window in self._shown if window <= step), default=self._shown[0])
+
+    def _packed(self) -> dict[str, Any]:
+        tables = [self._tables[window] for window in self._shown]
+        times = tables[0].times
+        return {
+            "kept": pack(np.array(self._shown)),
+            **{
+                name: pack(np.stack([getattr(table, name) for table in tables]))
+                for name in ("cpu_s", "gpu_s", "hot", "loads")
+            },
+            "hot_residents": pack(np.stack([table.slots - table.room for table in tables])),
+            "slots": tables[0].slots,
+            "copy_s": times.copy_s,
+            "draft_window_s": pack(np.array([table.times.draft_window_s for table in tables])),
+            "dense_s": times.dense_s,
+            "units": list(UNITS),
+        }
+
+
+def _tables(given: Any, options: Mapping[str, Any]) -> dict[int, Candidates]:
+    if isinstance(given, Trace):
+        found = problems(given, **options)
+        if not found:
+            raise MoespacError("the trace has no window that follows another; accepted: at least one")
+        return found
+    if isinstance(given, Joint | PerLayer):
+        given = given.table
+    if not isinstance(given, Candidates):
+        raise MoespacError(
+            f"given is {type(given).__name__}; accepted: a Trace, or a problem of the balancer, such as "
+            "Balancer.problem(…) gives"
+        )
+    for name in ("cpu_s", "gpu_s"):
+        if not np.isfinite(getattr(given, name)).all():
+            raise MoespacError(f"{name} of the problem has values that are no numbers; accepted: seconds")
+    if options:
+        raise MoespacError(
+            f"{', '.join(options)} is for a trace's replay; accepted: none of it with a problem"
+        )
+    return {0: given}

@@ -1,0 +1,298 @@
+"""Budget lab: what memory, draft length, link, machine, model and policy are worth in tokens a second."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from moespac_nb import MoespacError, Trace
+from moespac_nb.hardware.budget import check_accounting
+from moespac_nb.hardware.machine import Machine, machine_names
+from moespac_nb.hardware.machine import machine as machine_of
+from moespac_nb.hardware.memory_plan import fit
+from moespac_nb.hardware.model_library import ModelProfile, mismatch, model_profile_names
+from moespac_nb.hardware.model_library import model_profile as model_profile_of
+from moespac_nb.policies import POLICIES, Policy, policy
+from moespac_nb.simulation.replay import replay
+from moespac_nb.simulation.result import Result
+from moespac_nb.trace.counterfactual import better_draft
+
+from ...base.live_view import LiveView, view_trait
+from ..replays import beginning
+from ..rounds import acceptance
+
+__all__ = ["BudgetLab", "Setting"]
+
+POINTS = (5, 10, 17, 25, 35, 50, 70, 100)  # percent: where the curve is replayed
+COARSE = (*POINTS[::2], 100)  # what is replayed at once, and for the curves of a page
+LINKS = {"×¼": 0.25, "×½": 0.5, "×1": 1.0, "×2": 2.0, "×4": 4.0}
+MISTAKES = {"all": 0.0, "¾": 0.25, "½": 0.5, "¼": 0.75, "none": 1.0}  # left to the draft, and forgiven
+EVENTS = 2000  # pairs of window and layer that a replay takes at most: about a tenth of a second
+RECORDED = "as recorded"
+PARTS = ("draft_s", "plan_s", "dense_s", "experts_s", "cpu_wait_s", "link_wait_s")
+FIGURES = (
+    "tps_modelled", "hit_rate", "late_rate", "bytes_per_token", "cpu_share", "tokens", "windows", "ttft_s",
+)  # fmt: skip
+
+
+class Setting(NamedTuple):
+    """All but the budget: what one curve is of."""
+
+    machine: str
+    model: str
+    link: str
+    policy: str
+    gamma: str
+    mistakes: str
+
+    @property
+    def key(self) -> str:
+        return "|".join(self)
+
+
+class BudgetLab(LiveView):
+    """Change the budget and whatever else, and see what it is worth; or guess first.
+
+    >>> BudgetLab(fan, gamma=4)                                           # doctest: +SKIP
+    >>> BudgetLab(fan, budget=25, policy="spac-joint", ask="guess")       # doctest: +SKIP
+    >>> BudgetLab(fan, mistakes="½")               # a better draft       # doctest: +SKIP
+
+    The browser draws from replays at a few budgets, straight lines between them; the kernel replays the
+    budget that is left standing. A page has the replays around the view it was written from, and no others.
+    """
+
+    SCRIPT, TEXTS = "budget_lab.js", ("lab", "lanes")
+
+    budget = view_trait(17)  # percent of all experts
+    gamma = view_trait(RECORDED)
+    mistakes = view_trait("all")  # of the draft's, those that are left
+    link = view_trait("×1")  # bandwidth, of the machine's own
+    machine = view_trait("rtx4090")
+    model = view_trait("qwen3-30b-a3b")
+    policy = view_trait("recency")
+    beside = view_trait("none")  # another policy, whose curve is drawn too
+    ask = view_trait("show")
+    guess = view_trait(0)  # tokens a second; 0 for none
+    step = view_trait(-1)  # the window that is marked, beside other views of the same decode
+
+    def __init__(
+        self,
+        trace: Trace,
+        *,
+        budget: int = 17,
+        gamma: int | None = None,
+        mistakes: str = "all",
+        link: str = "×1",
+        machine: str | None = None,
+        model: str | None = None,
+        policy: str | None = None,
+        beside: str = "none",
+        ask: str = "show",
+        guess: int = 0,
+        step: int = -1,
+        machines: Iterable[Machine | str | Path] = (),
+        models: Iterable[ModelProfile | str | Path] = (),
+        policies: Iterable[Policy | str] = (),
+        profile: np.ndarray | Trace | None = None,
+        accounting: str = "slots-equal",
+        context: int = 1024,
+        events: int = EVENTS,
+        language: str | None = None,
+    ) -> None:
+        """budget: percent of all experts. gamma: of a fan, the draft length; None takes its longest.
+
+        mistakes: of a fan, how many of its mistakes the draft keeps, see `better_draft`. beside: another
+        policy, to be drawn too. ask: "guess" hides the answer until a guess is committed. step: the window
+        to mark among the times of all; -1 leaves those out.
+        machines, models, policies: what can be chosen; all that are bundled, where none are given.
+        profile: how often other texts used each expert, for the policies that need it, which else cannot be
+        chosen. events: how many pairs of window and layer a replay may take; of a longer trace the beginning
+        is replayed, and the widget says so.
+        """
+        self._trace, notices = beginning(trace, events)
+        self._profile, self._context = profile, context
+        self._accounting = check_accounting(accounting)
+        self._machines = {each.name: each for each in map(machine_of, machines or machine_names())}
+        profiles = map(model_profile_of, models or model_profile_names())
+        self._models = {each.name: each for each in profiles if each.context >= context}
+        self._policies = {each.name: each for each in _policies(policies, profile)}
+        if not self._models:
+            raise MoespacError(f"context is {context}; accepted: what one of the models can read")
+        gammas = self._gammas()
+        if gamma is not None and str(gamma) not in gammas:
+            raise MoespacError(f"gamma is {gamma}; accepted: {', '.join(gammas)}, what was recorded")
+        self._least = math.ceil(100 / (trace.geometry.layers * trace.geometry.experts))
+        self._known: dict[str, dict[str, list[float]]] = {}
+        start = Setting(
+            _or_first(machine, "rtx4090", self._machines),
+            _or_first(model, "qwen3-30b-a3b", self._models),
+            link,
+            _or_first(policy, "recency", self._policies),
+            gammas[-1] if gamma is None else str(gamma),
+            mistakes,
+        )
+        self._with_windows = step != -1
+        left = ["all"] if RECORDED in gammas else list(MISTAKES)
+        better = {each: better_draft(self._trace, MISTAKES[each]) for each in left[1:]}
+        self._drafts = {"all": self._trace, **better}
+        drafted = {
+            f"{each}|{of}": acceptance(self._drafts[each], None if of == RECORDED else int(of))
+            for each, of in product(left, gammas)
+        }
+        limits: dict[str, Any] = {
+            "budget": (self._least, 100),
+            "gamma": gammas,
+            "mistakes": left,
+            "link": list(LINKS),
+            "machine": list(self._machines),
+            "model": list(self._models),
+            "policy": list(self._policies),
+            "beside": ["none", *self._policies],
+            "ask": ["show", "guess"],
+            "guess": (0, 10**6),
+            "step": (0 if self._with_windows else -1, drafted[f"all|{start.gamma}"]["windows"] - 1),
+        }
+        self._bounds = limits
+        for name, value in {**start._asdict(), "budget": budget, "beside": beside}.items():
+            self.checked(name, value)
+        super().__init__(
+            data={
+                "figures": [*FIGURES, *PARTS],
+                "points": self._points(),
+                "links": LINKS,
+                "accounting": accounting,
+                "policies": {name: each.about for name, each in self._policies.items()},
+                "machines": {name: _described(each) for name, each in self._machines.items()},
+                "notes": {name: mismatch(trace.geometry, each) for name, each in self._models.items()},
+                "larger": {name: each.larger(trace.geometry) for name, each in self._models.items()},
+                "drafted": drafted,
+                "own_gamma": start.gamma,
+                "fits": self._fits(),
+                "grid": {
+                    each.key: self.answer_replays(each.key, self._coarse(budget))
+                    for each in (start, *([start._replace(policy=beside)] if beside != "none" else []))
+                },
+            },
+            limits=limits,
+            notices=notices,
+            language=language,
+            budget=budget,
+            beside=beside,
+            ask=ask,
+            guess=guess,
+            step=step,
+            **start._asdict(),
+        )
+
+    @property
+    def setting(self) -> Setting:
+        """The present one."""
+        return Setting(self.machine, self.model, self.link, self.policy, self.gamma, self.mistakes)
+
+    @property
+    def result(self) -> Result:
+        """The replay that the present view stands for, with its timeline."""
+        return self._replay(self.setting, self.budget, timeline=True)
+
+    def answer_replays(self, key: str, budgets: Sequence[int]) -> dict[str, list[float]]:
+        """The figures at these budgets, in percent, each replayed once; behind them each window's time."""
+        setting = Setting(*key.split("|"))
+        for name, value in setting._asdict().items():
+            self.checked(name, value)
+        known = self._known.setdefault(key, {})
+        for budget in budgets:
+            if str(self.checked("budget", budget)) not in known:
+                result = self._replay(setting, budget)
+                known[str(budget)] = _figures(result) + (_windows_ms(result) if self._with_windows else [])
+        return {str(budget): known[str(budget)] for budget in budgets}
+
+    def page_data(self) -> Mapping[str, Any]:
+        """What can be chosen without a kernel: see `_page_settings`."""
+        coarse = self._coarse(self.budget)
+        grid = {each.key: self.answer_replays(each.key, coarse) for each in self._page_settings()}
+        now = self.setting.key
+        return {**self._data, "grid": grid | {now: self.answer_replays(now, self._points() + coarse)}}
+
+    def _page_settings(self) -> Iterator[Setting]:
+        """Every policy with every draft length; and one by one every other link, machine, model and draft."""
+        now = self.setting
+        for policy_name, gamma in product(self._policies, self._gammas()):
+            yield now._replace(policy=policy_name, gamma=gamma)
+        others: dict[str, Iterable[str]] = {
+            "link": LINKS, "machine": self._machines, "model": self._models, "mistakes": self._drafts,
+        }  # fmt: skip
+        for name, values in others.items():
+            for value in values:
+                if value != getattr(now, name):
+                    yield now._replace(**{name: value})
+
+    def _replay(self, setting: Setting, budget: int, timeline: bool = False) -> Result:
+        on = self._machines[setting.machine]
+        return replay(
+            self._drafts[setting.mistakes],
+            self._policies[setting.policy],
+            f"{budget}%",
+            machine=replace(on, link_bytes_per_s=LINKS[setting.link] * on.link_bytes_per_s),
+            model_profile=self._models[setting.model],
+            gamma=None if setting.gamma == RECORDED else int(setting.gamma),
+            accounting=self._accounting,
+            context=self._context,
+            profile=self._profile,
+            timeline=timeline,
+        )
+
+    def _points(self) -> list[int]:
+        return sorted({max(self._least, point) for point in POINTS})
+
+    def _coarse(self, budget: int) -> list[int]:
+        return sorted({budget, *(max(self._least, point) for point in COARSE)})
+
+    def _gammas(self) -> list[str]:
+        """The draft lengths that the trace has for every step."""
+        fans = [text.fan for text in self._trace.texts]
+        shortest = min((fan for fan in fans if fan is not None), default=0)
+        return [RECORDED] if None in fans else [str(gamma) for gamma in range(shortest + 1)]
+
+    def _fits(self) -> dict[str, Any]:
+        """What each machine has beside each model's experts; with its draft, and without."""
+        found = {}
+        for on, model, draft in product(self._machines.values(), self._models.values(), (True, False)):
+            planned = fit(on, model, context=self._context, draft=draft and model.draft is not None)
+            found[f"{on.name}|{model.name}|{'draft' if draft else 'plain'}"] = {
+                "memory_bytes": planned.memory_bytes,
+                "taken_bytes": dict(planned.taken_bytes),
+                "expert_bytes": planned.expert_bytes,
+                "all_experts": planned.all_experts,
+                "share": planned.share,
+                "fits_host": planned.fits_host,
+            }
+        return found
+
+
+def _policies(given: Iterable[Policy | str], profile: Any) -> list[Policy]:
+    """Those that were given, or all that can be played with what is known."""
+    chosen = [policy(each) for each in given]
+    return chosen or [each for each in POLICIES.values() if profile is not None or not each.needs_profile]
+
+
+def _or_first(given: str | None, usual: str, among: Mapping[str, Any]) -> str:
+    return given if given is not None else usual if usual in among else next(iter(among))
+
+
+def _described(on: Machine) -> dict[str, Any]:
+    return {"about": on.about, "label": on.label, "link_bytes_per_s": on.link_bytes_per_s}
+
+
+def _figures(result: Result) -> list[float]:
+    every = [getattr(result, name) for name in FIGURES] + [getattr(result.parts, name) for name in PARTS]
+    return [float(f"{value:.6g}") for value in every]
+
+
+def _windows_ms(result: Result) -> list[float]:
+    return [float(f"{1e3 * (end - begin):.4g}") for begin, end in result.windows_s]

@@ -1,0 +1,204 @@
+"""Dashboard: one decode, seen by stepper, demand map, placement graph, timeline and budget lab at once."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any, Literal
+
+import ipywidgets
+
+from moespac_nb import Trace
+from moespac_nb.datasets.prompts import DOMAINS
+from moespac_nb.datasets.traces import bundled, from_file
+from moespac_nb.hardware.machine import Machine, machine_names
+from moespac_nb.hardware.machine import machine as machine_of
+from moespac_nb.hardware.model_library import ModelProfile, model_profile_names
+from moespac_nb.hardware.model_library import model_profile as model_profile_of
+from moespac_nb.policies import Policy
+from moespac_nb.policies import policy as policy_of
+from moespac_nb.simulation.replay import replay
+from moespac_nb.simulation.result import Result
+
+from ..base.assets import Words, catalogue
+from ..base.cells import remember
+from ..base.display import StaticView
+from ..base.live_view import LiveView
+from ..base.page import LEAST_WIDTH, write_page
+from .budget_lab.budget_lab import EVENTS, BudgetLab
+from .demand_map.demand_map import DemandMap
+from .placement_graph.placement_graph import PlacementGraph
+from .replays import beginning
+from .stepper.stepper import Stepper
+from .timeline.timeline import Timeline
+from .utility_history import utility_over_time
+
+__all__ = ["Dashboard"]
+
+BESIDE = ("recency", "on-demand")  # what the lab can compare with: a page replays every choice beforehand
+COLUMNS: Literal[2] = 2
+WINDOWS = 8  # of them the timeline shows at first
+
+
+class Dashboard(StaticView, ipywidgets.HBox):  # type: ignore[misc]
+    """A step in one view is the same step in all that have steps; the budget lab stays beside them.
+
+    >>> Dashboard("math")                                                  # doctest: +SKIP
+    >>> Dashboard(trace, policy="recency", budget="10%").to_html("lecture.html")      # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        trace: Trace | str | Path,
+        policy: Policy | str = "spac-joint",
+        budget: Any = "25%",
+        *,
+        gamma: int | None = None,
+        machine: Machine | str | Path = "rtx4090",
+        model_profile: ModelProfile | str | Path = "qwen3-30b-a3b",
+        profile: Any = None,
+        step: int = 0,
+        events: int = EVENTS,
+        language: str | None = None,
+    ) -> None:
+        """trace: a Trace, the file of one, or a domain, whose bundled fan (sampled, report half) is taken.
+
+        policy, budget, gamma, machine, model_profile, profile: as `replay` has them. events: how many pairs
+        of step and layer are replayed; of a longer trace the beginning is shown, and the dashboard says so.
+        """
+        played, on, model = policy_of(policy), machine_of(machine), model_profile_of(model_profile)
+        if profile is None and played.needs_profile and _is_domain(trace):
+            profile = bundled(str(trace), mode="sample", kind="fan", half="tune")
+        shown, notices = beginning(_trace(trace), events)
+        alike: dict[str, Any] = {"gamma": gamma, "language": language}
+        replayed = {"gamma": gamma, "machine": on, "model_profile": model, "profile": profile}
+        result = replay(shown, played, budget, **replayed)
+        self.stepper = Stepper(shown, step=step, **alike)
+        # All of its windows, as `events` bounds them already: every view must have every step.
+        whole: dict[str, Any] = {"limit_bytes": sys.maxsize, "language": language}
+        self.placement = PlacementGraph(shown, played, budget, step=step, **whole, **replayed)
+        amounts = {
+            "utility": utility_over_time(shown, gamma=gamma),
+            "resident": self.placement.residency.resident,
+        }
+        labels = {"resident": "modelled"}
+        self.demand = DemandMap(shown, step=step, amounts=amounts, labels=labels, **alike)
+        self.timeline = Timeline(result, step=step, language=language, **_span(result, step))
+        self.lab = BudgetLab(
+            shown,
+            budget=_percent(result, shown),
+            policy=played.name,
+            machine=on.name,
+            model=model.name,
+            machines=[on, *(name for name in machine_names() if name != on.name)],
+            models=[model, *(name for name in model_profile_names() if name != model.name)],
+            policies=[played, *(name for name in BESIDE if name != played.name)],
+            profile=profile,
+            step=step,
+            **alike,
+        )
+        about = {"policy": played.name, "budget": result.budget, "model": model.name, "machine": on.name}
+        title = Words("title.dashboard", {"trace": _name(trace), **about})
+        self._said = catalogue(language, "title", "static")
+        self.title = title.read(self._said)
+        self.views: tuple[LiveView, ...] = (
+            self.stepper, self.demand, self.placement, self.lab, self.timeline,
+        )  # fmt: skip
+        self.stepper.tell(notices)
+        self._stepping = [view for view in self.views if "step" in view.view_names()]
+        for view in self._stepping:
+            # The browser links its own changes, at once and without a kernel; see _follow for the kernel's.
+            # Not with jslink, which tells the kernel of every view's every step.
+            view._linked = {"step": [other.model_id for other in self._stepping if other is not view]}
+            view.observe(self._follow, "step")
+        super().__init__(
+            [_column(self.views[i::COLUMNS]) for i in range(COLUMNS)],
+            layout={"flex_flow": "row wrap", "grid_gap": "0 14px"},
+        )
+        remember(self)
+
+    @property
+    def step(self) -> int:
+        """Where all of them are."""
+        return int(self.stepper.step)
+
+    @step.setter
+    def step(self, step: int) -> None:
+        self.stepper.step = step
+
+    def _follow(self, change: Mapping[str, Any]) -> None:
+        """A step that was set in the kernel, for all. What comes from the browser is linked there: sent back,
+        it would take a reader who scrubs on to an older step."""
+        if not change["owner"]._property_lock:
+            for view in self._stepping:
+                view.step = change["new"]
+
+    def caption(self) -> str:
+        return self.title
+
+    def state_in_words(self) -> list[tuple[str, str]]:
+        parts = ((view.caption(), view.state_in_words()) for view in self.views)
+        return [(f"{title}: {name}", value) for title, state in parts for name, value in state]
+
+    def still(self) -> str:
+        return self.stepper.still() + self.timeline.still()
+
+    def to_html(self, path: str | Path) -> Path:
+        """Write all of it as one page: no kernel, no network."""
+        return write_page(path, self.views, title=self.title, columns=COLUMNS)
+
+    def close(self) -> None:
+        """End all that it is made of: ipywidgets would keep each of them."""
+        if self.comm is not None:
+            for column in self.children:
+                for part in column.children:
+                    _end(part)
+                _end(column)
+            super().close()
+            self.layout.close()
+
+
+def _is_domain(trace: Any) -> bool:
+    return trace in DOMAINS if isinstance(trace, str) else False
+
+
+def _trace(given: Any) -> Any:
+    """What is to be shown; what is no trace at all is for `beginning` to refuse."""
+    if _is_domain(given):
+        return bundled(given, mode="sample", kind="fan", half="report")
+    if not isinstance(given, str | Path):
+        return given
+    return from_file(given)
+
+
+def _name(given: Any) -> str | Words:
+    return Path(given).name if isinstance(given, str | Path) else Words("title.decode")
+
+
+def _percent(result: Result, trace: Trace) -> int:
+    """The budget as the lab has it: of all experts, whole per cents."""
+    every = trace.geometry.layers * trace.geometry.experts
+    return max(-(-100 // every), min(100, round(100 * result.slots / every)))
+
+
+def _span(result: Result, step: int) -> dict[str, int]:
+    """The part of a timeline that begins with a window: one window of many is too narrow to be read."""
+    windows = result.windows_s[max(0, step) : max(0, step) + WINDOWS] or result.windows_s[:1]
+    start_us, end_us = int(1e6 * windows[0][0]), round(1e6 * windows[-1][1])
+    return {"start_us": start_us, "span_us": max(1, end_us - start_us)}
+
+
+def _column(views: Sequence[LiveView]) -> Any:
+    """Views one under the other, each below its title."""
+    parts = [part for view in views for part in (ipywidgets.HTML(f"<b>{escape(view._title)}</b>"), view)]
+    return ipywidgets.VBox(parts, layout={"flex": f"1 1 {LEAST_WIDTH}px", "min_width": "0"})
+
+
+def _end(part: Any) -> None:
+    """Close a widget and what ipywidgets made for it."""
+    belongings = [getattr(part, name) for name in ("layout", "style") if part.has_trait(name)]
+    part.close()
+    for each in belongings:
+        each.close()

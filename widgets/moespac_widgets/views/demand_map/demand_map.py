@@ -1,0 +1,152 @@
+"""Demand map: what experts are asked for over time and layers, against one token, domain against domain."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from moespac_nb import MoespacError, Trace
+
+from ...base.live_view import LiveView, view_trait, within
+from ...base.packing import pack
+from ..rounds import SENT_BYTES, Rounds, kept
+
+__all__ = ["DemandMap", "routing_distance_bits"]
+
+COUNTS = "counts"
+LABELS = ("measured", "modelled", "computed")
+
+
+class DemandMap(LiveView):
+    """A window's counts, and whatever else there is of each step, layer and expert, as linked maps.
+
+    >>> DemandMap(trace)                                                # doctest: +SKIP
+    >>> DemandMap(trace, amounts={"utility": utility_over_time(trace, "paper")})        # doctest: +SKIP
+    >>> DemandMap(math, against=code, names=("math", "code"), show="domains")        # doctest: +SKIP
+    """
+
+    SCRIPT, TEXTS = "demand_map.js", ("demand", "grid")
+
+    step = view_trait(0)
+    layer = view_trait(0)
+    expert = view_trait(0)
+    show = view_trait("time")
+    amount = view_trait(COUNTS)
+
+    def __init__(
+        self,
+        trace: Trace,
+        *,
+        against: Trace | None = None,
+        names: tuple[str, str] = ("this trace", "the other"),
+        amounts: Mapping[str, np.ndarray] | None = None,
+        labels: Mapping[str, str] | None = None,
+        gamma: int | None = None,
+        step: int = 0,
+        layer: int = 0,
+        expert: int | None = None,
+        show: str = "time",
+        amount: str = COUNTS,
+        language: str | None = None,
+        limit_bytes: int = SENT_BYTES,
+    ) -> None:
+        """against: another trace of the same geometry, to compare the shares of positions experts serve.
+
+        amounts: more to show than the counts, utility or residency say: by name (steps, layers, experts) of
+        whole numbers, 0 and more. labels: what these are, by name: measured, modelled or computed from what
+        was measured, which is taken where nothing is said. expert: None takes the layer's busiest.
+        """
+        rounds = Rounds.of(trace, gamma)
+        geometry = rounds.geometry
+        every = {COUNTS: rounds.counts, **_checked(amounts or {}, rounds.counts.shape)}
+        said = _labels(labels or {}, every)
+        shown, notices = kept(len(rounds), len(every) * rounds.counts[0].size, limit_bytes)
+        first = np.stack([step.experts[0] for step in rounds.steps])
+        limits: dict[str, Any] = {
+            "step": (0, len(rounds) - 1),
+            "layer": (0, geometry.layers - 1),
+            "expert": (0, geometry.experts - 1),
+            "show": ["time", "bit", *(["domains"] if against is not None else [])],
+            "amount": list(every),
+        }
+        if expert is None:
+            within("layer", layer, limits["layer"])
+            expert = int(rounds.counts.sum(axis=0)[layer].argmax())
+        super().__init__(
+            data={
+                "kept": pack(shown),
+                "layers": geometry.layers,
+                "experts_per_layer": geometry.experts,
+                "amounts": {name: pack(values[shown]) for name, values in every.items()},
+                "labels": said,
+                "first": pack(first[shown]),
+                "domains": None if against is None else _domains(rounds, against, gamma, names),
+            },
+            limits=limits,
+            notices=notices,
+            language=language,
+            step=step,
+            layer=layer,
+            expert=expert,
+            show=show,
+            amount=amount,
+        )
+
+
+def _checked(amounts: Mapping[str, np.ndarray], shape: tuple[int, ...]) -> dict[str, np.ndarray]:
+    checked = {}
+    for name, given in amounts.items():
+        values = np.asarray(given)
+        if name == COUNTS or values.shape != shape:
+            raise MoespacError(
+                f"amount {name!r} has shape {values.shape}; accepted: any name but {COUNTS!r}, "
+                f"with shape {shape}"
+            )
+        if values.dtype.kind not in "buif" or not np.array_equal(values, np.clip(np.rint(values), 0, 255)):
+            raise MoespacError(f"amount {name!r} has other values; accepted: whole numbers, 0 to 255")
+        checked[name] = values.astype(np.uint8)
+    return checked
+
+
+def _labels(given: Mapping[str, str], amounts: Mapping[str, np.ndarray]) -> dict[str, str]:
+    for name, label in given.items():
+        if name == COUNTS or name not in amounts or label not in LABELS:
+            raise MoespacError(
+                f"the label of amount {name!r} is {label!r}; accepted: {', '.join(LABELS)}, of an amount "
+                "that was given"
+            )
+    return {name: "measured" if name == COUNTS else given.get(name, "computed") for name in amounts}
+
+
+def _domains(rounds: Rounds, against: Trace, gamma: int | None, names: tuple[str, str]) -> dict[str, Any]:
+    other = Rounds.of(against, gamma, name="against")
+    if other.geometry != rounds.geometry:
+        raise MoespacError(
+            f"against is of {other.geometry}; accepted: a trace of the same geometry, {rounds.geometry}"
+        )
+    shares = [_shares(each) for each in (rounds, other)]
+    return {
+        "names": list(names),
+        "shares": [pack(share.astype(np.float32)) for share in shares],
+        "bits": pack(routing_distance_bits(*shares).astype(np.float32)),
+    }
+
+
+def _shares(rounds: Rounds) -> np.ndarray:
+    """Share of a trace's positions that go to each expert, (layers, experts); a layer's sum is k."""
+    positions = sum(step.gamma + 1 for step in rounds.steps)
+    return rounds.counts.sum(axis=0) / positions
+
+
+def routing_distance_bits(p: np.ndarray, q: np.ndarray) -> np.ndarray:
+    """Jensen-Shannon divergence of two routings, layer by layer: (layers, experts) twice, (layers,) bits."""
+    p, q = (each / each.sum(axis=1, keepdims=True) for each in (p, q))
+    middle = (p + q) / 2
+
+    def surprise(a: np.ndarray) -> np.ndarray:
+        parts = np.divide(a, middle, out=np.ones_like(a), where=a > 0)
+        return np.asarray((a * np.log2(parts)).sum(axis=1))
+
+    return (surprise(p) + surprise(q)) / 2

@@ -1,0 +1,5 @@
+"""The race: its Python side, its script and its style sheet."""
+
+from .race import Race
+
+__all__ = ["Race"]

@@ -1,0 +1,124 @@
+"""Policy race: the same text decoded by two to four policies, each token at the time it would have come."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from moespac_nb import MoespacError, Trace
+from moespac_nb.policies import Policy, policy
+from moespac_nb.simulation.replay import replay
+from moespac_nb.simulation.result import Result
+
+from ...base.live_view import LiveView, view_trait
+from ...base.packing import pack
+from ..replays import beginning, scaled
+from ..rounds import Rounds
+
+__all__ = ["Race"]
+
+FEWEST, MOST = 2, 4
+GHOST = "next-window-oracle"
+EVENTS = 20_000  # pairs of window and layer that each replay takes at most: a second or two
+FRAMES = 300  # the scrubber's places, evenly over the time
+
+
+class Race(LiveView):
+    """Play or scrub through the time; the oracle, which reads the future, runs along as a ghost.
+
+    >>> Race(trace, policies=["recency", "on-demand"], budget="25%")          # doctest: +SKIP
+
+    The clock is that of decoding: prompts are read before it starts, and left out between texts.
+    """
+
+    SCRIPT, TEXTS = "race.js", ("race", "lanes")
+
+    time_us = view_trait(0)
+
+    def __init__(
+        self,
+        trace: Trace,
+        policies: Sequence[Policy | str] = ("recency", "on-demand"),
+        budget: Any = "25%",
+        *,
+        gamma: int | None = None,
+        time_us: int = 0,
+        events: int = EVENTS,
+        language: str | None = None,
+        **options: Any,
+    ) -> None:
+        """gamma: of a fan, the draft length; None takes its longest. events: how many pairs of window and
+        layer a replay may take; of a longer trace the beginning is raced over, and the widget says so.
+        options: as `replay` has them, machine and model profile among them.
+        """
+        racing = _racing(policies)
+        trace, notices = beginning(trace, events)
+        rounds = Rounds.of(trace, gamma)
+        options |= {"gamma": gamma, "timeline": False}
+        self._results = tuple(replay(trace, each, budget, **options) for each in [*racing, policy(GHOST)])
+        ends = [_ends_us(result) for result in self._results]
+        last_us = max(int(each[-1]) for each in ends)
+        first = self._results[0]
+        super().__init__(
+            data={
+                "contestants": [
+                    _described(each, of) for each, of in zip([*racing, None], self._results, strict=True)
+                ],
+                "ends": pack(np.stack(ends)),
+                "emitted": pack(np.array([len(step.emitted) for step in rounds.steps])),
+                "text_of": pack(rounds.text),
+                "pieces": [_read(trace, step.emitted) for step in rounds.steps],
+                "frames": pack(np.unique(np.rint(np.linspace(0, last_us, FRAMES)).astype(int))),
+                "about": {
+                    "label": first.label,
+                    "budget": first.budget,
+                    "slots": max(result.slots for result in self._results),
+                    "accounting": first.accounting,
+                    "machine": first.machine,
+                    "model": first.model_profile,
+                },
+            },
+            limits={"time_us": (0, last_us)},
+            notices=notices + scaled(self._results),
+            language=language,
+            time_us=time_us,
+        )
+
+    @property
+    def results(self) -> tuple[Result, ...]:
+        """The replays, the ghost's last."""
+        return self._results
+
+
+def _racing(given: Sequence[Policy | str]) -> list[Policy]:
+    if isinstance(given, str) or not FEWEST <= len(given) <= MOST:
+        raise MoespacError(f"policies is {given!r}; accepted: a list of {FEWEST} to {MOST} of them")
+    racing = [policy(each) for each in given]
+    names = [each.name for each in racing]
+    if len(set(names)) < len(names):
+        raise MoespacError(f"policies is {', '.join(names)}; accepted: each of them once")
+    for each in racing:
+        if each.reads_future:
+            raise MoespacError(
+                f"{each.name!r} reads the future, and is no contestant; accepted: others, as {GHOST!r} runs "
+                "along as a ghost"
+            )
+    return racing
+
+
+def _ends_us(result: Result) -> np.ndarray:
+    """When each window's tokens were there, in microseconds of decoding."""
+    spans = np.array(result.windows_s)
+    return np.rint(1e6 * np.cumsum(spans[:, 1] - spans[:, 0])).astype(np.int64)
+
+
+def _described(racing: Policy | None, result: Result) -> dict[str, Any]:
+    shown = ("policy", "tps_modelled", "hit_rate", "bytes_per_token")
+    about = policy(GHOST).about if racing is None else racing.about
+    return {**{name: getattr(result, name) for name in shown}, "about": about, "ghost": racing is None}
+
+
+def _read(trace: Trace, ids: np.ndarray) -> str:
+    return "".join(trace.pieces.get(int(token), f"⟨{token}⟩") for token in ids)

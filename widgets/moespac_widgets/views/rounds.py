@@ -1,0 +1,103 @@
+"""The rounds of a trace as widgets show them, and how many of them can be sent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from moespac_nb import MoespacError, Step, Trace
+from moespac_nb.trace.step import Geometry
+
+from ..base.assets import Words
+
+__all__ = ["SENT_BYTES", "Rounds", "acceptance", "kept"]
+
+SENT_BYTES = 4_000_000  # of one widget; a notebook's widgets together should stay below 6 MB
+
+
+@dataclass(frozen=True, eq=False)
+class Rounds:
+    """A trace's steps; of a fan, the rounds that decoding with one draft length would have been."""
+
+    trace: Trace
+    steps: tuple[Step, ...]
+    text: np.ndarray  # (steps,) which text of the trace each belongs to
+
+    @classmethod
+    def of(cls, trace: Any, gamma: int | None = None, name: str = "trace") -> Rounds:
+        """gamma: None takes a trace as it was decoded, and a fan at its longest draft."""
+        if not isinstance(trace, Trace):
+            raise MoespacError(
+                f"{name} is {type(trace).__name__} {str(trace)[:60]!r}; accepted: a Trace, such as "
+                "Trace.load(path) or record(model, prompt, draft=draft) gives"
+            )
+        if not len(trace):
+            raise MoespacError(f"{name} has no steps; accepted: at least one")
+        if not trace.geometry.layers:
+            raise MoespacError(f"{name} is of a dense model, without experts; accepted: one of a mixture")
+        fans = {text.fan for text in trace.texts}
+        if gamma is None and fans == {None}:
+            return cls(trace, tuple(trace), trace.text_of_step)
+        if None in fans:
+            raise MoespacError(f"gamma is {gamma}; accepted: None, or a {name} that is a fan throughout")
+        steps = tuple(trace.rounds(min(fan for fan in fans if fan) if gamma is None else gamma))
+        # A text's rounds are numbered from 0; the walk begins a text where the trace does.
+        text = np.cumsum([step.index == 0 for step in steps]) - 1
+        return cls(trace, steps, text)
+
+    @property
+    def geometry(self) -> Geometry:
+        return self.trace.geometry
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+    @cached_property
+    def counts(self) -> np.ndarray:
+        """The windows' counts, (steps, layers, experts)."""
+        return np.stack([step.counts for step in self.steps])
+
+    @cached_property
+    def bits(self) -> np.ndarray:
+        """Whether each window's first token alone used an expert, (steps, layers, experts) of 0 and 1."""
+        bits = np.zeros_like(self.counts)
+        first = np.stack([step.experts[0] for step in self.steps]).astype(np.int64)
+        np.put_along_axis(bits, first, 1, axis=2)
+        return bits
+
+
+def acceptance(trace: Trace, gamma: int | None = None) -> dict[str, Any]:
+    """What the draft was worth: windows, tokens in each, and the share of what it drafted that was accepted.
+
+    gamma: of a fan, the draft length; None takes a trace that is none as it was decoded.
+    """
+    if gamma is None:
+        rows, grown, most = np.arange(len(trace)), trace.committed, int(trace.gamma.max())
+    else:
+        ends = trace.starts["steps"][1:][trace.text_of_step]
+        grown = np.minimum(np.minimum(trace.accepted, gamma) + 1, ends - np.arange(len(trace)))
+        walk = [0]
+        while (following := walk[-1] + int(grown[walk[-1]])) < len(trace):
+            walk.append(following)
+        rows, most = np.array(walk), gamma
+    drafted = int(np.minimum(trace.gamma[rows], most).sum())
+    accepted = int(np.minimum(trace.accepted[rows], most).sum())
+    return {
+        "windows": len(rows),
+        "tokens_a_window": float(grown[rows].mean()),
+        "accepted": accepted / drafted if drafted else None,
+    }
+
+
+def kept(steps: int, bytes_a_step: float, limit: int = SENT_BYTES) -> tuple[np.ndarray, list[Words]]:
+    """The steps that fit into `limit` bytes, evenly thinned, and the notice that says so."""
+    stride = max(1, int(np.ceil(steps * bytes_a_step / limit)))
+    if stride == 1:
+        return np.arange(steps), []
+    whole = max(1, int(limit / bytes_a_step))
+    size = f"{steps * bytes_a_step / 1e6:.0f}"
+    values = {"steps": steps, "stride": stride, "size": size, "whole": whole}
+    return np.arange(0, steps, stride), [Words("notice.thinned", values)]

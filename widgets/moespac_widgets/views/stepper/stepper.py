@@ -1,0 +1,121 @@
+"""Decoding stepper: round by round, what was drafted, what became of it, which experts it asked for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from moespac_nb import Step, Trace
+
+from ...base.live_view import LiveView, view_trait
+from ...base.packing import pack
+from ..rounds import SENT_BYTES, Rounds, kept
+
+__all__ = ["Stepper"]
+
+WEIGHT_LEVELS = 65535  # gate weights travel as 16-bit shares of the largest
+
+
+class Stepper(LiveView):
+    """Play, step and scrub through a trace; ask a token for its experts and an expert for its tokens.
+
+    >>> Stepper(trace)                            # doctest: +SKIP
+    >>> Stepper(fan, gamma=4, step=12, layer=3, expert=17)        # doctest: +SKIP
+    """
+
+    SCRIPT, TEXTS = "stepper.js", ("stepper", "grid")
+
+    step = view_trait(0)
+    token = view_trait(-1)  # position in the window, -1 for none
+    layer = view_trait(-1)
+    expert = view_trait(-1)
+
+    def __init__(
+        self,
+        trace: Trace,
+        *,
+        gamma: int | None = None,
+        step: int = 0,
+        token: int = -1,
+        layer: int = -1,
+        expert: int = -1,
+        language: str | None = None,
+        limit_bytes: int = SENT_BYTES,
+    ) -> None:
+        """gamma: of a fan, the draft length to decode with.
+
+        limit_bytes: what may be sent; a longer trace is thinned, and the widget says so.
+        """
+        rounds = Rounds.of(trace, gamma)
+        longest = max(step.gamma for step in rounds.steps)
+        shown, notices = kept(len(rounds), _bytes_a_step(rounds), limit_bytes)
+        super().__init__(
+            data=_packed(rounds, shown),
+            limits={
+                "step": (0, len(rounds) - 1),
+                "token": (-1, longest),
+                "layer": (-1, rounds.geometry.layers - 1),
+                "expert": (-1, rounds.geometry.experts - 1),
+            },
+            notices=notices,
+            language=language,
+            step=step,
+            token=token,
+            layer=layer,
+            expert=expert,
+        )
+
+
+def _bytes_a_step(rounds: Rounds) -> float:
+    geometry = rounds.geometry
+    positions = float(np.mean([step.gamma + 1 for step in rounds.steps]))
+    each = 1 if geometry.experts <= 256 else 2
+    return positions * (geometry.layers * geometry.top_k * (each + 2) + 60)
+
+
+def _packed(rounds: Rounds, shown: np.ndarray) -> dict[str, Any]:
+    """Of all rounds what became of the text; of those shown the window and its routing as well."""
+    every = rounds.steps
+    steps = [every[i] for i in shown]
+    weights = np.concatenate([step.gate_weights for step in steps])
+    largest = float(weights.max()) or 1.0
+    arrays: dict[str, Any] = {
+        "kept": shown,
+        "text_of": rounds.text,
+        "gamma": [step.gamma for step in every],
+        "accepted": [step.accepted for step in every],
+        "emitted": [len(step.emitted) for step in every],
+        "emitted_ids": np.concatenate([step.emitted for step in every]),
+        "ms": [[step.draft_ms, step.verify_ms] for step in steps],
+        **{
+            name: np.concatenate([getattr(step, name) for step in steps])
+            for name in ("window", "target_ids", "draft_probs", "target_probs", "experts")
+        },
+        "uniforms": np.concatenate(
+            [np.full(s.gamma, np.nan) if s.uniforms is None else s.uniforms for s in steps]
+        ),
+        "top_ids": np.concatenate([step.target_top.ids for step in steps]),
+        "top_probs": np.concatenate([step.target_top.probs for step in steps]).astype(np.float32),
+        "weights": np.rint(weights / largest * WEIGHT_LEVELS).astype(np.uint16),
+    }
+    geometry, trace = rounds.geometry, rounds.trace
+    return {
+        **{name: pack(np.asarray(array)) for name, array in arrays.items()},
+        "layers": geometry.layers,
+        "experts_per_layer": geometry.experts,
+        "weight_unit": largest / WEIGHT_LEVELS,
+        "asked": pack((rounds.counts > 0).sum(axis=0)),
+        "modes": [text.mode for text in trace.texts],
+        "stops": [list(text.stop_ids) for text in trace.texts],
+        "prompts": [text.prompt for text in trace.texts],
+        "pieces": _pieces(trace, every, steps),
+    }
+
+
+def _pieces(trace: Trace, every: tuple[Step, ...], steps: list[Step]) -> dict[str, str]:
+    """What the tokens that can be seen read as."""
+    ids = [step.emitted for step in every]
+    ids += [array for step in steps for array in (step.window, step.target_ids, step.target_top.ids.ravel())]
+    seen = np.unique(np.concatenate(ids)).tolist()
+    return {str(token): trace.pieces[token] for token in seen if token in trace.pieces}

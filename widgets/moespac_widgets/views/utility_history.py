@@ -1,0 +1,93 @@
+"""What a sensor told and what a rule made of it, step by step: numbers for the widgets that show utility."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from moespac_nb import Trace
+from moespac_nb.estimator.sensors import Sensor
+from moespac_nb.estimator.sensors import sensor as named_sensor
+from moespac_nb.estimator.utility import Estimator, estimator
+from moespac_nb.trace.windows import Seen, windows
+
+from .rounds import Rounds
+
+__all__ = ["evidence_over_time", "trail", "utility_over_time"]
+
+FIELDS = ("f", "delta", "up", "down", "branch", "s", "value", "next_up", "next_down")
+
+
+def evidence_over_time(rounds: Rounds, sensor: str | Sensor, gamma: int | None = None) -> np.ndarray:
+    """What the sensor last said once each window was through, (steps, layers, experts) float32."""
+    one = named_sensor(sensor, rounds.geometry) if isinstance(sensor, str) else sensor
+    told = np.zeros((len(rounds), rounds.geometry.layers, rounds.geometry.experts), np.float32)
+    evidence = np.zeros(told.shape[1:], np.float32)
+    n = 0
+    for text in range(len(rounds.trace.texts)):
+        evidence[...] = 0
+        first = one.begin(rounds.trace.prefill(text))
+        evidence[...] = 0 if first is None else first
+        for seen in windows(rounds.trace, text, gamma):
+            for layer, said in _said(one, seen, rounds.geometry.layers):
+                evidence[layer] = said
+            told[n] = evidence
+            n += 1
+    return told
+
+
+def _said(one: Sensor, seen: Seen, layers: int) -> Iterator[tuple[slice | int, np.ndarray]]:
+    if (said := one.drafted(seen.step.window, seen.draft_gates)) is not None:
+        yield slice(None), said
+    for layer in range(1, layers) if one.known == "layer" else ():
+        gates = None if seen.next_gates is None else seen.next_gates[:, layer]
+        if (said := one.layer(layer, gates)) is not None:
+            yield layer, said
+    if (said := one.verified(seen.step)) is not None:
+        yield slice(None), said
+
+
+def trail(rounds: Rounds, evidence: np.ndarray, rule: str, **options: float) -> dict[str, np.ndarray]:
+    """The rule's state after each step, by the fields of `State`, and `before`: s before the step.
+
+    evidence: (steps, layers, experts), of as many layers as are wanted; every array is as large. A text
+    begins with a new estimator.
+    """
+    state: Estimator | None = None
+    kept: dict[str, list[np.ndarray]] = {name: [] for name in (*FIELDS, "before")}
+    for n, told in enumerate(evidence):
+        if state is None or rounds.text[n] != rounds.text[n - 1]:
+            state = estimator(rule, *evidence.shape[1:], **options)
+        kept["before"].append(state.s.copy())
+        state.update(told)
+        seen = state.state()
+        for name in FIELDS:
+            kept[name].append(getattr(seen, name))
+    return {name: np.stack(arrays) for name, arrays in kept.items()}
+
+
+def utility_over_time(
+    trace: Trace,
+    rule: str = "paper",
+    sensor: str | Sensor = "verify-counts",
+    *,
+    gamma: int | None = None,
+    **options: float,
+) -> np.ndarray:
+    """s after each step, (steps, layers, experts): what DemandMap takes as an amount.
+
+    gamma: of a fan, the draft length, as DemandMap is given it.
+
+    >>> DemandMap(trace, amounts={"utility": utility_over_time(trace)})        # doctest: +SKIP
+    """
+    rounds = Rounds.of(trace, gamma)
+    options = {"gamma": max(step.gamma for step in rounds.steps), **options}
+    evidence = evidence_over_time(rounds, sensor, gamma)
+    state: Estimator | None = None
+    s = np.zeros(evidence.shape, np.uint8)
+    for n, told in enumerate(evidence):
+        if state is None or rounds.text[n] != rounds.text[n - 1]:
+            state = estimator(rule, *evidence.shape[1:], **options)
+        s[n] = state.update(told)
+    return s

@@ -1,0 +1,123 @@
+"""Utility inspector: one expert's state machine through time, and why it moved, by any rule and sensor."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from moespac_nb import MoespacError, Trace
+from moespac_nb.estimator.sensors import Sensor
+from moespac_nb.estimator.utility import RULES
+from moespac_nb.utils.exceptions import did_you_mean
+
+from ...base.live_view import LiveView, view_trait, within
+from ...base.packing import Packed, pack
+from ..rounds import SENT_BYTES, Rounds, kept
+from ..utility_history import FIELDS, evidence_over_time, trail
+
+__all__ = ["UtilityInspector"]
+
+PAGE_BYTES = 8_000_000  # of a page of its own: it cannot ask for the rest
+CELL_BYTES = 24  # of one expert at one step, at most
+
+
+class UtilityInspector(LiveView):
+    """f, what the rule looks at, its boundaries, s, and the reason in words, step by step.
+
+    >>> UtilityInspector(trace, rule="paper", layer=3, expert=17)        # doctest: +SKIP
+    >>> UtilityInspector(trace, rule="level", sensor="draft-gates", up=5, K=5)        # doctest: +SKIP
+    """
+
+    SCRIPT, TEXTS = "utility_inspector.js", ("inspector", "grid")
+
+    step = view_trait(0)
+    layer = view_trait(0)
+    expert = view_trait(0)
+    rule = view_trait("paper")
+
+    def __init__(
+        self,
+        trace: Trace,
+        *,
+        rule: str = "paper",
+        sensor: str | Sensor = "verify-counts",
+        K: int = 4,
+        gamma: int | None = None,
+        step: int = 0,
+        layer: int = 0,
+        expert: int | None = None,
+        language: str | None = None,
+        limit_bytes: int = SENT_BYTES,
+        **options: float,
+    ) -> None:
+        """sensor: its name, or one that has learned already. expert: None takes the layer's busiest.
+
+        gamma: of a fan, the draft length to decode with. options: of this rule, as `estimator` takes them;
+        the other rules, which a reader may choose in the widget, have their own defaults.
+        """
+        if rule not in RULES:
+            raise MoespacError(f"rule is {rule!r}; accepted: {', '.join(RULES)}{did_you_mean(rule, RULES)}")
+        self._rounds = rounds = Rounds.of(trace, gamma)
+        self._evidence = evidence_over_time(rounds, sensor, gamma)
+        self._options = {rule: options}
+        self._K, self._gamma = K, max(each.gamma for each in rounds.steps)
+        self._blocks: dict[str, dict[str, Packed]] = {}
+        layers, experts = rounds.geometry.layers, rounds.geometry.experts
+        self._kept, notices = kept(len(rounds), experts * CELL_BYTES, limit_bytes)
+        within("layer", layer, (0, layers - 1))
+        if expert is None:
+            expert = int(self._evidence[:, layer].sum(axis=0).argmax())
+        self._sent: dict[str, dict[str, Packed]] = {}
+        fits = len(self._kept) * experts * CELL_BYTES * layers <= limit_bytes
+        for each in range(layers) if fits else (layer,):
+            self._sent[f"{rule}/{each}"] = self.answer_block(rule, each)
+        super().__init__(
+            data={
+                "kept": pack(self._kept),
+                "layers": layers,
+                "experts_per_layer": experts,
+                "rules": list(RULES),
+                "K": K,
+                "sensor": sensor if isinstance(sensor, str) else sensor.name,
+                "blocks": self._sent,
+            },
+            limits={
+                "step": (0, len(rounds) - 1),
+                "layer": (0, layers - 1),
+                "expert": (0, experts - 1),
+                "rule": list(RULES),
+            },
+            notices=notices,
+            language=language,
+            step=step,
+            layer=layer,
+            expert=expert,
+            rule=rule,
+        )
+
+    def answer_block(self, rule: str, layer: int) -> dict[str, Packed]:
+        """The state of every expert of a layer at every step shown, (steps, experts) each."""
+        key = f"{rule}/{layer}"
+        if key not in self._blocks:
+            options: dict[str, Any] = {"K": self._K, "gamma": self._gamma, **self._options.get(rule, {})}
+            states = trail(self._rounds, self._evidence[:, layer : layer + 1], rule, **options)
+            self._blocks[key] = {name: pack(states[name][self._kept, 0]) for name in (*FIELDS, "before")}
+        return self._blocks[key]
+
+    def page_data(self) -> Mapping[str, Any]:
+        """All layers, under this rule and then under the others, as far as a page may hold them."""
+        layers = range(self._rounds.geometry.layers)
+        wanted = [(self.rule, self.layer)]
+        for rule in dict.fromkeys([self.rule, *RULES]):
+            wanted += [(rule, layer) for layer in layers if (rule, layer) not in wanted]
+        blocks: dict[str, dict[str, Packed]] = {}
+        size = 0
+        for rule, layer in wanted:
+            block = self.answer_block(rule, layer)
+            size += sum(np.asarray(packed["bytes"]).nbytes for packed in block.values())
+            if blocks and size > PAGE_BYTES:
+                break
+            blocks[f"{rule}/{layer}"] = block
+        return {**self._data, "blocks": blocks}
