@@ -1,7 +1,7 @@
 __version__: str
 
 from .datasets.prompts import DOMAINS as DOMAINS
-from .datasets.prompts import prompts as prompts
+from .datasets.prompts import load_prompts as load_prompts
 from .decoder.recording import record as record
 from .decoder.sampling import Sampling as Sampling
 from .decoder.speculative import decode as decode

@@ -73,10 +73,10 @@ import torch
 
 from moespac_exercises import check, predict, reveal
 from moespac_exercises.lessons.start_here import ROUND, recorded
-from moespac_nb import DOMAINS, decode, load_pair, prompts, record
-from moespac_nb.datasets.traces import bundled
+from moespac_nb import DOMAINS, decode, load_pair, load_prompts, record
+from moespac_nb.datasets.traces import load_trace
 from moespac_nb.estimator.evaluation import recall_by_predictor
-from moespac_nb.trace.locality import profile_of
+from moespac_nb.trace.locality import expert_usage
 from moespac_widgets import DemandMap, Stepper, table
 
 torch.set_num_threads(1)  # so small a model gains nothing from more
@@ -88,7 +88,7 @@ model, draft = load_pair()
 # those that it would have written itself.
 
 # %%
-prompt = prompts("math", half="report")[6].prompt
+prompt = load_prompts("math", half="report")[6].prompt
 trace = record(model, prompt, draft=draft, gamma=4, max_new_tokens=96)
 Stepper(trace)
 
@@ -151,7 +151,7 @@ table(["", "with draft", "target alone"], rows)
 number = 6
 step = trace[number]
 drafted, choices = ([trace.pieces[i] for i in ids.tolist()] for ids in (step.drafted, step.target_ids))
-fates = ["accepted" if ok else "not kept" for ok in step.accepted_mask]
+fates = ["expected" if ok else "not kept" for ok in step.accepted_mask]
 rows = zip(map(repr, drafted), step.draft_probs, step.target_probs, map(repr, choices), fates, strict=False)
 caption = f"Round {number}; then the target's own {choices[step.accepted]!r}"
 table(["drafted", "q", "p", "target's choice", ""], rows, caption)
@@ -266,7 +266,7 @@ predict("00.P3", ...)  # this domain's popularity
 # %%
 def texts(domain, mode):
     """Each text that was set aside for reports: the reading of its prompt, and its windows of γ = 4."""
-    fan = bundled(domain, mode=mode, kind="fan", half="report")
+    fan = load_trace(domain, mode=mode, kind="fan", half="report")
     found = []
     for step in fan.rounds(4):
         if step.index == 0:  # the next text
@@ -278,7 +278,7 @@ def texts(domain, mode):
 # %%
 def popularity(domain, mode):
     """How often texts of the other half used each expert, as shares of a layer."""
-    counts = profile_of(bundled(domain, mode=mode, kind="fan", half="tune"))
+    counts = expert_usage(load_trace(domain, mode=mode, kind="fan", half="tune"))
     return counts / counts.sum(axis=1, keepdims=True)
 
 

@@ -65,19 +65,19 @@ import plotly.graph_objects as go
 
 from moespac_exercises import check, predict, reveal
 from moespac_nb import DOMAINS
-from moespac_nb.datasets.traces import bundled
+from moespac_nb.datasets.traces import load_trace
 from moespac_nb.hardware.calibration import calibrate, to_toml
-from moespac_nb.hardware.cost_model import costs
-from moespac_nb.hardware.machine import machine, machine_names
-from moespac_nb.hardware.memory_plan import fit
-from moespac_nb.hardware.model_library import model_profile, model_profile_names
+from moespac_nb.hardware.cost_model import cost_model
+from moespac_nb.hardware.machine import list_machines, load_machine
+from moespac_nb.hardware.memory_plan import plan_memory
+from moespac_nb.hardware.model_library import list_model_specs, load_model_spec
 from moespac_nb.trace.cache_bounds import belady_hits, lru_hits, one_hot
 from moespac_nb.trace.locality import committed_experts, overlap
 from moespac_widgets import table
 from moespac_widgets.figures.base import on_any_page
 
 # %%
-models = [model_profile(name) for name in model_profile_names() if not name.endswith("-4bit")]
+models = [load_model_spec(name) for name in list_model_specs() if not name.endswith("-4bit")]
 rows = []
 for one in models:
     experts = one.all_experts * one.expert_parameters
@@ -115,8 +115,8 @@ check("01.1", expert_bytes)
 
 # %%
 rows = []
-for name in machine_names():
-    one = machine(name)
+for name in list_machines():
+    one = load_machine(name)
     gpu, cpu = one.flops_per_s / one.memory_bytes_per_s, one.host_flops_per_s / one.cpu_bytes_per_s
     where = "a disk" if one.experts_in == "storage" else "host memory"
     rows.append((name, one.memory_bytes_per_s / 1e9, gpu, where, one.cpu_bytes_per_s / 1e9, cpu))
@@ -145,7 +145,7 @@ def seconds(positions, size_bytes, bytes_per_s, flops_per_s):
 check("01.2", seconds)
 
 # %%
-cost = costs("rtx4090", "qwen3-30b-a3b")
+cost = cost_model("rtx4090", "qwen3-30b-a3b")
 n = np.arange(1, 257)
 figure = go.Figure()
 copies = [cost.copy_s()] * len(n)
@@ -170,7 +170,7 @@ on_any_page(figure, "One expert of Qwen3-30B-A3B, on an RTX 4090; modelled", 360
 # a **fixed cost** beside its bytes, whatever its size: it must be asked for, begun, and reported as done.
 
 # %%
-on, qwen = machine("rtx4090"), model_profile("qwen3-30b-a3b")
+on, qwen = load_machine("rtx4090"), load_model_spec("qwen3-30b-a3b")
 print(f"an expert of {qwen.name}: {qwen.expert_bytes / 1e6:.2f} MB at 16 bits a weight; an {on.name}:")
 for name, rate in (("device's memory", on.memory_bytes_per_s), ("link", on.link_bytes_per_s)):
     print(f"   {name}: {rate / 1e9:.1f} GB/s")
@@ -209,10 +209,10 @@ table(head, rows, "Qwen3-30B-A3B, 16 bits, RTX 4090; modelled")
 
 # %%
 Path("my_machine.toml").write_text(to_toml(calibrate(quick=True)), encoding="utf-8")
-mine = machine("my_machine.toml")
+mine = load_machine("my_machine.toml")
 rows = []
-for one in (mine, *map(machine, machine_names())):
-    at = costs(one, "qwen3-30b-a3b")
+for one in (mine, *map(load_machine, list_machines())):
+    at = cost_model(one, "qwen3-30b-a3b")
     ms = (1e3 * at.gpu_s(1), 1e3 * at.cpu_s(1), 1e3 * at.copy_s())
     rows.append((one.name, *ms, "measured" if one.measured_on else "modelled"))
 table(["machine", "on the device, ms", "on the CPU, ms", "a copy, ms", ""], rows, "One expert, one position")
@@ -249,16 +249,16 @@ check("01.3", pays)
 # values of the text so far, a draft model if there is one. The rest is room for experts, in whole *slots*.
 
 # %%
-head = ["model", *machine_names()]
+head = ["model", *list_machines()]
 rows = []
 for one in models:
-    found = [fit(name, one, context=1024, draft=False) for name in machine_names()]
+    found = [plan_memory(name, one, context=1024, draft=False) for name in list_machines()]
     rows.append((one.name, *(f"{f.share:.0%}" if f.fits else "no" for f in found)))
 table(head, rows, "Share of the experts that fit; 16 bits, 1,024 tokens, no draft; modelled")
 
 # %%
 names = [one.name for one in models if one.draft and one.name != "bundled-pair"]
-found = {name: fit("rtx4090", name, context=1024) for name in names}
+found = {name: plan_memory("rtx4090", name, context=1024) for name in names}
 items = [*next(iter(found.values())).taken_bytes, "experts, in slots"]
 colours = ["#999999", "#E69F00", "#56B4E9", "#D55E00", "#CC79A7", "#009E73"]
 figure = go.Figure()
@@ -294,7 +294,7 @@ check("01.4", slots)
 # of Qwen3's experts on an RTX 4090 (published), with a draft of 4 billion weights. The planner finds more:
 
 # %%
-paper = fit("rtx4090", "qwen3-30b-a3b", context=1024)
+paper = plan_memory("rtx4090", "qwen3-30b-a3b", context=1024)
 print(f"planned: {paper.share:.0%} of the experts, {paper.slots} slots", end=", ")
 print(f"{paper.budget_bytes / 2**30:.1f} GiB")
 
@@ -311,7 +311,7 @@ print(f"{paper.budget_bytes / 2**30:.1f} GiB")
 # %%
 texts = []
 for domain in DOMAINS:
-    trace = bundled(domain, mode="sample", kind="fan", half="report")
+    trace = load_trace(domain, mode="sample", kind="fan", half="report")
     for number in range(len(trace.texts)):
         texts.append(one_hot(committed_experts(trace, number), trace.geometry.experts))
 asked = sum(int(used.sum()) for used in texts)
@@ -372,7 +372,7 @@ check("01.5", hits)
 # starts with an empty cache, and no rule can hit what is asked for the first time.
 
 # %%
-ours = [overlap(bundled(domain, mode="sample", kind="fan", half="report")) for domain in DOMAINS]
+ours = [overlap(load_trace(domain, mode="sample", kind="fan", half="report")) for domain in DOMAINS]
 at = [shares.index(share) for share in (25, 50)]
 pair = [rates[name][one] for one in at for name in ("LRU", "Belady")]
 rows = [("the bundled pair", np.mean([a for a, _ in ours]), *pair, "exact")]

@@ -69,8 +69,8 @@ import torch
 
 from moespac_exercises import check, predict, reveal
 from moespac_exercises.lessons.speculative_decoding import ROUND, sampled, speed_up, tokens_a_round
-from moespac_nb import DOMAINS, decode, load_pair, prompts, record
-from moespac_nb.datasets.traces import bundled
+from moespac_nb import DOMAINS, decode, load_pair, load_prompts, record
+from moespac_nb.datasets.traces import load_trace
 from moespac_nb.decoder.drafts import NgramDraft
 from moespac_nb.decoder.sampling import accept_sampled, draw
 from moespac_nb.trace.cache_bounds import lru_hits
@@ -169,7 +169,7 @@ check("02.3", left_over)
 
 # %%
 model, draft = load_pair()
-prompt = prompts("news", half="report")[0].prompt
+prompt = load_prompts("news", half="report")[0].prompt
 asked = {"max_new_tokens": 48, "stop_ids": ()}
 texts, rows = [], []
 for name, chosen in (("no draft", None), ("the pair's draft", draft), ("repeats the text", NgramDraft())):
@@ -257,7 +257,7 @@ check("02.4", tokens)
 # %%
 accepted = {}
 for domain in DOMAINS:
-    fan = bundled(domain, mode="sample", kind="fan", half="report")
+    fan = load_trace(domain, mode="sample", kind="fan", half="report")
     accepted[domain] = np.array([step.accepted for step in fan.rounds(8) if step.gamma == 8])
 reached = {d: [(kept >= n).mean() for n in range(9)] for d, kept in accepted.items()}
 rows = [(d, *(now / before for before, now in pairwise(r[:6]))) for d, r in reached.items()]
@@ -305,7 +305,7 @@ check("02.5", best_length)
 # %%
 rows = []
 for domain in ("math", "code"):
-    prompt = prompts(domain, half="report")[1].prompt
+    prompt = load_prompts(domain, half="report")[1].prompt
     trace = record(model, prompt, draft=draft, gamma=4, **asked)
     cost = np.median(trace.draft_ms) / 4 / np.median(trace.verify_ms)
     alpha = trace.accepted.sum() / np.minimum(trace.accepted + 1, 4).sum()
@@ -328,7 +328,7 @@ predict("02.P1", ...)
 # %%
 def asked_for(domain, gamma):
     """Experts that each pass asks for in each layer, and how many tokens of text that brought."""
-    fan = bundled(domain, mode="sample", kind="fan", half="report")
+    fan = load_trace(domain, mode="sample", kind="fan", half="report")
     rounds = list(fan.rounds(gamma))
     return np.stack([step.counts > 0 for step in rounds]), sum(len(step.emitted) for step in rounds)
 

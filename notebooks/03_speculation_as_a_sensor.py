@@ -74,21 +74,21 @@ import plotly.graph_objects as go
 from moespac_exercises import check, predict, reveal
 from moespac_exercises.lessons.speculation_as_a_sensor import ACCEPTANCE, REUSE, THRESHOLD
 from moespac_nb import DOMAINS
-from moespac_nb.datasets.traces import bundled
-from moespac_nb.estimator.evaluation import EVIDENCE, foretell
+from moespac_nb.datasets.traces import load_trace
+from moespac_nb.estimator.evaluation import EVIDENCE, evaluate_predictors
 from moespac_nb.estimator.information import entropy_bits, information_bits, information_of
-from moespac_nb.estimator.sensors import SENSORS, VerifyCounts, sensor
+from moespac_nb.estimator.sensors import SENSORS, VerifyCounts, make_sensor
 from moespac_nb.trace.locality import distinct_by_chance, distinct_by_gamma
 from moespac_nb.trace.step import expert_counts
 
 # %%
-from moespac_nb.trace.windows import verified_rows, windows
+from moespac_nb.trace.windows import iter_windows, verified_tokens
 from moespac_widgets import DemandMap, table
 from moespac_widgets.figures.base import INK, on_any_page
 
 # %%
 reports = {
-    mode: {domain: bundled(domain, mode=mode, kind="fan", half="report") for domain in DOMAINS}
+    mode: {domain: load_trace(domain, mode=mode, kind="fan", half="report") for domain in DOMAINS}
     for mode in ("greedy", "sample")
 }  # any γ up to 8 can be read from them; in what follows, sampled text where nothing else is said
 sampled = reports["sample"]
@@ -133,8 +133,8 @@ predict("03.P1", times)
 found = np.mean([distinct_by_gamma(fan) for fan in sampled.values()], axis=0)
 reveal("03.P1", found[8] / found[0], "×")
 shape = sampled["math"].geometry
-rows = {d: verified_rows(bundled(d, mode="sample", kind="fan", half="tune")) for d in DOMAINS}
-popular = [sensor("popularity", shape, learned).shares for learned in rows.values()]
+rows = {d: verified_tokens(load_trace(d, mode="sample", kind="fan", half="tune")) for d in DOMAINS}
+popular = [make_sensor("popularity", shape, learned).shares for learned in rows.values()]
 at = np.arange(1, 10)
 drawn = {"no two share any": shape.top_k * at, "by chance, all experts alike": [],
          "by chance, as popular as they are": [], "recorded": found}  # fmt: skip
@@ -311,7 +311,7 @@ table(["reading", "bits about the next window"], lines, "A world in which expert
 # %%
 def readings(fan, text, gamma=4):
     """(windows, layers, experts) of each reading of a text."""
-    steps = [seen.step for seen in windows(fan, text, gamma)]
+    steps = [seen.step for seen in iter_windows(fan, text, gamma)]
     counts = np.stack([step.counts for step in steps])
     first = np.stack([expert_counts(step.experts[:1], shape.experts) for step in steps])
     return {"first": first, "any": (counts > 0).astype(int), "count": counts}
@@ -417,7 +417,7 @@ class Coarse(VerifyCounts):
 # %%
 def recalls(sensors, size, mode="sample", gamma=4):
     """Mean over domains of the recall of each sensor, with `size` experts named a layer."""
-    found = [foretell(fan, sensors(domain), size, gamma=gamma, rules=(EVIDENCE,))
+    found = [evaluate_predictors(fan, sensors(domain), size, gamma=gamma, rules=(EVIDENCE,))
              for domain, fan in reports[mode].items()]  # fmt: skip
     return {name: np.mean([one[name, EVIDENCE].recall for one in found]) for name, _ in found[0]}
 
@@ -478,8 +478,8 @@ predict("03.P2", per_cent)
 
 # %%
 def everyone(mode):
-    learned = {d: verified_rows(bundled(d, mode=mode, kind="fan", half="tune")) for d in DOMAINS}
-    return lambda domain: {name: sensor(name, shape, learned[domain]) for name in SENSORS}
+    learned = {d: verified_tokens(load_trace(d, mode=mode, kind="fan", half="tune")) for d in DOMAINS}
+    return lambda domain: {name: make_sensor(name, shape, learned[domain]) for name in SENSORS}
 
 
 # %%
@@ -520,7 +520,7 @@ table(
 # %%
 gaps = {}
 for domain, fan in sampled.items():
-    one = foretell(fan, everyone("sample")(domain), 16, gamma=4, rules=(EVIDENCE,))
+    one = evaluate_predictors(fan, everyone("sample")(domain), 16, gamma=4, rules=(EVIDENCE,))
     gaps[domain] = [
         one[name, EVIDENCE].recall for name in ("verify-counts", "recency", "popularity", "token-table")
     ]

@@ -70,15 +70,15 @@ from tqdm.auto import tqdm
 from moespac_exercises import check, predict, reveal
 from moespac_exercises.lessons.the_utility_estimator import GAMMA, NAMED, K, recall_of, recorded
 from moespac_nb import DOMAINS
-from moespac_nb.datasets.traces import bundled
-from moespac_nb.estimator.evaluation import EVIDENCE, foretell
-from moespac_nb.estimator.sensors import sensor
-from moespac_nb.estimator.utility import RULES, estimator
-from moespac_nb.policies import composed
+from moespac_nb.datasets.traces import load_trace
+from moespac_nb.estimator.evaluation import EVIDENCE, evaluate_predictors
+from moespac_nb.estimator.sensors import make_sensor
+from moespac_nb.estimator.utility import RULES, make_estimator
+from moespac_nb.policies import compose_policy
 from moespac_nb.simulation.replay import replay
 
 # %%
-from moespac_nb.trace.windows import windows
+from moespac_nb.trace.windows import iter_windows
 from moespac_widgets import UtilityInspector, table
 from moespac_widgets.figures.base import INK, on_any_page
 
@@ -87,7 +87,7 @@ DASHES = dict(zip(RULES, ("solid", "dot", "dash", "dashdot", "longdash"), strict
 
 # %%
 counts = [0, 3, 8, 2, 0, 0, 5, 6, 6, 1]
-rule = estimator("paper", layers=1, experts=1, K=K, gamma=GAMMA)
+rule = make_estimator("paper", layers=1, experts=1, K=K, gamma=GAMMA)
 rows = []
 for f in counts:
     rule.update(np.array([[f]]))
@@ -135,7 +135,7 @@ UtilityInspector(shown, rule="paper", gamma=GAMMA, layer=3, step=3)
 # %%
 pairs = {"in order": [], "windows shuffled": []}
 for text in range(len(chat.texts)):
-    seen = np.stack([one.step.counts for one in windows(chat, text, GAMMA)])
+    seen = np.stack([one.step.counts for one in iter_windows(chat, text, GAMMA)])
     mixed = np.random.default_rng(text).permutation(seen)
     for name, of in (("in order", seen), ("windows shuffled", mixed)):
         pairs[name].append((of[:-1].ravel(), of[1:].ravel()))
@@ -194,7 +194,7 @@ longest = max(texts, key=len)
 # %%
 def boundaries(name, steps):
     """Mean of all experts' boundaries, up and down, after each window."""
-    state, means = estimator(name, *steps[0].counts.shape, K=K, gamma=GAMMA), []
+    state, means = make_estimator(name, *steps[0].counts.shape, K=K, gamma=GAMMA), []
     for step in steps:
         state.update(step.counts)
         now = state.state()
@@ -234,7 +234,7 @@ print(f"of the changes of a count, {(changes <= 2)[changes > 0].mean():.0%} are 
 
 # %%
 ### BEGIN SOLUTION
-steady = estimator("paper", layers=1, experts=1, K=4, gamma=8)
+steady = make_estimator("paper", layers=1, experts=1, K=4, gamma=8)
 for _ in range(20):
     steady.update(np.array([[9]]))
 answer = int(steady.s[0, 0])
@@ -266,13 +266,13 @@ check("04.4", answer)
 names = ["paper", "paper-real", "level", "ema"]
 means, given = [], {name: [] for name in names}
 for domain in DOMAINS:
-    fan = bundled(domain, mode="sample", kind="fan", half="report")
+    fan = load_trace(domain, mode="sample", kind="fan", half="report")
     for text in range(len(fan.texts)):
-        counts = np.stack([one.step.counts for one in windows(fan, text, GAMMA)])
+        counts = np.stack([one.step.counts for one in iter_windows(fan, text, GAMMA)])
         if len(counts) >= 8:  # long enough to climb
             means.append(counts.mean(axis=0))
             for name in names:
-                one = estimator(name, *counts.shape[1:], K=K, gamma=GAMMA)
+                one = make_estimator(name, *counts.shape[1:], K=K, gamma=GAMMA)
                 given[name].append(np.mean([one.update(f).copy() for f in counts], axis=0))
 
 # %%
@@ -316,7 +316,7 @@ check("04.5", rests)
 # %%
 def rest(f, start, **options):
     """Where a steady count leaves an expert that began at `start`."""
-    one = estimator("level", layers=1, experts=1, gamma=GAMMA, **options)
+    one = make_estimator("level", layers=1, experts=1, gamma=GAMMA, **options)
     one.s[...] = start
     return [int(one.update(np.array([[f]]))[0, 0]) for _ in range(20)][-1]
 
@@ -339,7 +339,7 @@ stream = np.array([0, 0, 9, 9, 9, 9, 9, 9, 3, 3, 3, 3, 0, 5, 0, 5, 0, 5, 0, 0])
 figure = go.Figure()
 figure.add_bar(y=stream, name="count f", marker_color=INK, opacity=0.4)
 for name in RULES:
-    one = estimator(name, 1, 1, K=K, gamma=GAMMA)
+    one = make_estimator(name, 1, 1, K=K, gamma=GAMMA)
     s = [int(one.update(np.array([[f]]))[0, 0]) for f in stream]
     line = {"shape": "hv", "dash": DASHES[name], "color": COLOURS[name], "width": 3}
     figure.add_scatter(y=s, name=name, line=line)
@@ -365,9 +365,9 @@ predict("04.P2", ...)  # points: 5 means .50 against .45
 recalls = {}
 for mode in ("greedy", "sample"):
     for domain in tqdm(DOMAINS, desc=mode):
-        fan = bundled(domain, mode=mode, kind="fan", half="report")
-        looked = {"verify-counts": sensor("verify-counts", fan.geometry)}
-        told = foretell(fan, looked, NAMED, gamma=GAMMA, K=K)
+        fan = load_trace(domain, mode=mode, kind="fan", half="report")
+        looked = {"verify-counts": make_sensor("verify-counts", fan.geometry)}
+        told = evaluate_predictors(fan, looked, NAMED, gamma=GAMMA, K=K)
         recalls[mode, domain] = {rule: found.recall for (_, rule), found in told.items()}
 
 # %%
@@ -384,10 +384,12 @@ table(["rule", "greedy", "sampled"], rows, "Recall of the next window's experts,
 # %%
 rows = []
 for levels in (1, 2, 4, 8):
-    fans = [bundled(domain, mode="sample", kind="fan", half="report") for domain in DOMAINS]
-    told = [foretell(fan, {"f": sensor("verify-counts", fan.geometry)}, NAMED, gamma=GAMMA, K=levels)
-            for fan in fans]  # fmt: skip
-    rows.append((levels, *(np.mean([one["f", name].recall for one in told]) for name in RULES)))
+    fans = [load_trace(domain, mode="sample", kind="fan", half="report") for domain in DOMAINS]
+    scores = []
+    for fan in fans:
+        sensors = {"f": make_sensor("verify-counts", fan.geometry)}
+        scores.append(evaluate_predictors(fan, sensors, NAMED, gamma=GAMMA, K=levels))
+    rows.append((levels, *(np.mean([score["f", name].recall for score in scores]) for name in RULES)))
 table(["K", *RULES], rows, "Recall by the number of levels, sampled, 16 named; exact")
 
 # %% [markdown]
@@ -426,9 +428,9 @@ table(["", "recall"], rows, "On the same texts; exact")
 played = {"gamma": GAMMA, "machine": "rtx4090", "model_profile": "qwen3-30b-a3b", "timeline": False}
 rows = []
 for name in RULES:
-    policy = composed(name, rule=name, admission=1)
+    policy = compose_policy(name, rule=name, admission=1)
     ran = [
-        replay(bundled(d, "sample", "fan", "report"), policy, "17%", **played)
+        replay(load_trace(d, "sample", "fan", "report"), policy, "17%", **played)
         for d in ("chat", "code", "news")
     ]
     tps, megabytes = (np.mean([getattr(one, f) for one in ran]) for f in ("tps_modelled", "bytes_per_token"))

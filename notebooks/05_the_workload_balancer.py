@@ -85,12 +85,12 @@ from moespac_exercises.lessons.the_workload_balancer import (
 from moespac_nb import DOMAINS
 from moespac_nb.balancer import Candidates, Joint, PerLayer
 from moespac_nb.balancer.highs import solve
-from moespac_nb.datasets.traces import bundled
+from moespac_nb.datasets.traces import load_trace
 
 # %%
-from moespac_nb.hardware.machine import machine_names
-from moespac_nb.policies import composed
-from moespac_nb.simulation.balancer_log import problems
+from moespac_nb.hardware.machine import list_machines
+from moespac_nb.policies import compose_policy
+from moespac_nb.simulation.balancer_log import record_balancer_inputs
 from moespac_nb.simulation.replay import replay
 from moespac_widgets import BalancerExplorer, table
 from moespac_widgets.figures.base import on_any_page
@@ -192,8 +192,8 @@ def shares(found):
 reveal("05.P1", shares(tables().values())[0], "%")
 reveal("05.P2", shares(tables().values())[1], "%")
 rows = []
-for name in machine_names():
-    found = problems(recorded(), "spac-joint", "17%", gamma=8, machine=name).values()
+for name in list_machines():
+    found = record_balancer_inputs(recorded(), "spac-joint", "17%", gamma=8, machine=name).values()
     ratio = np.median(
         [t.cpu_s[:, 0] / np.maximum(t.gpu_s[:, 0], 1e-12) for t in found if t.gpu_s[:, 0].all()]
     )
@@ -271,7 +271,9 @@ check("05.3", binding)
 # %%
 rows = []
 for budget in ("5%", "17%", "50%", "100%"):
-    found = [PerLayer(one) for one in problems(recorded(), "spac-joint", budget, gamma=8).values()]
+    found = [
+        PerLayer(one) for one in record_balancer_inputs(recorded(), "spac-joint", budget, gamma=8).values()
+    ]
     link, slots = (
         np.array([getattr(f, f"breaks_{name}")[:, 0] for f in found]) for name in ("link", "slots")
     )
@@ -335,8 +337,11 @@ print("the package chooses τ =", PerLayer(asked, "difference").solve().tau[laye
 
 # %%
 rows = []
-for name in machine_names():
-    found = [Joint(one) for one in problems(recorded(), "spac-joint", "17%", gamma=8, machine=name).values()]
+for name in list_machines():
+    found = [
+        Joint(one)
+        for one in record_balancer_inputs(recorded(), "spac-joint", "17%", gamma=8, machine=name).values()
+    ]
     alone = [(joint, PerLayer(joint.table).solve().tau) for joint in found]
     fits = [(joint, tau) for joint, tau in alone if not joint.breaks(tau)]
     too_many = sum("slots" in joint.breaks(tau) for joint, tau in alone)
@@ -520,11 +525,14 @@ gain_guess = ...
 predict("05.P3", gain_guess)
 
 # %%
-players = [composed(f"τ = {tau}", admission=tau) for tau in (1, 2, 3, 4)]
-players += [composed("the paper's", admission="per-layer-difference"), composed("joint", admission="joint")]
+players = [compose_policy(f"τ = {tau}", admission=tau) for tau in (1, 2, 3, 4)]
+players += [
+    compose_policy("the paper's", admission="per-layer-difference"),
+    compose_policy("joint", admission="joint"),
+]
 played = {}
 for domain in DOMAINS:
-    trace = bundled(domain, mode="sample", kind="fan", half="report")
+    trace = load_trace(domain, mode="sample", kind="fan", half="report")
     played[domain] = [replay(trace, each, "17%", gamma=8, timeline=False) for each in players]
 
 # %%

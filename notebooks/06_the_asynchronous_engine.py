@@ -79,15 +79,15 @@ import torch
 from tqdm.auto import tqdm
 
 from moespac_exercises import check, predict, reveal
-from moespac_nb import DOMAINS, load_pair, offload, prompts, record
-from moespac_nb.datasets.traces import bundled
+from moespac_nb import DOMAINS, load_pair, load_prompts, offload, record
+from moespac_nb.datasets.traces import load_trace
 from moespac_nb.engine.devices import CudaDevice, HostDevice, VirtualDevice
 
 # %%
 from moespac_nb.engine.engine import Engine
 from moespac_nb.engine.slots import STATES
-from moespac_nb.hardware.cost_model import costs
-from moespac_nb.policies import composed
+from moespac_nb.hardware.cost_model import cost_model
+from moespac_nb.policies import compose_policy
 from moespac_nb.simulation.replay import replay
 from moespac_widgets import PlacementGraph, Timeline, budget_figure, table
 from moespac_widgets.figures.timeline import busy, timeline_figure
@@ -96,7 +96,7 @@ torch.set_num_threads(1)  # so small a model gains nothing from more
 
 # %%
 model, draft = load_pair()
-prompt = prompts("math", half="report")[0].prompt
+prompt = load_prompts("math", half="report")[0].prompt
 asked = {"draft": draft, "gamma": 4, "max_new_tokens": 96}
 trace = record(model, prompt, **asked)
 free = trace.committed_ids.tolist()
@@ -346,7 +346,7 @@ check("06.2", layer)
 
 # %%
 device = VirtualDevice()
-engine = Engine(device, layers=1, experts=8, slots=1, costs=costs(*on.values()))
+engine = Engine(device, layers=1, experts=8, slots=1, costs=cost_model(*on.values()))
 moments = []
 
 
@@ -476,7 +476,7 @@ predict("06.P1", on_demand_guess)
 
 # %%
 names = ["cpu-only", "on-demand", "static-hot", "recency", "spac-paper", "spac-joint", "next-window-oracle"]
-shown, known = (bundled("math", mode="sample", kind="fan", half=half) for half in ("report", "tune"))
+shown, known = (load_trace("math", mode="sample", kind="fan", half=half) for half in ("report", "tune"))
 played = {"gamma": 4, "timeline": False, **on}
 pairs = [(n, f"{share}%") for n in names for share in (5, 10, 17, 25, 50, 75, 100)]
 results = [replay(shown, *pair, profile=known, **played) for pair in tqdm(pairs, desc="replays")]
@@ -527,12 +527,12 @@ share_guess = ...
 predict("06.P2", share_guess)
 
 # %%
-plain = composed("plain counts", rule="ema", admission=1)
+plain = compose_policy("plain counts", rule="ema", admission=1)
 others = ["static-hot", plain, "spac-paper", "spac-joint", "next-window-oracle"]
 lines = ["on-demand", "cpu-only", "recency", *others]
 found = {}
 for domain in tqdm(DOMAINS, desc="domains"):
-    shown, known = (bundled(domain, mode="sample", kind="fan", half=h) for h in ("report", "tune"))
+    shown, known = (load_trace(domain, mode="sample", kind="fan", half=h) for h in ("report", "tune"))
     found[domain] = [replay(shown, line, "17%", profile=known, **played) for line in lines]
 
 # %%

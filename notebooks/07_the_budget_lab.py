@@ -85,16 +85,16 @@ import numpy as np
 # %%
 from moespac_exercises import check, predict, reveal
 from moespac_exercises.lessons.the_budget_lab import TARGET_TPS, plan
-from moespac_nb import DOMAINS, load_pair, offload, prompts
-from moespac_nb.datasets.traces import bundled
-from moespac_nb.hardware.cost_model import costs
-from moespac_nb.hardware.machine import machine, machine_names
-from moespac_nb.policies import composed, policy
+from moespac_nb import DOMAINS, load_pair, load_prompts, offload
+from moespac_nb.datasets.traces import load_trace
+from moespac_nb.hardware.cost_model import cost_model
+from moespac_nb.hardware.machine import list_machines, load_machine
+from moespac_nb.policies import compose_policy, get_policy
 from moespac_nb.simulation.replay import replay
-from moespac_nb.trace.counterfactual import better_draft
+from moespac_nb.trace.counterfactual import improve_draft
 from moespac_widgets import BudgetLab, Dashboard, Race, parts_figure, table
 
-fans = {domain: bundled(domain, mode="sample", kind="fan", half="report") for domain in DOMAINS}
+fans = {domain: load_trace(domain, mode="sample", kind="fan", half="report") for domain in DOMAINS}
 chat = fans["chat"]
 BudgetLab(chat, gamma=4, policy="recency", beside="on-demand", ask="guess")
 
@@ -135,14 +135,14 @@ check("07.1", ceiling)
 # link of four times the bandwidth brings in a replay.
 
 # %%
-fast = machine("rtx4090")
+fast = load_machine("rtx4090")
 fast = replace(fast, link_bytes_per_s=4 * fast.link_bytes_per_s)
 rows = []
 for one in results:
     quicker = replay(chat, one.policy, "17%", machine=fast, **played)
     bound = one.parts.total_s / (one.parts.total_s - one.parts.link_wait_s)
     rows.append((one.policy, bound, quicker.tps_modelled / one.tps_modelled))
-now, then = (costs(on, "qwen3-30b-a3b") for on in ("rtx4090", fast))
+now, then = (cost_model(on, "qwen3-30b-a3b") for on in ("rtx4090", fast))
 print(f"a copy: {1e3 * now.copy_s():.2f} ms, of them {1e3 * now.copy_alpha_s:.2f} its fixed cost")
 print(f"with a link ×4: {1e3 * then.copy_s():.2f} ms, {now.copy_s() / then.copy_s():.2f} times as fast")
 table(["policy", "ceiling of waiting for copies", "with a link ×4"], rows, "Modelled, as factors")
@@ -159,7 +159,7 @@ table(["policy", "ceiling of waiting for copies", "with a link ×4"], rows, "Mod
 # and two others beside them. *Ready* is the share of needed experts that were in a slot in time.
 
 # %%
-recency = policy("recency")
+recency = get_policy("recency")
 ways = [recency, recency.missing("load"), recency.missing("cheaper"), "on-demand", "spac-paper"]
 rows = []
 for budget in ("17%", "50%"):
@@ -193,7 +193,7 @@ def link_allows(copies, expert_bytes, alpha_s, bytes_per_s):
 check("07.2", link_allows)
 
 # %%
-on = machine("rtx4090")
+on = load_machine("rtx4090")
 rows = []
 for one in results:
     copies = one.counters.copies / one.tokens
@@ -223,8 +223,8 @@ cpu = {f"host_{what}_per_s": 2 * getattr(on, f"host_{what}_per_s") for what in (
 knobs = {"the start": {}, "twice the slots": {"budget": "34%"}, "a link ×4": {"machine": fast},
          "a CPU lane ×2": {"machine": replace(on, **cpu)}, "no draft": {"gamma": 0}, "γ = 8": {"gamma": 8},
          "4-bit experts": {"model_profile": "qwen3-30b-a3b-4bit"},
-         "the best guess": {"contestant": "next-window-oracle"}}  # fmt: skip
-start = {"contestant": "recency", "budget": "17%", **played}
+         "the best guess": {"policy": "next-window-oracle"}}  # fmt: skip
+start = {"policy": "recency", "budget": "17%", **played}
 ran = [[replay(fans[d], **(start | knob)).tps_modelled for d in ("math", "code")] for knob in knobs.values()]
 
 # %%
@@ -249,7 +249,7 @@ reveal("07.P1", 1 / factors["no draft"][1], "×")
 rows = []
 for domain, fan in fans.items():
     none = replay(fan, "recency", "17%", gamma=0, timeline=False).tps_modelled
-    drafts = [better_draft(fan, forgiven) for forgiven in (0, 0.5, 1)]
+    drafts = [improve_draft(fan, fix_fraction) for fix_fraction in (0, 0.5, 1)]
     speeds = [replay(draft, "recency", "17%", **played).tps_modelled / none for draft in drafts]
     rounds = list(fan.rounds(4))
     asks = np.mean([(step.counts > 0).sum(axis=1).mean() for step in rounds]) / fan.geometry.top_k
@@ -405,8 +405,14 @@ print(f"all of it over K = 1:          {(full / one_level).mean():.2f} × (publi
 
 # %%
 mean = {"rule": "ema", "admission": 1}
-contestants = {"one level": composed("one level", K=1, **mean), "counts": composed("counts", **mean)}
-contestants |= {"rule": composed("rule", rule="paper", admission=1), "oracle": policy("next-window-oracle")}
+contestants = {
+    "one level": compose_policy("one level", K=1, **mean),
+    "counts": compose_policy("counts", **mean),
+}
+contestants |= {
+    "rule": compose_policy("rule", rule="paper", admission=1),
+    "oracle": get_policy("next-window-oracle"),
+}
 steps = ["on-demand", "cpu-only", "cpu-only, draft", "recency", "one level", "counts", "rule"]
 steps += ["spac-paper", "spac-joint", "oracle"]
 
@@ -482,7 +488,7 @@ import torch
 
 torch.set_num_threads(1)  # so small a model gains nothing from more
 model, draft = load_pair()
-prompt, rows = prompts("math", half="report")[6].prompt, []
+prompt, rows = load_prompts("math", half="report")[6].prompt, []
 for name in ("cpu-only", "on-demand", "recency", "spac-joint"):
     with offload(model, budget="25%", policy=name, device="host", gamma=4) as run:
         for _ in run.decode(prompt, draft=draft, max_new_tokens=32):
@@ -503,8 +509,8 @@ rows = []
 for which in tried:
     one = plan(*which)
     speeds = one.tps_modelled, one.tps_whole_model
-    rows.append((*which, machine(which[0]).memory_bytes / 2**30, one.slots / 512, *speeds))
-print("machines:", *machine_names())
+    rows.append((*which, load_machine(which[0]).memory_bytes / 2**30, one.slots / 512, *speeds))
+print("machines:", *list_machines())
 head = ["machine", "policy", "γ", "device GiB", "share in slots", "tokens/s", "whole model, about"]
 table(head, rows, "Modelled; tokens/s of 8 of the 48 layers")
 
@@ -517,9 +523,9 @@ table(head, rows, "Modelled; tokens/s of 8 of the 48 layers")
 
 # %%
 ### BEGIN SOLUTION
-choices = [(name, "recency", gamma) for name in machine_names() if name != "t4" for gamma in (0, 4)]
+choices = [(name, "recency", gamma) for name in list_machines() if name != "t4" for gamma in (0, 4)]
 enough = [choice for choice in choices if plan(*choice).tps_modelled >= TARGET_TPS]
-answer = min(enough, key=lambda choice: machine(choice[0]).memory_bytes)
+answer = min(enough, key=lambda choice: load_machine(choice[0]).memory_bytes)
 ### END SOLUTION
 
 check("07.5", answer)

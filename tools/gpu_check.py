@@ -53,7 +53,7 @@ def chosen(text: str | None) -> tuple[Stage, ...]:
     known = {str(stage.number): stage for stage in STAGES}
     named = [each.strip() for each in text.split(",")]
     if not known.keys() >= set(named):
-        raise SystemExit(f"--stages is {text!r}; accepted: numbers from 1 to {len(STAGES)}, such as 3,5")
+        raise SystemExit(f"--stages is {text!r}; expected: numbers from 1 to {len(STAGES)}, such as 3,5")
     return tuple(known[each] for each in sorted({"1", *named}))
 
 
@@ -61,13 +61,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _options(arguments)
     stages = chosen(options.stages)
     if not 0 < options.minutes <= 60:
-        raise SystemExit(f"--minutes is {options.minutes:g}; accepted: above 0, at most 60")
+        raise SystemExit(f"--minutes is {options.minutes:g}; expected: above 0, at most 60")
     if not options.dry_run:
         _need_gpu()
     try:
         options.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise SystemExit(f"--out is {str(options.out)!r}; accepted: a folder to write to: {error}") from None
+        raise SystemExit(f"--out is {str(options.out)!r}; expected: a folder to write to: {error}") from None
     setup = Setup(options.dry_run, not options.dry_run, options.out.resolve(), options.layers)
     if any(stage.number == CALIBRATES for stage in stages):
         setup.machine_file.unlink(missing_ok=True)  # of another time, or machine
@@ -118,7 +118,7 @@ def _need_gpu() -> None:
 
     if not torch.cuda.is_available():
         raise SystemExit(
-            f"torch {torch.__version__} finds no GPU; accepted: a machine with an NVIDIA GPU, its driver and "
+            f"torch {torch.__version__} finds no GPU; expected: a machine with an NVIDIA GPU, its driver and "
             "a torch built for it, or --dry-run"
         )
 

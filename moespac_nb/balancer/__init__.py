@@ -4,7 +4,7 @@ from .balancer import Balancer
 from .candidates import Candidates, candidates
 from .demand import Demand, LevelRates
 from .joint import Joint
-from .per_expert import Placed, Placement
+from .per_expert import PerExpert, PerExpertSolution
 from .per_layer import PerLayer
 from .thresholds import Thresholds
 from .times import LaneTimes
@@ -16,9 +16,9 @@ __all__ = [
     "Joint",
     "LaneTimes",
     "LevelRates",
+    "PerExpert",
+    "PerExpertSolution",
     "PerLayer",
-    "Placed",
-    "Placement",
     "Thresholds",
     "candidates",
 ]

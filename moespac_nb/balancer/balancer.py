@@ -48,13 +48,13 @@ class Balancer:
     ) -> None:
         if formulation not in FORMULATIONS:
             raise MoespacError(
-                f"formulation is {formulation!r}; accepted: {', '.join(FORMULATIONS)}"
+                f"formulation is {formulation!r}; expected: {', '.join(FORMULATIONS)}"
                 + did_you_mean(formulation, FORMULATIONS)
             )
         if exact_every < 0:
-            raise MoespacError(f"exact_every is {exact_every}; accepted: a number of windows, or 0 for never")
+            raise MoespacError(f"exact_every is {exact_every}; expected: a number of windows, or 0 for never")
         if time_limit_s is not None and not time_limit_s > 0:
-            raise MoespacError(f"time_limit_s is {time_limit_s}; accepted: seconds above 0, or None")
+            raise MoespacError(f"time_limit_s is {time_limit_s}; expected: seconds above 0, or None")
         self.formulation, self.exact_every, self.time_limit_s = formulation, exact_every, time_limit_s
         self.rates = LevelRates(layers, levels, warmup)
         self.asked = 0

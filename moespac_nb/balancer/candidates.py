@@ -97,17 +97,17 @@ def candidates(utility: Array, resident: Array, slots: int, times: LaneTimes, de
     resident = np.asarray(resident)
     if resident.dtype != bool or resident.shape != utility.shape:
         raise MoespacError(
-            f"resident is {resident.dtype} of shape {resident.shape}; accepted: bool of the utility's "
+            f"resident is {resident.dtype} of shape {resident.shape}; expected: bool of the utility's "
             f"shape, {utility.shape}"
         )
     if len(utility) != layers:
         raise MoespacError(
-            f"the utility has {len(utility)} layers and the demand {layers}; accepted: as many"
+            f"the utility has {len(utility)} layers and the demand {layers}; expected: as many"
         )
     held = int(np.count_nonzero(resident))
     if slots < max(1, held):
         raise MoespacError(
-            f"slots is {slots} with {held} experts resident; accepted: at least one slot, and one for each "
+            f"slots is {slots} with {held} experts resident; expected: at least one slot, and one for each "
             "resident"
         )
     # One pass over the experts: cell (layer, level, resident or not).

@@ -116,14 +116,14 @@ class Joint:
         elif how == "enumerate":
             found = self._by_enumeration()
         else:
-            raise MoespacError(f"how is {how!r}; accepted: pulp, fast, enumerate")
+            raise MoespacError(f"how is {how!r}; expected: pulp, fast, enumerate")
         return replace(found, seconds=perf_counter() - start)
 
     def _by_enumeration(self) -> Thresholds:
         points = self.table.levels**self.table.layers
         if points > ENUMERATED_AT_MOST:
             raise MoespacError(
-                f"{self.table.layers} layers of {self.table.levels} levels have {points} points; accepted: "
+                f"{self.table.layers} layers of {self.table.levels} levels have {points} points; expected: "
                 f"at most {ENUMERATED_AT_MOST} to enumerate, else how='pulp'"
             )
         feasible = [tau for tau in self._points() if not self.breaks(tau)]

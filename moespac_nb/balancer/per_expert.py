@@ -16,11 +16,11 @@ from ..utils.exceptions import MoespacError
 from .highs import linear, problem, solve
 from .times import LaneTimes
 
-__all__ = ["Placed", "Placement"]
+__all__ = ["PerExpert", "PerExpertSolution"]
 
 
 @dataclass(frozen=True, eq=False)
-class Placed:
+class PerExpertSolution:
     """Which experts are to have a slot."""
 
     hot: np.ndarray  # (layers, experts) bool
@@ -31,7 +31,7 @@ class Placed:
 
 
 @dataclass(frozen=True, eq=False)
-class Placement:
+class PerExpert:
     """All layers at once. A layer takes what its slower lane takes, or longer where it waits for the link.
 
     counts: (layers, experts) positions that each expert serves in the window; resident: bool, alike.
@@ -46,14 +46,14 @@ class Placement:
         shapes = np.shape(self.counts), np.shape(self.resident)
         if shapes[0] != shapes[1] or len(shapes[0]) != 2 or not np.size(self.counts):
             raise MoespacError(
-                f"counts have shape {shapes[0]} and resident {shapes[1]}; accepted: both (layers, experts)"
+                f"counts have shape {shapes[0]} and resident {shapes[1]}; expected: both (layers, experts)"
             )
         if not (np.isfinite(self.counts).all() and np.min(self.counts) >= 0):
-            raise MoespacError("a count is negative or not finite; accepted: positions, 0 or more")
+            raise MoespacError("a count is negative or not finite; expected: positions, 0 or more")
         if self.slots < 1:
-            raise MoespacError(f"slots is {self.slots}; accepted: 1 or more")
+            raise MoespacError(f"slots is {self.slots}; expected: 1 or more")
 
-    def solve(self, time_limit_s: float | None = None) -> Placed:
+    def solve(self, time_limit_s: float | None = None) -> PerExpertSolution:
         """Through PuLP. Stopped before any point is found nothing is hot, which always works."""
         start = perf_counter()
         programme, hot_bits, takes, unit_s = self._programme()
@@ -66,7 +66,7 @@ class Placement:
         else:
             objective_s = self._cold_s()
         bound_s = objective_s if status == "optimal" else unit_s * _bound(programme)
-        return Placed(hot, objective_s, bound_s, status == "optimal", perf_counter() - start)
+        return PerExpertSolution(hot, objective_s, bound_s, status == "optimal", perf_counter() - start)
 
     def _cold_s(self) -> float:
         pairs, used = np.sum(self.counts, axis=1), np.count_nonzero(self.counts, axis=1)
@@ -104,7 +104,7 @@ class Placement:
         programme += linear((bit, 1.0) for bit in bits.values()) <= self.slots, "slots"
         return programme, bits, takes, unit_s
 
-    def explain(self, placed: Placed) -> list[dict[str, Any]]:
+    def explain(self, placed: PerExpertSolution) -> list[dict[str, Any]]:
         """Each layer's share of a placement: its lanes' times, its loads, and whether the slots are full."""
         times, counts = self.times, np.asarray(self.counts, float)
         rows = []

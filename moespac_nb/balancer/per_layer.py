@@ -32,7 +32,7 @@ class PerLayer:
 
     def __post_init__(self) -> None:
         if self.objective not in OBJECTIVES:
-            raise MoespacError(f"objective is {self.objective!r}; accepted: {', '.join(OBJECTIVES)}")
+            raise MoespacError(f"objective is {self.objective!r}; expected: {', '.join(OBJECTIVES)}")
 
     @cached_property
     def cost_s(self) -> np.ndarray:
@@ -71,7 +71,7 @@ class PerLayer:
             solved = [self._solve_layer(layer, time_limit_s) for layer in range(self.table.layers)]
             tau, stopped = np.array([t for t, _ in solved]), not all(proven for _, proven in solved)
         else:
-            raise MoespacError(f"how is {how!r}; accepted: enumerate, pulp")
+            raise MoespacError(f"how is {how!r}; expected: enumerate, pulp")
         feasible = bool(self.table.of(self.feasible, tau).all())
         return Thresholds(
             tau=tau,

@@ -35,14 +35,14 @@ class LaneTimes:
             value = getattr(self, time.name)
             if not (math.isfinite(value) and value >= 0):
                 raise MoespacError(
-                    f"{time.name} is {value!r}; accepted: seconds, a finite number of 0 or more"
+                    f"{time.name} is {value!r}; expected: seconds, a finite number of 0 or more"
                 )
 
     @classmethod
     def of(cls, costs: Costs, gamma: int) -> LaneTimes:
         """Of one machine and model, for a window of γ drafted tokens: γ + 1 positions are verified."""
         if gamma < 0:
-            raise MoespacError(f"gamma is {gamma}; accepted: 0 drafted tokens or more")
+            raise MoespacError(f"gamma is {gamma}; expected: 0 drafted tokens or more")
         return cls(
             gpu_expert_s=costs.gpu_read_s,
             gpu_pair_s=costs.gpu_pair_s,

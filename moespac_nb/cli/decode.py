@@ -72,12 +72,12 @@ def run(options: argparse.Namespace) -> int:
     sampling = sampling_of(options)
     if options.check_lossless and sampling.mode != "greedy":
         raise MoespacError(
-            "--check-lossless was given with --mode sample; accepted: with --mode greedy, as a sampled "
+            "--check-lossless was given with --mode sample; expected: with --mode greedy, as a sampled "
             "text has no other to equal"
         )
     if options.budget is None and (alone := given(options, *UNDER_A_BUDGET)):
         raise MoespacError(
-            f"--{next(iter(alone)).replace('_', '-')} was given without --budget; accepted: with it, such as "
+            f"--{next(iter(alone)).replace('_', '-')} was given without --budget; expected: with it, such as "
             "--budget 25%"
         )
     prompt, drafting = prompt_of(options), draft_of(options)
@@ -88,7 +88,7 @@ def run(options: argparse.Namespace) -> int:
     ):
         raise MoespacError(
             "--accounting device-equal was given with a draft of your own, whose bytes it does not know; "
-            "accepted: with the bundled draft, with --model-profile, or slots-equal"
+            "expected: with the bundled draft, with --model-profile, or slots-equal"
         )
     target, draft = models_of(options)
     with warned(quiet=options.json) as said:
@@ -141,14 +141,14 @@ def sampling_of(options: argparse.Namespace) -> Sampling:
 
 def prompt_of(options: argparse.Namespace) -> str:
     """The text that was given, or the bundled one that was named."""
-    from ..datasets.prompts import prompts
+    from ..datasets.prompts import load_prompts
 
     if options.domain is None:
         return str(options.prompt)
-    of_domain = prompts(options.domain)
+    of_domain = load_prompts(options.domain)
     if not 0 <= options.number < len(of_domain):
         raise MoespacError(
-            f"--number is {options.number}; accepted for {options.domain}: 0 to {len(of_domain) - 1}"
+            f"--number is {options.number}; expected for {options.domain}: 0 to {len(of_domain) - 1}"
         )
     return str(of_domain[options.number].prompt)
 
@@ -166,17 +166,21 @@ def _offloaded(target: Any, options: argparse.Namespace) -> Run | None:
 
 def _charged(target: Any, options: argparse.Namespace) -> str | int:
     """The budget as it was given, or what is left of it once the draft is paid for."""
-    from ..hardware.budget import charge, check_accounting
-    from ..hardware.model_library import model_profile
-    from ..models.routing import geometry
-    from ..offloading.model_profile import own_profile
+    from ..hardware.budget import allot, check_accounting
+    from ..hardware.model_library import load_model_spec
+    from ..models.routing import moe_shape
+    from ..offloading.model_profile import profile_from_model
 
     if check_accounting(options.accounting or "slots-equal") == "slots-equal":
         return str(options.budget)
     # On a real device experts are as large as they are, whatever model they stand for.
     real = options.model_profile is None or options.device in ("host", "cuda")
-    sizes = own_profile(target) if real else model_profile(options.model_profile).as_if(geometry(target))
-    charged = charge(options.accounting, options.budget, sizes, draft=draft_of(options) == "model")
+    sizes = (
+        profile_from_model(target)
+        if real
+        else load_model_spec(options.model_profile).as_if(moe_shape(target))
+    )
+    charged = allot(options.accounting, options.budget, sizes, draft=draft_of(options) == "model")
     if not charged.fits:
         raise MoespacError(
             f"budget is {options.budget!r} and the draft takes {charged.draft_bytes} bytes of it; accepted "
@@ -187,9 +191,9 @@ def _charged(target: Any, options: argparse.Namespace) -> str | int:
 
 def _under_budget(run: Run, options: argparse.Namespace, said: list[str]) -> dict[str, Any]:
     """What the run came to, and on what."""
-    from ..hardware.model_library import mismatch, model_profile
+    from ..hardware.model_library import load_model_spec, mismatch
 
-    profile = options.model_profile and model_profile(options.model_profile)
+    profile = options.model_profile and load_model_spec(options.model_profile)
     scaled = mismatch(run.geometry, profile) if profile else ()
     return {
         "budget": options.budget,

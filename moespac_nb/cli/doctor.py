@@ -11,7 +11,7 @@ from typing import Any
 from packaging.requirements import Requirement
 
 from .. import __version__
-from ..datasets.files import data_root, read_manifest, verify
+from ..datasets.files import data_root, read_manifest, verify_checksums
 from ..hardware.memory import system_memory
 from ..utils.exceptions import MoespacError
 
@@ -116,7 +116,7 @@ def _devices() -> tuple[dict[str, Any], list[str]]:
 
 
 def _data() -> dict[str, Any]:
-    problems = [str(problem) for problem in verify()]
+    problems = [str(problem) for problem in verify_checksums()]
     try:
         listed = read_manifest(data_root())
     except MoespacError:

@@ -15,14 +15,14 @@ from ..utils.exceptions import MoespacError
 from .output import print_json
 
 if TYPE_CHECKING:
-    from ..estimator.evaluation import Foretold
+    from ..estimator.evaluation import PredictionScores
     from ..estimator.sensors import Sensor
-    from ..policies.timing import Thinking
-    from ..trace.step import Geometry
+    from ..policies.timing import PolicyOverhead
+    from ..trace.step import MoEShape
     from ..trace.trace import Trace
-    from ..trace.windows import Rows
+    from ..trace.windows import RoutedTokens
 
-    Figures = Mapping[tuple[str, str], Foretold]  # by sensor and rule
+    Figures = Mapping[tuple[str, str], PredictionScores]  # by sensor and rule
 
 MOMENTS = {"verified": "after verifying", "drafted": "after drafting", "layer": "a layer ahead"}
 
@@ -54,7 +54,7 @@ def run(options: argparse.Namespace) -> int:
     from ..estimator.utility import RULES
 
     if options.rule not in (EVIDENCE, *RULES):
-        raise MoespacError(f"--rule is {options.rule!r}; accepted: {EVIDENCE}, {', '.join(RULES)}")
+        raise MoespacError(f"--rule is {options.rule!r}; expected: {EVIDENCE}, {', '.join(RULES)}")
     report = Report(options)
     if options.json:
         print_json(report.as_dict())
@@ -68,19 +68,19 @@ class Report:
 
     def __init__(self, options: argparse.Namespace) -> None:
         from ..datasets.prompts import DOMAINS
-        from ..estimator.evaluation import foretell
-        from ..trace.windows import verified_rows
+        from ..estimator.evaluation import evaluate_predictors
+        from ..trace.windows import verified_tokens
 
         traces = {name: _trace(name, options) for name in dict.fromkeys(options.what or DOMAINS)}
         self.geometry = _one_geometry(traces)
         self.options = options
         self.size = _size(options.share, self.geometry.experts)
         halves = {name: _halves(trace) for name, trace in traces.items()}
-        fitted = {name: verified_rows(trace, halves[name][0]) for name, trace in traces.items()}
+        fitted = {name: verified_tokens(trace, halves[name][0]) for name, trace in traces.items()}
         self.sensors, self.left_out = _sensors(traces, fitted)
         self.texts = {name: [len(half) for half in halves[name]] for name in traces}
         self.figures: dict[str, Figures] = {
-            name: foretell(
+            name: evaluate_predictors(
                 trace,
                 {label: make(name) for label, make in self.sensors.items()},
                 self.size,
@@ -186,30 +186,30 @@ def _table(
 
 def _trace(name: str, options: argparse.Namespace) -> Trace:
     from ..datasets.prompts import DOMAINS
-    from ..datasets.traces import bundled, from_file
+    from ..datasets.traces import load_trace, load_trace_file
 
     if name not in DOMAINS or Path(name).exists():
-        return from_file(name)
-    return bundled(name, mode=options.mode, kind=options.kind)
+        return load_trace_file(name)
+    return load_trace(name, mode=options.mode, kind=options.kind)
 
 
-def _one_geometry(traces: Mapping[str, Trace]) -> Geometry:
+def _one_geometry(traces: Mapping[str, Trace]) -> MoEShape:
     (first, trace), *others = traces.items()
     shape = trace.geometry
     for name, other in others:
         if other.geometry != shape:
             raise MoespacError(
-                f"{name} is of {other.geometry}, {first} of {shape}; accepted: traces of one model"
+                f"{name} is of {other.geometry}, {first} of {shape}; expected: traces of one model"
             )
     if not shape.layers:
-        raise MoespacError(f"{first} is of a dense model; accepted: a trace of one with experts")
+        raise MoespacError(f"{first} is of a dense model; expected: a trace of one with experts")
     return shape
 
 
 def _size(share: str, experts: int) -> int:
     from ..hardware.budget import parse_budget
 
-    accepted = f"--share is {share!r}; accepted: above 0% and up to 100% of a layer's experts, such as 25%"
+    accepted = f"--share is {share!r}; expected: above 0% and up to 100% of a layer's experts, such as 25%"
     try:
         of_all = parse_budget(share).share
     except MoespacError:
@@ -221,9 +221,9 @@ def _size(share: str, experts: int) -> int:
 
 def _halves(trace: Trace) -> tuple[list[int], list[int]]:
     """Texts to fit on, texts to report on: bundled prompts by their halves, others as they come."""
-    from ..datasets.prompts import DOMAINS, prompts
+    from ..datasets.prompts import DOMAINS, load_prompts
 
-    half_of = {f"{domain}/{n}": p.half for domain in DOMAINS for n, p in enumerate(prompts(domain))}
+    half_of = {f"{domain}/{n}": p.half for domain in DOMAINS for n, p in enumerate(load_prompts(domain))}
     halves = [half_of.get(text.prompt_id or "") for text in trace.texts]
     if None in halves or "report" not in halves:
         halves = ["tune" if 2 * n < len(halves) - 1 else "report" for n in range(len(halves))]
@@ -233,10 +233,10 @@ def _halves(trace: Trace) -> tuple[list[int], list[int]]:
 
 
 def _sensors(
-    traces: Mapping[str, Trace], fitted: Mapping[str, Rows]
+    traces: Mapping[str, Trace], fitted: Mapping[str, RoutedTokens]
 ) -> tuple[dict[str, Callable[[str], Sensor]], list[str]]:
     """By what it is called, what makes a sensor for the trace of a name; and those that cannot be made."""
-    from ..estimator.sensors import SENSORS, sensor
+    from ..estimator.sensors import SENSORS, make_sensor
 
     geometry = _one_geometry(traces)
     able: dict[str, Callable[[str], Sensor]] = {}
@@ -247,10 +247,10 @@ def _sensors(
             left_out.append(name)
         else:
             # Learned once; what it goes on to learn from one trace is not carried into the next.
-            able[name] = partial(_copied, sensor(name, geometry, *fitted.values()))
+            able[name] = partial(_copied, make_sensor(name, geometry, *fitted.values()))
     if len(traces) > 1 and all(len(rows.tokens) for rows in fitted.values()):
-        able["popularity, own"] = lambda trace: sensor("popularity", geometry, fitted[trace])
-    able["token-table, blank"] = lambda _trace: sensor("token-table", geometry)
+        able["popularity, own"] = lambda trace: make_sensor("popularity", geometry, fitted[trace])
+    able["token-table, blank"] = lambda _trace: make_sensor("token-table", geometry)
     return able, left_out
 
 
@@ -258,9 +258,9 @@ def _copied(learned: Sensor, _trace: str) -> Sensor:
     return deepcopy(learned)
 
 
-def _timing(geometry: Geometry, gamma: int) -> list[tuple[str, list[Thinking]]]:
-    from ..policies.timing import thinking
-    from ..trace.step import Geometry
+def _timing(geometry: MoEShape, gamma: int) -> list[tuple[str, list[PolicyOverhead]]]:
+    from ..policies.timing import measure_overhead
+    from ..trace.step import MoEShape
 
-    at = dict.fromkeys((geometry, Geometry(48, 128, 8)))  # of these traces, and of the paper's model
-    return [(f"{one.layers} × {one.experts}", thinking(one, gamma)) for one in at]
+    at = dict.fromkeys((geometry, MoEShape(48, 128, 8)))  # of these traces, and of the paper's model
+    return [(f"{one.layers} × {one.experts}", measure_overhead(one, gamma)) for one in at]

@@ -11,8 +11,8 @@ from .model_options import path_arguments, told_to_fetch
 from .output import print_json
 
 if TYPE_CHECKING:
-    from ..hardware.memory_plan import Fit
-    from ..hardware.model import ModelProfile
+    from ..hardware.memory_plan import MemoryPlan
+    from ..hardware.model import ModelSpec
 
 DOES_NOT_FIT = 1
 
@@ -31,17 +31,17 @@ def fit_arguments(parser: argparse.ArgumentParser) -> None:
 
 def fit(options: argparse.Namespace) -> int:
     """Print what is left for experts; 1 where it does not fit."""
-    from ..hardware.memory_plan import fit as fitted
+    from ..hardware.memory_plan import plan_memory
 
     if options.draft not in ("yes", "no", None):
-        raise MoespacError(f"--draft is {options.draft!r}; accepted: yes or no")
+        raise MoespacError(f"--draft is {options.draft!r}; expected: yes or no")
     if (options.model_profile is None) == (options.model_path is None):
         raise MoespacError(
-            "accepted: one of --model-profile, a named model, and --model-path, one of your own"
+            "expected: one of --model-profile, a named model, and --model-path, one of your own"
         )
     drafting = options.draft or ("yes" if options.model_path is None else "no")
     model = options.model_profile or _own_profile(options)
-    found = fitted(options.machine, model, context=options.context, draft=drafting == "yes")
+    found = plan_memory(options.machine, model, context=options.context, draft=drafting == "yes")
     if options.json:
         print_json(found.as_dict())
     else:
@@ -49,15 +49,15 @@ def fit(options: argparse.Namespace) -> int:
     return 0 if found.fits else DOES_NOT_FIT
 
 
-def _own_profile(options: argparse.Namespace) -> ModelProfile:
+def _own_profile(options: argparse.Namespace) -> ModelSpec:
     from ..models.loading import model_of_config
-    from ..offloading.model_profile import own_profile
+    from ..offloading.model_profile import profile_from_model
 
     with told_to_fetch():
-        return own_profile(model_of_config(options.model_path, download=options.download))
+        return profile_from_model(model_of_config(options.model_path, download=options.download))
 
 
-def fit_in_words(found: Fit) -> str:
+def fit_in_words(found: MemoryPlan) -> str:
     """Every item of the subtraction, what it leaves, and what to change."""
     names = {
         "reserved": "reserved by driver and system",

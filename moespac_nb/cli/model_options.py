@@ -52,7 +52,7 @@ def draft_of(options: argparse.Namespace) -> str:
         draft = "model" if options.model_path is None else "none"
     if options.model_path is None and draft not in WORDS:
         raise MoespacError(
-            f"--draft is {draft!r}; accepted: model, ngram or none; with --model-path a folder or hub name "
+            f"--draft is {draft!r}; expected: model, ngram or none; with --model-path a folder or hub name "
             "too"
         )
     if options.model_path is not None and draft == "model":

@@ -27,5 +27,5 @@ def check_file(option: str, path: Path) -> None:
     from ..utils.files import check_writable
 
     if not path.name or path.is_dir() or not path.parent.is_dir():
-        raise MoespacError(f"{option} is {str(path)!r}; accepted: a file in a folder that is there")
+        raise MoespacError(f"{option} is {str(path)!r}; expected: a file in a folder that is there")
     check_writable(path, option)

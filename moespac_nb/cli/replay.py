@@ -64,10 +64,10 @@ class Played(NamedTuple):
 def run(options: argparse.Namespace) -> int:
     """Replay everything, write the timeline, then print."""
     from ..engine.chrome_trace import save_chrome_trace
-    from ..policies import policy
+    from ..policies import get_policy
     from ..simulation.replay import replay
 
-    policies = [policy(name) for name in _listed("policy", options.policy)]
+    policies = [get_policy(name) for name in _listed("policy", options.policy)]
     budgets = _listed("budget", options.budget)
     if options.timeline is not None:
         _check_timeline(options.timeline, len(policies) * len(budgets))
@@ -76,7 +76,7 @@ def run(options: argparse.Namespace) -> int:
     if needing := [each.name for each in policies if each.needs_profile]:
         if played.others is None:
             raise MoespacError(
-                f"policy {needing[0]!r} must know how often other texts used each expert; accepted: with "
+                f"policy {needing[0]!r} must know how often other texts used each expert; expected: with "
                 "--profile, a trace of other texts, or on a domain"
             )
         profile = played.others()
@@ -106,7 +106,7 @@ def run(options: argparse.Namespace) -> int:
 def _listed(what: str, given: str) -> list[str]:
     names = [name.strip() for name in given.split(",")]
     if not all(names):
-        raise MoespacError(f"--{what} is {given!r}; accepted: one, or several with commas between them")
+        raise MoespacError(f"--{what} is {given!r}; expected: one, or several with commas between them")
     return list(dict.fromkeys(names))
 
 
@@ -114,14 +114,14 @@ def _check_timeline(path: Path, replays: int) -> None:
     """Before the work, not after."""
     if replays > 1:
         raise MoespacError(
-            f"--timeline was given with {replays} replays; accepted: with one policy and one budget"
+            f"--timeline was given with {replays} replays; expected: with one policy and one budget"
         )
     check_file("--timeline", path)
 
 
 def _played(options: argparse.Namespace) -> Played:
     from ..datasets.prompts import DOMAINS
-    from ..datasets.traces import bundled, from_file
+    from ..datasets.traces import load_trace, load_trace_file
     from ..trace.trace import Trace
 
     name, title = options.what, options.what
@@ -129,17 +129,17 @@ def _played(options: argparse.Namespace) -> Played:
     chosen = {key: getattr(options, key) for key in OF_DOMAINS}
     if name in DOMAINS and not Path(name).exists():
         chosen = {key: value or OF_DOMAINS[key] for key, value in chosen.items()}
-        trace = bundled(name, **chosen)
-        others = others or partial(bundled, name, **{**chosen, "half": OTHER_HALF[chosen["half"]]})
+        trace = load_trace(name, **chosen)
+        others = others or partial(load_trace, name, **{**chosen, "half": OTHER_HALF[chosen["half"]]})
         title = f"{name}, {chosen['mode']}, {chosen['kind']}, {chosen['half']} half"
     elif Path(name).exists() and (of_domains := [key for key, value in chosen.items() if value is not None]):
         raise MoespacError(
-            f"--{of_domains[0]} was given with a file; accepted: with one of {', '.join(DOMAINS)}"
+            f"--{of_domains[0]} was given with a file; expected: with one of {', '.join(DOMAINS)}"
         )
     else:
-        trace = from_file(name)
+        trace = load_trace_file(name)
     if not len(trace):
-        raise MoespacError(f"{name} holds no step; accepted: a trace of one step at least")
+        raise MoespacError(f"{name} holds no step; expected: a trace of one step at least")
     return Played(title, trace, others)
 
 

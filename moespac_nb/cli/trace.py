@@ -81,21 +81,21 @@ def trace(options: argparse.Namespace) -> int:
     if options.what in DOMAINS and not path.exists():
         return _show_domain(options)
     if given := [name for name in ("mode", "kind", "half") if getattr(options, name) is not None]:
-        raise MoespacError(f"--{given[0]} was given with a file; accepted: with one of {', '.join(DOMAINS)}")
+        raise MoespacError(f"--{given[0]} was given with a file; expected: with one of {', '.join(DOMAINS)}")
     _print(Trace.load(path), path, options.json)
     return 0
 
 
 def _show_domain(options: argparse.Namespace) -> int:
     """Every bundled trace of the domain, or those that were asked for."""
-    from ..datasets.traces import KINDS, MODES, Bundled, bundled, listing
+    from ..datasets.traces import KINDS, MODES, Bundled, list_traces, load_trace
 
     modes, kinds = ((given,) if given else None for given in (options.mode, options.kind))
-    there = [(one.mode, one.kind) for one in listing(options.what)]
+    there = [(one.mode, one.kind) for one in list_traces(options.what)]
     wanted = [(mode, kind) for mode in modes or MODES for kind in kinds or KINDS]
     shown = [pair for pair in wanted if pair in there] or wanted  # none there: the first says so
     figures = [
-        describe(bundled(options.what, mode, kind, options.half), Bundled(options.what, mode, kind).path)
+        describe(load_trace(options.what, mode, kind, options.half), Bundled(options.what, mode, kind).path)
         for mode, kind in shown
     ]
     if options.json:

@@ -19,7 +19,7 @@ _RESTORE = "install moespac-nb again, or in a checkout: git checkout -- data"
 
 
 @dataclass(frozen=True)
-class Problem:
+class DataIssue:
     """One thing wrong with the bundled data: the file (relative, with slashes), what, and what to do."""
 
     file: str
@@ -82,23 +82,23 @@ def read_manifest(root: Path) -> dict[str, dict[str, Any]]:
         raise MoespacError(f"{path} is damaged ({error}); {_RESTORE}") from None
 
 
-def verify(root: Path | None = None) -> list[Problem]:
+def verify_checksums(root: Path | None = None) -> list[DataIssue]:
     """Compares the bundled files with the manifest, every byte of them; an empty list means all is well."""
     try:
         root = root or data_root()
         listed = read_manifest(root)
     except MoespacError as error:
-        return [Problem(MANIFEST, "cannot be used", str(error))]
+        return [DataIssue(MANIFEST, "cannot be used", str(error))]
     found = bundled_files(root)
-    problems = [Problem(name, "is missing", _RESTORE) for name in sorted(listed.keys() - set(found))]
+    problems = [DataIssue(name, "is missing", _RESTORE) for name in sorted(listed.keys() - set(found))]
     for name in found:
         path = root / name
         if name not in listed:
             remedy = "delete it, or run: python -m tools.pair.manifest"
-            problems.append(Problem(name, "is not in the manifest", remedy))
+            problems.append(DataIssue(name, "is not in the manifest", remedy))
         elif (size := path.stat().st_size) != listed[name]["bytes"]:
             wanted = listed[name]["bytes"]
-            problems.append(Problem(name, f"is damaged: {size:,} bytes, expected {wanted:,}", _RESTORE))
+            problems.append(DataIssue(name, f"is damaged: {size:,} bytes, expected {wanted:,}", _RESTORE))
         elif digest(path) != listed[name]["sha256"]:
-            problems.append(Problem(name, "is damaged: its checksum is not the manifest's", _RESTORE))
+            problems.append(DataIssue(name, "is damaged: its checksum is not the manifest's", _RESTORE))
     return problems

@@ -34,7 +34,7 @@ class Prompt:
         return self.prompt + self.reference
 
 
-def prompts(domain: str, half: Half | None = None) -> tuple[Prompt, ...]:
+def load_prompts(domain: str, half: Half | None = None) -> tuple[Prompt, ...]:
     """The prompts of a domain, all of them or one half.
 
     >>> prompts("math", half="report")[0].domain
@@ -42,10 +42,10 @@ def prompts(domain: str, half: Half | None = None) -> tuple[Prompt, ...]:
     """
     if domain not in DOMAINS:
         raise MoespacError(
-            f"domain is {domain!r}; accepted: {', '.join(DOMAINS)}{did_you_mean(domain, DOMAINS)}"
+            f"domain is {domain!r}; expected: {', '.join(DOMAINS)}{did_you_mean(domain, DOMAINS)}"
         )
     if half is not None and half not in get_args(Half):
-        raise MoespacError(f"half is {half!r}; accepted: 'tune', 'report', or None for both")
+        raise MoespacError(f"half is {half!r}; expected: 'tune', 'report', or None for both")
     return tuple(prompt for prompt in _read(domain) if half in (None, prompt.half))
 
 

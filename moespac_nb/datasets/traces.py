@@ -16,9 +16,9 @@ from typing import Any, Literal, get_args
 from ..trace.trace import Trace
 from ..utils.exceptions import MoespacError, did_you_mean
 from .files import data_root
-from .prompts import DOMAINS, Half, prompts
+from .prompts import DOMAINS, Half, load_prompts
 
-__all__ = ["FOLDER", "KINDS", "MODES", "Bundled", "bundled", "from_file", "listing"]
+__all__ = ["FOLDER", "KINDS", "MODES", "Bundled", "list_traces", "load_trace", "load_trace_file"]
 
 Mode = Literal["greedy", "sample"]
 Kind = Literal["plain", "fan"]
@@ -43,26 +43,26 @@ class Bundled:
         return data_root() / FOLDER / self.name
 
 
-def listing(domain: str | None = None) -> tuple[Bundled, ...]:
+def list_traces(domain: str | None = None) -> tuple[Bundled, ...]:
     """The traces that are there, of one domain or of all."""
     domains = DOMAINS if domain is None else (_accepted("domain", domain, DOMAINS),)
     every = (Bundled(domain, mode, kind) for domain in domains for mode in MODES for kind in KINDS)
     return tuple(one for one in every if one.path.is_file())
 
 
-def bundled(domain: str, mode: Mode = "greedy", kind: Kind = "plain", half: Half | None = None) -> Trace:
+def load_trace(domain: str, mode: Mode = "greedy", kind: Kind = "plain", half: Half | None = None) -> Trace:
     """A bundled trace, of one half of its prompts or, with None, of both.
 
     half: "tune" for whatever is fitted or chosen, "report" for figures that are shown.
     Raises MoespacError for an unknown name, and where it is not there or damaged.
     """
-    of_half = {f"{domain}/{int(p.id.rpartition('-')[2])}" for p in prompts(domain, half)}
+    of_half = {f"{domain}/{int(p.id.rpartition('-')[2])}" for p in load_prompts(domain, half)}
     one = Bundled(domain, _accepted("mode", mode, MODES), _accepted("kind", kind, KINDS))
     if not one.path.is_file():
-        there = ", ".join(f"{other.mode} {other.kind}" for other in listing(domain))
+        there = ", ".join(f"{other.mode} {other.kind}" for other in list_traces(domain))
         how = f"moespac record --domain {domain} --mode {mode}{' --fan 8' if kind == 'fan' else ''}"
         raise MoespacError(
-            f"no trace of {domain}, {mode}, {kind} is bundled; accepted: {there or 'none of this domain'}; "
+            f"no trace of {domain}, {mode}, {kind} is bundled; expected: {there or 'none of this domain'}; "
             f"to record one: {how} --out {domain}.npz"
         )
     whole = _load(one.path)
@@ -76,11 +76,11 @@ def bundled(domain: str, mode: Mode = "greedy", kind: Kind = "plain", half: Half
     return whole[first:last]
 
 
-def from_file(name: str | Path) -> Trace:
+def load_trace_file(name: str | Path) -> Trace:
     """The trace in a file; who mistyped a domain is told so."""
     if not Path(name).exists():
         raise MoespacError(
-            f"{str(name)!r} is neither a file nor a domain; accepted: a trace file, or one of "
+            f"{str(name)!r} is neither a file nor a domain; expected: a trace file, or one of "
             f"{', '.join(DOMAINS)}{did_you_mean(name, DOMAINS)}"
         )
     return Trace.load(name)
@@ -94,5 +94,5 @@ def _load(path: Path) -> Trace:
 def _accepted(what: str, given: Any, accepted: tuple[str, ...]) -> Any:
     if given not in accepted:
         hint = did_you_mean(given, accepted)
-        raise MoespacError(f"{what} is {given!r}; accepted: {', '.join(accepted)}{hint}")
+        raise MoespacError(f"{what} is {given!r}; expected: {', '.join(accepted)}{hint}")
     return given

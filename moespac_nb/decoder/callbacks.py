@@ -17,10 +17,10 @@ from typing import Any
 
 from ..trace.step import Prefill, Step
 
-__all__ = ["Listener", "Listeners"]
+__all__ = ["DecodeCallback", "Listeners"]
 
 
-class Listener:
+class DecodeCallback:
     """One that does nothing about it. What a listener raises ends the round, as any error does.
 
     turn: held in each round, and in the prompt's: a lock where several decodes are to wait for one another.
@@ -28,71 +28,71 @@ class Listener:
 
     turn: AbstractContextManager[Any] = nullcontext()
 
-    def prompt_begins(self, positions: int, /) -> None:
+    def on_prefill_start(self, positions: int, /) -> None:
         """The target reads so many tokens, in one pass. Not told of a prompt of a single token."""
 
-    def prompt_read(self) -> None:
+    def on_prompt_read(self) -> None:
         """The target has, and the draft is next. Not told of a prompt of a single token."""
 
-    def prompt_ends(self, prefill: Prefill, /) -> None:
+    def on_prefill_end(self, prefill: Prefill, /) -> None:
         """The draft has read it too."""
 
-    def window_begins(self, token: int, /) -> None:
+    def on_step_start(self, token: int, /) -> None:
         """The last committed token opens a window."""
 
     def drafted(self, token: int, /) -> None:
         """One more token is drafted: at once where the draft has one after another, else with the others."""
 
-    def draft_complete(self) -> None:
+    def on_draft_end(self) -> None:
         """The target reads the window next, in one pass."""
 
     def verified(self, step: Step, /) -> None:
         """The round is committed."""
 
-    def broke_off(self) -> None:
+    def on_abort(self) -> None:
         """The prompt, or the round, was not finished."""
 
 
-class Listeners(Listener):
+class Listeners(DecodeCallback):
     """A run's and a user's own. The run hears last of what is to come and first of what has been.
 
     So whatever the user's does with the model lies outside of the pass that the run was told of. Rounds wait
     for one another as the run has it.
     """
 
-    def __init__(self, run: Listener, own: Listener) -> None:
+    def __init__(self, run: DecodeCallback, own: DecodeCallback) -> None:
         self._run, self._own, self.turn = run, own, run.turn
 
-    def prompt_begins(self, positions: int, /) -> None:
-        self._own.prompt_begins(positions)
-        self._run.prompt_begins(positions)
+    def on_prefill_start(self, positions: int, /) -> None:
+        self._own.on_prefill_start(positions)
+        self._run.on_prefill_start(positions)
 
-    def prompt_read(self) -> None:
-        self._run.prompt_read()
-        self._own.prompt_read()
+    def on_prompt_read(self) -> None:
+        self._run.on_prompt_read()
+        self._own.on_prompt_read()
 
-    def prompt_ends(self, prefill: Prefill, /) -> None:
-        self._run.prompt_ends(prefill)
-        self._own.prompt_ends(prefill)
+    def on_prefill_end(self, prefill: Prefill, /) -> None:
+        self._run.on_prefill_end(prefill)
+        self._own.on_prefill_end(prefill)
 
-    def window_begins(self, token: int, /) -> None:
-        self._own.window_begins(token)
-        self._run.window_begins(token)
+    def on_step_start(self, token: int, /) -> None:
+        self._own.on_step_start(token)
+        self._run.on_step_start(token)
 
     def drafted(self, token: int, /) -> None:
         self._run.drafted(token)
         self._own.drafted(token)
 
-    def draft_complete(self) -> None:
-        self._own.draft_complete()
-        self._run.draft_complete()
+    def on_draft_end(self) -> None:
+        self._own.on_draft_end()
+        self._run.on_draft_end()
 
     def verified(self, step: Step, /) -> None:
         self._run.verified(step)
         self._own.verified(step)
 
-    def broke_off(self) -> None:
+    def on_abort(self) -> None:
         try:
-            self._run.broke_off()
+            self._run.on_abort()
         finally:
-            self._own.broke_off()
+            self._own.on_abort()

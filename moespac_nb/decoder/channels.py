@@ -22,7 +22,7 @@ import torch
 
 from ..models.gates import Gate, ready_gates
 from ..models.routing import gates, unread
-from ..trace.schema import EXPERT_CHANNELS, Sensor
+from ..trace.schema import EXPERT_CHANNELS, Channel
 from ..trace.trace import Trace
 from ..utils.exceptions import MoespacError, did_you_mean
 from .drafts import ModelDraft
@@ -115,7 +115,7 @@ class Channels:
     def beside(self, trace: Trace) -> Trace:
         """The trace of the steps that were taken, with the channels."""
         whole: dict[str, Any] = {name: np.concatenate(rows) for name, rows in self._rows.items()}
-        sensors = {name: Sensor(EXPERT_CHANNELS[name], whole.pop(name)) for name in self._sensors}
+        sensors = {name: Channel(EXPERT_CHANNELS[name], whole.pop(name)) for name in self._sensors}
         return replace(trace, sensors=sensors, **whole)
 
 
@@ -123,13 +123,13 @@ def _check(decoding: Decoding, scores: bool, sensors: Sequence[str]) -> None:
     for name in sensors:
         if name not in EXPERT_CHANNELS:
             hint = did_you_mean(name, EXPERT_CHANNELS)
-            raise MoespacError(f"sensors has {name!r}; accepted: {', '.join(EXPERT_CHANNELS)}{hint}")
+            raise MoespacError(f"sensors has {name!r}; expected: {', '.join(EXPERT_CHANNELS)}{hint}")
     if (scores or sensors) and not decoding.geometry.layers:
         why = unread(decoding.model)
         what = "a dense model" if why is None else f"whose routing cannot be read: {why}"
         raise MoespacError(
             f"router scores or sensors are asked of {type(decoding.model).__name__}, {what}; "
-            "accepted: a target with experts"
+            "expected: a target with experts"
         )
     if "draft-gates" in sensors:
         _check_draft(decoding)
@@ -139,10 +139,10 @@ def _check_draft(decoding: Decoding) -> None:
     draft = decoding.draft
     if not isinstance(draft, ModelDraft):
         given = "None" if draft is None else type(draft).__name__
-        raise MoespacError(f"draft is {given}; accepted for draft-gates: a model, whose state can be read")
+        raise MoespacError(f"draft is {given}; expected for draft-gates: a model, whose state can be read")
     ours, theirs = (model.config.get_text_config().hidden_size for model in (decoding.model, draft.model))
     if ours != theirs:
         raise MoespacError(
-            f"the draft's state has {theirs} numbers and the target's gates read {ours}; accepted for "
+            f"the draft's state has {theirs} numbers and the target's gates read {ours}; expected for "
             "draft-gates: a draft as wide as its target"
         )

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..models.kv_cache import Reader
+from ..models.kv_cache import CachedModel
 from ..models.loading import check_is_whole_model, check_same_tokenizer, tokens_of, vocabulary_of
 from ..utils.exceptions import MoespacError
 from .logits import NO_PROCESSORS, Processors
@@ -72,7 +72,7 @@ class ModelDraft:
         self._processors = processors
         self._vocabulary = vocabulary_of(model)
         self._tokens = tokens_of(model)
-        self._reader = Reader(model)
+        self._reader = CachedModel(model)
         self._read: list[int] = []  # what the reader was last given, from the start; it may hold less
 
     @property
@@ -137,7 +137,7 @@ class NgramDraft:
     def __init__(self, max_ngram: int = 3, min_ngram: int = 1) -> None:
         if not 1 <= min_ngram <= max_ngram:
             raise MoespacError(
-                f"max_ngram is {max_ngram}, min_ngram {min_ngram}; accepted: 1 ≤ min_ngram ≤ max_ngram"
+                f"max_ngram is {max_ngram}, min_ngram {min_ngram}; expected: 1 ≤ min_ngram ≤ max_ngram"
             )
         self.max_ngram = max_ngram
         self.min_ngram = min_ngram
@@ -180,7 +180,7 @@ def checked_ids(proposal: Proposal, vocabulary: int) -> list[int]:
     ):
         raise MoespacError(
             f"the draft proposed ids {drafted} and probabilities of shape {tuple(proposal.probs.shape)}; "
-            f"accepted: ids from 0 to {vocabulary - 1}, and a row of {vocabulary} probabilities for each"
+            f"expected: ids from 0 to {vocabulary - 1}, and a row of {vocabulary} probabilities for each"
         )
     return drafted
 
@@ -190,7 +190,7 @@ def draft_of(model: Any, draft: Any, stops: Stops, processors: Processors) -> Dr
     if draft is None or isinstance(draft, Draft):
         return draft
     if not isinstance(draft, torch.nn.Module):
-        raise MoespacError(f"draft is {draft!r}; accepted: a model, a draft such as NgramDraft(), or None")
+        raise MoespacError(f"draft is {draft!r}; expected: a model, a draft such as NgramDraft(), or None")
     check_is_whole_model("draft", draft)
     check_same_tokenizer(model, draft)
     return ModelDraft(draft, stops.ids, processors)

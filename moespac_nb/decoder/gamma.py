@@ -30,7 +30,7 @@ class AdaptiveGamma:
 
     def __post_init__(self) -> None:
         if not 0 <= self.low <= self.high:
-            raise MoespacError(f"low is {self.low}, high {self.high}; accepted: 0 ≤ low ≤ high")
+            raise MoespacError(f"low is {self.low}, high {self.high}; expected: 0 ≤ low ≤ high")
 
     def next_gamma(self, last_step: Step | None, /) -> int:
         if last_step is None:

@@ -89,12 +89,12 @@ def processors_of(
     for processor in own:
         if not callable(processor):
             raise MoespacError(
-                f"logits_processor holds {processor!r}; accepted: logits processors of transformers"
+                f"logits_processor holds {processor!r}; expected: logits processors of transformers"
             )
         if type(processor).__name__ in _STATEFUL:
             raise MoespacError(
                 f"logits_processor holds a {type(processor).__name__}, which follows from more than the "
-                "text; accepted: processors that are a function of ids and scores"
+                "text; expected: processors that are a function of ids and scores"
             )
     if not hasattr(model, "_get_logits_processor"):
         return Processors(tuple(own), model.device)
@@ -104,7 +104,7 @@ def processors_of(
         if value is not None and asks(value):
             raise MoespacError(
                 f"the model's generation_config has {name} = {value!r}, which decode does not follow; "
-                f"accepted: without it: model.generation_config.{name} = None"
+                f"expected: without it: model.generation_config.{name} = None"
             )
     config.do_sample = False  # how tokens are drawn is `Sampling`'s
     config.eos_token_id = sorted(eos_ids) or None

@@ -40,13 +40,13 @@ def prompt_ids(model: Any, prompt: Prompt, tokenizer: Any = None) -> list[int]:
     else:
         ids = _of_numbers(prompt)
     if not ids:
-        raise MoespacError("the prompt is empty; accepted: at least one token")
+        raise MoespacError("the prompt is empty; expected: at least one token")
     vocabulary, context = vocabulary_of(model), context_of(model)
     if strangers := [token for token in ids if not 0 <= token < vocabulary]:
-        raise MoespacError(f"the prompt holds token id {strangers[0]}; accepted: 0 to {vocabulary - 1}")
+        raise MoespacError(f"the prompt holds token id {strangers[0]}; expected: 0 to {vocabulary - 1}")
     if len(ids) >= context:
         raise MoespacError(
-            f"the prompt has {len(ids)} tokens; accepted: at most {context - 1}, as the context of "
+            f"the prompt has {len(ids)} tokens; expected: at most {context - 1}, as the context of "
             f"{context} must hold at least one new token; shorten the prompt"
         )
     return ids
@@ -56,11 +56,11 @@ def whole_ids(what: str, given: Any, accepted: str) -> list[int]:
     """One flat sequence of ids as plain integers; nothing else is made to fit."""
     values = given.tolist() if isinstance(given, np.ndarray | Tensor) else given
     if not isinstance(values, Sequence) or isinstance(values, str | bytes | bytearray):
-        raise MoespacError(f"{what} is {_shown(given)}; accepted: {accepted}")
+        raise MoespacError(f"{what} is {_shown(given)}; expected: {accepted}")
     values = [one.item() if isinstance(one, Tensor) and one.ndim == 0 else one for one in values]
     for one in values:
         if isinstance(one, bool) or not isinstance(one, int | np.integer):
-            raise MoespacError(f"{what} holds {_shown(one)}; accepted: {accepted}")
+            raise MoespacError(f"{what} holds {_shown(one)}; expected: {accepted}")
     return [int(one) for one in values]
 
 
@@ -68,7 +68,7 @@ def _of_text(text: str, tokenizer: Any) -> list[int]:
     if tokenizer is None:
         raise MoespacError("the prompt is text, but there is no tokenizer; pass tokenizer=…, or token ids")
     if not text.strip():
-        raise MoespacError(f"the prompt is empty ({text!r}); accepted: text that is not blank")
+        raise MoespacError(f"the prompt is empty ({text!r}); expected: text that is not blank")
     ids = list(tokenizer(text)["input_ids"])
     begin, begin_id = (getattr(tokenizer, name, None) for name in ("bos_token", "bos_token_id"))
     # A chat template's text begins with this token already, and the tokenizer puts another before it.
@@ -82,12 +82,12 @@ def _of_messages(messages: Sequence[Mapping[str, Any]], tokenizer: Any) -> list[
     for message in messages:
         if not {"role", "content"} <= message.keys():
             raise MoespacError(
-                f"the prompt holds {_shown(message)}; accepted: messages with role and content"
+                f"the prompt holds {_shown(message)}; expected: messages with role and content"
             )
     if not getattr(tokenizer, "chat_template", None):
         lacks = "there is no tokenizer" if tokenizer is None else "the tokenizer has no chat template"
         raise MoespacError(
-            f"the prompt is a list of messages, but {lacks}; accepted: a model made for chats, or the prompt "
+            f"the prompt is a list of messages, but {lacks}; expected: a model made for chats, or the prompt "
             "as text or token ids"
         )
     try:
@@ -104,15 +104,15 @@ def _of_encoding(encoding: Mapping[str, Any]) -> list[int]:
     if "input_ids" not in encoding:
         hint = "; put a single message in a list" if "role" in encoding else ""
         raise MoespacError(
-            f"the prompt has {', '.join(map(str, encoding)) or 'nothing'}; accepted: {ACCEPTED}{hint}"
+            f"the prompt has {', '.join(map(str, encoding)) or 'nothing'}; expected: {ACCEPTED}{hint}"
         )
     if more := sorted(set(encoding) - _SAYS_NOTHING_NEW - {"input_ids"}):
-        raise MoespacError(f"the prompt has {more[0]} beside its input_ids; accepted: text alone")
+        raise MoespacError(f"the prompt has {more[0]} beside its input_ids; expected: text alone")
     ids = _of_numbers(encoding["input_ids"])
     mask = encoding.get("attention_mask")
     if mask is not None and not all(_of_numbers(mask)):
         raise MoespacError(
-            "the prompt's attention_mask leaves tokens out; accepted: one text without padding"
+            "the prompt's attention_mask leaves tokens out; expected: one text without padding"
         )
     return ids
 
@@ -128,7 +128,7 @@ def _of_numbers(given: Any) -> list[int]:
         )
         rows = len(given) if nested else 0
     if nested and rows != 1:
-        raise MoespacError(f"the prompt is a batch of {rows}; accepted: one at a time")
+        raise MoespacError(f"the prompt is a batch of {rows}; expected: one at a time")
     return whole_ids("the prompt", given[0] if nested else given, ACCEPTED)
 
 

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from .. import __version__
-from ..trace.schema import Text
+from ..trace.schema import TextInfo
 from ..trace.step import Step
 from ..trace.trace import Trace
 from ..utils.exceptions import MoespacError
@@ -32,10 +32,10 @@ from .speculative import Decoding, decode
 if TYPE_CHECKING:
     from ..trace.step import GammaPolicy
 
-__all__ = ["FanDecoding", "record", "trace_of"]
+__all__ = ["DenseDecoding", "record", "trace_of"]
 
 
-class FanDecoding(Decoding):
+class DenseDecoding(Decoding):
     """γ_max tokens at every position, of which one is committed: the next round goes on behind it.
 
     The uniforms of a token follow from the seed and the whole text before it, see `record`.
@@ -50,7 +50,7 @@ class FanDecoding(Decoding):
     def _draft(self, ids: Sequence[int]) -> tuple[Proposal, np.ndarray]:
         """One token after another, each with the uniforms that belong to the text before it."""
         if self.draft is None:
-            raise MoespacError(f"fan is {self.gamma} and draft is None; accepted: a fan with a draft")
+            raise MoespacError(f"fan is {self.gamma} and draft is None; expected: a fan with a draft")
         text, wanted = list(ids), min(self.gamma, self.room)
         # The round's own token is committed only where it comes first, right behind the ids.
         *_, own = self._uniforms(text)
@@ -124,7 +124,7 @@ def record(
     """
     kind = None
     if fan is not None:
-        gamma, kind = checked_whole("fan", fan, least=1), FanDecoding
+        gamma, kind = checked_whole("fan", fan, least=1), DenseDecoding
     decoding = decode(model, prompt, draft=draft, gamma=gamma, sampling=sampling, kind=kind, **options)
     _check_routing(decoding)
     with Channels(decoding, scores=scores, sensors=sensors) as channels:
@@ -138,12 +138,12 @@ def trace_of(decoding: Decoding, *, prompt: str | None = None, prompt_id: str | 
     """What a decoding has committed so far; it may have been interrupted, and may go on."""
     _check_routing(decoding)
     if decoding.prefill is None:
-        raise MoespacError("nothing is decoded yet; accepted: a decoding with at least one step")
-    fan = decoding.gamma if isinstance(decoding, FanDecoding) else None
+        raise MoespacError("nothing is decoded yet; expected: a decoding with at least one step")
+    fan = decoding.gamma if isinstance(decoding, DenseDecoding) else None
     steps = decoding.steps if fan is None else _on_committed_text(decoding)
     sampled = decoding.sampling.mode == "sample"
     policy = decoding.policy
-    text = Text(
+    text = TextInfo(
         target=_name_of(decoding.model),
         draft=None if decoding.draft is None else _draft_name(decoding.draft),
         mode=decoding.sampling.mode,
@@ -178,7 +178,7 @@ def _check_routing(decoding: Decoding) -> None:
     if decoding.routing_unread is not None:
         raise MoespacError(
             f"the routing of {type(decoding.model).__name__} cannot be recorded: {decoding.routing_unread}; "
-            "accepted: models whose experts go through transformers' experts interface, and dense ones; "
+            "expected: models whose experts go through transformers' experts interface, and dense ones; "
             "decode gives its text"
         )
 

@@ -23,7 +23,7 @@ from typing import Any, Literal
 import numpy as np
 from torch import Tensor
 
-from ..models.kv_cache import Reader
+from ..models.kv_cache import CachedModel
 from ..models.loading import (
     check_is_whole_model,
     context_of,
@@ -36,7 +36,7 @@ from ..models.routing import Routing, unread
 from ..trace.step import GammaPolicy, Prefill, Step, Top
 from ..utils.exceptions import MoespacError
 from ..utils.validation import checked_whole
-from .callbacks import Listener
+from .callbacks import DecodeCallback
 from .drafts import Draft, Proposal, TokenDraft, checked_ids, draft_of, gathered, no_proposal
 from .gamma import FixedGamma, gamma_policy
 from .logits import Processors, processors_of
@@ -61,7 +61,7 @@ def decode(
     stop_strings: Sequence[str] | str | None = None,
     logits_processor: Iterable[Callable[..., Tensor]] | None = None,
     tokenizer: Any = None,
-    listener: Listener | None = None,
+    listener: DecodeCallback | None = None,
     kind: type[Decoding] | None = None,
 ) -> Decoding:
     """Decode a prompt with a target and a draft: an iterator of `Step`s, one a round.
@@ -98,7 +98,7 @@ def decode(
         stops=stops,
         processors=processors,
         tokenizer=tokenizer,
-        listener=listener or Listener(),
+        listener=listener or DecodeCallback(),
     )
     warn_of_sparse_attention(model, len(ids) + decoding.room + 1)
     return decoding
@@ -123,7 +123,7 @@ class Decoding:
         stops: Stops,
         processors: Processors,
         tokenizer: Any,
-        listener: Listener,
+        listener: DecodeCallback,
     ) -> None:
         self.model = model
         self.prompt_ids = prompt_ids
@@ -143,7 +143,7 @@ class Decoding:
         self.max_new_tokens = min(max_new_tokens, room)
         self._ends_with: FinishReason = "length" if max_new_tokens <= room else "context"
         self._interrupted = False
-        self._target = Reader(model, winds_back=draft is not None and policy != FixedGamma(0))
+        self._target = CachedModel(model, winds_back=draft is not None and policy != FixedGamma(0))
         self._routing = Routing(model)
         self.geometry = self._routing.geometry
         self.routing_unread = unread(model)  # why a model with experts shows none here
@@ -204,7 +204,7 @@ class Decoding:
             except BaseException:
                 self._interrupted = True
                 self._routing.remove_hooks()
-                self._listener.broke_off()
+                self._listener.on_abort()
                 raise
             return step
 
@@ -213,19 +213,19 @@ class Decoding:
         start = perf_counter()
         unread = self.prompt_ids[:-1]
         if unread:
-            self._listener.prompt_begins(len(unread))
+            self._listener.on_prefill_start(len(unread))
         with self._routing:
             if unread:
                 self._target.rewind(0)
                 self._target.read(unread, logits_to_keep=1)
             experts, gate_weights = self._routing.take(len(unread))
         if unread:
-            self._listener.prompt_read()
+            self._listener.on_prompt_read()
         if self.draft is not None:
             self.draft.prefill(unread)
         ms = 1e3 * (perf_counter() - start)
         prefill = Prefill(np.array(unread, np.int64), experts, gate_weights, ms)
-        self._listener.prompt_ends(prefill)
+        self._listener.on_prefill_end(prefill)
         return prefill
 
     def _round(self) -> Step:
@@ -233,13 +233,13 @@ class Decoding:
         ids = self.ids
         start = perf_counter()
         self._told = 0
-        self._listener.window_begins(ids[-1])
+        self._listener.on_step_start(ids[-1])
         proposal, uniforms = self._draft(ids)
         proposal = Proposal(*(part.to(self._target.device) for part in (proposal.ids, proposal.probs)))
         drafted = checked_ids(proposal, self.vocabulary)
         for token in drafted[self._told :]:
             self._listener.drafted(token)
-        self._listener.draft_complete()
+        self._listener.on_draft_end()
         drafted_at = perf_counter()
 
         logits, experts, gate_weights = self._verify([ids[-1], *drafted], position=len(ids) - 1)

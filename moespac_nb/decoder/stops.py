@@ -54,7 +54,7 @@ def stops_of(
     strings = (stop_strings,) if isinstance(stop_strings, str) else stop_strings
     if not isinstance(strings, list | tuple) or not all(isinstance(one, str) and one for one in strings):
         raise MoespacError(
-            f"stop_strings is {stop_strings!r}; accepted: a text, or several, none of them empty"
+            f"stop_strings is {stop_strings!r}; expected: a text, or several, none of them empty"
         )
     ids = _own_ids(own, tokenizer) if stop_ids is None else _checked_ids(model, stop_ids)
     return Stops(ids, tuple(strings), _criterion(tokenizer, strings) if strings else None)
@@ -69,7 +69,7 @@ def _criterion(tokenizer: Any, strings: Sequence[str]) -> Any:
         return StopStringCriteria(tokenizer, list(strings))
     except ValueError as error:
         raise MoespacError(
-            f"stop_strings is {list(strings)!r}; accepted: texts that the tokenizer's tokens can make up"
+            f"stop_strings is {list(strings)!r}; expected: texts that the tokenizer's tokens can make up"
         ) from error
 
 
@@ -84,7 +84,7 @@ def _checked_ids(model: Any, stop_ids: Any) -> frozenset[int]:
     ids = whole_ids("stop_ids", stop_ids, accepted)
     vocabulary = vocabulary_of(model)
     if strangers := [token for token in ids if not 0 <= token < vocabulary]:
-        raise MoespacError(f"stop_ids holds {strangers[0]}; accepted: token ids from 0 to {vocabulary - 1}")
+        raise MoespacError(f"stop_ids holds {strangers[0]}; expected: token ids from 0 to {vocabulary - 1}")
     return frozenset(ids)
 
 

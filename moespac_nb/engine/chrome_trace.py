@@ -10,13 +10,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from ..utils.files import whole_file
-from .devices import HOST, LANES, Operation
+from ..utils.files import atomic_write
+from .devices import HOST_THREAD, LANES, Operation
 
 __all__ = ["chrome_trace", "save_chrome_trace"]
 
-ROWS = (HOST, "draft", "gpu", "cpu", "link")
-assert set(ROWS) == {HOST, *LANES}
+ROWS = (HOST_THREAD, "draft", "gpu", "cpu", "link")
+assert set(ROWS) == {HOST_THREAD, *LANES}
 
 
 def chrome_trace(operations: Iterable[Operation], label: str = "modelled") -> dict[str, Any]:
@@ -45,5 +45,5 @@ def chrome_trace(operations: Iterable[Operation], label: str = "modelled") -> di
 def save_chrome_trace(operations: Iterable[Operation], path: str | Path, label: str = "modelled") -> None:
     """Write it; the file is then the old one or the whole new one."""
     text = json.dumps(chrome_trace(operations, label), separators=(",", ":"))
-    with whole_file(Path(path), "the timeline") as file:
+    with atomic_write(Path(path), "the timeline") as file:
         file.write(text.encode())

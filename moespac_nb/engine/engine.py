@@ -28,8 +28,8 @@ import numpy as np
 from ..hardware.cost_model import Costs
 from ..utils.exceptions import MoespacError
 from .devices import Device, Event, OperationError
-from .placement import Counters, Miss, Placement, Seat
-from .slots import LOADING, NOBODY, PINNED, Slots, Worth
+from .placement import Counters, LayerDispatch, Miss, PendingExpert
+from .slots import EMPTY, LOADING, PINNED, Priority, Slots
 
 __all__ = ["Engine"]
 
@@ -59,14 +59,14 @@ class Engine:
             ("in_flight", in_flight, 1),
         ):
             if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-                raise MoespacError(f"{name} is {value!r}; accepted: a whole number, {least} and more")
+                raise MoespacError(f"{name} is {value!r}; expected: a whole number, {least} and more")
         self.device = device
         self.layers, self.experts = layers, experts
         self.counters = Counters()
         self._costs = costs
         self._copy = copy
         self._in_flight = in_flight
-        self._worth = Worth(layers, experts)
+        self._worth = Priority(layers, experts)
         self._slots = Slots(layers, experts, slots, self._worth)
         self._requests: list[tuple[float, int]] = []  # a heap of (-worth, key), worth as it was or less
         self._flights: deque[int] = deque()  # slots being loaded, in the order of the link
@@ -93,10 +93,10 @@ class Engine:
         shape = (self.layers, self.experts)
         for name, array in (("scores", scores), ("wanted", wanted)):
             if array is not None and array.shape != shape:
-                raise MoespacError(f"{name} has shape {array.shape}; accepted: {shape}, layers × experts")
+                raise MoespacError(f"{name} has shape {array.shape}; expected: {shape}, layers × experts")
         flat = np.ascontiguousarray(scores, np.float64).ravel()
         if not np.isfinite(flat.sum()):
-            raise MoespacError("the scores hold a number that is not finite; accepted: finite numbers")
+            raise MoespacError("the scores hold a number that is not finite; expected: finite numbers")
         self._worth.score = flat.tolist()
         self._slots.reorder()
         self._requests = []
@@ -144,7 +144,7 @@ class Engine:
 
     def layer(
         self, layer: int, experts: Sequence[int], positions: Sequence[int], miss: Miss = "cpu"
-    ) -> Placement:
+    ) -> LayerDispatch:
         """Where one layer's distinct experts compute; those in slots are pinned until `release`.
 
         positions: how many each expert serves. miss: see `placement.MISSES`. An expert whose copy is under
@@ -178,7 +178,7 @@ class Engine:
         missing = len(absent)
         to_cpu, to_load = self._shared_out(absent, miss)
         # 3. What is late is awaited, or joins the CPU lane.
-        awaited: list[Seat] = []
+        awaited: list[PendingExpert] = []
         if late:
             now, busy_s = self.device.now(), sum(cpu_s[count] for _, count in to_cpu)
             for expert, slot, count in late:
@@ -207,9 +207,9 @@ class Engine:
         counters.pairs += sum(positions) - sum(rest[1])
         counters.cpu_pairs += sum(count for _, count in to_cpu)
         on_cpu, on_cpu_s = [expert for expert, _ in to_cpu], sum(cpu_s[count] for _, count in to_cpu)
-        return Placement(layer, ready, seated, ready_s, awaited, on_cpu, on_cpu_s, rest)
+        return LayerDispatch(layer, ready, seated, ready_s, awaited, on_cpu, on_cpu_s, rest)
 
-    def arrived(self, seat: Seat) -> bool:
+    def arrived(self, seat: PendingExpert) -> bool:
         """Wait for an awaited copy. False if it failed: then its expert is the CPU lane's, and counted."""
         while self._holds(seat) and self._slots.state[seat.slot] == LOADING:
             self._land(self._flights.popleft())
@@ -219,7 +219,7 @@ class Engine:
         self.counters.cpu_pairs += seat.positions
         return False
 
-    def release(self, placement: Placement) -> None:
+    def release(self, placement: LayerDispatch) -> None:
         """The layer has computed: what it read may be evicted, and it is now the last to come again."""
         if not placement.rest[0]:
             self._worth.passed(placement.layer)
@@ -232,7 +232,7 @@ class Engine:
     def resize(self, slots: int) -> None:
         """Another budget. Of too many slots the weakest go; those loading or pinned as soon as they can."""
         if slots < 0:
-            raise MoespacError(f"slots is {slots}; accepted: 0 and more")
+            raise MoespacError(f"slots is {slots}; expected: 0 and more")
         self._slots.resize(slots)
         self._shrink()
 
@@ -260,14 +260,14 @@ class Engine:
         self.abandon()
         self.drain()
         for slot, owner in enumerate(self._slots.owner):
-            if owner != NOBODY:
+            if owner != EMPTY:
                 self._empty(slot)
         self._slots.sort_free()
         self._worth.score = [0.0] * len(self._worth.score)
 
-    def _holds(self, seat: Seat) -> bool:
+    def _holds(self, seat: PendingExpert) -> bool:
         slots = self._slots
-        return slots.generation[seat.slot] == seat.generation and slots.owner[seat.slot] != NOBODY
+        return slots.generation[seat.slot] == seat.generation and slots.owner[seat.slot] != EMPTY
 
     def _shared_out(
         self, absent: list[tuple[int, int]], miss: Miss
@@ -305,9 +305,9 @@ class Engine:
         self.counters.copies += 1
         self.counters.bytes += size_bytes
 
-    def _await(self, expert: int, slot: int, positions: int) -> Seat:
+    def _await(self, expert: int, slot: int, positions: int) -> PendingExpert:
         self._awaited.add(slot)
-        return Seat(expert, slot, self._slots.generation[slot], positions, self._event[slot])
+        return PendingExpert(expert, slot, self._slots.generation[slot], positions, self._event[slot])
 
     def _land_finished(self) -> None:
         flights, done, event = self._flights, self.device.done, self._event

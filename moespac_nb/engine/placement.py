@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 
 from .devices import Event
 
-__all__ = ["MISSES", "Counters", "Miss", "Placement", "Seat"]
+__all__ = ["MISSES", "Counters", "LayerDispatch", "Miss", "PendingExpert"]
 
 Miss = Literal["cpu", "load", "cheaper"]
 MISSES: dict[Miss, str] = {
@@ -38,7 +38,7 @@ class Counters:
     fallbacks: int = 0  # experts computed on the CPU lane because their copy failed
 
 
-class Seat(NamedTuple):
+class PendingExpert(NamedTuple):
     """An expert that computes from a slot once its copy has come."""
 
     expert: int
@@ -48,20 +48,20 @@ class Seat(NamedTuple):
     event: Event
 
 
-class Placement(NamedTuple):
+class LayerDispatch(NamedTuple):
     """Where one layer's experts compute. Times are modelled, of the whole share."""
 
     layer: int
     ready: list[int]  # experts in their slots
     slots: list[int]  # theirs
     ready_s: float
-    awaited: list[Seat]  # under way, or copied on demand, in the order of the link
+    awaited: list[PendingExpert]  # under way, or copied on demand, in the order of the link
     cpu: list[int]
     cpu_s: float
     rest: tuple[list[int], list[int]]  # experts and positions that take their turn after this
 
     @property
-    def groups(self) -> list[list[Seat]]:
+    def groups(self) -> list[list[PendingExpert]]:
         """Awaited experts that are computed together, once the last of them has come.
 
         Half of those that are left each time: few calls, and after the last copy one expert's work.

@@ -9,14 +9,14 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from ..hardware.cost_model import Costs
-from ..trace.step import Geometry, Prefill, Step
+from ..trace.step import MoEShape, Prefill, Step
 from .placement import Miss
 from .slots import Slots
 
-__all__ = ["Order", "Planner", "Policy", "Setting"]
+__all__ = ["Plan", "Planner", "Policy", "PolicyContext"]
 
 
-class Order(NamedTuple):
+class Plan(NamedTuple):
     """What the engine is to do: see `Engine.order`."""
 
     scores: np.ndarray  # (layers, experts), higher is kept, and copied, first
@@ -24,10 +24,10 @@ class Order(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Setting:
+class PolicyContext:
     """What a policy may know before it starts."""
 
-    geometry: Geometry
+    geometry: MoEShape
     costs: Costs
     gamma: int  # the draft length to reckon with
     slots: Slots  # to be read, not changed
@@ -42,28 +42,28 @@ class Planner:
 
     known: Literal["verified", "drafted", "layer"] = "verified"  # which moments it has something to say at
 
-    def __init__(self, setting: Setting) -> None:
+    def __init__(self, setting: PolicyContext) -> None:
         self.setting = setting
 
     def plan_s(self) -> float:
         """Seconds it thinks in one window: a calibrated constant, so that results can be made again."""
         return 0.0
 
-    def begin(self, prefill: Prefill, following: Step | None = None, /) -> Order | None:
+    def begin(self, prefill: Prefill, following: Step | None = None, /) -> Plan | None:
         """A prompt has been read. following: the window to come, for who says that it reads the future."""
 
     def drafted(
         self, tokens: np.ndarray, gates: np.ndarray | None = None, complete: bool = True, /
-    ) -> Order | None:
+    ) -> Plan | None:
         """The window stands, or so much of it: its first token and those drafted so far."""
 
-    def layer(self, layer: int, gates: np.ndarray | None = None, /) -> Order | None:
+    def layer(self, layer: int, gates: np.ndarray | None = None, /) -> Plan | None:
         """The layer before is about to compute: what this one's gate makes of its input."""
 
     def used(self, layer: int, /) -> float | None:
         """The score that the experts just used have from now on; None: what the last order said."""
 
-    def verified(self, step: Step, following: Step | None = None, /) -> Order | None:
+    def verified(self, step: Step, following: Step | None = None, /) -> Plan | None:
         """A window has been verified."""
 
 
@@ -73,7 +73,7 @@ class Policy:
 
     name: str
     about: str  # in a line: sensor, score, admission, miss
-    planner: Callable[[Setting], Planner]
+    planner: Callable[[PolicyContext], Planner]
     miss: Miss = "cpu"
     slots: bool = True  # whether it has any use for them
     reads_future: bool = False  # a bound and no contestant: refused where there is no recorded future

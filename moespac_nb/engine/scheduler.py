@@ -19,15 +19,15 @@ from contextlib import suppress
 import numpy as np
 
 from ..hardware.cost_model import Costs
-from ..trace.step import Geometry, Prefill, Step
+from ..trace.step import MoEShape, Prefill, Step
 from ..utils.exceptions import MoespacError
 from .devices import Device, Event, OperationError
 from .engine import Engine
-from .placement import Miss, Placement, Seat
-from .policy import Order, Planner, Policy, Setting
-from .time_breakdown import Parts, Phase
+from .placement import LayerDispatch, Miss, PendingExpert
+from .policy import Plan, Planner, Policy, PolicyContext
+from .time_breakdown import PhaseStats, TimeBreakdown
 
-__all__ = ["Parts", "Phase", "Scheduler"]
+__all__ = ["PhaseStats", "Scheduler", "TimeBreakdown"]
 
 RunGpu = Callable[[list[int], list[int]], object]  # experts, their slots
 RunCpu = Callable[[list[int]], object]
@@ -47,7 +47,7 @@ class Scheduler:
         device: Device,
         costs: Costs,
         policy: Policy,
-        geometry: Geometry,
+        geometry: MoEShape,
         slots: int,
         *,
         gamma: int = 8,
@@ -61,11 +61,11 @@ class Scheduler:
         self.policy = policy
         self.geometry = geometry
         self.engine = self._new_engine(slots, copy, in_flight)
-        self.prefill, self.decode, self.apart = Phase(), Phase(), Phase()
-        self._setting = Setting(geometry, costs, gamma, self.engine.slots, profile)
+        self.prefill, self.decode, self.apart = PhaseStats(), PhaseStats(), PhaseStats()
+        self._setting = PolicyContext(geometry, costs, gamma, self.engine.slots, profile)
         self.planner: Planner = policy.planner(self._setting)
         self._positions = 0  # of the pass: prompt tokens, or the window's
-        self._aside: tuple[Phase, Miss, int] | None = None  # what a pass apart came into
+        self._aside: tuple[PhaseStats, Miss, int] | None = None  # what a pass apart came into
         self._enter(self.decode, policy.miss)
         self._tokens: list[int] = []
         self._gates: list[np.ndarray] = []
@@ -89,9 +89,9 @@ class Scheduler:
         self._reads = True
         self.engine.begin_pass()
 
-    def prompt_read(self) -> None:
+    def on_prompt_read(self) -> None:
         """The target has read it, and the draft is next; without this, `end_prefill` says so."""
-        self.end_apart()
+        self.end_other_pass()
         self._finish("gpu", self.costs.head_s, "head", "dense_s")
         self._reads = False
 
@@ -100,10 +100,10 @@ class Scheduler:
 
         following: for a policy that says that it reads the future.
         """
-        self.end_apart()
+        self.end_other_pass()
         if self._phase is self.prefill:
             if self._reads:
-                self.prompt_read()
+                self.on_prompt_read()
             self._finish("draft", self._positions * self.costs.draft_prefill_s, "draft reads", "draft_s")
         else:
             self._booked = self.device.now()
@@ -112,7 +112,7 @@ class Scheduler:
         self._think(lambda: self.planner.begin(prefill, told))
         self._enter(self.decode, self.policy.miss)
 
-    def begin_apart(self, positions: int) -> None:
+    def begin_other_pass(self, positions: int) -> None:
         """A pass of no text: its experts are treated as a window's, and the policy learns nothing of it."""
         aside = self._aside or (self._phase, self._miss, self._positions)
         self._enter(self.apart, self.policy.miss)
@@ -122,7 +122,7 @@ class Scheduler:
         self.engine.begin_pass()
         self.engine.pump()
 
-    def end_apart(self) -> None:
+    def end_other_pass(self) -> None:
         """Back to the prompt, or the window, that such a pass came into; without one, nothing."""
         if self._aside is not None:
             phase, miss, self._positions = self._aside
@@ -141,7 +141,7 @@ class Scheduler:
 
     def drafted(self, token: int, gates: np.ndarray | None = None) -> None:
         """One more token is drafted. gates: (layers, m), see `sensors.DraftGates`."""
-        self.end_apart()
+        self.end_other_pass()
         self._finish("draft", self.costs.draft_s, "draft", "draft_s")
         self._tokens.append(token)
         if gates is not None:
@@ -152,7 +152,7 @@ class Scheduler:
 
     def verify(self) -> None:
         """The draft is complete: the window's first layer comes next."""
-        self.end_apart()
+        self.end_other_pass()
         self._show_draft(complete=True)
 
     def layer(
@@ -197,7 +197,7 @@ class Scheduler:
 
     def end_window(self, step: Step, following: Step | None = None) -> None:
         """The window is verified. following: for a policy that says that it reads the future."""
-        self.end_apart()
+        self.end_other_pass()
         self._finish("gpu", self.costs.head_s, "head", "dense_s")
         self._tokens = []
         told = self._told(following)
@@ -229,7 +229,7 @@ class Scheduler:
         self._tokens = []
         self._booked = self.device.now()  # what was lost is in no part
 
-    def _compute(self, placement: Placement, run_gpu: RunGpu | None, run_cpu: RunCpu | None) -> None:
+    def _compute(self, placement: LayerDispatch, run_gpu: RunGpu | None, run_cpu: RunCpu | None) -> None:
         """Both shares side by side; then what has to be waited for."""
         device, layer = self.device, placement.layer
         gpu_label, cpu_label = self._labels["gpu"][layer], self._labels["cpu"][layer]
@@ -255,7 +255,7 @@ class Scheduler:
             self._await(awaited, run_gpu, run_cpu, layer)
         running.clear()
 
-    def _submit_group(self, seats: list[Seat], run_gpu: RunGpu | None, label: str) -> Event:
+    def _submit_group(self, seats: list[PendingExpert], run_gpu: RunGpu | None, label: str) -> Event:
         run = None
         if run_gpu is not None:
             run = _call(run_gpu, [seat.expert for seat in seats], [seat.slot for seat in seats])
@@ -266,14 +266,14 @@ class Scheduler:
 
     def _await(
         self,
-        awaited: list[tuple[list[Seat], Event]],
+        awaited: list[tuple[list[PendingExpert], Event]],
         run_gpu: RunGpu | None,
         run_cpu: RunCpu | None,
         layer: int,
     ) -> None:
         """What computes once its copies have come; if one failed, its expert on the CPU lane after all."""
         costs = self.costs
-        failed: list[Seat] = []
+        failed: list[PendingExpert] = []
         computing_s = 0.0
         for seats, computed in awaited:
             event = computed
@@ -303,12 +303,12 @@ class Scheduler:
     def _told(self, following: Step | None) -> Step | None:
         if following is not None and not self.policy.reads_future:
             raise MoespacError(
-                f"policy {self.policy.name!r} was given the window to come; accepted: None, for all that do "
+                f"policy {self.policy.name!r} was given the window to come; expected: None, for all that do "
                 "not say that they read the future"
             )
         return following
 
-    def _think(self, ask: Callable[[], Order | None]) -> None:
+    def _think(self, ask: Callable[[], Plan | None]) -> None:
         """The policy's time is charged before its order holds: as measured, as modelled where none passes."""
         start = self.device.now()
         order = ask()
@@ -320,7 +320,7 @@ class Scheduler:
         self._order(order)
         self._book("plan_s")
 
-    def _order(self, order: Order | None) -> None:
+    def _order(self, order: Plan | None) -> None:
         if order is not None:
             self.engine.order(order.scores, order.wanted)
 
@@ -339,7 +339,7 @@ class Scheduler:
         setattr(parts, part, getattr(parts, part) + passed_s - experts_s)
         self._booked = now
 
-    def _enter(self, phase: Phase, miss: Miss) -> None:
+    def _enter(self, phase: PhaseStats, miss: Miss) -> None:
         self._phase, self._miss, self._aside = phase, miss, None
         self.engine.counters = phase.counters
 

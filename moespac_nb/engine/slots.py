@@ -16,16 +16,16 @@ from heapq import heapify, heappop, heappush, heapreplace
 
 import numpy as np
 
-__all__ = ["FREE", "LOADING", "NOBODY", "PINNED", "READY", "RETIRED", "STATES", "Slots", "Worth"]
+__all__ = ["EMPTY", "FREE", "LOADING", "PINNED", "READY", "RETIRED", "STATES", "Priority", "Slots"]
 
 FREE, LOADING, READY, PINNED, RETIRED = range(5)
 STATES = ("free", "loading", "ready", "pinned", "retired")
-NOBODY = -1
+EMPTY = -1
 # Weighs one layer of distance against scores: it never outweighs a difference of 1e-4 in them.
 NEARER = 2.0**-24
 
 
-class Worth:
+class Priority:
     """A score for each expert, and where the pass is."""
 
     def __init__(self, layers: int, experts: int) -> None:
@@ -50,11 +50,11 @@ class Worth:
 class Slots:
     """The states of all slots, and the residents in order of worth, the weakest first."""
 
-    def __init__(self, layers: int, experts: int, slots: int, worth: Worth) -> None:
+    def __init__(self, layers: int, experts: int, slots: int, worth: Priority) -> None:
         self.experts = experts
         self.worth = worth
         self.state = [FREE] * slots
-        self.owner = [NOBODY] * slots  # the key it holds or is loading
+        self.owner = [EMPTY] * slots  # the key it holds or is loading
         self.generation = [0] * slots
         self.used = [False] * slots  # since it was copied
         self.where: list[dict[int, int]] = [{} for _ in range(layers)]  # expert → slot, loading ones too
@@ -117,7 +117,7 @@ class Slots:
         del self.where[layer][expert]
         self.absent[key] = True
         self.state[slot] = FREE
-        self.owner[slot] = NOBODY
+        self.owner[slot] = EMPTY
 
     def give_back(self, slot: int) -> None:
         """A vacated slot is free, or retires where there are too many."""
@@ -160,7 +160,7 @@ class Slots:
             else:
                 slot = len(self.state)
                 self.state.append(FREE)
-                self.owner.append(NOBODY)
+                self.owner.append(EMPTY)
                 self.generation.append(0)
                 self.used.append(False)
             self._free.append(slot)
@@ -172,10 +172,10 @@ class Slots:
         """
         size = self.count()
         moves = []
-        empty = (slot for slot in range(size) if self.owner[slot] == NOBODY)
+        empty = (slot for slot in range(size) if self.owner[slot] == EMPTY)
         for old in range(size, len(self.state)):
             key = self.owner[old]
-            if key == NOBODY:
+            if key == EMPTY:
                 continue
             new = next(empty)
             self.vacate(old)
@@ -184,7 +184,7 @@ class Slots:
             moves.append((old, new))
         for column in (self.state, self.owner, self.generation, self.used):
             del column[size:]
-        self._free = [slot for slot in range(size) if self.owner[slot] == NOBODY][::-1]
+        self._free = [slot for slot in range(size) if self.owner[slot] == EMPTY][::-1]
         for slot in self._free:
             self.state[slot] = FREE
         self.reorder()

@@ -6,11 +6,11 @@ from dataclasses import dataclass, fields
 
 from .placement import Counters
 
-__all__ = ["Parts", "Phase"]
+__all__ = ["PhaseStats", "TimeBreakdown"]
 
 
 @dataclass
-class Parts:
+class TimeBreakdown:
     """Where the time went, in seconds on the device's clock: a window's add up to all of it.
 
     Where time is real, what the caller does between two calls is the draft's or the dense part's, with the
@@ -29,9 +29,9 @@ class Parts:
         return float(sum(getattr(self, field.name) for field in fields(self)))
 
 
-class Phase:
+class PhaseStats:
     """What is counted and timed: on its own for prompts, for decoding, and for passes apart from both."""
 
     def __init__(self) -> None:
         self.counters = Counters()
-        self.parts = Parts()
+        self.parts = TimeBreakdown()

@@ -14,18 +14,18 @@ import numpy as np
 
 from ..trace.step import Prefill, Step, expert_counts
 from ..trace.trace import Trace
-from ..trace.windows import Seen, windows
+from ..trace.windows import Window, iter_windows
 from ..utils.exceptions import MoespacError
 from .sensors import Sensor
-from .utility import RULES, estimator
+from .utility import RULES, make_estimator
 
-__all__ = ["EVIDENCE", "Foretold", "foretell", "recall_by_predictor", "use_shares"]
+__all__ = ["EVIDENCE", "PredictionScores", "evaluate_predictors", "recall_by_predictor", "use_shares"]
 
 EVIDENCE = "evidence"  # no rule: experts are named by the sensor's evidence itself
 
 
 @dataclass(frozen=True)
-class Foretold:
+class PredictionScores:
     """How well one sensor and rule foretold: means over windows and layers, each between 0 and 1.
 
     Hot are the experts that were named, needed those that the window used.
@@ -39,7 +39,7 @@ class Foretold:
     windows: int
 
 
-def foretell(
+def evaluate_predictors(
     trace: Trace,
     sensors: Mapping[str, Sensor],
     size: int,
@@ -48,7 +48,7 @@ def foretell(
     rules: Sequence[str] = (EVIDENCE, *RULES),
     gamma: int | None = None,
     K: int = 4,
-) -> dict[tuple[str, str], Foretold]:
+) -> dict[tuple[str, str], PredictionScores]:
     """By sensor and rule, how well they foretell each window of these texts but a text's first.
 
     sensors: by what they are to be called; those that learn go on learning.
@@ -58,7 +58,7 @@ def foretell(
     """
     layers, experts = trace.geometry.layers, trace.geometry.experts
     if not 1 <= size <= experts:
-        raise MoespacError(f"size is {size}; accepted: 1 to {experts}, the experts of a layer")
+        raise MoespacError(f"size is {size}; expected: 1 to {experts}, the experts of a layer")
     tally = _Tally(len(rules), len(sensors), layers)
     by_number = 1e-7 * np.arange(
         experts
@@ -72,11 +72,11 @@ def foretell(
         states = [
             None
             if rule == EVIDENCE
-            else estimator(rule, len(sensors) * layers, experts, K=K, gamma=_gamma(trace, text, gamma))
+            else make_estimator(rule, len(sensors) * layers, experts, K=K, gamma=_gamma(trace, text, gamma))
             for rule in rules
         ]
         evidence = np.zeros((len(sensors), layers, experts))
-        for number, seen in enumerate(windows(trace, text, gamma)):
+        for number, seen in enumerate(iter_windows(trace, text, gamma)):
             if number:  # before the first, what is known after a window is not known yet
                 for row, one in zip(evidence, sensors.values(), strict=True):
                     _ask(one, seen, row)
@@ -95,7 +95,7 @@ def foretell(
                 if (told := one.verified(seen.step)) is not None:
                     row[...] = told
     if not tally.windows:
-        raise MoespacError("the texts have no window after a first; accepted: a text of at least 2 windows")
+        raise MoespacError("the texts have no window after a first; expected: a text of at least 2 windows")
     return {
         (sensor, rule): tally.foretold(r, s, size, experts)
         for s, sensor in enumerate(sensors)
@@ -110,7 +110,7 @@ def _gamma(trace: Trace, text: int, gamma: int | None) -> int:
     return int(trace.gamma[trace.text_of_step == text].max())
 
 
-def _ask(sensor: Sensor, seen: Seen, evidence: np.ndarray) -> None:
+def _ask(sensor: Sensor, seen: Window, evidence: np.ndarray) -> None:
     """What a sensor says of a window before it is verified, and while it is: each layer in its turn."""
     if (told := sensor.drafted(seen.step.window, seen.draft_gates)) is not None:
         evidence[...] = told
@@ -156,11 +156,11 @@ class _Tally:
         if rule == 0:
             self.needed += needed
 
-    def foretold(self, rule: int, sensor: int, size: int, experts: int) -> Foretold:
+    def foretold(self, rule: int, sensor: int, size: int, experts: int) -> PredictionScores:
         hits = float(self.hits[rule, sensor].mean()) / self.windows
         wrong = size - hits + float(self.needed.mean()) / self.windows - hits
         by_layer = self.recall[rule, sensor] / self.windows
-        return Foretold(
+        return PredictionScores(
             accuracy=1 - wrong / experts,
             precision=hits / size,
             recall=float(by_layer.mean()),
@@ -190,14 +190,14 @@ def recall_by_predictor(
     popularity = dict(popularity or {})
     if len(steps) < 2:
         raise MoespacError(
-            f"the decode has {len(steps)} steps; accepted: at least 2, as each foretells the next"
+            f"the decode has {len(steps)} steps; expected: at least 2, as each foretells the next"
         )
     layers, experts = steps[0].counts.shape
     if not 1 <= size <= experts:
-        raise MoespacError(f"size is {size}; accepted: 1 to {experts}, the experts of a layer")
+        raise MoespacError(f"size is {size}; expected: 1 to {experts}, the experts of a layer")
     for name, scores in popularity.items():
         if scores.shape != (layers, experts):
-            raise MoespacError(f"popularity {name!r} has shape {scores.shape}; accepted: {(layers, experts)}")
+            raise MoespacError(f"popularity {name!r} has shape {scores.shape}; expected: {(layers, experts)}")
     found: dict[str, list[float]] = {}
     recency = _Recency(prefill, layers, experts)
     for step, following in pairwise(steps):
@@ -224,6 +224,6 @@ def use_shares(routings: Iterable[np.ndarray], experts_per_layer: int) -> np.nda
     """
     counted = [expert_counts(experts, experts_per_layer) for experts in routings]
     if not counted:
-        raise MoespacError("there is no routing to count; accepted: at least one observed text")
+        raise MoespacError("there is no routing to count; expected: at least one observed text")
     total = np.sum(counted, axis=0)
     return np.asarray(total / total.sum(axis=1, keepdims=True))

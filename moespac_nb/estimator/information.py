@@ -30,11 +30,11 @@ def information_bits(one: np.ndarray, other: np.ndarray) -> float:
     """Mutual information of two arrays of whole numbers, 0 and more, as counted: the plug-in estimate."""
     if one.shape != other.shape or not one.size:
         raise MoespacError(
-            f"the samples have shapes {one.shape} and {other.shape}; accepted: two of one shape, not empty"
+            f"the samples have shapes {one.shape} and {other.shape}; expected: two of one shape, not empty"
         )
     x, y = one.ravel().astype(np.int64), other.ravel().astype(np.int64)
     if min(x.min(), y.min()) < 0:
-        raise MoespacError(f"the samples hold {min(x.min(), y.min())}; accepted: whole numbers, 0 and more")
+        raise MoespacError(f"the samples hold {min(x.min(), y.min())}; expected: whole numbers, 0 and more")
     wide = int(y.max()) + 1
     joint = np.bincount(x * wide + y, minlength=(int(x.max()) + 1) * wide).reshape(-1, wide)
     return information_of(joint / x.size)

@@ -21,11 +21,11 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from ..trace.step import Geometry, Prefill, Step, expert_counts
-from ..trace.windows import DRAFT_GATES, NEXT_GATE, Rows
+from ..trace.step import MoEShape, Prefill, Step, expert_counts
+from ..trace.windows import DRAFT_GATES, NEXT_GATE, RoutedTokens
 from ..utils.exceptions import MoespacError, did_you_mean
 
-__all__ = ["SENSORS", "Sensor", "sensor"]
+__all__ = ["SENSORS", "Sensor", "make_sensor"]
 
 GATE_S = 10e-6  # an assumption: a gate is a small product, on a GPU as long as its launch
 Known = Literal["verified", "drafted", "layer"]
@@ -45,19 +45,19 @@ class Sensor:
     window_s: ClassVar[float]
     cell_s: ClassVar[float]
 
-    def __init__(self, geometry: Geometry) -> None:
+    def __init__(self, geometry: MoEShape) -> None:
         self.geometry = geometry
 
     def cost_s(self, gamma: int) -> float:
         """Seconds a window takes it, modelled: its thinking, and what it asks of the target's gates."""
-        return self.thinking_s(gamma) + GATE_S * self._gates(gamma)
+        return self.overhead_s(gamma) + GATE_S * self._gates(gamma)
 
-    def thinking_s(self, gamma: int) -> float:
+    def overhead_s(self, gamma: int) -> float:
         """Seconds of plain computing, from constants that `moespac foretell --timing` measures."""
         cells = self.geometry.layers * self.geometry.experts
         return self.window_s + self.cell_s * cells * (gamma + 1)
 
-    def learn(self, rows: Rows) -> None:
+    def learn(self, rows: RoutedTokens) -> None:
         """Take in what other texts have shown, before any is begun."""
 
     def begin(self, prefill: Prefill, /) -> np.ndarray | None:
@@ -87,13 +87,13 @@ class Sensor:
         """Picks (positions, layers, m) to counts: of each position the first k, as many as a router takes."""
         if gates is None:
             raise MoespacError(
-                f"sensor {self.name!r} was given no {self.channel!r}; accepted: a trace with that channel; "
+                f"sensor {self.name!r} was given no {self.channel!r}; expected: a trace with that channel; "
                 "record one, or choose a sensor that needs none"
             )
         experts, picks = self.geometry.experts, gates[..., : self.geometry.top_k]
         if picks.size and not -1 <= picks.min() <= picks.max() < experts:
             raise MoespacError(
-                f"channel {self.channel!r} names experts {picks.min()} to {picks.max()}; accepted: 0 to "
+                f"channel {self.channel!r} names experts {picks.min()} to {picks.max()}; expected: 0 to "
                 f"{experts - 1}, or -1 for none"
             )
         counts: np.ndarray = expert_counts(picks + 1, experts + 1)[:, 1:]
@@ -158,7 +158,7 @@ class Popularity(Sensor):
     name, known, fitted = "popularity", "verified", True
     window_s, cell_s = 2e-6, 0.04e-9
 
-    def __init__(self, geometry: Geometry) -> None:
+    def __init__(self, geometry: MoEShape) -> None:
         super().__init__(geometry)
         self._counts = np.zeros((geometry.layers, geometry.experts))
         self._positions = 0
@@ -168,11 +168,11 @@ class Popularity(Sensor):
         """Share of positions that go to each expert, (layers, experts); a layer's sum is k."""
         if not self._positions:
             raise MoespacError(
-                f"sensor {self.name!r} has nothing to go by; accepted: after learn(), or sensor(…, rows)"
+                f"sensor {self.name!r} has nothing to go by; expected: after learn(), or sensor(…, rows)"
             )
         return np.asarray(self._counts / self._positions)
 
-    def learn(self, rows: Rows) -> None:
+    def learn(self, rows: RoutedTokens) -> None:
         self._counts += expert_counts(rows.experts, self.geometry.experts)
         self._positions += len(rows.tokens)
 
@@ -195,7 +195,7 @@ class TokenTable(Sensor):
     name, known = "token-table", "drafted"
     window_s, cell_s = 55e-6, 2.4e-9
 
-    def __init__(self, geometry: Geometry) -> None:
+    def __init__(self, geometry: MoEShape) -> None:
         super().__init__(geometry)
         shape = (geometry.layers, geometry.experts)
         self._counts: dict[int, np.ndarray] = {}
@@ -204,7 +204,7 @@ class TokenTable(Sensor):
         self._total = np.full(shape, geometry.top_k / geometry.experts, np.float32)
         self._positions = 1
 
-    def learn(self, rows: Rows) -> None:
+    def learn(self, rows: RoutedTokens) -> None:
         order = np.argsort(rows.tokens, kind="stable")
         tokens, starts = np.unique(rows.tokens[order], return_index=True)
         for token, group in zip(tokens.tolist(), np.split(order, starts)[1:], strict=True):
@@ -226,7 +226,7 @@ class TokenTable(Sensor):
         return np.asarray(evidence + weight * popular)
 
     def verified(self, step: Step, /) -> None:
-        self.learn(Rows(step.window, step.experts))
+        self.learn(RoutedTokens(step.window, step.experts))
 
 
 class DraftGates(Sensor):
@@ -254,7 +254,7 @@ class NextGate(Sensor):
         counts: np.ndarray = self._counted(None if gates is None else gates[:, None])[0]
         return counts
 
-    def thinking_s(self, _gamma: int) -> float:
+    def overhead_s(self, _gamma: int) -> float:
         return self.window_s * (self.geometry.layers - 1)  # asked anew at each layer
 
     def _gates(self, _gamma: int) -> int:
@@ -278,10 +278,10 @@ SENSORS: Mapping[str, type[Sensor]] = MappingProxyType(
 )
 
 
-def sensor(name: str, geometry: Geometry, *learned: Rows) -> Sensor:
+def make_sensor(name: str, geometry: MoEShape, *learned: RoutedTokens) -> Sensor:
     """A new sensor by its name, that has learned from these rows."""
     if name not in SENSORS:
-        raise MoespacError(f"sensor is {name!r}; accepted: {', '.join(SENSORS)}{did_you_mean(name, SENSORS)}")
+        raise MoespacError(f"sensor is {name!r}; expected: {', '.join(SENSORS)}{did_you_mean(name, SENSORS)}")
     made = SENSORS[name](geometry)
     for rows in learned:
         made.learn(rows)

@@ -34,7 +34,7 @@ import numpy as np
 
 from ..utils.exceptions import MoespacError, did_you_mean
 
-__all__ = ["BRANCHES", "DOWN", "RULES", "STAY", "UP", "Estimator", "State", "estimator"]
+__all__ = ["BRANCHES", "DOWN", "RULES", "STAY", "UP", "Estimator", "State", "make_estimator"]
 
 UP, STAY, DOWN = 1, 0, -1
 BRANCHES: Mapping[int, str] = MappingProxyType({UP: "up", STAY: "stay", DOWN: "down"})
@@ -99,17 +99,17 @@ class Estimator:
         at: Any = slice(None) if layer is None else layer
         s: np.ndarray = self.s[at]
         if evidence.shape != s.shape:
-            raise MoespacError(f"the evidence has shape {evidence.shape}; accepted: {s.shape}")
+            raise MoespacError(f"the evidence has shape {evidence.shape}; expected: {s.shape}")
         if evidence.dtype.kind == "f" and not np.isfinite(evidence.sum()):
             raise MoespacError(
-                "the evidence holds a number that is not finite; accepted: positions, 0 and more"
+                "the evidence holds a number that is not finite; expected: positions, 0 and more"
             )
         self._transition(evidence, s, at)
         self._f[at] = evidence
         return s
 
     @property
-    def thinking_s(self) -> float:
+    def overhead_s(self) -> float:
         """Seconds an update takes, modelled: from constants that `moespac foretell --timing` measures."""
         return self.update_s + self.cell_s * self.layers * self.experts
 
@@ -265,20 +265,20 @@ RULES: Mapping[str, type[Estimator]] = MappingProxyType(
 )
 
 
-def estimator(rule: str, layers: int, experts: int, **options: float) -> Estimator:
+def make_estimator(rule: str, layers: int, experts: int, **options: float) -> Estimator:
     """A new estimator by the name of its rule.
 
     options: K and gamma of any; forgetting of `paper`, `paper-real` and `ema`; up and down of `level`.
     """
     if rule not in RULES:
-        raise MoespacError(f"rule is {rule!r}; accepted: {', '.join(RULES)}{did_you_mean(rule, RULES)}")
+        raise MoespacError(f"rule is {rule!r}; expected: {', '.join(RULES)}{did_you_mean(rule, RULES)}")
     accepted = tuple(
         name for name in inspect.signature(RULES[rule]).parameters if name not in ("layers", "experts")
     )
     for name in options:
         if name not in accepted:
             raise MoespacError(
-                f"{name} was given to rule {rule!r}; accepted: {', '.join(accepted)}"
+                f"{name} was given to rule {rule!r}; expected: {', '.join(accepted)}"
                 + did_you_mean(name, accepted)
             )
     return RULES[rule](layers, experts, **options)  # type: ignore[arg-type]
@@ -286,17 +286,17 @@ def estimator(rule: str, layers: int, experts: int, **options: float) -> Estimat
 
 def _whole(name: str, value: Any, least: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-        raise MoespacError(f"{name} is {value!r}; accepted: a whole number, {least} or more")
+        raise MoespacError(f"{name} is {value!r}; expected: a whole number, {least} or more")
     return int(value)
 
 
 def _share(name: str, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 1:
-        raise MoespacError(f"{name} is {value!r}; accepted: more than 0, at most 1")
+        raise MoespacError(f"{name} is {value!r}; expected: more than 0, at most 1")
     return float(value)
 
 
 def _positive(name: str, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
-        raise MoespacError(f"{name} is {value!r}; accepted: a number of positions, more than 0")
+        raise MoespacError(f"{name} is {value!r}; expected: a number of positions, more than 0")
     return float(value)

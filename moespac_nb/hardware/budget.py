@@ -18,9 +18,9 @@ import numpy as np
 
 from ..utils.exceptions import MoespacError, did_you_mean
 from ..utils.validation import warn
-from .model import ModelProfile
+from .model import ModelSpec
 
-__all__ = ["ACCOUNTINGS", "Budget", "Charged", "Room", "charge", "check_accounting", "parse_budget"]
+__all__ = ["ACCOUNTINGS", "Allotment", "Budget", "Room", "allot", "check_accounting", "parse_budget"]
 
 ACCEPTED = (
     "a share above 0% and up to 100% of all experts, such as '25%', a size above 0 with its unit, such as "
@@ -60,7 +60,7 @@ class Budget:
         assert budget_bytes is not None
         if budget_bytes < expert_bytes:
             raise MoespacError(
-                f"budget is {self.given}, {budget_bytes} bytes on this model; accepted: at least one slot, "
+                f"budget is {self.given}, {budget_bytes} bytes on this model; expected: at least one slot, "
                 f"{expert_bytes} bytes, the size of one of its {experts} experts ({100 / experts:.2g}%)"
             )
         if budget_bytes > all_bytes:
@@ -92,14 +92,14 @@ def parse_budget(budget: Any) -> Budget:
                 return Budget(given, size_bytes=size_bytes)
     elif isinstance(budget, int | np.integer) and not isinstance(budget, bool) and budget > 0:
         return Budget(given, size_bytes=int(budget))
-    raise MoespacError(f"budget is {given}; accepted: {ACCEPTED}")
+    raise MoespacError(f"budget is {given}; expected: {ACCEPTED}")
 
 
 ACCOUNTINGS = ("slots-equal", "device-equal")
 
 
 @dataclass(frozen=True)
-class Charged:
+class Allotment:
     """What a contestant has for experts after what it is charged for."""
 
     accounting: str
@@ -113,14 +113,14 @@ def check_accounting(name: str) -> str:
     """The name, if it is one; else MoespacError."""
     if name not in ACCOUNTINGS:
         raise MoespacError(
-            f"accounting is {name!r}; accepted: {' or '.join(ACCOUNTINGS)}{did_you_mean(name, ACCOUNTINGS)}"
+            f"accounting is {name!r}; expected: {' or '.join(ACCOUNTINGS)}{did_you_mean(name, ACCOUNTINGS)}"
         )
     return name
 
 
-def charge(
-    accounting: str, budget: Budget | str | int, model: ModelProfile, *, draft: bool, context: int = 1024
-) -> Charged:
+def allot(
+    accounting: str, budget: Budget | str | int, model: ModelSpec, *, draft: bool, context: int = 1024
+) -> Allotment:
     """The slots of a contestant that drafts, or does not, under a budget.
 
     model: as replayed, see `ModelProfile.as_if`. context: tokens whose keys and values the draft keeps.
@@ -129,8 +129,8 @@ def charge(
     check_accounting(accounting)
     room = parse_budget(budget).room(model.expert_bytes, model.all_experts)
     if accounting == "slots-equal" or not draft or model.draft is None:
-        return Charged(accounting, 0, room.budget_bytes, room.slots, fits=True)
+        return Allotment(accounting, 0, room.budget_bytes, room.slots, fits=True)
     draft_bytes = model.draft.memory_bytes(context)
     left_bytes = max(0, room.budget_bytes - draft_bytes)
     slots = left_bytes // model.expert_bytes
-    return Charged(accounting, draft_bytes, left_bytes if slots else 0, slots, fits=slots > 0)
+    return Allotment(accounting, draft_bytes, left_bytes if slots else 0, slots, fits=slots > 0)

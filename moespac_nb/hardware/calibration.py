@@ -22,9 +22,9 @@ from typing import Any
 import numpy as np
 
 from .. import __version__
-from ..policies.timing import EXPERTS, GAMMA, LAYERS, plan_seconds
+from ..policies.timing import EXPERTS, GAMMA, LAYERS, measure_planning_s
 from ..utils.exceptions import MoespacError
-from ..utils.files import whole_file
+from ..utils.files import atomic_write
 
 __all__ = ["Calibration", "calibrate", "write_machine"]
 
@@ -71,7 +71,7 @@ def calibrate(*, quick: bool = False) -> Calibration:
         found |= _host(effort)
         found |= _cuda(effort) if torch.cuda.is_available() else _host_as_device(effort, found)
     found["policy.plan_ms"] = (
-        1e3 * plan_seconds(effort.repeats),
+        1e3 * measure_planning_s(effort.repeats),
         f"measured: estimator and fast balancer, {LAYERS} layers of {EXPERTS} experts, γ = {GAMMA}, "
         "made-up routing",
     )
@@ -232,13 +232,13 @@ def to_toml(calibration: Calibration) -> str:
 def check_path(path: Path) -> None:
     """Raises MoespacError unless a profile can be written there and read again."""
     if path.suffix != ".toml" or not path.parent.is_dir():
-        raise MoespacError(f"--out is {str(path)!r}; accepted: a .toml file in a folder that is there")
+        raise MoespacError(f"--out is {str(path)!r}; expected: a .toml file in a folder that is there")
 
 
 def write_machine(calibration: Calibration, path: Path) -> None:
     """Write the profile, the whole file or none. It then loads by its path wherever a machine is named."""
     check_path(path)
-    with whole_file(path, "the machine's profile") as file:
+    with atomic_write(path, "the machine's profile") as file:
         file.write(to_toml(calibration).encode())
 
 

@@ -17,12 +17,12 @@ from pathlib import Path
 
 import numpy as np
 
-from ..trace.step import Geometry
+from ..trace.step import MoEShape
 from ..utils.exceptions import MoespacError
-from .machine import Machine, machine
-from .model_library import ModelProfile, model_profile
+from .machine import Machine, load_machine
+from .model_library import ModelSpec, load_model_spec
 
-__all__ = ["Costs", "costs"]
+__all__ = ["Costs", "cost_model"]
 
 PLANNED_LAYERS = 48  # a machine's plan_ms is for so many, as the paper's target has
 
@@ -66,7 +66,7 @@ class Costs:
             is_number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
             if not (is_number and math.isfinite(value) and (value >= 0 if least_is_zero else value > 0)):
                 accepted = "a number of 0 or more" if least_is_zero else "a number above 0"
-                raise MoespacError(f"{constant.name} is {value!r}; accepted: {accepted}")
+                raise MoespacError(f"{constant.name} is {value!r}; expected: {accepted}")
 
     # An expert's work is max(read, positions · pair); as parts, for who computes on arrays.
 
@@ -111,12 +111,12 @@ class Costs:
         return self.dense_s + positions * self.dense_position_s
 
 
-def costs(
+def cost_model(
     on: Machine | str | Path,
-    model: ModelProfile | str | Path,
+    model: ModelSpec | str | Path,
     *,
     context: int = 1024,
-    geometry: Geometry | None = None,
+    geometry: MoEShape | None = None,
 ) -> Costs:
     """The costs of a model on a machine, each a profile, its name, or a TOML file.
 
@@ -124,9 +124,9 @@ def costs(
     experts were this model's; `model_profiles.mismatch` says what is then scaled. A model without a draft
     drafts in no time.
     """
-    on, model = machine(on), model_profile(model)
+    on, model = load_machine(on), load_model_spec(model)
     if isinstance(context, bool) or not isinstance(context, int) or context < 0:
-        raise MoespacError(f"context is {context!r}; accepted: a whole number of tokens, 0 or more")
+        raise MoespacError(f"context is {context!r}; expected: a whole number of tokens, 0 or more")
     model = model if geometry is None else model.as_if(geometry)
     kv_bytes = 2 * model.kv_values * context  # one layer's
     draft = model.draft

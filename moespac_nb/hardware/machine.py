@@ -13,7 +13,7 @@ from pathlib import Path
 from ..utils.exceptions import MoespacError
 from .profile_files import Quantity, profile_names, read_profile
 
-__all__ = ["MACHINE_KEYS", "Machine", "machine", "machine_names"]
+__all__ = ["MACHINE_KEYS", "Machine", "list_machines", "load_machine"]
 
 GIB = 2**30
 _TINY = 1e-6  # what is divided by is above 0
@@ -73,12 +73,12 @@ class Machine:
         return f"measured on {self.measured_on}" if self.measured_on else "published and assumed constants"
 
 
-def machine_names() -> tuple[str, ...]:
+def list_machines() -> tuple[str, ...]:
     """The bundled machines."""
     return profile_names("machines")
 
 
-def machine(given: Machine | str | Path) -> Machine:
+def load_machine(given: Machine | str | Path) -> Machine:
     """A machine by its name, or read from a TOML file. Raises MoespacError for any other."""
     if isinstance(given, Machine):
         return given
@@ -86,11 +86,11 @@ def machine(given: Machine | str | Path) -> Machine:
     at = profile.values
     if at["experts_in"] not in PLACES:
         raise MoespacError(
-            f"{profile.path}: experts_in is {at['experts_in']!r}; accepted: {' or '.join(map(repr, PLACES))}"
+            f"{profile.path}: experts_in is {at['experts_in']!r}; expected: {' or '.join(map(repr, PLACES))}"
         )
     if at["device.reserved_gib"] >= at["device.memory_gib"]:
         raise MoespacError(
-            f"{profile.path}: device.reserved_gib is {at['device.reserved_gib']!r}; accepted: less than "
+            f"{profile.path}: device.reserved_gib is {at['device.reserved_gib']!r}; expected: less than "
             f"device.memory_gib, {at['device.memory_gib']!r}"
         )
     return Machine(

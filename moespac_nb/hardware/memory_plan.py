@@ -11,16 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from ..utils.exceptions import MoespacError
-from .machine import Machine, machine
-from .model_library import FOUR_BIT, ModelProfile, model_profile, model_profile_names
+from .machine import Machine, load_machine
+from .model_library import FOUR_BIT, ModelSpec, list_model_specs, load_model_spec
 
-__all__ = ["Fit", "fit"]
+__all__ = ["MemoryPlan", "plan_memory"]
 
 SHORT_CONTEXT = 2048  # what a reader is told to try, where the context asked for is longer
 
 
 @dataclass(frozen=True, kw_only=True)
-class Fit:
+class MemoryPlan:
     """Device memory, item by item. `advice` is what other choices would give, where this one is tight."""
 
     machine: str
@@ -71,28 +71,28 @@ class Fit:
         return {**asdict(self), **{name: getattr(self, name) for name in derived}}
 
 
-def fit(
-    on: Machine | str | Path, model: ModelProfile | str | Path, *, context: int = 4096, draft: bool = True
-) -> Fit:
+def plan_memory(
+    on: Machine | str | Path, model: ModelSpec | str | Path, *, context: int = 4096, draft: bool = True
+) -> MemoryPlan:
     """What is left for experts beside everything else that must be on the device.
 
     context: tokens whose keys and values are kept, 1 to the model's own limit. draft: whether the model's
     draft is there too. All of it is modelled, on the profiles' constants.
     """
-    on, model = machine(on), model_profile(model)
+    on, model = load_machine(on), load_model_spec(model)
     if isinstance(context, bool) or not isinstance(context, int) or not 1 <= context <= model.context:
         raise MoespacError(
-            f"context is {context!r}; accepted: 1 to {model.context}, what {model.name} can read"
+            f"context is {context!r}; expected: 1 to {model.context}, what {model.name} can read"
         )
     if draft and model.draft is None:
-        raise MoespacError(f"{model.name} has no draft in its profile; accepted: without a draft")
+        raise MoespacError(f"{model.name} has no draft in its profile; expected: without a draft")
     found = _fit(on, model, context, draft, ())
     if found.fits and found.share == 1:
         return found
     return _fit(on, model, context, draft, _advice(on, model, context, draft, found))
 
 
-def _fit(on: Machine, model: ModelProfile, context: int, draft: bool, advice: tuple[str, ...]) -> Fit:
+def _fit(on: Machine, model: ModelSpec, context: int, draft: bool, advice: tuple[str, ...]) -> MemoryPlan:
     drafting = model.draft if draft else None
     taken = {
         "reserved": on.reserved_bytes,
@@ -102,7 +102,7 @@ def _fit(on: Machine, model: ModelProfile, context: int, draft: bool, advice: tu
         "workspace": model.workspace_bytes,
     }
     left = max(0, on.memory_bytes - sum(taken.values()))
-    return Fit(
+    return MemoryPlan(
         machine=on.name,
         model=model.name,
         context=context,
@@ -118,11 +118,11 @@ def _fit(on: Machine, model: ModelProfile, context: int, draft: bool, advice: tu
     )
 
 
-def _advice(on: Machine, model: ModelProfile, context: int, draft: bool, found: Fit) -> tuple[str, ...]:
+def _advice(on: Machine, model: ModelSpec, context: int, draft: bool, found: MemoryPlan) -> tuple[str, ...]:
     """Each change by itself, then all of them, with what it gives; only those that give more."""
     four_bit = model.name + FOUR_BIT
-    smaller = model_profile(four_bit) if four_bit in model_profile_names() else model
-    changes: dict[str, tuple[ModelProfile, int, bool]] = {}
+    smaller = load_model_spec(four_bit) if four_bit in list_model_specs() else model
+    changes: dict[str, tuple[ModelSpec, int, bool]] = {}
     if smaller is not model:
         changes[f"4-bit weights ({four_bit})"] = (smaller, context, draft)
     if draft:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from ..trace.step import Geometry
+from ..trace.step import MoEShape
 from ..utils.exceptions import MoespacError
 
-__all__ = ["CHUNK_POSITIONS", "DraftProfile", "ModelProfile", "mismatch"]
+__all__ = ["CHUNK_POSITIONS", "DraftSpec", "ModelSpec", "mismatch"]
 
 # A prompt is read in chunks of so many positions: what the workspace is made for. An assumption.
 CHUNK_POSITIONS = 512
@@ -17,7 +17,7 @@ WINDOW_POSITIONS = 16
 
 
 @dataclass(frozen=True, kw_only=True)
-class DraftProfile:
+class DraftSpec:
     """What drafts for a target, wholly on the device."""
 
     name: str
@@ -42,7 +42,7 @@ class DraftProfile:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelProfile:
+class ModelSpec:
     """Counts of weights, and bytes at one precision. `origins` says of each key where it comes from."""
 
     name: str
@@ -61,12 +61,12 @@ class ModelProfile:
     kv_values: int  # a token and layer, of 16 bits whatever the weights have
     context: int  # the most tokens
     bits_per_weight: float
-    draft: DraftProfile | None = None
+    draft: DraftSpec | None = None
     origins: Mapping[str, str] = field(default_factory=dict)
 
     @property
-    def geometry(self) -> Geometry:
-        return Geometry(self.moe_layers, self.experts, self.top_k)
+    def geometry(self) -> MoEShape:
+        return MoEShape(self.moe_layers, self.experts, self.top_k)
 
     @property
     def expert_parameters(self) -> int:
@@ -134,7 +134,7 @@ class ModelProfile:
     def _bytes(self, parameters: int) -> int:
         return round(parameters * self.bits_per_weight / 8)
 
-    def larger(self, geometry: Geometry) -> tuple[float, float]:
+    def larger(self, geometry: MoEShape) -> tuple[float, float]:
         """How many times a trace's layers this model has, and how many times its expert work for a token.
 
         A replay charges what the trace has. The whole model's time is about so many times as long: the first
@@ -144,7 +144,7 @@ class ModelProfile:
         layers = self.moe_layers / geometry.layers
         return layers, layers * self.top_k / geometry.top_k
 
-    def as_if(self, geometry: Geometry) -> ModelProfile:
+    def as_if(self, geometry: MoEShape) -> ModelSpec:
         """This model shrunk to the routing of another: its experts, but that many layers, experts and top k.
 
         The head and the draft's times shrink with the layers, the draft's memory with the number of all
@@ -153,7 +153,7 @@ class ModelProfile:
         if geometry == self.geometry:
             return self
         if not geometry.layers:
-            raise MoespacError("the trace is of a dense model; accepted: one with experts")
+            raise MoespacError("the trace is of a dense model; expected: one with experts")
         by_layers = geometry.layers / self.moe_layers
         by_experts = geometry.layers * geometry.experts / self.all_experts
         return replace(
@@ -176,7 +176,7 @@ class ModelProfile:
         )
 
 
-def mismatch(geometry: Geometry, model: ModelProfile) -> tuple[str, ...]:
+def mismatch(geometry: MoEShape, model: ModelSpec) -> tuple[str, ...]:
     """What is scaled where a trace of this geometry is replayed on that profile; () where nothing is."""
     own = model.geometry
     notes = [

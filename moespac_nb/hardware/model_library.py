@@ -14,16 +14,16 @@ from typing import Any
 
 from ..datasets.files import data_path
 from ..utils.exceptions import MoespacError, did_you_mean
-from .model import CHUNK_POSITIONS, DraftProfile, ModelProfile, mismatch
+from .model import CHUNK_POSITIONS, DraftSpec, ModelSpec, mismatch
 from .profile_files import Profile, Quantity, profile_names, read_profile
 
 __all__ = [
     "MODEL_KEYS",
-    "DraftProfile",
-    "ModelProfile",
+    "DraftSpec",
+    "ModelSpec",
+    "list_model_specs",
+    "load_model_spec",
     "mismatch",
-    "model_profile",
-    "model_profile_names",
 ]
 
 BUNDLED = "bundled-pair"
@@ -58,22 +58,22 @@ MODEL_KEYS: dict[str, Quantity] = {
 }
 
 
-def model_profile_names() -> tuple[str, ...]:
+def list_model_specs() -> tuple[str, ...]:
     """The bundled profiles; those of real models in two precisions."""
     real = profile_names("models")
     return tuple(sorted([BUNDLED, *real, *(name + FOUR_BIT for name in real)]))
 
 
-def model_profile(given: ModelProfile | str | Path) -> ModelProfile:
+def load_model_spec(given: ModelSpec | str | Path) -> ModelSpec:
     """A profile by its name, or from a TOML file: its bfloat16 if it has that. MoespacError for any other."""
-    if isinstance(given, ModelProfile):
+    if isinstance(given, ModelSpec):
         return given
     if str(given) == BUNDLED:
         return _bundled_pair()
-    names = model_profile_names()
+    names = list_model_specs()
     if str(given) not in names and Path(given).suffix != ".toml":
         raise MoespacError(
-            f"model profile is {str(given)!r}; accepted: {', '.join(names)}, or the path of an own profile, "
+            f"model profile is {str(given)!r}; expected: {', '.join(names)}, or the path of an own profile, "
             f"a .toml file{did_you_mean(given, names)}"
         )
     four_bit = str(given).endswith(FOUR_BIT)
@@ -81,12 +81,12 @@ def model_profile(given: ModelProfile | str | Path) -> ModelProfile:
     has = [name for name in PRECISIONS if profile.get(f"{name}.bits_per_weight") is not None]
     if not has:
         raise MoespacError(
-            f"{profile.path}: bits_per_weight is missing; accepted: in one of {', '.join(PRECISIONS)}"
+            f"{profile.path}: bits_per_weight is missing; expected: in one of {', '.join(PRECISIONS)}"
         )
     precision = "4bit" if four_bit else has[0]
     shape = {key: int(profile.values[f"shape.{key}"]) for key in _SHAPE}
     _check_shape(profile.path, shape)
-    return ModelProfile(
+    return ModelSpec(
         name=profile.name + (FOUR_BIT if precision == "4bit" else ""),
         about=profile.values["about"],
         bits_per_weight=float(profile.values[f"{precision}.bits_per_weight"]),
@@ -96,19 +96,19 @@ def model_profile(given: ModelProfile | str | Path) -> ModelProfile:
     )
 
 
-def _draft(profile: Profile, prefix: str) -> DraftProfile | None:
+def _draft(profile: Profile, prefix: str) -> DraftSpec | None:
     given = {key: profile.get(prefix + key) for key in _DRAFT}
     if not any(value is not None for value in given.values()):
         return None
     for key, value in given.items():
         if value is None:
-            raise MoespacError(f"{profile.path}: {prefix}{key} is missing; accepted: {_DRAFT[key].accepted}")
+            raise MoespacError(f"{profile.path}: {prefix}{key} is missing; expected: {_DRAFT[key].accepted}")
     if given["read_gb"] > given["weights_gb"]:
         raise MoespacError(
-            f"{profile.path}: {prefix}read_gb is {given['read_gb']!r}; accepted: at most weights_gb, "
+            f"{profile.path}: {prefix}read_gb is {given['read_gb']!r}; expected: at most weights_gb, "
             f"{given['weights_gb']!r}"
         )
-    return DraftProfile(
+    return DraftSpec(
         name=given["name"],
         weights_bytes=given["weights_gb"] * 1e9,
         read_bytes=given["read_gb"] * 1e9,
@@ -123,11 +123,11 @@ def _check_shape(path: Path, shape: Mapping[str, int]) -> None:
     for part, whole in (("moe_layers", "layers"), ("top_k", "experts")):
         if shape[part] > shape[whole]:
             raise MoespacError(
-                f"{path}: shape.{part} is {shape[part]}; accepted: at most shape.{whole}, {shape[whole]}"
+                f"{path}: shape.{part} is {shape[part]}; expected: at most shape.{whole}, {shape[whole]}"
             )
 
 
-def _bundled_pair() -> ModelProfile:
+def _bundled_pair() -> ModelSpec:
     """The bundled pair, from the configurations that its weights are loaded with."""
     target, draft = (_config(f"pair/{name}.json") for name in ("target", "draft"))
     matrix = draft["vocab_size"] * draft["hidden_size"]
@@ -135,7 +135,7 @@ def _bundled_pair() -> ModelProfile:
         _attention(draft) + 3 * draft["hidden_size"] * draft["intermediate_size"]
     )
     weights = body + matrix  # tied: one token reads all of it
-    return ModelProfile(
+    return ModelSpec(
         name=BUNDLED,
         about="the bundled target and draft, in fp16 as they are stored",
         layers=target["num_hidden_layers"],
@@ -152,7 +152,7 @@ def _bundled_pair() -> ModelProfile:
         kv_values=2 * target["num_key_value_heads"] * target["head_dim"],
         context=target["max_position_embeddings"],
         bits_per_weight=16,
-        draft=DraftProfile(
+        draft=DraftSpec(
             name="the bundled draft",
             weights_bytes=2 * weights,
             read_bytes=2 * weights,

@@ -79,18 +79,18 @@ def read_profile(kind: Kind, given: str | Path, schema: Mapping[str, Quantity]) 
     path = Path(given)
     if path.suffix == ".toml":
         if not path.is_file():
-            raise MoespacError(f"{path} is not there; accepted: a profile in TOML, or {_names(kind)}")
+            raise MoespacError(f"{path} is not there; expected: a profile in TOML, or {_names(kind)}")
     elif str(given) in profile_names(kind):
         path = data_path(f"profiles/{kind}/{given}.toml")
     else:
         raise MoespacError(
-            f"{kind[:-1]} is {str(given)!r}; accepted: {_names(kind)}, or the path of an own profile, a "
+            f"{kind[:-1]} is {str(given)!r}; expected: {_names(kind)}, or the path of an own profile, a "
             f".toml file{did_you_mean(given, profile_names(kind))}"
         )
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:  # ValueError: of TOML and of UTF-8 alike
-        raise MoespacError(f"{path} cannot be read: {error}; accepted: a profile in TOML") from None
+        raise MoespacError(f"{path} cannot be read: {error}; expected: a profile in TOML") from None
     return Profile(path.stem, path, *_checked(path, document, schema))
 
 
@@ -106,15 +106,15 @@ def _checked(
     for key, given in _leaves(document):
         if key not in schema:
             raise MoespacError(
-                f"{path}: {key} is unknown; accepted: {', '.join(schema)}{did_you_mean(key, schema)}"
+                f"{path}: {key} is unknown; expected: {', '.join(schema)}{did_you_mean(key, schema)}"
             )
         value, origins[key] = _constant(path, key, given)
         if not schema[key].accepts(value):
-            raise MoespacError(f"{path}: {key} is {value!r}; accepted: {schema[key].accepted}")
+            raise MoespacError(f"{path}: {key} is {value!r}; expected: {schema[key].accepted}")
         values[key] = value
     for key, quantity in schema.items():
         if key not in values and not quantity.optional:
-            raise MoespacError(f"{path}: {key} is missing; accepted: {quantity.accepted}")
+            raise MoespacError(f"{path}: {key} is missing; expected: {quantity.accepted}")
     return values, origins
 
 
@@ -135,5 +135,5 @@ def _constant(path: Path, key: str, given: Any) -> tuple[Any, str]:
         return given["value"], f"{origin}: {stated[origin]}"
     raise MoespacError(
         f"{path}: {key} says {', '.join(stated) or 'nothing'} beside its value; "
-        f"accepted: one of {', '.join(ORIGINS)}, in words"
+        f"expected: one of {', '.join(ORIGINS)}, in words"
     )

@@ -170,13 +170,13 @@ def _compare(model: Any, stored: Mapping[str, Stored]) -> None:
     if missing and held and max(held) + 1 < layers:
         raise MoespacError(
             f"config.json says {layers} layers, the files hold {max(held) + 1}: no file holds {missing[0]}; "
-            "accepted: the config that these files were saved with"
+            "expected: the config that these files were saved with"
         )
     if beyond:
         name = beyond[0]
         where = f"{stored[name].file} holds {name}" if name in stored else f"the files hold {name}"
         raise MoespacError(
-            f"config.json says {layers} layers, but {where}; accepted: the config that these files were "
+            f"config.json says {layers} layers, but {where}; expected: the config that these files were "
             "saved with"
         )
     if found.mismatched_keys:
@@ -184,7 +184,7 @@ def _compare(model: Any, stored: Mapping[str, Stored]) -> None:
         where = stored[name].file if name in stored else "its files"
         raise MoespacError(
             f"{name} has the shape {tuple(there)} in {where} and {tuple(expected)} by config.json; "
-            "accepted: the config that these files were saved with"
+            "expected: the config that these files were saved with"
         )
     for name in sorted(found.conversion_errors, key=_in_order):
         if odd := _odd_one(name, stored):

@@ -34,7 +34,7 @@ def check_versions() -> None:
     found = metadata.version("transformers")
     if not Version(FIRST) <= Version(found) < Version(BEYOND):
         raise MoespacError(
-            f"transformers {found} is installed; accepted: {WINDOWS_FROM} to {LAST}, from {FIRST} for "
+            f"transformers {found} is installed; expected: {WINDOWS_FROM} to {LAST}, from {FIRST} for "
             f"models without sliding windows; run: pip install 'transformers>={WINDOWS_FROM},<{BEYOND}'"
         )
 
@@ -77,5 +77,5 @@ def _check_windows(model: Any, held: Any) -> None:
     if any(held.is_sliding) and Version(found) < Version(WINDOWS_FROM):
         raise MoespacError(
             f"{type(model).__name__} has sliding windows, and transformers {found} cannot wind them back; "
-            f"accepted: transformers from {WINDOWS_FROM}, or decoding without a draft"
+            f"expected: transformers from {WINDOWS_FROM}, or decoding without a draft"
         )

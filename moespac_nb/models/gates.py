@@ -97,5 +97,5 @@ def _try(model: Any, found: Sequence[tuple[Any, Gate]], needed_by: str) -> None:
         if rows != 1:
             raise MoespacError(
                 f"{needed_by} asks the gates of {type(model).__name__} about other states, and its "
-                f"{type(module).__name__} chooses by more than a state; accepted: models whose gates do not"
+                f"{type(module).__name__} chooses by more than a state; expected: models whose gates do not"
             )

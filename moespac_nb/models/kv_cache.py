@@ -22,7 +22,7 @@ from .loading import context_of, vocabulary_of
 SAME = 0.1  # of the logits' norm: far above rounding, far below what a state that was not wound back does
 
 
-class Reader:
+class CachedModel:
     """A transformers model and the keys and values of the tokens it has read so far.
 
     winds_back: whether `rewind` is to keep what came before; a model that cannot is refused.
@@ -127,7 +127,7 @@ def _check_rewind(model: Any) -> None:
     if _tried[model] is not None:
         raise MoespacError(
             f"{type(model).__name__} keeps a state that cannot be wound back to take drafted tokens out "
-            f"again ({_tried[model]}); accepted: models whose layers all attend to cached keys and values, "
+            f"again ({_tried[model]}); expected: models whose layers all attend to cached keys and values, "
             "or decoding without a draft"
         )
 

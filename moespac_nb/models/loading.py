@@ -11,8 +11,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from ..datasets.files import MANIFEST, data_path
-from ..datasets.files import verify as verify_data
+from ..datasets.files import MANIFEST, data_path, verify_checksums
 from ..utils.exceptions import MoespacError
 from ..utils.validation import warn
 from .checkpoint import check_checkpoint, without_numbers
@@ -32,7 +31,7 @@ def load_pair(dtype: Any = "float32", verify: bool = True) -> tuple[Any, Any]:
     check_versions()
     dtype = _checked_dtype(dtype, DTYPES)
     if verify:
-        problems = [p for p in verify_data() if p.file == MANIFEST or p.file.startswith("pair/")]
+        problems = [p for p in verify_checksums() if p.file == MANIFEST or p.file.startswith("pair/")]
         if problems:
             raise MoespacError("the bundled pair cannot be used: " + "; ".join(map(str, problems)))
     tokenizer = _bundled_tokenizer(data_path("pair/tokenizer.json"))
@@ -104,7 +103,7 @@ def load_model(
         if wrong := sorted(map(str, report[what])):
             raise MoespacError(
                 f"the model {name!r} cannot be loaded: {wrong[0]} is among its {what.replace('_', ' ')}; "
-                "accepted: a folder whose files hold all weights of its config.json"
+                "expected: a folder whose files hold all weights of its config.json"
             )
     model.tokenizer = tokenizer
     return model.to(device).eval()
@@ -127,10 +126,10 @@ def checked_name(path_or_hub_name: str | Path) -> tuple[str, bool]:
     name = str(path_or_hub_name)
     is_folder = name != "" and Path(name).is_dir()
     if is_folder and not (Path(name) / "config.json").is_file():
-        raise MoespacError(f"{name!r} has no config.json; accepted: a folder that save_pretrained wrote")
+        raise MoespacError(f"{name!r} has no config.json; expected: a folder that save_pretrained wrote")
     if not is_folder and not _HUB_NAME.fullmatch(name):
         raise MoespacError(
-            f"model is {name!r}; accepted: a folder with a config.json, or a hub name such as "
+            f"model is {name!r}; expected: a folder with a config.json, or a hub name such as "
             "'allenai/OLMoE-1B-7B-0924'"
         )
     return name, is_folder
@@ -204,7 +203,7 @@ def check_is_whole_model(name: str, model: Any) -> None:
     inner = dict(model.named_children()) if hasattr(model, "named_children") else {}
     found = next((f".{child}" for child, module in inner.items() if hasattr(module, "config")), None)
     advice = f"; it wraps one: pass its {found}" if found else ""
-    raise MoespacError(f"{name} is a {type(model).__name__}; accepted: a transformers model{advice}")
+    raise MoespacError(f"{name} is a {type(model).__name__}; expected: a transformers model{advice}")
 
 
 def check_same_tokenizer(target: Any, draft: Any) -> None:
@@ -218,7 +217,7 @@ def check_same_tokenizer(target: Any, draft: Any) -> None:
         if sizes[0] != sizes[1]:
             raise MoespacError(
                 f"target {_name(target)} has a vocabulary of {sizes[0]}, draft {_name(draft)} one of "
-                f"{sizes[1]}; accepted: a draft with the target's own tokenizer, which each model has as "
+                f"{sizes[1]}; expected: a draft with the target's own tokenizer, which each model has as "
                 "model.tokenizer where sizes differ"
             )
         return
@@ -228,7 +227,7 @@ def check_same_tokenizer(target: Any, draft: Any) -> None:
         raise MoespacError(
             f"target {_name(target)} and draft {_name(draft)} have different tokenizers: {token!r} is "
             f"{meant.get(token)} in one and {proposed.get(token)} in the other; "
-            "accepted: a draft with the target's own tokenizer"
+            "expected: a draft with the target's own tokenizer"
         )
 
 
@@ -239,5 +238,5 @@ def _name(model: Any) -> str:
 def _checked_dtype(dtype: Any, accepted: tuple[str, ...]) -> str:
     name = str(dtype).removeprefix("torch.")  # of a torch.dtype too
     if name not in accepted:
-        raise MoespacError(f"dtype is {dtype!r}; accepted: {', '.join(accepted)}")
+        raise MoespacError(f"dtype is {dtype!r}; expected: {', '.join(accepted)}")
     return name

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from ..trace.step import Geometry
+from ..trace.step import MoEShape
 from ..utils.exceptions import MoespacError
 from .compat import goes_through_the_interface
 from .loading import check_is_whole_model, context_of
@@ -23,7 +23,7 @@ from .loading import check_is_whole_model, context_of
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-__all__ = ["Geometry", "Routing", "expert_modules", "gates", "geometry", "observe", "unread"]
+__all__ = ["MoEShape", "Routing", "expert_modules", "gates", "moe_shape", "observe", "unread"]
 
 
 NONE: Mapping[str, Any] = MappingProxyType({})
@@ -78,12 +78,12 @@ def _gate(layer: Any) -> Any:
     return layer.gate if hasattr(layer, "gate") else layer.router
 
 
-def geometry(model: Any) -> Geometry:
+def moe_shape(model: Any) -> MoEShape:
     """Layers, experts and top-k of a transformers model; 0 for a dense one, and where `unread` says why."""
     layers = _layers(model)
     if not layers:
-        return Geometry(layers=0, experts=0, top_k=0)
-    return Geometry(len(layers), int(layers[0].experts.num_experts), _top_k(model, layers[0]))
+        return MoEShape(layers=0, experts=0, top_k=0)
+    return MoEShape(len(layers), int(layers[0].experts.num_experts), _top_k(model, layers[0]))
 
 
 def _top_k(model: Any, layer: Any) -> int:
@@ -92,7 +92,7 @@ def _top_k(model: Any, layer: Any) -> int:
         for name in ("top_k", "num_experts_per_tok"):
             if isinstance(found := getattr(module, name, None), int):
                 return found
-    with torch.inference_mode(), Routing(model, Geometry(1, 1, 1)) as routing:
+    with torch.inference_mode(), Routing(model, MoEShape(1, 1, 1)) as routing:
         model(input_ids=torch.zeros(1, 1, dtype=torch.long, device=model.device), use_cache=False)
         return int(routing.take(1)[0].shape[2])
 
@@ -108,9 +108,9 @@ class Routing:
     catches the interrupt calls `remove_hooks`, which may be called at any time.
     """
 
-    def __init__(self, model: nn.Module, shape: Geometry | None = None) -> None:
+    def __init__(self, model: nn.Module, shape: MoEShape | None = None) -> None:
         self._modules = expert_modules(model)
-        self.geometry = shape or geometry(model)
+        self.geometry = shape or moe_shape(model)
         self._hooks: list[Any] = []
         self._thread: int | None = None  # whose forwards are heard: others may run the model too
         self._chosen: list[tuple[Tensor, Tensor]] = []
@@ -155,10 +155,10 @@ def observe(model: Any, ids: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
     """Experts and gate weights (positions, layers, k) of one pass over a given text."""
     check_is_whole_model("model", model)
     if why := unread(model):
-        raise MoespacError(f"the routing of {type(model).__name__} cannot be read: {why}; accepted: others")
+        raise MoespacError(f"the routing of {type(model).__name__} cannot be read: {why}; expected: others")
     limit = context_of(model)
     if not 0 < len(ids) <= limit:
-        raise MoespacError(f"the text has {len(ids)} tokens; accepted: 1 to {limit}, the model's context")
+        raise MoespacError(f"the text has {len(ids)} tokens; expected: 1 to {limit}, the model's context")
     with Routing(model) as routing:
         model(input_ids=torch.as_tensor([list(ids)], device=model.device), use_cache=False, logits_to_keep=1)
         return routing.take(len(ids))

@@ -18,17 +18,17 @@ from threading import RLock, get_ident
 import numpy as np
 import torch
 
-from ..decoder.callbacks import Listener
+from ..decoder.callbacks import DecodeCallback
 from ..engine.devices import OperationError
 from ..engine.scheduler import RunCpu, RunGpu, Scheduler
 from ..trace.step import Prefill, Step
 from ..utils.validation import warn
 from .expert_store import ExpertStore
 
-__all__ = ["Passes"]
+__all__ = ["SchedulerDriver"]
 
 
-class Passes(Listener):
+class SchedulerDriver(DecodeCallback):
     """What a run's forwards are told to. Its counts and times outlive it.
 
     scheduler: makes one with so many slots, which are the store's.
@@ -67,25 +67,25 @@ class Passes(Listener):
         """From now on nothing is told."""
         self._open = False
 
-    def prompt_begins(self, positions: int, /) -> None:
+    def on_prefill_start(self, positions: int, /) -> None:
         self._open_with(lambda scheduler: scheduler.begin_prefill(positions))
         self._expect_the_pass()
 
-    def prompt_read(self) -> None:
-        self._tell(lambda scheduler: scheduler.prompt_read())
+    def on_prompt_read(self) -> None:
+        self._tell(lambda scheduler: scheduler.on_prompt_read())
 
-    def prompt_ends(self, prefill: Prefill, /) -> None:
+    def on_prefill_end(self, prefill: Prefill, /) -> None:
         self._tell(lambda scheduler: scheduler.end_prefill(prefill))
         self._begin = None
 
-    def window_begins(self, token: int, /) -> None:
+    def on_step_start(self, token: int, /) -> None:
         self._began = self.scheduler.device.now()
         self._open_with(lambda scheduler: scheduler.begin_window(token))
 
     def drafted(self, token: int, /) -> None:
         self._tell(lambda scheduler: scheduler.drafted(token))
 
-    def draft_complete(self) -> None:
+    def on_draft_end(self) -> None:
         self._tell(lambda scheduler: scheduler.verify())
         self._expect_the_pass()
 
@@ -96,7 +96,7 @@ class Passes(Listener):
             self.windows_s.append((self._began, self.scheduler.device.now()))
             self.tokens += len(step.emitted)
 
-    def broke_off(self) -> None:
+    def on_abort(self) -> None:
         with self.passing:
             self._next = self._begin = None
             if self._whole:
@@ -133,9 +133,9 @@ class Passes(Listener):
 
         def tell(scheduler: Scheduler) -> None:
             if is_text:
-                scheduler.end_apart()
+                scheduler.end_other_pass()
             elif layer != self._next_apart:
-                scheduler.begin_apart(pass_positions)
+                scheduler.begin_other_pass(pass_positions)
             scheduler.layer(layer, experts, positions, run_gpu, run_cpu, next_gates)
 
         self._tell(tell)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..engine.devices import OperationError
 from ..utils.exceptions import MoespacError
-from .driver import Passes
+from .driver import SchedulerDriver
 from .expert_rows import ExpertRows, Part, added, implementation
 from .expert_store import ExpertStore
 
@@ -29,7 +29,9 @@ class ExpertLayer:
     next_gate: what chooses among the next layer's experts, asked for policies that look a layer ahead.
     """
 
-    def __init__(self, module: Any, index: int, store: ExpertStore, passes: Passes, next_gate: Any) -> None:
+    def __init__(
+        self, module: Any, index: int, store: ExpertStore, passes: SchedulerDriver, next_gate: Any
+    ) -> None:
         self._module = module
         self._index = index
         self._store = store

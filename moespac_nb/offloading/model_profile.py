@@ -9,28 +9,28 @@ import numpy as np
 import torch
 
 from ..datasets.prompts import DOMAINS
-from ..hardware.model import ModelProfile
-from ..hardware.model_library import BUNDLED, model_profile
+from ..hardware.model import ModelSpec
+from ..hardware.model_library import BUNDLED, load_model_spec
 from ..models.compat import cache_argument
 from ..models.loading import context_of, vocabulary_of
-from ..models.routing import expert_modules, geometry, unread
-from ..trace.locality import given_profile, profile_of
-from ..trace.step import Geometry
+from ..models.routing import expert_modules, moe_shape, unread
+from ..trace.locality import check_expert_usage, expert_usage
+from ..trace.step import MoEShape
 from ..trace.trace import Trace
 from ..utils.exceptions import MoespacError
 
-__all__ = ["own_profile", "profile_for"]
+__all__ = ["expert_usage_for", "profile_from_model"]
 
 
-def own_profile(model: Any) -> ModelProfile:
+def profile_from_model(model: Any) -> ModelSpec:
     """Counted, not named: what is no expert and no embedding is spread evenly over the layers with experts.
 
     It has no draft, so drafting takes no time; the bundled target has the bundled draft, in half precision.
     """
-    config, shape = model.config.get_text_config(), geometry(model)
+    config, shape = model.config.get_text_config(), moe_shape(model)
     if not shape.layers:
         raise MoespacError(
-            f"{type(model).__name__} has no experts to count: {unread(model) or 'it is dense'}; accepted: a "
+            f"{type(model).__name__} has no experts to count: {unread(model) or 'it is dense'}; expected: a "
             "model whose experts go through transformers' experts interface"
         )
     experts = sum(weight.numel() for module in expert_modules(model) for weight in module.parameters())
@@ -39,7 +39,7 @@ def own_profile(model: Any) -> ModelProfile:
     a_layer = (all_weights - experts - sum(embeddings.values())) // shape.layers
     hidden = config.hidden_size
     one = next(expert_modules(model)[0].parameters())
-    return ModelProfile(
+    return ModelSpec(
         name=BUNDLED if _is_bundled(model) else type(model).__name__,
         about="the model at hand, counted",
         layers=shape.layers,
@@ -56,7 +56,7 @@ def own_profile(model: Any) -> ModelProfile:
         kv_values=max(1, round(_cached_values(model) / shape.layers)),
         context=context_of(model),
         bits_per_weight=8 * one.element_size(),
-        draft=model_profile(BUNDLED).draft if _is_bundled(model) else None,
+        draft=load_model_spec(BUNDLED).draft if _is_bundled(model) else None,
         origins={"shape": "measured: counted in the model"},
     )
 
@@ -74,20 +74,20 @@ def _cached_values(model: Any) -> int:
     return sum(tensor.numel() for tensor in kept if isinstance(tensor, torch.Tensor))
 
 
-def profile_for(
-    model: Any, shape: Geometry, given: np.ndarray | Trace | None, needed_by: str | None
+def expert_usage_for(
+    model: Any, shape: MoEShape, given: np.ndarray | Trace | None, needed_by: str | None
 ) -> np.ndarray | None:
     """How often other texts used each expert, (layers, experts), as given, or of the bundled target its own.
 
     needed_by: the policy that cannot do without.
     """
-    known = given_profile(given, shape, "model")
+    known = check_expert_usage(given, shape, "model")
     if known is None and needed_by is not None and _is_bundled(model):
         known = _bundled_profile()
     if known is None and needed_by is not None:
         raise MoespacError(
             f"policy {needed_by!r} needs to know how often other texts use each expert, and "
-            f"{type(model).__name__} brings no such profile; accepted: profile=, (layers, experts), or a "
+            f"{type(model).__name__} brings no such profile; expected: profile=, (layers, experts), or a "
             "trace of its decodes, see record"
         )
     return known
@@ -96,9 +96,11 @@ def profile_for(
 @cache
 def _bundled_profile() -> np.ndarray:
     """Of the bundled traces' half to tune on, all domains."""
-    from ..datasets.traces import bundled
+    from ..datasets.traces import load_trace
 
-    profile: np.ndarray = np.sum([profile_of(bundled(domain, half="tune")) for domain in DOMAINS], axis=0)
+    profile: np.ndarray = np.sum(
+        [expert_usage(load_trace(domain, half="tune")) for domain in DOMAINS], axis=0
+    )
     return profile
 
 

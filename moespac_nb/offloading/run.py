@@ -22,11 +22,11 @@ from ..engine.scheduler import Scheduler
 from ..hardware.budget import Budget, Room, parse_budget
 from ..hardware.cost_model import Costs
 from ..models.gates import Gate
-from ..models.routing import expert_modules, geometry
+from ..models.routing import expert_modules, moe_shape
 from ..policies import Policy
 from ..utils.exceptions import MoespacError
 from ..utils.validation import warn
-from .driver import Passes
+from .driver import SchedulerDriver
 from .expert_layer import ExpertLayer
 from .expert_store import ExpertStore, expert_parameters
 from .stand_in import Away, StandIns
@@ -58,7 +58,7 @@ class Run:
     ) -> None:
         self.model, self.device, self.costs, self.gamma = model, device, costs, gamma
         self.policy = policy.name
-        self.geometry = geometry(model)
+        self.geometry = moe_shape(model)
         self.expert_bytes = costs.expert_bytes
         self.slots: int
         self._has_slots = policy.slots
@@ -72,7 +72,7 @@ class Run:
         self._store = ExpertStore([away for _, away in self._away], device)
         try:
             self._move_the_rest(model)  # first: slots take what it leaves
-            self._passes = Passes(
+            self._passes = SchedulerDriver(
                 lambda slots: Scheduler(
                     device,
                     costs,

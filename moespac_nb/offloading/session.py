@@ -28,16 +28,15 @@ import numpy as np
 
 from ..engine.devices import Device
 from ..hardware.budget import Budget, parse_budget
-from ..hardware.cost_model import Costs
-from ..hardware.cost_model import costs as costs_of
+from ..hardware.cost_model import Costs, cost_model
 from ..hardware.machine import Machine
-from ..hardware.model import ModelProfile
-from ..models.routing import geometry
+from ..hardware.model import ModelSpec
+from ..models.routing import moe_shape
 from ..policies import Policy
 from ..trace.trace import Trace
 from ..utils.validation import checked_whole
 from .expert_store import expert_parameters
-from .model_profile import own_profile, profile_for
+from .model_profile import expert_usage_for, profile_from_model
 from .run import Run
 from .stand_in import Away, run_of
 from .support import checked_device, checked_gates, checked_modules, checked_policy
@@ -52,7 +51,7 @@ def offload(
     policy: str | Policy = "spac-joint",
     device: str | Device = "virtual",
     machine: Machine | str | Path = "rtx4090",
-    model_profile: ModelProfile | str | Path | None = None,
+    model_profile: ModelSpec | str | Path | None = None,
     costs: Costs | None = None,
     link_bytes_per_s: float | None = None,
     gamma: int = 8,
@@ -78,17 +77,17 @@ def offload(
     """
     earlier = offloaded(model)
     modules = checked_modules(model, earlier)
-    shape = geometry(model)
+    shape = moe_shape(model)
     played = checked_policy(policy)
     ahead = checked_gates(model, played)
-    known = profile_for(model, shape, profile, needed_by=played.name if played.needs_profile else None)
+    known = expert_usage_for(model, shape, profile, needed_by=played.name if played.needs_profile else None)
     wanted = parse_budget(budget)
     gamma = checked_whole("gamma", gamma, least=0)
     in_flight = checked_whole("in_flight", in_flight, least=1)
     on = checked_device(device)
     as_it_is = on.kind != "virtual" or (costs is None and model_profile is None)
     if costs is None:
-        costs = costs_of(machine, model_profile or own_profile(model), geometry=shape)
+        costs = cost_model(machine, model_profile or profile_from_model(model), geometry=shape)
     if as_it_is:
         one = [weight[0] for weight in expert_parameters(modules[0]).values()]
         costs = replace(

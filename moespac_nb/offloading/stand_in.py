@@ -131,6 +131,6 @@ def _refuse_to_load(*_args: Any, **_kwargs: Any) -> None:
 
 def _refusal(what: str, accepted: str) -> MoespacError:
     return MoespacError(
-        f"an offloaded model cannot {what}, as its experts are away; accepted: {accepted}; to have the model "
+        f"an offloaded model cannot {what}, as its experts are away; expected: {accepted}; to have the model "
         "whole again, leave the block or call moespac_nb.offloaded(model).close()"
     )

@@ -11,7 +11,7 @@ from ..estimator.sensors import SENSORS
 from ..models.gates import Gate, ready_gates
 from ..models.loading import check_is_whole_model
 from ..models.routing import expert_modules, unread
-from ..policies import Policy, policy
+from ..policies import Policy, get_policy
 from ..trace.windows import DRAFT_GATES
 from ..utils.exceptions import MoespacError, did_you_mean
 from .expert_store import expert_parameters
@@ -36,17 +36,17 @@ def checked_device(given: str | Device) -> Device:
 
         return CudaDevice()
     raise MoespacError(
-        f"device is {given!r}; accepted: {', '.join(DEVICES)}, or a device{did_you_mean(str(given), DEVICES)}"
+        f"device is {given!r}; expected: {', '.join(DEVICES)}, or a device{did_you_mean(str(given), DEVICES)}"
     )
 
 
 def checked_policy(given: str | Policy) -> Policy:
     """A policy that can play live."""
-    played = policy(given, live=True)
+    played = get_policy(given, live=True)
     needed = str(getattr(played.planner, "sensor", None))
     if needed in SENSORS and SENSORS[needed].channel == DRAFT_GATES:
         raise MoespacError(
-            f"policy {played.name!r} looks at {DRAFT_GATES!r}, which a live decode does not read; accepted: "
+            f"policy {played.name!r} looks at {DRAFT_GATES!r}, which a live decode does not read; expected: "
             "another sensor, or a replay of a trace with that channel"
         )
     return played
@@ -68,24 +68,24 @@ def checked_modules(model: Any, run: Any = None) -> list[Any]:
         why = f"{type(modules[0]).__name__} has no tensor with an entry an expert"
     if why is not None:
         raise MoespacError(
-            f"{name} cannot be offloaded: {why}; accepted: models with as many experts in each layer, in one "
+            f"{name} cannot be offloaded: {why}; expected: models with as many experts in each layer, in one "
             "tensor a layer, that go through transformers' experts interface: Qwen3-MoE, Mixtral, OLMoE, …"
         )
     if not modules:
         raise MoespacError(
-            f"{name} has no mixture-of-experts layers to offload; accepted: a transformers "
+            f"{name} has no mixture-of-experts layers to offload; expected: a transformers "
             "mixture-of-experts model, such as load_pair()'s first"
         )
     if run is not None:
         if run.in_block or run.model is not model:
             raise MoespacError(
-                f"this {name} is offloaded already; accepted: one run at a time; leave its block or call "
+                f"this {name} is offloaded already; expected: one run at a time; leave its block or call "
                 "moespac_nb.offloaded(model).close() first"
             )
         return modules
     if any("forward" in vars(module) for module in modules):
         raise MoespacError(
-            f"{name} has experts with a forward of somebody's own, which slots would pass by; accepted: "
+            f"{name} has experts with a forward of somebody's own, which slots would pass by; expected: "
             "layers as their class has them; take it off, or use register_forward_hook"
         )
     shapes = {
@@ -93,11 +93,11 @@ def checked_modules(model: Any, run: Any = None) -> list[Any]:
         for module in modules
     }
     if len(shapes) > 1:
-        raise MoespacError(f"{name} has experts of {len(shapes)} sizes; accepted: equal ones in all layers")
+        raise MoespacError(f"{name} has experts of {len(shapes)} sizes; expected: equal ones in all layers")
     devices = {weight.device.type for module in modules for weight in expert_parameters(module).values()}
     if devices != {"cpu"}:
         raise MoespacError(
-            f"{name} has experts on {', '.join(sorted(devices))}; accepted: on the CPU, see model.to('cpu')"
+            f"{name} has experts on {', '.join(sorted(devices))}; expected: on the CPU, see model.to('cpu')"
         )
     check_is_whole_model("model", model)
     return modules

@@ -22,12 +22,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from ..engine.policy import Order, Planner, Policy, Setting
+from ..engine.policy import Plan, Planner, Policy, PolicyContext
 from ..utils.exceptions import MoespacError, did_you_mean
 from .baselines import CPU_ONLY, NEXT_WINDOW_ORACLE, ON_DEMAND, RECENCY, STATIC_HOT
-from .spac import SPAC_JOINT, SPAC_PAPER, composed
+from .spac import SPAC_JOINT, SPAC_PAPER, compose_policy
 
-__all__ = ["POLICIES", "Order", "Planner", "Policy", "Setting", "composed", "policy"]
+__all__ = ["POLICIES", "Plan", "Planner", "Policy", "PolicyContext", "compose_policy", "get_policy"]
 
 POLICIES: Mapping[str, Policy] = MappingProxyType(
     {
@@ -45,7 +45,7 @@ POLICIES: Mapping[str, Policy] = MappingProxyType(
 )
 
 
-def policy(given: str | Policy, live: bool = False) -> Policy:
+def get_policy(given: str | Policy, live: bool = False) -> Policy:
     """A policy by its name; one's own as it is.
 
     live: for a decode whose future is not recorded: then one that reads it is refused.
@@ -54,12 +54,12 @@ def policy(given: str | Policy, live: bool = False) -> Policy:
     if isinstance(given, Policy):
         if live and given.reads_future:
             raise MoespacError(
-                f"policy {given.name!r} reads the future, which a live decode does not have; accepted: "
+                f"policy {given.name!r} reads the future, which a live decode does not have; expected: "
                 f"{', '.join(accepted)}, or a replay"
             )
         return given
     if given not in POLICIES:
         raise MoespacError(
-            f"policy is {given!r}; accepted: {', '.join(accepted)}{did_you_mean(given, accepted)}"
+            f"policy is {given!r}; expected: {', '.join(accepted)}{did_you_mean(given, accepted)}"
         )
-    return policy(POLICIES[given], live)
+    return get_policy(POLICIES[given], live)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..engine.policy import Order, Planner, Policy, Setting
+from ..engine.policy import Plan, Planner, Policy, PolicyContext
 from ..trace.step import Prefill, Step
 from ..utils.exceptions import MoespacError
 
@@ -14,7 +14,7 @@ __all__ = ["CPU_ONLY", "NEXT_WINDOW_ORACLE", "ON_DEMAND", "RECENCY", "STATIC_HOT
 class LeastRecentlyUsed(Planner):
     """Experts are worth the time of their last use, as soon as they are used. Nothing is copied ahead."""
 
-    def __init__(self, setting: Setting) -> None:
+    def __init__(self, setting: PolicyContext) -> None:
         super().__init__(setting)
         self._events = 0
 
@@ -26,24 +26,24 @@ class LeastRecentlyUsed(Planner):
 class StaticHot(Planner):
     """Experts are worth how often other texts used them, and the best are copied at once, for good."""
 
-    def __init__(self, setting: Setting) -> None:
+    def __init__(self, setting: PolicyContext) -> None:
         super().__init__(setting)
         if setting.profile is None:
             raise MoespacError(
-                "policy 'static-hot' was given no profile; accepted: how often other texts used each expert, "
+                "policy 'static-hot' was given no profile; expected: how often other texts used each expert, "
                 "(layers, experts), such as those of a domain's half to tune on"
             )
         self._scores = setting.profile / max(float(setting.profile.max()), 1e-300)
 
-    def begin(self, _prefill: Prefill, _following: Step | None = None, /) -> Order:
+    def begin(self, _prefill: Prefill, _following: Step | None = None, /) -> Plan:
         # Only what beats the weakest resident is copied: wanting all fills the slots, and then stops.
-        return Order(self._scores, self._scores > 0)
+        return Plan(self._scores, self._scores > 0)
 
 
 class Recency(Planner):
     """Experts are worth the number of the last window that used them; what the last window used is copied."""
 
-    def __init__(self, setting: Setting) -> None:
+    def __init__(self, setting: PolicyContext) -> None:
         super().__init__(setting)
         self._last = np.zeros((setting.geometry.layers, setting.geometry.experts))
         self._windows = 0.0
@@ -53,17 +53,17 @@ class Recency(Planner):
             0.1 * self.setting.costs.plan_s
         )  # measured beside estimator and balancer, see tools/bench/replay.py
 
-    def begin(self, prefill: Prefill, _following: Step | None = None, /) -> Order | None:
+    def begin(self, prefill: Prefill, _following: Step | None = None, /) -> Plan | None:
         return self._order(last_window(prefill, self.setting)) if len(prefill.ids) else None
 
-    def verified(self, step: Step, _following: Step | None = None, /) -> Order:
+    def verified(self, step: Step, _following: Step | None = None, /) -> Plan:
         return self._order(step.counts)
 
-    def _order(self, counts: np.ndarray) -> Order:
+    def _order(self, counts: np.ndarray) -> Plan:
         self._windows += 1
         used = counts > 0
         self._last[used] = self._windows
-        return Order(self._last, used)
+        return Plan(self._last, used)
 
 
 class NextWindow(Planner):
@@ -75,23 +75,23 @@ class NextWindow(Planner):
 
     memory = 0.05  # the weight of the newest window in how often
 
-    def __init__(self, setting: Setting) -> None:
+    def __init__(self, setting: PolicyContext) -> None:
         super().__init__(setting)
         self._often = np.zeros((setting.geometry.layers, setting.geometry.experts))
 
-    def begin(self, _prefill: Prefill, following: Step | None = None, /) -> Order | None:
+    def begin(self, _prefill: Prefill, following: Step | None = None, /) -> Plan | None:
         return None if following is None else self._order(following)
 
-    def verified(self, step: Step, following: Step | None = None, /) -> Order | None:
+    def verified(self, step: Step, following: Step | None = None, /) -> Plan | None:
         self._often += self.memory * ((step.counts > 0) - self._often)
         return None if following is None else self._order(following)
 
-    def _order(self, following: Step) -> Order:
+    def _order(self, following: Step) -> Plan:
         needed = following.counts > 0
-        return Order(needed + self._often, needed)
+        return Plan(needed + self._often, needed)
 
 
-def last_window(prefill: Prefill, setting: Setting) -> np.ndarray:
+def last_window(prefill: Prefill, setting: PolicyContext) -> np.ndarray:
     """Counts of a prompt's end, as if it had been a window: (layers, experts)."""
     from ..trace.step import expert_counts
 

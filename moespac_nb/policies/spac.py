@@ -15,18 +15,18 @@ import numpy as np
 from ..balancer import Balancer, LaneTimes
 from ..balancer.balancer import FORMULATIONS
 from ..engine.placement import Miss
-from ..engine.policy import Order, Planner, Policy, Setting
-from ..estimator.sensors import SENSORS, sensor
-from ..estimator.utility import RULES, estimator
+from ..engine.policy import Plan, Planner, Policy, PolicyContext
+from ..estimator.sensors import SENSORS, make_sensor
+from ..estimator.utility import RULES, make_estimator
 from ..trace.step import Prefill, Step
 from ..utils.exceptions import MoespacError, did_you_mean
 from .baselines import last_window
 
-__all__ = ["SPAC_JOINT", "SPAC_PAPER", "composed"]
+__all__ = ["SPAC_JOINT", "SPAC_PAPER", "compose_policy"]
 
 
 @dataclass(frozen=True)
-class Parts:
+class Composition:
     """What a composed policy is made of."""
 
     sensor: str
@@ -35,19 +35,19 @@ class Parts:
     K: int
     options: tuple[tuple[str, float], ...] = field(default=())  # of the rule
 
-    def __call__(self, setting: Setting) -> Planner:
-        return Composed(setting, self)
+    def __call__(self, setting: PolicyContext) -> Planner:
+        return ComposedPlanner(setting, self)
 
 
-class Composed(Planner):
+class ComposedPlanner(Planner):
     """Sensor → estimator → balancer, each at its moment."""
 
-    def __init__(self, setting: Setting, parts: Parts) -> None:
+    def __init__(self, setting: PolicyContext, parts: Composition) -> None:
         super().__init__(setting)
         geometry = setting.geometry
-        self._sensor = sensor(parts.sensor, geometry)
+        self._sensor = make_sensor(parts.sensor, geometry)
         options = {**dict(parts.options), "K": parts.K, "gamma": setting.gamma}
-        self._estimator = estimator(parts.rule, geometry.layers, geometry.experts, **options)
+        self._estimator = make_estimator(parts.rule, geometry.layers, geometry.experts, **options)
         self._balancer: Balancer | None = None
         self._tau = np.full((geometry.layers, 1), parts.admission if isinstance(parts.admission, int) else 1)
         if isinstance(parts.admission, str):
@@ -62,10 +62,10 @@ class Composed(Planner):
 
     def plan_s(self) -> float:
         # A machine's plan_s is of estimator and balancer together.
-        thinking_s = self.setting.costs.plan_s if self._balancer else self._estimator.thinking_s
-        return thinking_s + self._sensor.cost_s(self.setting.gamma)
+        overhead_s = self.setting.costs.plan_s if self._balancer else self._estimator.overhead_s
+        return overhead_s + self._sensor.cost_s(self.setting.gamma)
 
-    def begin(self, prefill: Prefill, _following: Step | None = None, /) -> Order | None:
+    def begin(self, prefill: Prefill, _following: Step | None = None, /) -> Plan | None:
         evidence = self._sensor.begin(prefill)
         if evidence is None and self.known == "verified" and len(prefill.ids):
             # The end of the prompt stands for the window before the first.
@@ -74,7 +74,7 @@ class Composed(Planner):
 
     def drafted(
         self, tokens: np.ndarray, gates: np.ndarray | None = None, complete: bool = True, /
-    ) -> Order | None:
+    ) -> Plan | None:
         # A rule with a memory must take in a window once; one without follows the draft as it grows.
         if not complete and (len(tokens) < 2 or self._estimator.rule != "last-count"):
             return None
@@ -82,17 +82,17 @@ class Composed(Planner):
         if evidence is None or complete:
             return None if evidence is None else self._order(evidence)
         s = self._estimator.update(evidence)
-        return Order(s, s >= self._tau)
+        return Plan(s, s >= self._tau)
 
-    def layer(self, layer: int, gates: np.ndarray | None = None, /) -> Order | None:
+    def layer(self, layer: int, gates: np.ndarray | None = None, /) -> Plan | None:
         evidence = self._sensor.layer(layer, gates)
         if evidence is None:
             return None
         s = self._estimator.s
         self._estimator.update(evidence, layer)
-        return Order(s, s >= self._tau)
+        return Plan(s, s >= self._tau)
 
-    def verified(self, step: Step, _following: Step | None = None, /) -> Order | None:
+    def verified(self, step: Step, _following: Step | None = None, /) -> Plan | None:
         if self._balancer is not None:
             self._balancer.observe(self._estimator.s, step.counts)
         evidence = self._sensor.verified(step)
@@ -100,11 +100,11 @@ class Composed(Planner):
             return None
         return self._order(evidence)
 
-    def _order(self, evidence: np.ndarray) -> Order:
+    def _order(self, evidence: np.ndarray) -> Plan:
         s = self._estimator.update(evidence)
         if self._balancer is not None:
             self._tau = self._thresholds(self._balancer, s)[:, None]
-        return Order(s, s >= self._tau)
+        return Plan(s, s >= self._tau)
 
     def _thresholds(self, balancer: Balancer, s: np.ndarray) -> np.ndarray:
         slots, geometry = self.setting.slots, self.setting.geometry
@@ -119,7 +119,7 @@ class Composed(Planner):
         ).tau
 
 
-def composed(
+def compose_policy(
     name: str,
     *,
     sensor: str = "verify-counts",
@@ -137,29 +137,29 @@ def composed(
     for kind, given, accepted in (("sensor", sensor, SENSORS), ("rule", rule, RULES)):
         if given not in accepted:
             raise MoespacError(
-                f"{kind} is {given!r}; accepted: {', '.join(accepted)}{did_you_mean(given, accepted)}"
+                f"{kind} is {given!r}; expected: {', '.join(accepted)}{did_you_mean(given, accepted)}"
             )
     if isinstance(admission, str):
         if admission not in FORMULATIONS:
             raise MoespacError(
-                f"admission is {admission!r}; accepted: {', '.join(FORMULATIONS)}, or one τ for every layer"
+                f"admission is {admission!r}; expected: {', '.join(FORMULATIONS)}, or one τ for every layer"
                 + did_you_mean(admission, FORMULATIONS)
             )
     elif not 1 <= admission <= K:
-        raise MoespacError(f"admission is {admission}; accepted: τ from 1 to K = {K}, or a formulation")
-    parts = Parts(sensor, rule, admission, K, tuple(options.items()))
+        raise MoespacError(f"admission is {admission}; expected: τ from 1 to K = {K}, or a formulation")
+    parts = Composition(sensor, rule, admission, K, tuple(options.items()))
     made_of = (
         f"{sensor} × {rule} × {admission if isinstance(admission, str) else f'τ = {admission}'} × {miss}"
     )
     return Policy(name, about or made_of, parts, miss=miss)
 
 
-SPAC_PAPER = composed(
+SPAC_PAPER = compose_policy(
     "spac-paper",
     admission="per-layer-difference",
     about="the paper's counts, its printed rule and its balancer, a layer at a time; misses on the CPU lane",
 )
-SPAC_JOINT = composed(
+SPAC_JOINT = compose_policy(
     "spac-joint",
     about="the same utility, with one programme over all layers for the thresholds; misses on the CPU lane",
 )

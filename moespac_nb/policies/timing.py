@@ -15,18 +15,18 @@ from time import perf_counter
 
 import numpy as np
 
-from ..estimator.sensors import SENSORS, Sensor, sensor
-from ..estimator.utility import RULES, estimator
-from ..trace.step import Geometry, Prefill, Step, Top
-from ..trace.windows import Rows
+from ..estimator.sensors import SENSORS, Sensor, make_sensor
+from ..estimator.utility import RULES, make_estimator
+from ..trace.step import MoEShape, Prefill, Step, Top
+from ..trace.windows import RoutedTokens
 
-__all__ = ["Thinking", "plan_seconds", "thinking"]
+__all__ = ["PolicyOverhead", "measure_overhead", "measure_planning_s"]
 
 REPEATS = 200
 
 
 @dataclass(frozen=True)
-class Thinking:
+class PolicyOverhead:
     """Of one sensor or rule: seconds a window."""
 
     name: str
@@ -34,20 +34,20 @@ class Thinking:
     charged_s: float  # modelled, without what it asks of the target's gates: no model is asked here
 
 
-def thinking(geometry: Geometry, gamma: int, seed: int = 0) -> list[Thinking]:
+def measure_overhead(geometry: MoEShape, gamma: int, seed: int = 0) -> list[PolicyOverhead]:
     """Every sensor, then every rule, with windows of γ + 1 positions on a model of this geometry."""
     rng = np.random.default_rng(seed)
     steps = [_window(geometry, gamma, rng) for _ in range(REPEATS)]
     found = []
     for name in SENSORS:
-        one = sensor(name, geometry, *(Rows(step.window, step.experts) for step in steps))
+        one = make_sensor(name, geometry, *(RoutedTokens(step.window, step.experts) for step in steps))
         one.begin(Prefill(steps[0].window, steps[0].experts, steps[0].gate_weights, 0.0))
         seconds = _median_s([_asked(one, step) for step in steps])
-        found.append(Thinking(name, seconds, one.thinking_s(gamma)))
+        found.append(PolicyOverhead(name, seconds, one.overhead_s(gamma)))
     for name in RULES:
-        rule = estimator(name, geometry.layers, geometry.experts, gamma=gamma)
+        rule = make_estimator(name, geometry.layers, geometry.experts, gamma=gamma)
         seconds = _median_s([partial(rule.update, step.counts) for step in steps])
-        found.append(Thinking(name, seconds, rule.thinking_s))
+        found.append(PolicyOverhead(name, seconds, rule.overhead_s))
     return found
 
 
@@ -74,7 +74,7 @@ def _median_s(calls: list[Callable[[], object]]) -> float:
     return median(seconds)
 
 
-def _window(geometry: Geometry, gamma: int, rng: np.random.Generator) -> Step:
+def _window(geometry: MoEShape, gamma: int, rng: np.random.Generator) -> Step:
     """A window routed at random; of its tokens some come again and again."""
     positions, top = gamma + 1, Top(np.zeros((gamma + 1, 1), np.int64), np.ones((gamma + 1, 1), np.float32))
     order = rng.random((positions, geometry.layers, geometry.experts)).argsort(-1)
@@ -91,18 +91,18 @@ def _window(geometry: Geometry, gamma: int, rng: np.random.Generator) -> Step:
 LAYERS, EXPERTS, TOP_K, LEVELS, GAMMA = 48, 128, 8, 4, 8  # the planning that is timed
 
 
-def plan_seconds(repeats: int) -> float:
+def measure_planning_s(repeats: int) -> float:
     """What the paper's policy thinks in one window: utility, balancer, learning; median over windows."""
     from ..balancer import Balancer, LaneTimes
-    from ..estimator.utility import estimator
-    from ..hardware.cost_model import costs
+    from ..estimator.utility import make_estimator
+    from ..hardware.cost_model import cost_model
 
     rng = np.random.default_rng(0)
     popularity = rng.dirichlet(np.full(EXPERTS, 0.3), size=LAYERS)
     pairs = (GAMMA + 1) * TOP_K
-    rule = estimator("paper", layers=LAYERS, experts=EXPERTS, K=LEVELS, gamma=GAMMA)
+    rule = make_estimator("paper", layers=LAYERS, experts=EXPERTS, K=LEVELS, gamma=GAMMA)
     balancer = Balancer(LAYERS, LEVELS)
-    times = LaneTimes.of(costs("rtx4090", "qwen3-30b-a3b"), gamma=GAMMA)
+    times = LaneTimes.of(cost_model("rtx4090", "qwen3-30b-a3b"), gamma=GAMMA)
     slots = LAYERS * EXPERTS // 6
     resident = rng.random((LAYERS, EXPERTS)) < 1 / 6
     utility = np.zeros((LAYERS, EXPERTS), np.int16)

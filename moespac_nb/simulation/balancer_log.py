@@ -12,53 +12,53 @@ from typing import Any
 import numpy as np
 
 from ..balancer import Balancer, Candidates, Joint, PerLayer
-from ..engine.policy import Order, Planner
-from ..policies import POLICIES, Policy, Setting, policy
-from ..policies.spac import Composed, Parts
+from ..engine.policy import Plan, Planner
+from ..policies import POLICIES, Policy, PolicyContext, get_policy
+from ..policies.spac import ComposedPlanner, Composition
 from ..trace.step import Step
 from ..trace.trace import Trace
 from ..utils.exceptions import MoespacError
 from .replay import replay
 
-__all__ = ["problems"]
+__all__ = ["record_balancer_inputs"]
 
 
-def problems(
-    trace: Trace, contestant: str | Policy = "spac-joint", budget: Any = "17%", **options: Any
+def record_balancer_inputs(
+    trace: Trace, policy: str | Policy = "spac-joint", budget: Any = "17%", **options: Any
 ) -> dict[int, Candidates]:
     """The candidate table that each window's thresholds were chosen from, by the number of the window.
 
     contestant: a policy that has a balancer. options: of `replay`. A window before which the sensor had said
     nothing yet has none.
     """
-    played = policy(contestant)
+    played = get_policy(policy)
     parts = played.planner
-    if not isinstance(parts, Parts) or not isinstance(parts.admission, str):
-        named = [name for name, each in POLICIES.items() if isinstance(each.planner, Parts)]
+    if not isinstance(parts, Composition) or not isinstance(parts.admission, str):
+        named = [name for name, each in POLICIES.items() if isinstance(each.planner, Composition)]
         raise MoespacError(
-            f"policy {played.name!r} has no balancer; accepted: {', '.join(named)}, or one that "
+            f"policy {played.name!r} has no balancer; expected: {', '.join(named)}, or one that "
             "composed(…, admission='joint') makes"
         )
     found: dict[int, Candidates] = {}
 
-    def planner(setting: Setting) -> Planner:
+    def planner(setting: PolicyContext) -> Planner:
         return _Noting(setting, parts, found)
 
     replay(trace, replace(played, planner=planner), budget, timeline=False, **options)
     return found
 
 
-class _Noting(Composed):
+class _Noting(ComposedPlanner):
     """The same policy, with a balancer that keeps what it is asked."""
 
-    def __init__(self, setting: Setting, parts: Parts, found: dict[int, Candidates]) -> None:
+    def __init__(self, setting: PolicyContext, parts: Composition, found: dict[int, Candidates]) -> None:
         super().__init__(setting, parts)
         assert isinstance(parts.admission, str)
         self._noted = _Balancer(setting.geometry.layers, parts.K, formulation=parts.admission)  # type: ignore[arg-type]
         self._balancer = self._noted
         self._found, self._window = found, 0
 
-    def verified(self, step: Step, following: Step | None = None, /) -> Order | None:
+    def verified(self, step: Step, following: Step | None = None, /) -> Plan | None:
         if self._noted.asked_last is not None:
             self._found[self._window] = self._noted.asked_last
         self._window += 1

@@ -18,39 +18,40 @@ import numpy as np
 
 from ..trace.step import Prefill, Step, expert_counts
 from ..trace.trace import Trace
-from ..trace.windows import Seen, windows
+from ..trace.windows import Window as Seen
+from ..trace.windows import iter_windows
 from ..utils.exceptions import MoespacError
 
-__all__ = ["Demanded", "Recorded", "Window", "recorded"]
+__all__ = ["LayerDemand", "TextDemand", "WindowDemand", "expert_demand"]
 
-Demanded = list[tuple[list[int], list[int]]]  # of each layer the distinct experts, and positions for each
+LayerDemand = list[tuple[list[int], list[int]]]  # of each layer the distinct experts, and positions for each
 
 
-class Window(NamedTuple):
+class WindowDemand(NamedTuple):
     """A verified window."""
 
     seen: Seen
     tokens: list[int]  # the window's, the first of which was committed before
-    layers: Demanded
+    layers: LayerDemand
 
     @property
     def step(self) -> Step:
         return self.seen.step
 
 
-class Recorded(NamedTuple):
+class TextDemand(NamedTuple):
     """One text."""
 
     prefill: Prefill
-    prompt: Demanded
-    windows: list[Window]
+    prompt: LayerDemand
+    windows: list[WindowDemand]
 
 
-def recorded(trace: Trace, gamma: int | None = None) -> list[Recorded]:
+def expert_demand(trace: Trace, gamma: int | None = None) -> list[TextDemand]:
     """The texts of a trace, of a fan those of decoding with this draft length; None takes all it holds."""
     if gamma is not None and any(text.fan is None for text in trace.texts):
         raise MoespacError(
-            f"gamma is {gamma} and the trace is no fan recording; accepted: None, the draft lengths it has"
+            f"gamma is {gamma} and the trace is no fan recording; expected: None, the draft lengths it has"
         )
     key = id(trace)  # a trace compares by its content, which is slow, and so cannot be a key itself
     if key not in _KNOWN:
@@ -61,19 +62,19 @@ def recorded(trace: Trace, gamma: int | None = None) -> list[Recorded]:
     return known[gamma]
 
 
-_KNOWN: dict[int, dict[int | None, list[Recorded]]] = {}
+_KNOWN: dict[int, dict[int | None, list[TextDemand]]] = {}
 
 
-def _text(trace: Trace, text: int, gamma: int | None) -> Recorded:
+def _text(trace: Trace, text: int, gamma: int | None) -> TextDemand:
     prefill = trace.prefill(text)
-    seen = list(windows(trace, text, gamma))
+    seen = list(iter_windows(trace, text, gamma))
     counts = [expert_counts(prefill.experts, trace.geometry.experts), *(one.step.counts for one in seen)]
-    prompt, *layers = demanded(np.stack(counts))
-    made = [Window(one, one.step.window.tolist(), each) for one, each in zip(seen, layers, strict=True)]
-    return Recorded(prefill, prompt, made)
+    prompt, *layers = layer_demand(np.stack(counts))
+    made = [WindowDemand(one, one.step.window.tolist(), each) for one, each in zip(seen, layers, strict=True)]
+    return TextDemand(prefill, prompt, made)
 
 
-def demanded(counts: np.ndarray) -> list[Demanded]:
+def layer_demand(counts: np.ndarray) -> list[LayerDemand]:
     """Counts (passes, layers, experts) as lists."""
     passes, layers, experts = counts.shape
     flat = np.flatnonzero(counts)

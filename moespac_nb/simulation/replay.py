@@ -18,20 +18,18 @@ import numpy as np
 
 from ..engine.devices import VirtualDevice
 from ..engine.scheduler import Scheduler
-from ..hardware.budget import charge, check_accounting, parse_budget
-from ..hardware.cost_model import Costs
-from ..hardware.cost_model import costs as costs_of
-from ..hardware.machine import Machine
-from ..hardware.machine import machine as machine_of
-from ..hardware.memory_plan import fit
-from ..hardware.model import ModelProfile, mismatch
-from ..hardware.model_library import model_profile as model_profile_of
-from ..policies import Policy, policy
-from ..trace.locality import given_profile
-from ..trace.step import Geometry
+from ..hardware.budget import allot, check_accounting, parse_budget
+from ..hardware.cost_model import Costs, cost_model
+from ..hardware.machine import Machine, load_machine
+from ..hardware.memory_plan import plan_memory
+from ..hardware.model import ModelSpec, mismatch
+from ..hardware.model_library import load_model_spec
+from ..policies import Policy, get_policy
+from ..trace.locality import check_expert_usage
+from ..trace.step import MoEShape
 from ..trace.trace import Trace
 from ..utils.exceptions import MoespacError
-from .demand import Recorded, recorded
+from .demand import TextDemand, expert_demand
 from .result import Result
 
 __all__ = ["replay", "replay_texts"]
@@ -39,11 +37,11 @@ __all__ = ["replay", "replay_texts"]
 
 def replay(
     trace: Trace,
-    contestant: str | Policy = "recency",
+    policy: str | Policy = "recency",
     budget: Any = "17%",
     *,
     machine: Machine | str | Path = "rtx4090",
-    model_profile: ModelProfile | str | Path = "qwen3-30b-a3b",
+    model_profile: ModelSpec | str | Path = "qwen3-30b-a3b",
     costs: Costs | None = None,
     gamma: int | None = None,
     accounting: str = "slots-equal",
@@ -66,17 +64,17 @@ def replay(
     timeline: whether to keep one. scheduler: what makes the one that is driven, for who looks on.
     Raises MoespacError for what is not accepted, before any work.
     """
-    played = policy(contestant)
+    played = get_policy(policy)
     geometry = trace.geometry
     if not geometry.layers:
-        raise MoespacError("the trace is of a dense model; accepted: one with experts")
-    texts = recorded(trace, gamma)
+        raise MoespacError("the trace is of a dense model; expected: one with experts")
+    texts = expert_demand(trace, gamma)
     windows = [window for text in texts for window in text.windows]
     if not windows:
-        raise MoespacError("the trace holds no step; accepted: one with a window at least")
+        raise MoespacError("the trace holds no step; expected: one with a window at least")
     reckoned = max(window.step.gamma for window in windows)
     on = _on(played, budget, geometry, machine, model_profile, costs, accounting, context, reckoned > 0)
-    known = given_profile(profile, geometry, "trace")
+    known = check_expert_usage(profile, geometry, "trace")
     device = VirtualDevice(record=timeline)
     made = scheduler(
         device, on.costs, played, geometry, on.slots, gamma=reckoned, profile=known, in_flight=in_flight
@@ -139,9 +137,9 @@ class _On:
 def _on(
     played: Policy,
     budget: Any,
-    geometry: Geometry,
+    geometry: MoEShape,
     on: Machine | str | Path,
-    model: ModelProfile | str | Path,
+    model: ModelSpec | str | Path,
     given: Costs | None,
     accounting: str,
     context: int,
@@ -151,18 +149,18 @@ def _on(
     if given is not None:
         if accounting != "slots-equal":
             raise MoespacError(
-                f"accounting is {accounting!r} and costs are given; accepted: 'slots-equal', or a machine "
+                f"accounting is {accounting!r} and costs are given; expected: 'slots-equal', or a machine "
                 "and a model profile instead of costs"
             )
         room = parse_budget(budget).room(given.expert_bytes, geometry.layers * geometry.experts)
         return _On(given, room.budget_bytes, room.slots, fits=True)
-    on, model = machine_of(on), model_profile_of(model)
-    charged = charge(accounting, budget, model.as_if(geometry), draft=drafts, context=context)
+    on, model = load_machine(on), load_model_spec(model)
+    charged = allot(accounting, budget, model.as_if(geometry), draft=drafts, context=context)
     # What the card holds is a matter of the whole model, not of the trace it is replayed with.
-    found = fit(on, model, context=context, draft=drafts and model.draft is not None)
+    found = plan_memory(on, model, context=context, draft=drafts and model.draft is not None)
     share = charged.slots / (geometry.layers * geometry.experts) if played.slots else 0.0
     return _On(
-        costs_of(on, model, context=context, geometry=geometry),
+        cost_model(on, model, context=context, geometry=geometry),
         charged.budget_bytes,
         charged.slots,
         charged.fits and found.fits_host and found.left_bytes >= 0 and share <= found.share,
@@ -174,7 +172,7 @@ def _on(
 
 
 def replay_texts(
-    scheduler: Scheduler, texts: Sequence[Recorded], cold: bool = False
+    scheduler: Scheduler, texts: Sequence[TextDemand], cold: bool = False
 ) -> tuple[list[float], list[float], list[tuple[float, float]]]:
     """Drive a scheduler through recorded texts. Seconds from each start to its first tokens, and to its end
     of prefill; and on the device's clock, when each window opened and when it had been learned from."""

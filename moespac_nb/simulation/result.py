@@ -9,7 +9,7 @@ from typing import Any
 
 from ..engine.devices import Operation, VirtualDevice
 from ..engine.placement import Counters
-from ..engine.scheduler import Parts
+from ..engine.scheduler import TimeBreakdown
 from ..utils.exceptions import MoespacError
 from ..utils.files import frame, write_csv
 
@@ -47,7 +47,7 @@ class Result:
     label: str  # what the figures are: modelled
     prefill_bytes: int  # copied while prompts were read
     counters: Counters
-    parts: Parts
+    parts: TimeBreakdown
     windows_s: tuple[tuple[float, float], ...] = field(repr=False)  # when each opened, and was learned from
     device: VirtualDevice = field(repr=False, compare=False)
 
@@ -79,5 +79,5 @@ def to_csv(results: Iterable[Result], path: str | Path) -> None:
     """The same rows as text, a header line first."""
     rows = [result.row() for result in results]
     if not rows:
-        raise MoespacError("there is no result to write; accepted: at least one")
+        raise MoespacError("there is no result to write; expected: at least one")
     write_csv(path, rows[0], (list(row.values()) for row in rows))

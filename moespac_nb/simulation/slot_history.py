@@ -16,24 +16,24 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..engine.engine import Engine
-from ..engine.placement import Miss, Placement
+from ..engine.placement import LayerDispatch, Miss
 from ..engine.scheduler import Scheduler
-from ..engine.slots import NOBODY
+from ..engine.slots import EMPTY
 from ..policies import Policy
-from ..policies.spac import Composed
-from ..trace.step import Geometry, Step
+from ..policies.spac import ComposedPlanner
+from ..trace.step import MoEShape, Step
 from ..trace.trace import Trace
-from .demand import recorded
+from .demand import expert_demand
 from .replay import replay
 from .result import Result
 
-__all__ = ["CPU", "LATE", "LOADED", "READY", "SERVED", "Move", "Residency", "residency"]
+__all__ = ["CPU", "LATE", "LOADED", "READY", "SERVED", "SlotEvent", "SlotHistory", "slot_history"]
 
 SERVED = ("not asked for", "from its slot", "from its slot, awaited", "copied on demand", "on the CPU lane")
 _NOT, READY, LATE, LOADED, CPU = range(5)
 
 
-class Move(NamedTuple):
+class SlotEvent(NamedTuple):
     """A copy that starts, one that has come (`key` alone is then told), or a slot emptied for nobody.
 
     The last has come too, and its `key` is NOBODY.
@@ -51,18 +51,18 @@ class Move(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Residency:
+class SlotHistory:
     """Windows × layers × experts, and all moves in the order in which they happened."""
 
     result: Result
-    geometry: Geometry
+    geometry: MoEShape
     slots: int
     counts: np.ndarray  # (windows, layers, experts) positions that asked for each expert
     served: np.ndarray  # alike, an index into SERVED
     wanted: np.ndarray  # alike, bool: an order of the window, or that it began with, wanted it copied
     scores: np.ndarray  # alike: what it was worth as the window ended
     tau: np.ndarray | None  # (windows, layers): scores from here on were wanted; None: no threshold
-    moves: tuple[Move, ...] = field(repr=False)
+    moves: tuple[SlotEvent, ...] = field(repr=False)
 
     @property
     def windows(self) -> int:
@@ -70,7 +70,7 @@ class Residency:
 
     def owners(self, window: int, moment: int = 0) -> tuple[np.ndarray, np.ndarray]:
         """Each slot's key, NOBODY for none, and whether its copy was still under way, (slots,) both."""
-        owner, loading = np.full(self.slots, NOBODY), np.zeros(self.slots, bool)
+        owner, loading = np.full(self.slots, EMPTY), np.zeros(self.slots, bool)
         for move in self.moves:
             if (move.window, move.moment) > (window, moment):
                 break
@@ -85,14 +85,14 @@ class Residency:
         for move in self.moves:
             while (window, 0) < (move.window, move.moment):
                 held[window], window = now, window + 1
-            if move.old != NOBODY:
+            if move.old != EMPTY:
                 now[move.old] = False
             elif move.came:
                 now[move.key] = True
         held[window:] = now
         return held.reshape(self.counts.shape)
 
-    def why(self, window: int, layer: int, expert: int) -> Move | None:
+    def why(self, window: int, layer: int, expert: int) -> SlotEvent | None:
         """The copy that last took this expert's slot, up to the end of the window; None if none has."""
         key = layer * self.geometry.experts + expert
         past = (each for each in reversed(self.moves) if each.window <= window and not each.came)
@@ -100,27 +100,27 @@ class Residency:
         return next(taken, None)
 
 
-def residency(
+def slot_history(
     trace: Trace,
-    contestant: str | Policy = "spac-joint",
+    policy: str | Policy = "spac-joint",
     budget: Any = "17%",
     *,
     gamma: int | None = None,
     **options: Any,
-) -> Residency:
+) -> SlotHistory:
     """Replay as `replay` does, and keep what happened in the slots. Arguments are those of `replay`."""
     geometry = trace.geometry
     made: list[_Scheduler] = []
 
     def watched(*given: Any, **known: Any) -> Scheduler:
-        windows = sum(len(text.windows) for text in recorded(trace, gamma))
+        windows = sum(len(text.windows) for text in expert_demand(trace, gamma))
         made.append(_Scheduler(_Log(windows, geometry), *given, **known))
         return made[0]
 
-    result = replay(trace, contestant, budget, gamma=gamma, timeline=False, scheduler=watched, **options)
-    steps = [window.step for text in recorded(trace, gamma) for window in text.windows]
+    result = replay(trace, policy, budget, gamma=gamma, timeline=False, scheduler=watched, **options)
+    steps = [window.step for text in expert_demand(trace, gamma) for window in text.windows]
     log = made[0].log
-    return Residency(
+    return SlotHistory(
         result,
         geometry,
         result.slots,
@@ -136,13 +136,13 @@ def residency(
 class _Log:
     """What has been told so far, and when it is now."""
 
-    def __init__(self, windows: int, geometry: Geometry) -> None:
+    def __init__(self, windows: int, geometry: MoEShape) -> None:
         self.window, self.moment, self.decoding = 0, 0, False
         shape = (windows + 1, geometry.layers, geometry.experts)  # what follows the last window is left out
         self._served, self._wanted = np.zeros(shape, np.uint8), np.zeros(shape, bool)
         self._scores = np.zeros(shape, np.float32)
         self.tau: list[np.ndarray] = []
-        self.moves: list[Move] = []
+        self.moves: list[SlotEvent] = []
 
     @property
     def served(self) -> np.ndarray:
@@ -182,7 +182,7 @@ class _Engine(Engine):
         super().__init__(*given)
         self._log = log
         self._demand = False
-        self._left = (NOBODY, 0.0)  # who has just had to go, and its score
+        self._left = (EMPTY, 0.0)  # who has just had to go, and its score
 
     @property
     def scores(self) -> list[float]:
@@ -197,7 +197,7 @@ class _Engine(Engine):
         super().forget()
         self._log.forget()
 
-    def layer(self, layer: int, experts: Any, positions: Any, miss: Miss = "cpu") -> Placement:
+    def layer(self, layer: int, experts: Any, positions: Any, miss: Miss = "cpu") -> LayerDispatch:
         log = self._log
         log.moment = 1 + layer if log.decoding else 0
         loaded, self._demand = len(log.moves), True
@@ -210,7 +210,7 @@ class _Engine(Engine):
             log.placed(layer, [seat.expert], LOADED if layer * self.experts + seat.expert in copied else LATE)
         return placement
 
-    def release(self, placement: Placement) -> None:
+    def release(self, placement: LayerDispatch) -> None:
         super().release(placement)
         if not placement.rest[0] and self._log.decoding:
             self._log.moment = 2 + placement.layer  # until the next layer reads who is where
@@ -222,23 +222,23 @@ class _Engine(Engine):
 
     def _start(self, key: int, slot: int) -> None:
         super()._start(key, slot)
-        old, self._left = self._left, (NOBODY, 0.0)
+        old, self._left = self._left, (EMPTY, 0.0)
         self._tell(slot, key, *old, came=False)
 
     def _land(self, slot: int) -> None:
         key = self._slots.owner[slot]
         super()._land(slot)
-        self._tell(slot, key, NOBODY, 0.0, came=True)
+        self._tell(slot, key, EMPTY, 0.0, came=True)
 
     def _empty(self, slot: int) -> None:
         super()._empty(slot)
-        old, self._left = self._left, (NOBODY, 0.0)
-        self._tell(slot, NOBODY, *old, came=True)
+        old, self._left = self._left, (EMPTY, 0.0)
+        self._tell(slot, EMPTY, *old, came=True)
 
     def _tell(self, slot: int, key: int, old: int, old_score: float, came: bool) -> None:
-        log, score = self._log, 0.0 if key == NOBODY else self._worth.score[key]
+        log, score = self._log, 0.0 if key == EMPTY else self._worth.score[key]
         log.moves.append(
-            Move(
+            SlotEvent(
                 log.window, log.moment, came, slot, key, old, score, old_score, self._demand and not came
             )
         )  # fmt: skip
@@ -263,5 +263,5 @@ class _Scheduler(Scheduler):
 
     def end_window(self, step: Step, following: Step | None = None) -> None:
         planner = self.planner
-        self.log.end(self.engine.scores, planner.tau if isinstance(planner, Composed) else None)
+        self.log.end(self.engine.scores, planner.tau if isinstance(planner, ComposedPlanner) else None)
         super().end_window(step, following)

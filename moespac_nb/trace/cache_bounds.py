@@ -57,9 +57,9 @@ def belady_hits(used: np.ndarray, slots: int) -> np.ndarray:
 def _hits(used: np.ndarray, worth: np.ndarray, slots: int) -> np.ndarray:
     """Hits where after each event those of highest worth (events, layers, experts) stay."""
     if isinstance(slots, bool) or not isinstance(slots, int | np.integer) or slots < 0:
-        raise MoespacError(f"slots is {slots!r}; accepted: a whole number from 0, experts held a layer")
+        raise MoespacError(f"slots is {slots!r}; expected: a whole number from 0, experts held a layer")
     if used.dtype != bool:
-        raise MoespacError(f"used is an array of {used.dtype}; accepted: bool, see one_hot")
+        raise MoespacError(f"used is an array of {used.dtype}; expected: bool, see one_hot")
     held = np.zeros(used.shape[1:], bool)
     hits = np.zeros(used.shape[:-1], np.int64)
     for event, asked in enumerate(used):

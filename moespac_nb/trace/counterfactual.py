@@ -21,7 +21,7 @@ import numpy as np
 from ..utils.exceptions import MoespacError
 from .trace import Trace
 
-__all__ = ["better_draft"]
+__all__ = ["improve_draft"]
 
 _VERIFIED = (
     "window", "target_ids", "target_top_ids", "target_top_probs", "experts", "gate_weights", "score_experts",
@@ -38,18 +38,22 @@ class _Read(NamedTuple):
     good: bool = False  # a mistake was made good here
 
 
-def better_draft(fan: Trace, forgiven: float, seed: int = 0) -> Trace:
+def improve_draft(fan: Trace, fix_fraction: float, seed: int = 0) -> Trace:
     """A fan as a draft would have left it that makes this share of the mistakes less, 0 to 1.
 
     Which ones is drawn once for each place in the text: all windows agree about them, and a larger share
     forgives the same and more. The text stays. Of a token that makes a mistake good the probability is not
     known: 1 stands there. Times, and channels that foretell of drafted tokens, are left out.
     """
-    if isinstance(forgiven, bool) or not isinstance(forgiven, int | float) or not 0 <= forgiven <= 1:
-        raise MoespacError(f"forgiven is {forgiven!r}; accepted: a share of the mistakes, 0 to 1")
+    if (
+        isinstance(fix_fraction, bool)
+        or not isinstance(fix_fraction, int | float)
+        or not 0 <= fix_fraction <= 1
+    ):
+        raise MoespacError(f"forgiven is {fix_fraction!r}; expected: a share of the mistakes, 0 to 1")
     if any(text.fan is None for text in fan.texts):
-        raise MoespacError("the trace is no fan recording; accepted: one of record(…, fan=8) say")
-    pardoned = np.random.default_rng(seed).random(len(fan)) < forgiven
+        raise MoespacError("the trace is no fan recording; expected: one of record(…, fan=8) say")
+    pardoned = np.random.default_rng(seed).random(len(fan)) < fix_fraction
     windows = [_window(fan, row, pardoned) for row in range(len(fan))]
     read = [one for window, _ in windows for one in window]
     drafted = [one for window, _ in windows for one in window[1:]]
@@ -73,7 +77,7 @@ def better_draft(fan: Trace, forgiven: float, seed: int = 0) -> Trace:
     return replace(
         fan,
         texts=tuple(
-            replace(text, draft=f"{text.draft}, {forgiven:.0%} of its mistakes forgiven")
+            replace(text, draft=f"{text.draft}, {fix_fraction:.0%} of its mistakes forgiven")
             for text in fan.texts
         ),
         sensors={

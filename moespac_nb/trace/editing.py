@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..utils.exceptions import MoespacError
-from .schema import COLUMNS, REDACTED, Sensor
+from .schema import COLUMNS, REDACTED, Channel
 from .trace import Trace, _kind_of, _same_array
 
 __all__ = ["concatenate", "redact"]
@@ -21,14 +21,14 @@ def concatenate(traces: Sequence[Trace]) -> Trace:
     They must have the same geometry, vocabulary, sensors and optional columns, or MoespacError is raised.
     """
     if not traces:
-        raise MoespacError("there is no trace to concatenate; accepted: at least one")
+        raise MoespacError("there is no trace to concatenate; expected: at least one")
     whole, *others = traces
     for number, other in enumerate(others, start=1):
         if (ours := _kind_of(whole)) != (theirs := _kind_of(other)):
             name = next(name for name in ours if ours[name] != theirs[name])
             raise MoespacError(
                 f"trace {number} cannot follow: its {name} is {theirs[name]}, before it {ours[name]}; "
-                "accepted: traces that agree in it"
+                "expected: traces that agree in it"
             )
         whole = _joined(whole, other)
     return whole
@@ -39,7 +39,7 @@ def _joined(a: Trace, b: Trace) -> Trace:
         if a.pieces[token] != b.pieces[token]:
             raise MoespacError(
                 f"token {token} reads {a.pieces[token]!r} in one trace and {b.pieces[token]!r} in the next; "
-                "accepted: traces of the same tokenizer"
+                "expected: traces of the same tokenizer"
             )
     theirs, more_texts = b.columns, b.texts
     text_steps = a.text_steps
@@ -56,7 +56,7 @@ def _joined(a: Trace, b: Trace) -> Trace:
     }
     arrays["text_steps"] = np.concatenate([text_steps, theirs["text_steps"]])
     sensors = {
-        name: Sensor(sensor.rows, np.concatenate([sensor.values, b.sensors[name].values]))
+        name: Channel(sensor.rows, np.concatenate([sensor.values, b.sensors[name].values]))
         for name, sensor in a.sensors.items()
     }
     return replace(a, texts=a.texts + more_texts, pieces={**a.pieces, **b.pieces}, sensors=sensors, **arrays)

@@ -12,19 +12,19 @@ import numpy as np
 
 from ..utils.exceptions import MoespacError
 from .cache_bounds import one_hot
-from .step import Geometry, expert_counts
+from .step import MoEShape, expert_counts
 from .trace import Trace
 
 __all__ = [
+    "check_expert_usage",
     "committed_experts",
     "distinct_by_chance",
     "distinct_by_gamma",
     "distinct_in_a_row",
-    "given_profile",
+    "expert_usage",
     "locality",
     "overlap",
     "overlap_by_layer",
-    "profile_of",
 ]
 
 
@@ -53,7 +53,7 @@ def overlap(trace: Trace) -> tuple[float | None, float | None]:
     The means over layers of `overlap_by_layer`; None where no text has two tokens.
     """
     if not trace.geometry.layers:
-        raise MoespacError("the trace is of a dense model; accepted: one with experts")
+        raise MoespacError("the trace is of a dense model; expected: one with experts")
     texts = [committed_experts(trace, text) for text in range(len(trace.texts))]
     found = overlap_by_layer(texts, trace.geometry.experts)
     return (None, None) if found is None else (float(found[0].mean()), float(found[1].mean()))
@@ -133,17 +133,19 @@ def distinct_in_a_row(texts: Iterable[np.ndarray], experts_per_layer: int, longe
     return [float(mean) for mean in sums[fits] / places[fits]]
 
 
-def profile_of(trace: Trace) -> np.ndarray:
+def expert_usage(trace: Trace) -> np.ndarray:
     """How often a trace's verified positions used each expert, (layers, experts): for `static-hot`."""
     return expert_counts(trace.experts, trace.geometry.experts)
 
 
-def given_profile(profile: np.ndarray | Trace | None, geometry: Geometry, whose: str) -> np.ndarray | None:
+def check_expert_usage(
+    profile: np.ndarray | Trace | None, geometry: MoEShape, whose: str
+) -> np.ndarray | None:
     """A profile as an array (layers, experts), fit for this geometry. whose: it is, for the error."""
-    known = profile_of(profile) if isinstance(profile, Trace) else profile
+    known = expert_usage(profile) if isinstance(profile, Trace) else profile
     if known is not None and known.shape != (geometry.layers, geometry.experts):
         raise MoespacError(
-            f"the profile has shape {known.shape}; accepted: the {whose}'s {geometry.layers} layers × "
+            f"the profile has shape {known.shape}; expected: the {whose}'s {geometry.layers} layers × "
             f"{geometry.experts} experts"
         )
     return known

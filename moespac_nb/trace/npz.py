@@ -21,10 +21,10 @@ import numpy as np
 from numpy.lib import format as npy
 
 from ..utils.exceptions import MoespacError
-from ..utils.files import whole_file
+from ..utils.files import atomic_write
 from .packing import MOST_BITS, SENSOR, Kind, kind, pack, unpack
-from .schema import COLUMNS, Sensor, Text
-from .step import Geometry
+from .schema import COLUMNS, Channel, TextInfo
+from .step import MoEShape
 from .trace import Trace
 
 __all__ = ["LIMIT_BYTES", "SCHEMA", "read", "write"]
@@ -45,7 +45,7 @@ def write(trace: Trace, path: Path) -> None:
     header = _header_of(trace, {name: bits for name, (_, bits) in packed.items() if bits is not None})
     if len(header) + sum(array.nbytes for array in arrays.values()) > LIMIT_BYTES:
         raise MoespacError(f"{path}: the trace is larger than {LIMIT_BYTES} bytes; save it in parts")
-    with whole_file(path, "the trace") as file:
+    with atomic_write(path, "the trace") as file:
         _pack(file, {_HEADER: header, **{name: array for name, (array, _) in packed.items()}})
 
 
@@ -73,7 +73,7 @@ def _header_of(trace: Trace, bits: Mapping[str, int]) -> np.ndarray:
     return np.frombuffer(json.dumps(header).encode(), np.uint8)
 
 
-def _members_of(text: Text) -> dict[str, Any]:
+def _members_of(text: TextInfo) -> dict[str, Any]:
     """Those of `_LATER` only where they say something: files without them are as old."""
     return {
         name: value for name, value in asdict(text).items() if name not in _LATER or value not in (None, ())
@@ -106,20 +106,20 @@ def _entries(archive: zipfile.ZipFile, limit_bytes: int) -> dict[str, zipfile.Zi
         if name == entry.filename or not (
             name in {_HEADER, *COLUMNS} or (name.startswith(SENSOR) and "/" not in name)
         ):
-            raise MoespacError(f"{entry.filename!r} has no place in a trace; accepted: what `save` writes")
+            raise MoespacError(f"{entry.filename!r} has no place in a trace; expected: what `save` writes")
         if name in entries:
-            raise MoespacError(f"{name} is there twice; accepted: once")
+            raise MoespacError(f"{name} is there twice; expected: once")
         if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            raise MoespacError(f"{name} is packed by method {entry.compress_type}; accepted: deflate")
+            raise MoespacError(f"{name} is packed by method {entry.compress_type}; expected: deflate")
         entries[name] = entry
     unpacked = sum(entry.file_size for entry in entries.values())
     if unpacked > limit_bytes:
-        raise MoespacError(f"its arrays unpack to {unpacked} bytes; accepted: at most {limit_bytes}")
+        raise MoespacError(f"its arrays unpack to {unpacked} bytes; expected: at most {limit_bytes}")
     if _HEADER not in entries:
-        raise MoespacError(f"{_HEADER} is missing: not a trace; accepted: a file that `Trace.save` wrote")
+        raise MoespacError(f"{_HEADER} is missing: not a trace; expected: a file that `Trace.save` wrote")
     if entries[_HEADER].file_size > LIMIT_HEADER_BYTES:
         size = entries[_HEADER].file_size
-        raise MoespacError(f"{_HEADER} has {size} bytes; accepted: at most {LIMIT_HEADER_BYTES}")
+        raise MoespacError(f"{_HEADER} has {size} bytes; expected: at most {LIMIT_HEADER_BYTES}")
     return entries
 
 
@@ -145,24 +145,24 @@ class _Arrays:
     def _stored(self, file: IO[bytes], name: str, file_size: int, kind: Kind) -> np.ndarray:
         """An npy file's array. Its header must agree with the zip directory before more is unpacked."""
         if (version := npy.read_magic(file)) != (1, 0):
-            raise MoespacError(f"{name} is npy of version {version}; accepted: 1.0")
+            raise MoespacError(f"{name} is npy of version {version}; expected: 1.0")
         shape, column_major, dtype = npy.read_array_header_1_0(file)
         if dtype.name not in kind.stored:  # objects, which would be pickled, are in none of them
-            raise MoespacError(f"{name} is an array of {dtype}; accepted: {' or '.join(kind.stored)}")
+            raise MoespacError(f"{name} is an array of {dtype}; expected: {' or '.join(kind.stored)}")
         if column_major and len(shape) > 1:
-            raise MoespacError(f"{name} lies in columns; accepted: rows, as `save` wrote it")
+            raise MoespacError(f"{name} lies in columns; expected: rows, as `save` wrote it")
         if min(shape, default=0) < 0:
-            raise MoespacError(f"{name} is of shape {shape}; accepted: 0 and more")
+            raise MoespacError(f"{name} is of shape {shape}; expected: 0 and more")
         size, listed = math.prod(shape) * dtype.itemsize, file_size - file.tell()
         if size != listed:
             raise MoespacError(
                 f"{name} is of shape {shape}, {size} bytes, and the zip directory lists {listed}; "
-                "accepted: the same"
+                "expected: the same"
             )
         self._bytes += math.prod(shape) * (kind.dtype or dtype).itemsize
         if self._bytes > self._limit_bytes:
             raise MoespacError(
-                f"its arrays, up to {name}, take {self._bytes} bytes; accepted: at most {self._limit_bytes}"
+                f"its arrays, up to {name}, take {self._bytes} bytes; expected: at most {self._limit_bytes}"
             )
         data = file.read(size)  # no more than this is ever unpacked
         if len(data) != size:
@@ -181,26 +181,26 @@ def _read_header(arrays: _Arrays) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise MoespacError(f"{_HEADER} is no JSON ({error}); record it again") from error
     if not isinstance(header, dict) or header.get("format") != FORMAT:
-        raise MoespacError(f"{_HEADER}: format is not {FORMAT!r}; accepted: a file that `Trace.save` wrote")
+        raise MoespacError(f"{_HEADER}: format is not {FORMAT!r}; expected: a file that `Trace.save` wrote")
     schema = header.get("schema")
     if isinstance(schema, int) and schema > SCHEMA:
         raise MoespacError(f"{_HEADER}: schema is {schema}, this version reads {SCHEMA}; update moespac-nb")
     if schema not in _READ or isinstance(schema, bool):
-        raise MoespacError(f"{_HEADER}: schema is {schema!r}; accepted: {' or '.join(map(str, _READ))}")
+        raise MoespacError(f"{_HEADER}: schema is {schema!r}; expected: {' or '.join(map(str, _READ))}")
     return header
 
 
 def _trace(header: Mapping[str, Any], arrays: _Arrays) -> Trace:
-    geometry = Geometry(**_members(header, "geometry", {field.name for field in fields(Geometry)}))
+    geometry = MoEShape(**_members(header, "geometry", {field.name for field in fields(MoEShape)}))
     texts = _member(header, "texts", list)
-    names = {field.name for field in fields(Text)}
+    names = {field.name for field in fields(TextInfo)}
     sensors = _member(header, "sensors", dict)
     listed = {_HEADER, *COLUMNS, *(SENSOR + name for name in sensors)}
     if strangers := sorted(set(arrays.entries) - listed):
-        raise MoespacError(f"{strangers[0]} is not in {_HEADER}; accepted: the sensors it lists")
+        raise MoespacError(f"{strangers[0]} is not in {_HEADER}; expected: the sensors it lists")
     needed = {name for name in listed if name not in COLUMNS or not COLUMNS[name].optional}
     if missing := sorted(needed - set(arrays.entries)):
-        raise MoespacError(f"{missing[0]} is missing; accepted: all of the columns")
+        raise MoespacError(f"{missing[0]} is missing; expected: all of the columns")
     bits = {} if header["schema"] == 1 else _bits(_member(header, "bits", dict))
 
     def array(name: str) -> np.ndarray:
@@ -211,7 +211,7 @@ def _trace(header: Mapping[str, Any], arrays: _Arrays) -> Trace:
         vocabulary=_member(header, "vocabulary", int),
         texts=tuple(_text(_members(texts, number, names, _LATER)) for number in range(len(texts))),
         pieces={_token(token): piece for token, piece in _member(header, "pieces", dict).items()},
-        sensors={name: Sensor(rows, array(SENSOR + name)) for name, rows in sensors.items()},
+        sensors={name: Channel(rows, array(SENSOR + name)) for name, rows in sensors.items()},
         **{name: array(name) for name in COLUMNS if name in arrays.entries},
     )
 
@@ -219,9 +219,9 @@ def _trace(header: Mapping[str, Any], arrays: _Arrays) -> Trace:
 def _bits(listed: dict[str, Any]) -> dict[str, int]:
     for name, bits in listed.items():
         if name not in COLUMNS or not COLUMNS[name].dtype.startswith("float"):
-            raise MoespacError(f"{_HEADER}: bits has {name[:40]!r}; accepted: columns of floats")
+            raise MoespacError(f"{_HEADER}: bits has {name[:40]!r}; expected: columns of floats")
         if isinstance(bits, bool) or not isinstance(bits, int) or not 0 <= bits <= MOST_BITS:
-            raise MoespacError(f"{_HEADER}: bits.{name} is {bits!r}; accepted: 0 to {MOST_BITS}")
+            raise MoespacError(f"{_HEADER}: bits.{name} is {bits!r}; expected: 0 to {MOST_BITS}")
     return listed
 
 
@@ -237,16 +237,16 @@ def _members(holder: Any, name: Any, names: set[str], optional: Collection[str] 
     value: dict[str, Any] = _member(holder, name, dict)
     if odd := sorted(value.keys() ^ names - (names & set(optional) - value.keys())):
         where = name if isinstance(name, str) else f"texts[{name}]"
-        raise MoespacError(f"{_HEADER}: {where}.{odd[0]} is missing or unknown; accepted: {sorted(names)}")
+        raise MoespacError(f"{_HEADER}: {where}.{odd[0]} is missing or unknown; expected: {sorted(names)}")
     return value
 
 
-def _text(members: dict[str, Any]) -> Text:
+def _text(members: dict[str, Any]) -> TextInfo:
     lists = ("stop_ids", *({"stop_strings", "processors"} & members.keys()))
-    return Text(**members | {name: tuple(_member(members, name, list)) for name in lists})
+    return TextInfo(**members | {name: tuple(_member(members, name, list)) for name in lists})
 
 
 def _token(written: str) -> int:
     if not (written.isascii() and written.isdecimal() and len(written) < 11):
-        raise MoespacError(f"{_HEADER}: pieces has {written[:20]!r}; accepted: token ids")
+        raise MoespacError(f"{_HEADER}: pieces has {written[:20]!r}; expected: token ids")
     return int(written)

@@ -8,14 +8,14 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-__all__ = ["COLUMNS", "EXPERT_CHANNELS", "REDACTED", "SENSOR_DTYPES", "Column", "Sensor", "Text"]
+__all__ = ["COLUMNS", "EXPERT_CHANNELS", "REDACTED", "SENSOR_DTYPES", "Channel", "Column", "TextInfo"]
 
 
 Axis = Literal["texts", "prompt", "steps", "committed", "verified", "drafted"]
 
 
 @dataclass(frozen=True)
-class Text:
+class TextInfo:
     """Where the steps of one text come from. `text` is all of it, also in a slice that holds a part."""
 
     target: str
@@ -40,7 +40,7 @@ class Text:
 
 
 @dataclass(frozen=True, eq=False)
-class Sensor:
+class Channel:
     """What something else saw at each verified position or drafted token: one row for each, of any shape."""
 
     rows: Literal["verified", "drafted"]
@@ -66,7 +66,7 @@ COLUMNS: dict[str, Column] = {
     "step_index": Column("int32", "steps"),
     "step_position": Column("int32", "steps"),
     "gamma": Column("int32", "steps"),
-    "accepted": Column("int32", "steps"),
+    "expected": Column("int32", "steps"),
     "committed": Column("int32", "steps"),
     "draft_ms": Column("float64", "steps"),
     "verify_ms": Column("float64", "steps"),

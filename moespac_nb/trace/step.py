@@ -13,7 +13,7 @@ import numpy as np
 
 
 @dataclass(frozen=True)
-class Geometry:
+class MoEShape:
     """The shape of a model's routing; a dense model has 0 layers."""
 
     layers: int  # with experts; dense ones in between are not counted

@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 
 from ..utils.exceptions import MoespacError
-from .schema import COLUMNS, Sensor, Text
-from .step import Geometry, Prefill, Step, Top
+from .schema import COLUMNS, Channel, TextInfo
+from .step import MoEShape, Prefill, Step, Top
 
 if TYPE_CHECKING:
     from .step import GammaPolicy
@@ -38,11 +38,11 @@ class Trace:
     Times are measured, NaN where they were not.
     """
 
-    geometry: Geometry
+    geometry: MoEShape
     vocabulary: int
-    texts: tuple[Text, ...]
+    texts: tuple[TextInfo, ...]
     pieces: Mapping[int, str] = field(default_factory=dict)  # what a token id reads as
-    sensors: Mapping[str, Sensor] = field(default_factory=dict)
+    sensors: Mapping[str, Channel] = field(default_factory=dict)
 
     # one row a text
     text_steps: np.ndarray
@@ -88,8 +88,8 @@ class Trace:
     @classmethod
     def of(
         cls,
-        text: Text,
-        geometry: Geometry,
+        text: TextInfo,
+        geometry: MoEShape,
         vocabulary: int,
         prefill: Prefill,
         steps: Sequence[Step],
@@ -97,7 +97,7 @@ class Trace:
     ) -> Trace:
         """The steps of one text as columns; at least one."""
         if not steps:
-            raise MoespacError("there is no step to make a trace of; accepted: a decode with at least one")
+            raise MoespacError("there is no step to make a trace of; expected: a decode with at least one")
         alternatives = steps[0].target_top.ids.shape[1]
         tops = [step.draft_top for step in steps if step.gamma] or [
             Top(np.empty((0, alternatives)), np.empty((0, alternatives)))
@@ -112,7 +112,7 @@ class Trace:
             "step_index": [step.index for step in steps],
             "step_position": [step.position for step in steps],
             "gamma": [step.gamma for step in steps],
-            "accepted": [step.accepted for step in steps],
+            "expected": [step.accepted for step in steps],
             "committed": [len(step.emitted) for step in steps],
             "draft_ms": [step.draft_ms for step in steps],
             "verify_ms": [step.verify_ms for step in steps],
@@ -179,7 +179,7 @@ class Trace:
             return self.step(which)
         first, last, stride = which.indices(len(self))
         if stride != 1:
-            raise MoespacError(f"the slice goes in strides of {stride}; accepted: 1, steps in a row")
+            raise MoespacError(f"the slice goes in strides of {stride}; expected: 1, steps in a row")
 
         return cut(self, first, max(first, last))
 
@@ -201,9 +201,9 @@ class Trace:
         text = int(self.text_of_step[i])
         held = int(self.gamma[i])
         if gamma is not None and (self.texts[text].fan is None or gamma < 0):
-            raise MoespacError(f"gamma is {gamma}; accepted: None, or 0 and more in a fan recording")
+            raise MoespacError(f"gamma is {gamma}; expected: None, or 0 and more in a fan recording")
         if gamma is not None and gamma > (self.texts[text].fan or 0):
-            raise MoespacError(f"gamma is {gamma}; accepted: 0 to {self.texts[text].fan}, this fan's γ_max")
+            raise MoespacError(f"gamma is {gamma}; expected: 0 to {self.texts[text].fan}, this fan's γ_max")
         used = held if gamma is None else min(gamma, held)
         accepted = min(int(self.accepted[i]), used)
         at, of = int(self.starts["verified"][i]), int(self.starts["drafted"][i])

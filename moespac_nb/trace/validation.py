@@ -15,10 +15,10 @@ import numpy as np
 
 from ..utils.exceptions import MoespacError
 from .schema import EXPERT_CHANNELS, MOST_EXPERTS, MOST_VOCABULARY, REDACTED, SENSOR_DTYPES
-from .step import Geometry
+from .step import MoEShape
 
 if TYPE_CHECKING:
-    from .schema import Column, Sensor, Text
+    from .schema import Channel, Column, TextInfo
     from .trace import Trace
 
 
@@ -28,7 +28,7 @@ __all__ = ["check"]
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 _FINITE = float(np.finfo(np.float32).min), float(np.finfo(np.float32).max)
 _ROUNDING = 1e-3  # a softmax may exceed 1 by as much as its precision
-_SIGNED = {"accepted", "committed", "gamma", "text_steps", "text_prompt", "step_index", "step_position"}
+_SIGNED = {"expected", "committed", "gamma", "text_steps", "text_prompt", "step_index", "step_position"}
 
 
 def check(trace: Trace) -> None:
@@ -47,14 +47,14 @@ def check(trace: Trace) -> None:
 
 
 def _wrong(name: str, given: object, accepted: object) -> MoespacError:
-    return MoespacError(f"{name} is {given}; accepted: {accepted}")
+    return MoespacError(f"{name} is {given}; expected: {accepted}")
 
 
 def _check_header(trace: Trace) -> None:
     shape = trace.geometry
     for name in ("layers", "experts", "top_k"):
         _whole(f"geometry.{name}", getattr(shape, name), 0, MOST_EXPERTS)
-    if not (Geometry(0, 0, 0) == shape or (shape.layers and 1 <= shape.top_k <= shape.experts)):
+    if not (MoEShape(0, 0, 0) == shape or (shape.layers and 1 <= shape.top_k <= shape.experts)):
         raise _wrong("geometry", shape, "a top_k of 1 to experts, or zeros for a dense model")
     _whole("vocabulary", trace.vocabulary, 1, MOST_VOCABULARY)
     for token, piece in trace.pieces.items():
@@ -72,8 +72,8 @@ def _check_header(trace: Trace) -> None:
             _whole(f"texts[{number}].stop_ids", token, 0, trace.vocabulary - 1)
 
 
-def _check_text(where: str, text: Text) -> None:
-    from .schema import Text
+def _check_text(where: str, text: TextInfo) -> None:
+    from .schema import TextInfo
 
     number = (int, float)
     kinds: dict[str, tuple[type, ...]] = {
@@ -84,7 +84,7 @@ def _check_text(where: str, text: Text) -> None:
         "text": (str, type(None)), "finish_reason": (str, type(None)), "versions": (Mapping,),
         "redacted": (bool,), "min_p": (*number, type(None)), "stop_strings": (tuple,), "processors": (tuple,),
     }  # fmt: skip
-    for field in fields(Text):
+    for field in fields(TextInfo):
         value = getattr(text, field.name)
         accepted = kinds[field.name]
         if not isinstance(value, accepted) or (isinstance(value, bool) and bool not in accepted):
@@ -163,7 +163,7 @@ def _check_shapes(trace: Trace, columns: Mapping[str, Column]) -> None:
             _check_channel(trace, name, sensor)
 
 
-def _check_channel(trace: Trace, name: str, sensor: Sensor) -> None:
+def _check_channel(trace: Trace, name: str, sensor: Channel) -> None:
     if sensor.rows != EXPERT_CHANNELS[name]:
         raise _wrong(f"sensors.{name}.rows", repr(sensor.rows), repr(EXPERT_CHANNELS[name]))
     values, layers = sensor.values, trace.geometry.layers
@@ -221,7 +221,7 @@ def _check_course(trace: Trace) -> None:
     last[follows - 1] = False
     fan = np.array([text.fan is not None for text in trace.texts], bool)[trace.text_of_step]
 
-    _everywhere("accepted", trace.accepted <= trace.gamma, "at most gamma")
+    _everywhere("expected", trace.accepted <= trace.gamma, "at most gamma")
     whole = np.where(fan, 1, trace.accepted + 1)
     ended = last & (trace.committed >= 1) & (trace.committed <= whole)  # a stop token may cut the last one
     _everywhere("committed", (trace.committed == whole) | ended, "accepted + 1, in a fan 1")
@@ -258,7 +258,7 @@ def _check_accepted(trace: Trace) -> None:
         passes = np.where(
             np.isnan(trace.uniforms), token == own, trace.uniforms < trace.target_probs / trace.draft_probs
         )
-    _everywhere("accepted", passes | ~accepted, "no more than the rule accepts", step)
+    _everywhere("expected", passes | ~accepted, "no more than the rule accepts", step)
 
 
 def _check_fan(trace: Trace, text: int, most: int) -> None:
@@ -275,4 +275,4 @@ def _everywhere(name: str, holds: np.ndarray, accepted: str, step: np.ndarray | 
     if not holds.all():
         row = int(np.flatnonzero(~holds)[0])
         at = row if step is None else step[row]
-        raise MoespacError(f"{name} disagrees at step {at}; accepted: {accepted}")
+        raise MoespacError(f"{name} disagrees at step {at}; expected: {accepted}")

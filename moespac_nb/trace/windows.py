@@ -16,19 +16,19 @@ import numpy as np
 from .step import Step
 from .trace import Trace
 
-__all__ = ["DRAFT_GATES", "NEXT_GATE", "Rows", "Seen", "verified_rows", "windows"]
+__all__ = ["DRAFT_GATES", "NEXT_GATE", "RoutedTokens", "Window", "iter_windows", "verified_tokens"]
 
 DRAFT_GATES, NEXT_GATE = "draft-gates", "next-gate"  # the channels by name, of drafted and of verified rows
 
 
-class Rows(NamedTuple):
+class RoutedTokens(NamedTuple):
     """Positions that the target has read: what to learn from."""
 
     tokens: np.ndarray  # (n,)
     experts: np.ndarray  # (n, layers, k)
 
 
-class Seen(NamedTuple):
+class Window(NamedTuple):
     """A window of a trace, with what its channels hold for it; None where the trace lacks one."""
 
     step: Step
@@ -36,15 +36,15 @@ class Seen(NamedTuple):
     next_gates: np.ndarray | None  # (γ+1, layers, m) experts, best first, -1 for none
 
 
-def verified_rows(trace: Trace, texts: Iterable[int] | None = None) -> Rows:
+def verified_tokens(trace: Trace, texts: Iterable[int] | None = None) -> RoutedTokens:
     """Every position that a trace, or some of its texts, shows the target reading in a window."""
     rows = trace.starts["verified"][trace.starts["steps"]]
     which = range(len(trace.texts)) if texts is None else list(texts)
     at = np.concatenate([np.arange(rows[t], rows[t + 1]) for t in which] or [np.zeros(0, np.int64)])
-    return Rows(trace.window[at], trace.experts[at])
+    return RoutedTokens(trace.window[at], trace.experts[at])
 
 
-def windows(trace: Trace, text: int = 0, gamma: int | None = None) -> Iterator[Seen]:
+def iter_windows(trace: Trace, text: int = 0, gamma: int | None = None) -> Iterator[Window]:
     """The windows of one text with their channels; of a fan, those of decoding with this draft length.
 
     gamma: None takes what is recorded, and of a fan all it drafted. An ordinary recording has its own.
@@ -53,7 +53,7 @@ def windows(trace: Trace, text: int = 0, gamma: int | None = None) -> Iterator[S
     fan = trace.texts[text].fan is not None
     while i < end:
         step = trace.step(i, gamma if fan else None)
-        yield Seen(
+        yield Window(
             step,
             _channel(trace, DRAFT_GATES, "drafted", i, step.gamma),
             _channel(trace, NEXT_GATE, "verified", i, step.gamma + 1),

@@ -13,11 +13,11 @@ from typing import IO, Any
 
 from .exceptions import MoespacError
 
-__all__ = ["check_writable", "frame", "whole_file", "write_csv"]
+__all__ = ["atomic_write", "check_writable", "frame", "write_csv"]
 
 
 @contextmanager
-def whole_file(path: Path, what: str) -> Iterator[IO[bytes]]:
+def atomic_write(path: Path, what: str) -> Iterator[IO[bytes]]:
     """A new file that takes its place at `path` once the block is through and it is whole on the disk.
 
     Raises MoespacError that names the path and `what` cannot be written, where the system refuses.
@@ -61,7 +61,7 @@ def frame(data: Any) -> Any:
 
 def write_csv(path: str | Path, columns: Iterable[str], rows: Iterable[Sequence[Any]]) -> None:
     """A header line, then a line each."""
-    with whole_file(Path(path), "the table") as file:
+    with atomic_write(Path(path), "the table") as file:
         writer = csv.writer(codecs.getwriter("utf-8")(file))
         writer.writerow(columns)
         writer.writerows(rows)

@@ -18,7 +18,7 @@ _PACKAGE = __name__.partition(".")[0] + "."
 def checked_whole(name: str, value: Any, least: int) -> int:
     """The value, if it is a whole number of at least `least`."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-        raise MoespacError(f"{name} is {value!r}; accepted: a whole number from {least}")
+        raise MoespacError(f"{name} is {value!r}; expected: a whole number from {least}")
     return int(value)
 
 

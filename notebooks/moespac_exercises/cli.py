@@ -24,7 +24,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Read all, then say or write it."""
-    from moespac_nb.utils.files import whole_file
+    from moespac_nb.utils.files import atomic_write
 
     from .progress import as_csv, class_table
 
@@ -32,7 +32,7 @@ def run(options: argparse.Namespace) -> int:
     for problem in table.left_out:
         print(f"left out: {problem}", file=sys.stderr)
     if options.csv:
-        with whole_file(options.csv, "the table") as file:
+        with atomic_write(options.csv, "the table") as file:
             file.write(as_csv(table))
     if options.json:
         rows = [dict(zip(table.columns, row, strict=True)) for row in table.rows]

@@ -24,7 +24,7 @@ __all__ = ["check", "predict", "reveal"]
 
 # A sign and a word for each: no reader has to rely on colour.
 _SIGNS = {
-    "right": ("✓", "accepted"),
+    "right": ("✓", "expected"),
     "wrong": ("✗", "rejected"),
     "not yet": ("…", "own"),
     "guess": ("?", "own"),
@@ -63,7 +63,7 @@ def predict(name: str, guess: Any) -> None:
         _show("not yet", name, "no guess yet. Put a number in place of the dots, then run the next cell.")
         return
     if not _is_number(guess):
-        _show("wrong", name, f"the guess is {guess!r}; accepted: a number, such as 1.5")
+        _show("wrong", name, f"the guess is {guess!r}; expected: a number, such as 1.5")
         return
     before = _guess(name)
     words = ""
@@ -82,7 +82,7 @@ def reveal(name: str, value: float, unit: str = "") -> None:
     if not _is_named(name):
         return
     if not _is_number(value):
-        _show("wrong", name, f"the value is {value!r}; accepted: a number, which the cells above compute")
+        _show("wrong", name, f"the value is {value!r}; expected: a number, which the cells above compute")
         return
     _revealed.add(name)
     guess = _guess(name)
@@ -120,7 +120,7 @@ def _with(unit: str) -> str:
 def _is_named(name: Any) -> bool:
     if isinstance(name, str) and re.fullmatch(r"\d\d\.P\d+", name):
         return True
-    _show("wrong", "guess", f"its name is {name!r}; accepted: one such as '04.P1'")
+    _show("wrong", "guess", f"its name is {name!r}; expected: one such as '04.P1'")
     return False
 
 

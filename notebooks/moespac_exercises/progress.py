@@ -20,7 +20,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from moespac_nb.utils.exceptions import MoespacError
-from moespac_nb.utils.files import whole_file
+from moespac_nb.utils.files import atomic_write
 
 from .checking import Outcome
 
@@ -60,7 +60,7 @@ def read(file: Path) -> dict[str, Any]:
         sound = False
     if not sound:
         raise MoespacError(
-            f"{file} is not a file of progress; accepted: what notebooks write. It was left as it is; once "
+            f"{file} is not a file of progress; expected: what notebooks write. It was left as it is; once "
             "it is moved away, the next check begins a new one"
         )
     known: dict[str, Any] = found
@@ -91,7 +91,7 @@ def _change(change: Callable[[dict[str, Any]], Any]) -> None:
     with _alone(file):
         known = read(file)
         change(known)
-        with whole_file(file, "the progress") as written:
+        with atomic_write(file, "the progress") as written:
             written.write(json.dumps(known, indent=1, ensure_ascii=False, sort_keys=True).encode() + b"\n")
 
 
@@ -134,7 +134,7 @@ def class_table(given: Iterable[Path]) -> ClassTable:
     if not learners:
         why = f" ({'; '.join(left_out)})" if left_out else ""
         raise MoespacError(
-            f"no progress was found{why}; accepted: files such as {NAME}, or folders with some"
+            f"no progress was found{why}; expected: files such as {NAME}, or folders with some"
         )
     exercises = sorted({name for done in learners.values() for name in done})
     rows = []
@@ -162,7 +162,7 @@ def _files(given: Path) -> Iterator[tuple[str, Path]]:
     elif given.exists():
         yield _name(given.parent, Path(given.name)), given
     else:
-        raise MoespacError(f"there is no {given}; accepted: files of progress, or folders with some")
+        raise MoespacError(f"there is no {given}; expected: files of progress, or folders with some")
 
 
 def _name(folder: Path, within: Path) -> str:

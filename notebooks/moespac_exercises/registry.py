@@ -25,7 +25,7 @@ NOTEBOOKS = {
 def exercises_of(number: str) -> tuple[Exercise, ...]:
     """A notebook's exercises, in order."""
     if number not in NOTEBOOKS:
-        raise MoespacError(f"the notebook is {number!r}; accepted: {', '.join(NOTEBOOKS)}")
+        raise MoespacError(f"the notebook is {number!r}; expected: {', '.join(NOTEBOOKS)}")
     name = f"{__package__}.lessons.{NOTEBOOKS[number]}"
     try:
         found: tuple[Exercise, ...] = import_module(name).EXERCISES
@@ -33,7 +33,7 @@ def exercises_of(number: str) -> tuple[Exercise, ...]:
         if problem.name != name:
             raise
         raise MoespacError(
-            f"notebook {number} has no exercises yet; accepted: those of another notebook"
+            f"notebook {number} has no exercises yet; expected: those of another notebook"
         ) from None
     return found
 
@@ -44,5 +44,5 @@ def exercise(name: str) -> Exercise:
     known = {each.id: each for each in exercises_of(number)} if number in NOTEBOOKS else {}
     if name not in known:
         accepted = ", ".join(known) or "a notebook's number, a point and a digit, such as '04.2'"
-        raise MoespacError(f"the exercise is {name!r}; accepted: {accepted}{did_you_mean(str(name), known)}")
+        raise MoespacError(f"the exercise is {name!r}; expected: {accepted}{did_you_mean(str(name), known)}")
     return known[name]

@@ -140,11 +140,11 @@ def test_lane_times_are_those_of_the_costs() -> None:
         (lambda: Balancer(2, 2, exact_every=-1), "exact_every is -1"),
         (lambda: Balancer(2, 2, time_limit_s=0.0), "time_limit_s is 0.0"),
         (lambda: Balancer(2, 2).observe(UTILITY, COUNTS), "with 2 layers"),
-        (lambda: Balancer(1, 2).observe(UTILITY, COUNTS[:, :2]), "accepted: both"),
+        (lambda: Balancer(1, 2).observe(UTILITY, COUNTS[:, :2]), "expected: both"),
         (lambda: Balancer(1, 2).observe(UTILITY, -COUNTS), "counts go down to -6"),
         (lambda: Balancer(1, 1).observe(UTILITY, COUNTS), "0 to K = 1"),
         (lambda: LevelRates(1, 2).demand(UTILITY, float("nan")), "pairs is nan"),
-        (lambda: LevelRates(3, 2).demand(UTILITY, 1.0), "1 layers; accepted: 3"),
+        (lambda: LevelRates(3, 2).demand(UTILITY, 1.0), "1 layers; expected: 3"),
         (
             lambda: Balancer(1, 2).thresholds(UTILITY, UTILITY > 0, slots=1, times=TIMES, pairs=10),
             "slots is 1",

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moespac_nb import MoespacError
-from moespac_nb.balancer import Candidates, Demand, Joint, LaneTimes, PerLayer, Placement, candidates
-from moespac_nb.hardware.cost_model import costs
+from moespac_nb.balancer import Candidates, Demand, Joint, LaneTimes, PerExpert, PerLayer, candidates
+from moespac_nb.hardware.cost_model import cost_model
 from tests.helpers.balancer_instances import instance
 from tests.helpers.small_profiles import MACHINE, MODEL
 
@@ -30,7 +30,7 @@ def table_of(total_s, hot, loads, *, slots: int, copy_s: float = 1.0, draft_s: f
 
 
 def test_lane_times_of_a_machine_by_hand() -> None:
-    times = LaneTimes.of(costs(MACHINE, MODEL, context=100), gamma=8)
+    times = LaneTimes.of(cost_model(MACHINE, MODEL, context=100), gamma=8)
     assert vars(times) == pytest.approx(
         {
             "gpu_expert_s": 600 / 1000,
@@ -184,7 +184,7 @@ def test_more_slots_a_faster_link_and_longer_drafting_never_cost_time(seed: int)
 def test_one_bit_an_expert_bounds_every_choice_by_thresholds(seed: int) -> None:
     given = instance(seed, layers=3, experts=5)
     joint = Joint(given.table()).solve("enumerate")
-    placement = Placement(given.counts, given.resident, given.slots, given.times)
+    placement = PerExpert(given.counts, given.resident, given.slots, given.times)
     placed = placement.solve()
     assert placed.optimal
     assert placed.hot.sum() <= given.slots
@@ -245,7 +245,7 @@ def test_formulations_print_their_numbers() -> None:
         assert f"{given.times.copy_s * 1e3:.4g} ms" in str(problem)
         assert "minimise" in str(problem)
     assert f"≤ {given.slots}" in str(Joint(table))
-    assert f"≤ {given.slots}" in str(Placement(given.counts, given.resident, given.slots, given.times))
+    assert f"≤ {given.slots}" in str(PerExpert(given.counts, given.resident, given.slots, given.times))
 
 
 # The solver
@@ -273,7 +273,7 @@ def test_a_time_limit_keeps_the_better_point_and_does_not_call_it_proven() -> No
 
 def test_placement_stopped_at_once_is_still_a_placement() -> None:
     given = instance(1)
-    placed = Placement(given.counts, given.resident, given.slots, given.times).solve(time_limit_s=1e-9)
+    placed = PerExpert(given.counts, given.resident, given.slots, given.times).solve(time_limit_s=1e-9)
     assert placed.bound_s <= placed.objective_s
 
 
@@ -345,7 +345,7 @@ DEMAND = Demand.of(UTILITY, UTILITY, 2)
         (lambda: replace(FREE, dense_s=float("inf")), "dense_s is inf"),
         (lambda: Demand.of(UTILITY, UTILITY, 0), "levels is 0"),
         (lambda: Demand.of(UTILITY, UTILITY, 1), "0 to K = 1"),
-        (lambda: Demand.of(UTILITY, UTILITY[:1], 2), r"\(1, 2\); accepted: the utility's, \(2, 2\)"),
+        (lambda: Demand.of(UTILITY, UTILITY[:1], 2), r"\(1, 2\); expected: the utility's, \(2, 2\)"),
         (lambda: Demand.of(UTILITY * 1.0, UTILITY, 2), "float64 of shape"),
         (lambda: Demand.of(UTILITY, np.full((2, 2), np.nan), 2), "pairs goes from nan"),
         (lambda: replace(DEMAND, cold_share=DEMAND.cold_share + 1), "shares from 0 to 1"),
@@ -355,12 +355,12 @@ DEMAND = Demand.of(UTILITY, UTILITY, 2)
         (lambda: candidates(UTILITY, UTILITY > 0, 1, FREE, DEMAND), "slots is 1 with 2 experts resident"),
         (lambda: candidates(UTILITY, UTILITY > 9, 0, FREE, DEMAND), "slots is 0"),
         (lambda: candidates(UTILITY[:1], UTILITY[:1] > 0, 9, FREE, DEMAND), "1 layers and the demand 2"),
-        (lambda: PerLayer(big().table, "sum"), "'sum'; accepted: difference, max"),
-        (lambda: big().solve("guess"), "'guess'; accepted: pulp, fast, enumerate"),
+        (lambda: PerLayer(big().table, "sum"), "'sum'; expected: difference, max"),
+        (lambda: big().solve("guess"), "'guess'; expected: pulp, fast, enumerate"),
         (lambda: big().solve("enumerate"), "points; accepted"),
-        (lambda: Placement(UTILITY, UTILITY[:1], 1, FREE), "accepted: both"),
-        (lambda: Placement(-UTILITY, UTILITY, 1, FREE), "negative"),
-        (lambda: Placement(UTILITY, UTILITY, 0, FREE), "slots is 0"),
+        (lambda: PerExpert(UTILITY, UTILITY[:1], 1, FREE), "expected: both"),
+        (lambda: PerExpert(-UTILITY, UTILITY, 1, FREE), "negative"),
+        (lambda: PerExpert(UTILITY, UTILITY, 0, FREE), "slots is 0"),
     ],
 )
 def test_bad_input_says_what_is_accepted(call, message) -> None:

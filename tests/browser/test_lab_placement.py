@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from moespac_nb.trace.step import Geometry
+from moespac_nb.trace.step import MoEShape
 from tools.support.jupyterlab import (
     ACTIVE_CELL,
     CELL_COUNT,
@@ -46,7 +46,7 @@ def sentence(page: Any, widget: int, words: str) -> str:
 
 
 def test_both_are_driven_by_keyboard_and_mouse_beside_their_kernel(chromium: Path, tmp_path: Path) -> None:
-    made_up(Geometry(layers=4, experts=16, top_k=2), gamma=3, steps=12).save(tmp_path / "trace.npz")
+    made_up(MoEShape(layers=4, experts=16, top_k=2), gamma=3, steps=12).save(tmp_path / "trace.npz")
     write_notebook(tmp_path / "n.ipynb", CELLS)
     with lab(tmp_path, chromium) as opened:
         assert not opened.run_all("n.ipynb")["errors"]

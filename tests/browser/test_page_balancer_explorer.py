@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from moespac_nb.balancer import Joint, PerLayer
-from moespac_nb.trace.step import Geometry
+from moespac_nb.trace.step import MoEShape
 from moespac_widgets import BalancerExplorer
 from moespac_widgets.views.balancer_explorer.balancer_explorer import UNITS, changed
 from tests.helpers.balancer_instances import instance
@@ -75,7 +75,7 @@ def test_the_browsers_sums_are_the_balancers_for_many(browser: Any, tmp_path: Pa
 def test_windows_layers_thresholds_and_times_are_gone_through_by_keyboard(
     browser: Any, tmp_path: Path
 ) -> None:
-    trace = made_up(Geometry(layers=4, experts=16, top_k=2), gamma=3, steps=12)
+    trace = made_up(MoEShape(layers=4, experts=16, top_k=2), gamma=3, steps=12)
     widget = BalancerExplorer(trace, budget="20%", step=3)
     opened = open_page(browser, widget.to_html(tmp_path / "b.html"))
     page = opened.page
@@ -129,7 +129,7 @@ def test_the_fast_path_is_asked_while_a_slider_is_held_and_pulp_when_it_is_let_g
     browser: Any, tmp_path: Path
 ) -> None:
     """A page whose kernel takes down what it is asked, and answers with the fast path's thresholds."""
-    widget = BalancerExplorer(made_up(Geometry(4, 16, 2), gamma=3, steps=12), budget="20%", step=3)
+    widget = BalancerExplorer(made_up(MoEShape(4, 16, 2), gamma=3, steps=12), budget="20%", step=3)
     path = widget.to_html(tmp_path / "b.html")
     page = path.read_text(encoding="utf-8").replace('"_kernel": false', '"_kernel": true')
     answers = """send(message) {

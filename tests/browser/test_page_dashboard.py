@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 
 from moespac_nb.cli import main as cli
-from moespac_nb.trace.step import Geometry
+from moespac_nb.trace.step import MoEShape
 from tools.support.browser import open_page, without_a_fault
 from tools.support.jupyterlab import in_kernel, kernel_says, lab, write_notebook
 from tools.support.synthetic_trace import made_up
 
 pytestmark = [pytest.mark.browser]
 
-SMALL = Geometry(4, 16, 2)
+SMALL = MoEShape(4, 16, 2)
 PLACES = ("Decoding stepper", "Demand map", "Placement graph", "Timeline")
 # Every view is as wide as its column, and none is wider than the page.
 FITS = """() => [...document.querySelectorAll('.moespac')].every(each =>

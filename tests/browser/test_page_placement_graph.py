@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 
 from moespac_nb.simulation.slot_history import CPU, LATE, LOADED, READY
-from moespac_nb.trace.step import Geometry
+from moespac_nb.trace.step import MoEShape
 from moespac_widgets import PlacementGraph
 from moespac_widgets.views.placement_graph.placement_graph import laid_out
 from tools.support.browser import Opened, open_page, without_a_fault
 from tools.support.synthetic_trace import made_up
 
 pytestmark = [pytest.mark.browser]
-GEOMETRY = Geometry(layers=4, experts=16, top_k=2)
+GEOMETRY = MoEShape(layers=4, experts=16, top_k=2)
 HIGH, EDGE = 456, 8  # of the canvas, in the script
 HOW = {
     READY: "from its slot",
@@ -172,7 +172,7 @@ def test_where_motion_is_unwelcome_nothing_runs(browser: Any, tmp_path: Path, tr
 
 @pytest.mark.full
 def test_at_48_by_128_a_step_is_drawn_in_time(browser: Any, tmp_path: Path) -> None:
-    trace = made_up(Geometry(layers=48, experts=128, top_k=8), gamma=4, steps=20)
+    trace = made_up(MoEShape(layers=48, experts=128, top_k=8), gamma=4, steps=20)
     opened = open_page(browser, PlacementGraph(trace, "recency", "17%").to_html(tmp_path / "p.html"))
     opened.page.locator("canvas").first.focus()
     took = opened.page.evaluate(

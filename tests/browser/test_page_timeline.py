@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from moespac_nb.hardware.memory_plan import fit
+from moespac_nb.hardware.memory_plan import plan_memory
 from moespac_nb.simulation.replay import replay
-from moespac_nb.trace.counterfactual import better_draft
-from moespac_nb.trace.step import Geometry
+from moespac_nb.trace.counterfactual import improve_draft
+from moespac_nb.trace.step import MoEShape
 from moespac_widgets import BudgetLab, Race, Timeline
 from moespac_widgets.views.budget_lab.budget_lab import Setting
 from tests.helpers.trace_strategies import one_text
@@ -30,7 +30,7 @@ from tools.support.synthetic_trace import made_up
 
 pytestmark = [pytest.mark.browser]
 
-LOCAL = made_up(Geometry(4, 16, 2), gamma=4, steps=30, seed=1)
+LOCAL = made_up(MoEShape(4, 16, 2), gamma=4, steps=30, seed=1)
 
 
 def state(opened: Opened) -> dict[str, str]:
@@ -117,7 +117,7 @@ CHOICES: dict[str, Any] = {
 
 def test_in_the_lab_a_draft_errs_less_and_the_marked_window_is_moved(browser: Any, tmp_path: Path) -> None:
     made = BudgetLab(FAN, budget=35, gamma=2, step=1, **CHOICES)
-    better = replay(better_draft(FAN, 1.0), "recency", "35%", gamma=2, machine="rtx4090",
+    better = replay(improve_draft(FAN, 1.0), "recency", "35%", gamma=2, machine="rtx4090",
                     model_profile="olmoe-1b-7b", context=128)  # fmt: skip
     opened = open_page(browser, made.to_html(tmp_path / "l.html"))
     page = opened.page
@@ -177,7 +177,7 @@ def test_the_lab_answers_from_its_grid_and_offers_only_what_is_in_it(browser: An
     page.get_by_label("Machine:").select_option("rtx4090")
     page.get_by_label("Beside it:").select_option("on-demand")
     opened.settle()
-    assert int(state(opened)["budget"]) == int(100 * fit("t4", "olmoe-1b-7b", context=128).share)
+    assert int(state(opened)["budget"]) == int(100 * plan_memory("t4", "olmoe-1b-7b", context=128).share)
     assert "on-demand gives " in opened.sentence
     without_a_fault(opened)
 
@@ -193,7 +193,7 @@ def test_a_guess_is_committed_before_the_answer_is_shown(browser: Any, tmp_path:
     guess.fill("0")
     guess.press("Enter")
     opened.settle()
-    assert "the guess is 0; accepted: 1 to" in page.get_by_role("alert").inner_text()
+    assert "the guess is 0; expected: 1 to" in page.get_by_role("alert").inner_text()
     guess.fill(str(round(2 * tps)))
     guess.press("Enter")
     opened.settle()
@@ -346,7 +346,7 @@ def test_light_dark_and_reduced_motion_are_drawn_and_come_back_after_a_reload(
 
 @pytest.mark.full
 def test_a_big_models_hundred_steps_scrub_without_a_backlog(browser: Any, tmp_path: Path) -> None:
-    big = made_up(Geometry(48, 128, 8), gamma=4, steps=100, seed=2)
+    big = made_up(MoEShape(48, 128, 8), gamma=4, steps=100, seed=2)
     timeline = Timeline(*(replay(big, name, "17%") for name in ("recency", "on-demand")))
     opened = open_page(browser, timeline.to_html(tmp_path / "t.html"))
     assert opened.page.evaluate(SCRUB, 100) < 2000  # a bound for a busy machine; the benchmark measures

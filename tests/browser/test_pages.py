@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from moespac_nb import Step
-from moespac_nb.estimator.utility import RULES, estimator
+from moespac_nb.estimator.utility import RULES, make_estimator
 from moespac_widgets import DemandMap, Stepper, UtilityInspector, write_page
 from tests.helpers.trace_strategies import one_text
 from tools.support.browser import PIXELS, open_page, without_a_fault
@@ -91,7 +91,7 @@ def test_a_view_code_brings_a_view_back_and_a_bad_one_is_explained(browser: Any,
     code.fill("step=500")
     code.press("Enter")
     alert = opened.page.get_by_role("alert")
-    assert "step is 500; accepted: 0 … 8" in alert.inner_text()
+    assert "step is 500; expected: 0 … 8" in alert.inner_text()
     opened.page.locator("canvas").focus()
     opened.press("l")
     assert not alert.is_visible()
@@ -135,7 +135,7 @@ def test_the_inspector_says_why_an_expert_moved_under_each_rule(browser: Any, tm
         page.get_by_label("Rule", exact=True).select_option(rule)
         page.locator("canvas").first.focus()
         opened.press("Home")
-        machine = estimator(rule, 2, 6, K=4, gamma=int(trace.gamma.max()))
+        machine = make_estimator(rule, 2, 6, K=4, gamma=int(trace.gamma.max()))
         for step in trace:
             machine.update(step.counts)
             seen = machine.state().of(1, 2)

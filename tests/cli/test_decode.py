@@ -8,7 +8,7 @@ import pytest
 
 from moespac_nb.cli import decode as cli_decode
 from moespac_nb.cli import main as cli
-from moespac_nb.datasets.prompts import prompts
+from moespac_nb.datasets.prompts import load_prompts
 from moespac_nb.models import loading as models
 from moespac_nb.models.loading import load_pair
 from tools.support import tiny_models as tiny
@@ -32,7 +32,7 @@ def decoded(capsys, *arguments: str) -> tuple[int, dict]:
 def test_json_holds_the_figures_and_they_add_up(capsys, pair):
     code, figures = decoded(capsys, "--domain", "math", "--gamma", "4", "--max-new-tokens", "24")
     assert code == 0
-    assert figures["prompt"] == prompts("math")[0].prompt
+    assert figures["prompt"] == load_prompts("math")[0].prompt
     assert (figures["mode"], figures["gamma"], figures["draft"]) == ("greedy", 4, "model")
     assert figures["tokens_per_step"] == figures["new_tokens"] / figures["steps"]
     assert 0 <= figures["acceptance_rate"] <= 1
@@ -133,17 +133,17 @@ def test_an_interrupt_reports_what_is_committed(capsys, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--domain", "maths"), "'maths'; accepted: mcq, chat, math, code.*did you mean 'math'"),
-        (("--domain", "math", "--number", "999"), "--number is 999; accepted for math: 0 to"),
+        (("--domain", "maths"), "'maths'; expected: mcq, chat, math, code.*did you mean 'math'"),
+        (("--domain", "math", "--number", "999"), "--number is 999; expected for math: 0 to"),
         (("--prompt", ""), "prompt is empty"),
         (("--prompt", " \n"), "prompt is empty"),
-        (("--prompt", "word " * 3000), "tokens; accepted: at most 1023.*shorten"),
-        (("--prompt", "Hi", "--gamma", "-1"), "gamma is -1; accepted: a whole number from 0"),
+        (("--prompt", "word " * 3000), "tokens; expected: at most 1023.*shorten"),
+        (("--prompt", "Hi", "--gamma", "-1"), "gamma is -1; expected: a whole number from 0"),
         (("--prompt", "Hi", "--gamma", "two"), "--gamma: invalid int value: 'two'"),
-        (("--prompt", "Hi", "--mode", "beam"), "mode is 'beam'; accepted: 'greedy' or 'sample'"),
-        (("--prompt", "Hi", "--temperature", "0"), "temperature is 0.0; accepted: a number above 0"),
+        (("--prompt", "Hi", "--mode", "beam"), "mode is 'beam'; expected: 'greedy' or 'sample'"),
+        (("--prompt", "Hi", "--temperature", "0"), "temperature is 0.0; expected: a number above 0"),
         (("--prompt", "Hi", "--top-p", "2"), "top_p is 2.0; accepted"),
-        (("--prompt", "Hi", "--draft", "oracle"), "--draft is 'oracle'; accepted: model, ngram or none"),
+        (("--prompt", "Hi", "--draft", "oracle"), "--draft is 'oracle'; expected: model, ngram or none"),
         (("--prompt", "Hi", "--min-p", "2"), "min_p is 2.0; accepted"),
         (("--prompt", "Hi", "--stop", ""), r"stop_strings is \[''\]; accepted"),
         (("--prompt", "Hi", "--max-new-tokens", "0"), "max_new_tokens is 0; accepted"),
@@ -237,19 +237,19 @@ def test_a_budget_above_everything_is_a_warning(capsys):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--budget", "0"), "budget is '0'; accepted: a share above 0%"),
-        (("--budget", "2000"), "budget is '2000', 2000 bytes on this model; accepted: at least one slot"),
-        (("--budget", "0%"), "budget is '0%'; accepted: a share above 0%"),
-        (("--budget", "1kB"), "budget is '1kB', 1000 bytes on this model; accepted: at least one slot"),
+        (("--budget", "0"), "budget is '0'; expected: a share above 0%"),
+        (("--budget", "2000"), "budget is '2000', 2000 bytes on this model; expected: at least one slot"),
+        (("--budget", "0%"), "budget is '0%'; expected: a share above 0%"),
+        (("--budget", "1kB"), "budget is '1kB', 1000 bytes on this model; expected: at least one slot"),
         (("--budget", "a lot"), "budget is 'a lot'; accepted"),
-        (("--policy", "recency"), "--policy was given without --budget; accepted: with it"),
+        (("--policy", "recency"), "--policy was given without --budget; expected: with it"),
         (("--model-profile", "olmoe-1b-7b"), "--model-profile was given without --budget"),
         (("--budget", "25%", "--policy", "recancy"), "policy is 'recancy'; .*did you mean 'recency'"),
         (("--budget", "25%", "--policy", "next-window-oracle"), "reads the future, which a live decode"),
         (("--budget", "25%", "--machine", "rtx4080"), "machine is 'rtx4080'; .*did you mean 'rtx4090'"),
         (("--budget", "25%", "--model-profile", "mixtral"), "did you mean 'mixtral-8x7b'"),
-        (("--budget", "25%", "--device", "gpu"), "device is 'gpu'; accepted: virtual, host, cuda"),
-        (("--budget", "25%", "--accounting", "fair"), "accounting is 'fair'; accepted: slots-equal or"),
+        (("--budget", "25%", "--device", "gpu"), "device is 'gpu'; expected: virtual, host, cuda"),
+        (("--budget", "25%", "--accounting", "fair"), "accounting is 'fair'; expected: slots-equal or"),
         (
             ("--budget", "5%", "--accounting", "device-equal", "--model-profile", "mixtral-8x7b"),
             "the draft takes [0-9]+ bytes of it; accepted under device-equal: more than that",
@@ -290,4 +290,4 @@ def test_constants_of_a_machine_that_are_no_numbers_are_refused(capsys, tmp_path
     assert cli.main(["decode", "--prompt", "Hi", *asked]) == 2
     out, err = capsys.readouterr()
     assert out == ""
-    assert "own.toml: device.bandwidth_gb_per_s is nan; accepted: a number of GB/s" in err
+    assert "own.toml: device.bandwidth_gb_per_s is nan; expected: a number of GB/s" in err

@@ -12,7 +12,7 @@ import pytest
 from moespac_nb.cli import doctor
 from moespac_nb.cli import main as cli
 from moespac_nb.cli.doctor import describe, examine
-from moespac_nb.datasets.files import Problem
+from moespac_nb.datasets.files import DataIssue
 from moespac_nb.utils.exceptions import MoespacError
 
 
@@ -41,7 +41,7 @@ def test_doctor_speaks_json(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_doctor_says_what_to_do_about_damaged_data(monkeypatch, capsys) -> None:
-    problem = Problem("pair/target.safetensors", "is damaged", "install it again")
+    problem = DataIssue("pair/target.safetensors", "is damaged", "install it again")
     monkeypatch.setattr(doctor, "verify", lambda: [problem])
     assert cli.main(["doctor"]) == 1
     assert "to do      pair/target.safetensors: is damaged; install it again" in capsys.readouterr().out
@@ -65,18 +65,18 @@ def test_a_report_without_known_memory_can_be_read() -> None:
 
 
 def test_bad_input_is_one_line_on_stderr(monkeypatch, capsys) -> None:
-    monkeypatch.setattr(cli, "COMMANDS", (raising(MoespacError("γ is -1; accepted: 0 or more")),))
+    monkeypatch.setattr(cli, "COMMANDS", (raising(MoespacError("γ is -1; expected: 0 or more")),))
     assert cli.main(["fail"]) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert captured.err == "moespac: γ is -1; accepted: 0 or more\n"
+    assert captured.err == "moespac: γ is -1; expected: 0 or more\n"
 
 
 def test_bad_input_is_json_where_json_was_asked_for(monkeypatch, capsys) -> None:
-    monkeypatch.setattr(cli, "COMMANDS", (raising(MoespacError("γ is -1; accepted: 0 or more")),))
+    monkeypatch.setattr(cli, "COMMANDS", (raising(MoespacError("γ is -1; expected: 0 or more")),))
     assert cli.main(["fail", "--json"]) == 2
     captured = capsys.readouterr()
-    assert json.loads(captured.out) == {"error": "γ is -1; accepted: 0 or more"}
+    assert json.loads(captured.out) == {"error": "γ is -1; expected: 0 or more"}
     assert captured.err == ""
 
 

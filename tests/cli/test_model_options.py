@@ -129,7 +129,7 @@ def test_dashboard_decodes_a_prompt(capsys, own, tmp_path):
     for arguments in (("math", *SHORT), ("--model-path", own / "target"), ()):
         code, out, err = called(capsys, "dashboard", *arguments, "--html", tmp_path / "no.html")
         assert (code, out) == (2, "")
-        assert "accepted: a DOMAIN or FILE to show, or a prompt to decode" in err
+        assert "expected: a DOMAIN or FILE to show, or a prompt to decode" in err
     assert not (tmp_path / "no.html").exists()
 
 
@@ -139,16 +139,16 @@ def test_dashboard_decodes_a_prompt(capsys, own, tmp_path):
     [
         (
             ("--model-path", "{own}/absent"),
-            "model is '.*absent'; accepted: a folder with a config.json, or a hub",
+            "model is '.*absent'; expected: a folder with a config.json, or a hub",
         ),
         (("--model-path", "nobody/nothing"), "'nobody/nothing' cannot be loaded: .*give --download$"),
-        (("--model-path", "{own}/target", "--dtype", "int4"), "dtype is 'int4'; accepted: auto, float32"),
+        (("--model-path", "{own}/target", "--dtype", "int4"), "dtype is 'int4'; expected: auto, float32"),
         (("--model-path", "{own}/target", "--draft", "model"), "--draft is 'model', the bundled draft"),
-        (("--model-path", "{own}/target", "--draft", "nothing"), "model is 'nothing'; accepted: a folder"),
-        (("--dtype", "auto"), "dtype is 'auto'; accepted: float32, bfloat16, float16"),
+        (("--model-path", "{own}/target", "--draft", "nothing"), "model is 'nothing'; expected: a folder"),
+        (("--dtype", "auto"), "dtype is 'auto'; expected: float32, bfloat16, float16"),
         (
             ("--draft", "{own}/draft"),
-            "--draft is '.*draft'; accepted: model, ngram or none; with --model-path",
+            "--draft is '.*draft'; expected: model, ngram or none; with --model-path",
         ),
     ],
 )

@@ -10,7 +10,7 @@ import pytest
 from moespac_nb.cli import main as cli
 from moespac_nb.datasets.files import data_path
 from moespac_nb.simulation.replay import replay
-from moespac_nb.trace.step import Geometry
+from moespac_nb.trace.step import MoEShape
 from moespac_nb.trace.trace import Trace
 from tools.support.synthetic_trace import made_up
 
@@ -18,7 +18,7 @@ WANTED = {
     "tps_modelled", "hit_rate", "late_rate", "bytes_per_token", "wasted_bytes", "stall_share", "cpu_share",
     "policy_ms_per_step", "tokens", "budget_bytes", "accounting", "fits",
 }  # fmt: skip
-SMALL = Geometry(4, 16, 2)
+SMALL = MoEShape(4, 16, 2)
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def traces(tmp_path_factory):
     folder = tmp_path_factory.mktemp("traces")
     made_up(SMALL, gamma=4, steps=12, seed=1).save(folder / "a.npz")
     made_up(SMALL, gamma=4, steps=12, seed=2).save(folder / "b.npz")
-    made_up(Geometry(32, 8, 2), gamma=2, steps=3, prompt=4).save(folder / "mixtral.npz")
+    made_up(MoEShape(32, 8, 2), gamma=2, steps=3, prompt=4).save(folder / "mixtral.npz")
     return folder
 
 
@@ -235,24 +235,24 @@ def profile_with(tmp_path, kind: str, name: str, line: str) -> str:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--budget", "0"), "budget is '0'; accepted: a share above 0%"),
-        (("--budget", "0%"), "budget is '0%'; accepted: a share above 0%"),
-        (("--budget", "1"), "budget is '1', 1 bytes on this model; accepted: at least one slot"),
-        (("--budget", "1.5"), "budget is '1.5'; accepted: .*such as '25%'"),
-        (("--budget", "101%"), "budget is '101%'; accepted: .*up to 100%"),
+        (("--budget", "0"), "budget is '0'; expected: a share above 0%"),
+        (("--budget", "0%"), "budget is '0%'; expected: a share above 0%"),
+        (("--budget", "1"), "budget is '1', 1 bytes on this model; expected: at least one slot"),
+        (("--budget", "1.5"), "budget is '1.5'; expected: .*such as '25%'"),
+        (("--budget", "101%"), "budget is '101%'; expected: .*up to 100%"),
         (("--budget=-3GiB",), "budget is '-3GiB'"),
-        (("--budget", "12 parsecs"), "budget is '12 parsecs'; accepted: .*a size above 0 with its unit"),
-        (("--budget", "1%"), "budget is '1%', .*accepted: at least one slot, 9437184 bytes"),
-        (("--budget", "25%,"), "--budget is '25%,'; accepted: one, or several with commas"),
-        (("--policy", "spac-joins"), "policy is 'spac-joins'; accepted: .*did you mean 'spac-joint'"),
-        (("--machine", "rtx4080"), "machine is 'rtx4080'; accepted: .*did you mean 'rtx4090'"),
-        (("--machine", "absent.toml"), "absent.toml is not there; accepted: a profile in TOML"),
+        (("--budget", "12 parsecs"), "budget is '12 parsecs'; expected: .*a size above 0 with its unit"),
+        (("--budget", "1%"), "budget is '1%', .*expected: at least one slot, 9437184 bytes"),
+        (("--budget", "25%,"), "--budget is '25%,'; expected: one, or several with commas"),
+        (("--policy", "spac-joins"), "policy is 'spac-joins'; expected: .*did you mean 'spac-joint'"),
+        (("--machine", "rtx4080"), "machine is 'rtx4080'; expected: .*did you mean 'rtx4090'"),
+        (("--machine", "absent.toml"), "absent.toml is not there; expected: a profile in TOML"),
         (("--model-profile", "qwen3-30b"), "model profile is 'qwen3-30b'; .*did you mean 'qwen3-30b-a3b'"),
         (("--accounting", "slot-equal"), "accounting is 'slot-equal'; .*did you mean 'slots-equal'"),
-        (("--context", "0"), "context is 0; accepted: 1 to"),
+        (("--context", "0"), "context is 0; expected: 1 to"),
         (("--gamma", "4"), "gamma is 4 and the trace is no fan recording"),
-        (("--half", "tune"), "--half was given with a file; accepted: with one of mcq"),
-        (("--policy", "recency,on-demand"), "--timeline was given with 2 replays; accepted: with one"),
+        (("--half", "tune"), "--half was given with a file; expected: with one of mcq"),
+        (("--policy", "recency,on-demand"), "--timeline was given with 2 replays; expected: with one"),
         (("--profile", "absent.npz", "--policy", "static-hot"), "absent.npz"),
     ],
 )
@@ -269,10 +269,10 @@ def test_bad_input_is_one_clear_line_and_nothing_is_written(capsys, traces, tmp_
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("bandwidth_gb_per_s = nan", "bandwidth_gb_per_s is nan; accepted: a number of GB/s"),
-        ("bandwidth_gb_per_s = inf", "bandwidth_gb_per_s is inf; accepted: a number of GB/s"),
-        ("tflops = -1", "device.tflops is -1; accepted: a number"),
-        ("plan_ms = 'much'", "policy.plan_ms is 'much'; accepted: a number of milliseconds"),
+        ("bandwidth_gb_per_s = nan", "bandwidth_gb_per_s is nan; expected: a number of GB/s"),
+        ("bandwidth_gb_per_s = inf", "bandwidth_gb_per_s is inf; expected: a number of GB/s"),
+        ("tflops = -1", "device.tflops is -1; expected: a number"),
+        ("plan_ms = 'much'", "policy.plan_ms is 'much'; expected: a number of milliseconds"),
     ],
 )
 def test_a_constant_that_is_none_is_named_with_its_file(capsys, traces, tmp_path, line, said):
@@ -287,13 +287,13 @@ def test_a_negative_constant_of_a_model_is_refused(capsys, traces, tmp_path):
     own = profile_with(tmp_path, "models", "olmoe-1b-7b", "bits_per_weight = -4")
     code, out, err = called(capsys, traces / "a.npz", "--model-profile", own)
     assert (code, out) == (2, "")
-    assert "bits_per_weight is -4; accepted: a number of bits, from 1" in err
+    assert "bits_per_weight is -4; expected: a number of bits, from 1" in err
 
 
 @pytest.mark.parametrize(
     ("what", "said"),
     [
-        ("maths", "'maths' is neither a file nor a domain; accepted: .*did you mean 'math'"),
+        ("maths", "'maths' is neither a file nor a domain; expected: .*did you mean 'math'"),
         ("notes.txt", "notes.txt"),
     ],
 )
@@ -312,10 +312,10 @@ def test_a_timeline_that_cannot_be_written_is_said_before_any_work(capsys, trace
     for path in (tmp_path / "absent" / "run.json", tmp_path):
         code, out, err = called(capsys, traces / "a.npz", "--timeline", path)
         assert (code, out) == (2, "")
-        assert "accepted: a file in a folder that is there" in err
+        assert "expected: a file in a folder that is there" in err
 
 
 def test_an_error_is_json_where_json_was_asked_for(capsys, traces):
     code, out, _ = called(capsys, traces / "a.npz", "--policy", "mru", "--json")
     assert code == 2
-    assert json.loads(out)["error"].startswith("policy is 'mru'; accepted: ")
+    assert json.loads(out)["error"].startswith("policy is 'mru'; expected: ")

@@ -33,13 +33,13 @@ def with_norm(value: float, dtype: torch.dtype = torch.float32, which: int = 0):
         (
             float("nan"),
             torch.float32,
-            "the target's logits are NaN, computed in float32.*accepted: weights that are",
+            "the target's logits are NaN, computed in float32.*expected: weights that are",
         ),
         (float("inf"), torch.float32, "the target's logits are (NaN|infinite), computed in float32"),
         (
             6e4,
             torch.float16,
-            "computed in float16: no token follows; accepted: .*dtype='float32' or bfloat16",
+            "computed in float16: no token follows; expected: .*dtype='float32' or bfloat16",
         ),
         (float("nan"), torch.bfloat16, "NaN, computed in bfloat16.*load it with dtype='float32'$"),
     ],
@@ -131,7 +131,7 @@ class Stranger:
 def test_a_draft_that_proposes_what_the_target_cannot_read_is_refused(ids, width):
     decoding = decode(tiny.pair()[0], PROMPT, draft=Stranger(ids, width))
     with pytest.raises(
-        MoespacError, match=r"the draft proposed ids .*; accepted: ids from 0 to 255, and a row of 256"
+        MoespacError, match=r"the draft proposed ids .*; expected: ids from 0 to 255, and a row of 256"
     ):
         next(decoding)
     assert decoding.new_ids == []
@@ -153,5 +153,5 @@ def test_wrapped_models_and_others_are_refused_with_what_to_pass():
     with pytest.raises(MoespacError, match=r"draft is a Wrapped; accepted.*its \.module"):
         decode(target, PROMPT, draft=Wrapped(draft))
     for model in (None, "a name", torch.nn.Linear(2, 2)):
-        with pytest.raises(MoespacError, match=r"model is a .*; accepted: a transformers model"):
+        with pytest.raises(MoespacError, match=r"model is a .*; expected: a transformers model"):
             decode(model, PROMPT)

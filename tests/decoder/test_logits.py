@@ -185,7 +185,7 @@ def test_a_watermark_with_a_memory_is_refused(pair):
         MoespacError, match="SynthIDTextWatermarkLogitsProcessor, which follows from more than"
     ):
         decode(pair[0], [5, 6], logits_processor=[mark])
-    with pytest.raises(MoespacError, match="logits_processor holds 5; accepted: logits processors"):
+    with pytest.raises(MoespacError, match="logits_processor holds 5; expected: logits processors"):
         decode(pair[0], [5, 6], logits_processor=[5])
     pair[0].generation_config.watermarking_config = SimpleNamespace()
     with pytest.raises(MoespacError, match="watermarking_config"):

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from moespac_nb.cli import main as cli
-from moespac_nb.datasets.prompts import DOMAINS, prompts
+from moespac_nb.datasets.prompts import DOMAINS, load_prompts
 from moespac_nb.decoder import lossless as cli_lossless
 from moespac_nb.decoder.logits import NO_PROCESSORS
 from moespac_nb.decoder.lossless import UNITS, check_lossless
@@ -89,7 +89,7 @@ def test_the_bundled_pair_is_lossless_in_its_dtype(dtype):
     target, draft = load_pair(dtype, verify=False)
     checks = []
     for domain in DOMAINS[:3] if dtype == "float32" else DOMAINS:
-        decoding = decode(target, prompts(domain)[0].prompt, draft=draft, gamma=8, max_new_tokens=32)
+        decoding = decode(target, load_prompts(domain)[0].prompt, draft=draft, gamma=8, max_new_tokens=32)
         list(decoding)
         checks.append(check_lossless(decoding))
     assert all(check.mismatch is None for check in checks), checks

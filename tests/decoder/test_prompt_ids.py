@@ -96,8 +96,8 @@ def test_a_chat_decodes(target, chatty):
 @pytest.mark.parametrize(
     ("prompt", "said"),
     [
-        (None, r"the prompt is None; accepted: text, one sequence of token ids, messages"),
-        (5, "the prompt is 5; accepted: text"),
+        (None, r"the prompt is None; expected: text, one sequence of token ids, messages"),
+        (5, "the prompt is 5; expected: text"),
         (5.0, "the prompt is 5.0; accepted"),
         (b"Hello", "the prompt is b'Hello'; accepted"),
         ({5, 6}, r"the prompt is \{5, 6\}; accepted"),
@@ -105,8 +105,8 @@ def test_a_chat_decodes(target, chatty):
         ([True, False], "the prompt holds True; accepted"),
         (["Hello", "you"], "the prompt holds 'Hello'; accepted"),
         ([5, None], "the prompt holds None; accepted"),
-        (torch.tensor([[5, 6], [7, 8]]), "the prompt is a batch of 2; accepted: one at a time"),
-        ([[5, 6], [7]], "the prompt is a batch of 2; accepted: one at a time"),
+        (torch.tensor([[5, 6], [7, 8]]), "the prompt is a batch of 2; expected: one at a time"),
+        ([[5, 6], [7]], "the prompt is a batch of 2; expected: one at a time"),
         (np.zeros((3, 2), int), "the prompt is a batch of 3"),
         (np.zeros((0, 2), int), "the prompt is a batch of 0"),
         (np.zeros((1, 1, 2), int), "the prompt holds .*; accepted"),
@@ -119,22 +119,22 @@ def test_a_chat_decodes(target, chatty):
         ({"role": "user", "content": "Hi"}, "the prompt has role, content; .*put a single message in a list"),
         (
             {"input_ids": [5], "pixel_values": 1},
-            "the prompt has pixel_values beside its input_ids; accepted: text",
+            "the prompt has pixel_values beside its input_ids; expected: text",
         ),
         (
             {"input_ids": [5, 6], "attention_mask": [0, 1]},
-            "attention_mask leaves tokens out; accepted: .*padding",
+            "attention_mask leaves tokens out; expected: .*padding",
         ),
         ({"input_ids": [[5, 6], [7, 8]]}, "batch of 2"),
         ({"input_ids": []}, "the prompt is empty"),
         (
             [{"role": "user"}],
-            r"the prompt holds \{'role': 'user'\}; accepted: messages with role and content",
+            r"the prompt holds \{'role': 'user'\}; expected: messages with role and content",
         ),
         ([{"role": "user", "content": "Hi"}, 5], "the prompt holds .*; accepted"),
         (MESSAGES, "the prompt is a list of messages, but the tokenizer has no chat template; accepted"),
         (torch.tensor([], dtype=torch.int64), "the prompt is empty"),
-        ([-1], "the prompt holds token id -1; accepted: 0 to 4095"),
+        ([-1], "the prompt holds token id -1; expected: 0 to 4095"),
     ],
 )
 def test_what_is_no_prompt_is_refused(target, prompt, said):
@@ -143,7 +143,7 @@ def test_what_is_no_prompt_is_refused(target, prompt, said):
 
 
 def test_messages_without_a_tokenizer_or_that_the_template_refuses(target, chatty):
-    with pytest.raises(MoespacError, match="but there is no tokenizer; accepted: a model made for chats"):
+    with pytest.raises(MoespacError, match="but there is no tokenizer; expected: a model made for chats"):
         prompt_ids(target, MESSAGES)
     with pytest.raises(MoespacError, match="chat template does not take these messages: no oracles"):
         prompt_ids(target, [{"role": "oracle", "content": "Hm"}], chatty)

@@ -16,7 +16,7 @@ from scipy.stats import chisquare
 from moespac_nb.cli import main as cli
 from moespac_nb.decoder.drafts import NgramDraft
 from moespac_nb.decoder.gamma import AdaptiveGamma
-from moespac_nb.decoder.recording import FanDecoding, record, trace_of
+from moespac_nb.decoder.recording import DenseDecoding, record, trace_of
 from moespac_nb.decoder.sampling import Sampling, probabilities
 from moespac_nb.decoder.speculative import decode
 from moespac_nb.models.routing import gates
@@ -112,7 +112,7 @@ def test_a_sampled_fan_decides_alike_wherever_a_row_begins():
 
 def test_where_rounding_disagrees_the_committed_text_holds():
     target, draft = tiny.pair()
-    fan = decode(target, random_prompt(0), draft=draft, gamma=4, kind=FanDecoding, **OPTIONS)
+    fan = decode(target, random_prompt(0), draft=draft, gamma=4, kind=DenseDecoding, **OPTIONS)
     list(fan)
     accepted = trace_of(fan).accepted.tolist()
     fan.steps = [replace(step, accepted=step.gamma) for step in fan.steps]
@@ -163,14 +163,14 @@ def test_uniforms_shared_by_position_would_give_the_text_away(monkeypatch):
     def by_position(fan, text):
         return np.random.default_rng((fan.seed, len(text))).random(3)
 
-    monkeypatch.setattr(FanDecoding, "_uniforms", by_position)
+    monkeypatch.setattr(DenseDecoding, "_uniforms", by_position)
     assert p_values(sampled_fans(), gamma=2)[1] > 5
 
 
 @pytest.mark.parametrize(
     ("draft", "fan", "message"),
     [
-        ("noised", 0, "fan is 0; accepted: a whole number from 1"),
+        ("noised", 0, "fan is 0; expected: a whole number from 1"),
         ("noised", True, "fan is True"),
         (None, 4, "fan is 4 and draft is None"),
         ("ngram", 4, "a draft that always proposes its 4, such as a model"),
@@ -275,10 +275,10 @@ def test_where_nothing_is_drafted_the_draft_says_nothing():
     ("target", "draft", "asked", "message"),
     [
         ("moe", "moe", {"sensors": ("draft-gate",)}, "sensors has 'draft-gate'.* did you mean 'draft-gates'"),
-        ("moe", "ngram", {"sensors": ("draft-gates",)}, "draft is NgramDraft; accepted for draft-gates"),
-        ("moe", None, {"sensors": ("draft-gates",)}, "draft is None; accepted for draft-gates"),
+        ("moe", "ngram", {"sensors": ("draft-gates",)}, "draft is NgramDraft; expected for draft-gates"),
+        ("moe", None, {"sensors": ("draft-gates",)}, "draft is None; expected for draft-gates"),
         ("moe", "dense", {"sensors": ("draft-gates",)}, "state has 32 numbers .* gates read 64"),
-        ("dense", None, {"scores": True}, "Qwen3ForCausalLM, a dense model; accepted: a target with experts"),
+        ("dense", None, {"scores": True}, "Qwen3ForCausalLM, a dense model; expected: a target with experts"),
     ],
 )
 def test_what_cannot_be_recorded_is_refused(target, draft, asked, message):

@@ -22,7 +22,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moespac_nb.engine.devices import (
-    HOST,
+    HOST_THREAD,
     LANES,
     CudaDevice,
     Device,
@@ -233,7 +233,7 @@ def test_thinking_is_written_down_beside_the_lanes(bench):
     bench.device.spend(0.0, "nothing")
     assert bench.device.now() >= start
     first, second = bench.device.timeline()
-    assert {first.lane, second.lane} == {HOST}
+    assert {first.lane, second.lane} == {HOST_THREAD}
     assert {first.label, second.label} == {"policy"}
     assert 0 <= first.start <= first.end <= second.start <= second.end <= bench.device.now()
 
@@ -249,7 +249,7 @@ def test_seconds_that_are_no_length_of_time_are_refused(bench, seconds):
 
 
 def test_an_unknown_lane_is_refused_by_name(bench):
-    with pytest.raises(MoespacError, match="lane is 'disk'; accepted: gpu, cpu, link, draft"):
+    with pytest.raises(MoespacError, match="lane is 'disk'; expected: gpu, cpu, link, draft"):
         bench.device.submit("disk", 0.0)
 
 
@@ -682,6 +682,6 @@ def test_the_timeline_stays_whole_however_late_and_often_the_clock_is_read(monke
 
 def test_without_a_gpu_cuda_says_what_was_found_and_what_to_use():
     with pytest.raises(
-        MoespacError, match=r"device is cuda, but torch .*; accepted: .*GPU.*; or use the device host"
+        MoespacError, match=r"device is cuda, but torch .*; expected: .*GPU.*; or use the device host"
     ):
         CudaDevice(cuda=FakeCuda(available=False))

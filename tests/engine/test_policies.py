@@ -12,22 +12,22 @@ from moespac_nb.engine.devices import VirtualDevice
 from moespac_nb.engine.engine import Engine
 from moespac_nb.engine.placement import MISSES
 from moespac_nb.engine.scheduler import Scheduler
-from moespac_nb.estimator.utility import estimator
-from moespac_nb.policies import POLICIES, Planner, Setting, composed, policy
+from moespac_nb.estimator.utility import make_estimator
+from moespac_nb.policies import POLICIES, Planner, PolicyContext, compose_policy, get_policy
 from moespac_nb.simulation.replay import replay
-from moespac_nb.trace.schema import Sensor
-from moespac_nb.trace.step import Geometry, Prefill, Step
+from moespac_nb.trace.schema import Channel
+from moespac_nb.trace.step import MoEShape, Prefill, Step
 from moespac_nb.utils.exceptions import MoespacError
 from tests.helpers.checked_device import COSTS
 from tests.helpers.steps import step
 from tools.support.synthetic_trace import made_up
 
-GEOMETRY = Geometry(2, 4, 1)
+GEOMETRY = MoEShape(2, 4, 1)
 
 
 def planner(name: str, slots: int = 4, profile: np.ndarray | None = None, gamma: int = 1) -> Planner:
     engine = Engine(VirtualDevice(), 2, 4, slots, COSTS)
-    return policy(name).planner(Setting(GEOMETRY, COSTS, gamma, engine.slots, profile))
+    return get_policy(name).planner(PolicyContext(GEOMETRY, COSTS, gamma, engine.slots, profile))
 
 
 def seen(*positions: tuple[int, int]) -> Step:
@@ -69,7 +69,7 @@ def test_on_demand_orders_by_each_use_and_copies_nothing_ahead() -> None:
     one = planner("on-demand")
     assert one.verified(seen((0, 0))) is None
     assert [one.used(0), one.used(1), one.used(0)] == [1, 2, 3]
-    assert policy("on-demand").miss == "load"
+    assert get_policy("on-demand").miss == "load"
 
 
 def test_the_oracle_wants_what_the_next_window_uses_and_nothing_it_does_not() -> None:
@@ -97,7 +97,7 @@ def test_the_spac_policies_are_the_printed_rule_and_the_balancer_s_thresholds(
     """The parts, put together by hand, over a few windows."""
     rng = np.random.default_rng(0)
     one = planner(name, slots=3, gamma=2)
-    rule, balancer = estimator("paper", 2, 4, K=4, gamma=2), Balancer(2, 4, formulation=formulation)
+    rule, balancer = make_estimator("paper", 2, 4, K=4, gamma=2), Balancer(2, 4, formulation=formulation)
     for _ in range(12):
         window = seen(*(tuple(pair) for pair in rng.integers(0, 4, (3, 2))))
         balancer.observe(rule.s, window.counts)
@@ -123,10 +123,12 @@ def test_the_balancer_is_told_of_every_position_of_a_window(monkeypatch: pytest.
 
 
 def test_a_composed_policy_may_have_any_sensor_rule_threshold_and_miss() -> None:
-    mine = composed("mine", sensor="committed-counts", rule="level", admission=2, miss="cheaper", K=5, up=1)
+    mine = compose_policy(
+        "mine", sensor="committed-counts", rule="level", admission=2, miss="cheaper", K=5, up=1
+    )
     assert "committed-counts × level × τ = 2 × cheaper" in mine.about
     engine = Engine(VirtualDevice(), 2, 4, 4, COSTS)
-    one = mine.planner(Setting(GEOMETRY, COSTS, 1, engine.slots))
+    one = mine.planner(PolicyContext(GEOMETRY, COSTS, 1, engine.slots))
     for _ in range(2):
         order = one.verified(seen((0, 1), (3, 3)))  # only the first position was kept
     assert order.scores.tolist() == [[1, 0, 0, 0], [0, 1, 0, 0]]
@@ -134,7 +136,7 @@ def test_a_composed_policy_may_have_any_sensor_rule_threshold_and_miss() -> None
 
 
 def test_a_sensor_that_needs_the_draft_is_asked_when_it_stands() -> None:
-    table = composed("table", sensor="token-table", rule="last-count", admission=1)
+    table = compose_policy("table", sensor="token-table", rule="last-count", admission=1)
     one = Scheduler(VirtualDevice(), COSTS, table, GEOMETRY, 8)
     for _ in range(3):
         one.begin_window(0)
@@ -149,15 +151,17 @@ def test_a_sensor_that_needs_the_draft_is_asked_when_it_stands() -> None:
 @pytest.mark.parametrize("sensor", ["draft-gates", "next-gate"])
 def test_recorded_channels_foretell_and_the_engine_uses_it(sensor: str) -> None:
     """Gates that pick what the target's routers will: then most of it is copied before it is needed."""
-    trace = made_up(Geometry(4, 16, 2), gamma=4, steps=20, seed=3)
+    trace = made_up(MoEShape(4, 16, 2), gamma=4, steps=20, seed=3)
     told = replace(
         trace,
         sensors={
-            "draft-gates": Sensor("drafted", np.delete(trace.experts, trace.starts["verified"][:-1], axis=0)),
-            "next-gate": Sensor("verified", trace.experts),
+            "draft-gates": Channel(
+                "drafted", np.delete(trace.experts, trace.starts["verified"][:-1], axis=0)
+            ),
+            "next-gate": Channel("verified", trace.experts),
         },
     )
-    follows = composed("follows", sensor=sensor, rule="last-count", admission=1)
+    follows = compose_policy("follows", sensor=sensor, rule="last-count", admission=1)
     # A copy takes a twentieth of a layer.
     quick = replace(COSTS, link_bytes_per_s=100 / 0.05)
     hits = replay(told, follows, "40%", costs=quick).hit_rate
@@ -170,26 +174,26 @@ def test_recorded_channels_foretell_and_the_engine_uses_it(sensor: str) -> None:
 def test_thinking_costs_what_the_parts_are_calibrated_to() -> None:
     assert planner("cpu-only").plan_s() == 0
     assert planner("spac-joint").plan_s() > COSTS.plan_s
-    no_balancer = composed("no balancer", admission=1)
-    setting = Setting(GEOMETRY, COSTS, 1, Engine(VirtualDevice(), 2, 4, 4, COSTS).slots)
+    no_balancer = compose_policy("no balancer", admission=1)
+    setting = PolicyContext(GEOMETRY, COSTS, 1, Engine(VirtualDevice(), 2, 4, 4, COSTS).slots)
     assert 0 < no_balancer.planner(setting).plan_s() < 1e-3
 
 
 @pytest.mark.parametrize("name", sorted(POLICIES))
 def test_every_policy_says_what_it_is(name: str) -> None:
-    one = policy(name)
+    one = get_policy(name)
     assert one.name == name
     assert one.about
     assert one.miss in MISSES
-    assert policy(one) is one
+    assert get_policy(one) is one
     assert one.missing("load").miss == "load"
 
 
 def test_who_reads_the_future_says_so_and_is_refused_where_there_is_none() -> None:
     assert [name for name, one in POLICIES.items() if one.reads_future] == ["next-window-oracle"]
     with pytest.raises(MoespacError, match="reads the future"):
-        policy("next-window-oracle", live=True)
-    assert policy("recency", live=True).name == "recency"
+        get_policy("next-window-oracle", live=True)
+    assert get_policy("recency", live=True).name == "recency"
 
 
 @pytest.mark.parametrize(
@@ -204,9 +208,9 @@ def test_who_reads_the_future_says_so_and_is_refused_where_there_is_none() -> No
 )
 def test_parts_that_there_are_not_are_refused_with_the_nearest(options: dict, message: str) -> None:
     with pytest.raises(MoespacError, match=message):
-        composed("mine", **options)
+        compose_policy("mine", **options)
 
 
 def test_an_unknown_policy_gets_the_nearest_name() -> None:
     with pytest.raises(MoespacError, match="did you mean 'spac-joint'"):
-        policy("spac-joined")
+        get_policy("spac-joined")

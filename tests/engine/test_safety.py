@@ -16,9 +16,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from moespac_nb.engine.devices import OperationError
 from moespac_nb.engine.placement import MISSES, Counters
 from moespac_nb.engine.scheduler import Scheduler
-from moespac_nb.engine.slots import FREE, LOADING, NOBODY, PINNED, READY, RETIRED
-from moespac_nb.policies import Order, Planner, Policy
-from moespac_nb.trace.step import Geometry
+from moespac_nb.engine.slots import EMPTY, FREE, LOADING, PINNED, READY, RETIRED
+from moespac_nb.policies import Plan, Planner, Policy
+from moespac_nb.trace.step import MoEShape
 from tests.helpers.checked_device import COSTS, Watched
 
 LAYERS, EXPERTS = 3, 6
@@ -38,7 +38,7 @@ class Machine(RuleBasedStateMachine):
         self.faults: list[bool] = []
         self.device = Watched(self.fails, drift)
         self.scheduler = Scheduler(
-            self.device, COSTS, Policy("the test", "", Planner), Geometry(LAYERS, EXPERTS, 2), slots,
+            self.device, COSTS, Policy("the test", "", Planner), MoEShape(LAYERS, EXPERTS, 2), slots,
             copy=self.device.copy, in_flight=in_flight,
         )  # fmt: skip
         self.engine = self.scheduler.engine
@@ -58,7 +58,7 @@ class Machine(RuleBasedStateMachine):
     def a_new_order(self, seed: int, levels: int, share: float) -> None:
         rng = np.random.default_rng(seed)
         scores = rng.integers(0, levels, (LAYERS, EXPERTS)).astype(float)
-        self.engine.order(*Order(scores, rng.random(scores.shape) < share))
+        self.engine.order(*Plan(scores, rng.random(scores.shape) < share))
 
     @rule(drafted=st.integers(0, 4))
     def a_window_opens(self, drafted: int) -> None:
@@ -129,11 +129,11 @@ class Machine(RuleBasedStateMachine):
     @invariant()
     def nothing_leaks(self) -> None:
         slots = self.engine.slots
-        held = [owner for owner in slots.owner if owner != NOBODY]
+        held = [owner for owner in slots.owner if owner != EMPTY]
         assert len(set(held)) == len(held)
         for slot, (state, owner) in enumerate(zip(slots.state, slots.owner, strict=True)):
-            assert (owner != NOBODY) == (state in (LOADING, READY, PINNED))
-            if owner != NOBODY:
+            assert (owner != EMPTY) == (state in (LOADING, READY, PINNED))
+            if owner != EMPTY:
                 assert slots.where[owner // EXPERTS][owner % EXPERTS] == slot
         assert sum(map(len, slots.where)) == len(held)
         assert sorted(np.flatnonzero(~slots.absent)) == sorted(held)
@@ -150,7 +150,7 @@ class Machine(RuleBasedStateMachine):
         assert counters.pairs == self.asked["pairs"]
         assert 0 <= counters.cpu_pairs <= counters.pairs
         assert counters.loaded <= counters.miss
-        held = len(slots.owner) - slots.owner.count(NOBODY)
+        held = len(slots.owner) - slots.owner.count(EMPTY)
         assert counters.copies == held + counters.evictions + counters.failed_copies
         assert counters.bytes == 100 * counters.copies == 100 * self.device.writes
         assert 0 <= counters.wasted_bytes <= counters.bytes

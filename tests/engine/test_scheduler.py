@@ -9,17 +9,17 @@ import pytest
 
 from moespac_nb.engine.devices import OperationError, VirtualDevice
 from moespac_nb.engine.placement import Counters
-from moespac_nb.engine.scheduler import Parts, Scheduler
-from moespac_nb.policies import Order, Planner, Policy, policy
-from moespac_nb.trace.step import Geometry, Prefill, Step
+from moespac_nb.engine.scheduler import Scheduler, TimeBreakdown
+from moespac_nb.policies import Plan, Planner, Policy, get_policy
+from moespac_nb.trace.step import MoEShape, Prefill, Step
 from tests.helpers.checked_device import COSTS, Watched
 from tests.helpers.steps import step
 
-ONE_LAYER = Geometry(1, 4, 2)
+ONE_LAYER = MoEShape(1, 4, 2)
 
 
 def scheduler(name: str | Policy = "recency", slots: int = 2, device=None, geometry=ONE_LAYER, **options):
-    played = policy(name)
+    played = get_policy(name)
     return Scheduler(
         device or VirtualDevice(), options.pop("costs", COSTS), played, geometry, slots, **options
     )
@@ -57,7 +57,7 @@ def test_three_windows_by_hand() -> None:
     assert one.device.now() == 14.5 + 0.5 + 1 + 1 + 0.25
     counters = one.decode.counters
     assert (counters.miss, counters.late, counters.ready) == (2, 2, 2)
-    assert one.decode.parts == Parts(
+    assert one.decode.parts == TimeBreakdown(
         draft_s=1.5, dense_s=3 * 1.25, experts_s=2.0, cpu_wait_s=8.0, link_wait_s=2.0
     )
 
@@ -103,7 +103,7 @@ def test_waiting_for_room_is_waiting_for_copies() -> None:
     start = one.device.now()
     one.begin_window(0)
     one.layer(0, [1], [1])  # dense 1 s; the slot is expert 0's until its copy has come, at 2 s
-    assert one.decode.parts == Parts(dense_s=1.0, experts_s=0.5, link_wait_s=3.0)
+    assert one.decode.parts == TimeBreakdown(dense_s=1.0, experts_s=0.5, link_wait_s=3.0)
     assert one.device.now() == start + 4.5
     assert start == one.prefill.parts.total_s == 0  # nothing was read before
 
@@ -111,13 +111,13 @@ def test_waiting_for_room_is_waiting_for_copies() -> None:
 class Wants(Planner):
     """All experts, after the prompt, and all alike."""
 
-    def begin(self, _prefill: Prefill, _following: Step | None = None, /) -> Order:
+    def begin(self, _prefill: Prefill, _following: Step | None = None, /) -> Plan:
         everyone = np.ones((self.setting.geometry.layers, self.setting.geometry.experts))
-        return Order(everyone, everyone > 0)
+        return Plan(everyone, everyone > 0)
 
 
 def test_a_window_begins_at_the_first_layer_whatever_was_read_before() -> None:
-    one = scheduler(Policy("wants", "", Wants), slots=8, geometry=Geometry(2, 4, 1), in_flight=1)
+    one = scheduler(Policy("wants", "", Wants), slots=8, geometry=MoEShape(2, 4, 1), in_flight=1)
     one.begin_prefill(1)
     for layer in (0, 1):
         one.layer(layer, [3], [1])
@@ -176,7 +176,7 @@ def test_a_prompt_is_read_by_the_same_rule_for_everyone_and_counted_apart() -> N
 
 def test_a_pass_of_no_text_is_counted_apart() -> None:
     one = scheduler("recency")
-    one.begin_apart(1)
+    one.begin_other_pass(1)
     one.layer(0, [0], [1])
     assert (one.apart.counters, one.decode.counters) == (Counters(miss=1, pairs=1, cpu_pairs=1), Counters())
     assert (one.apart.parts.total_s, one.decode.parts.total_s) == (5.0, 0.0)
@@ -218,7 +218,7 @@ def test_a_failed_copy_costs_time_and_no_expert() -> None:
 
 
 def test_awaited_experts_are_computed_in_ever_smaller_groups_the_last_one_alone() -> None:
-    one = scheduler("on-demand", slots=13, geometry=Geometry(1, 16, 2))
+    one = scheduler("on-demand", slots=13, geometry=MoEShape(1, 16, 2))
     seen: list[list[int]] = []
     one.begin_window(0)
     one.layer(0, list(range(13)), [1] * 13, lambda experts, _: seen.append(experts))
@@ -230,7 +230,7 @@ def test_awaited_experts_are_computed_in_ever_smaller_groups_the_last_one_alone(
 
 def test_of_a_group_whose_copy_fails_the_others_are_computed_from_their_slots() -> None:
     device = Watched(fails=lambda _lane, label: label == "copy L0 E1")
-    one = scheduler("on-demand", slots=6, geometry=Geometry(1, 6, 2), device=device, copy=device.copy)
+    one = scheduler("on-demand", slots=6, geometry=MoEShape(1, 6, 2), device=device, copy=device.copy)
     seen: list[tuple[str, list[int]]] = []
 
     def on_gpu(experts: list[int], slots: list[int]) -> None:
@@ -281,13 +281,13 @@ def test_a_sensor_that_knows_a_layer_ahead_is_asked_while_the_layer_before_it_co
     class Ahead(Planner):
         known = "layer"
 
-        def layer(self, layer: int, gates: np.ndarray | None = None, /) -> Order:
+        def layer(self, layer: int, gates: np.ndarray | None = None, /) -> Plan:
             asked.append((layer, float(np.sum(gates)), self.setting.slots.absent.all()))
             scores = np.zeros((2, 4))
             scores[1, 2] = 1.0
-            return Order(scores, scores > 0)
+            return Plan(scores, scores > 0)
 
-    one = scheduler(Policy("ahead", "", Ahead), geometry=Geometry(2, 4, 2))
+    one = scheduler(Policy("ahead", "", Ahead), geometry=MoEShape(2, 4, 2))
     one.begin_prefill(1)
     one.layer(0, [], [])  # of a prompt nothing is foretold
     one.begin_window(0)

@@ -14,23 +14,23 @@ from hypothesis import strategies as st
 
 from moespac_nb import MoespacError, Prefill
 from moespac_nb.cli.main import main
-from moespac_nb.datasets.prompts import prompts
+from moespac_nb.datasets.prompts import load_prompts
 from moespac_nb.estimator.evaluation import (
     CHANCE,
     EVIDENCE,
     LAST_TOKEN,
     LAST_WINDOW,
-    foretell,
+    evaluate_predictors,
     recall_by_predictor,
     use_shares,
 )
-from moespac_nb.estimator.sensors import SENSORS, Sensor, sensor
-from moespac_nb.estimator.utility import RULES, estimator
+from moespac_nb.estimator.sensors import SENSORS, Sensor, make_sensor
+from moespac_nb.estimator.utility import RULES, make_estimator
 from moespac_nb.trace.editing import concatenate
-from moespac_nb.trace.schema import Sensor as Channel
-from moespac_nb.trace.step import Geometry, Step, expert_counts
+from moespac_nb.trace.schema import Channel
+from moespac_nb.trace.step import MoEShape, Step, expert_counts
 from moespac_nb.trace.trace import Trace
-from moespac_nb.trace.windows import DRAFT_GATES, NEXT_GATE, windows
+from moespac_nb.trace.windows import DRAFT_GATES, NEXT_GATE, iter_windows
 from tests.helpers.steps import step
 from tests.helpers.trace_strategies import GEOMETRY, one_text
 
@@ -130,13 +130,17 @@ class Oracle(Sensor):
 def test_who_knows_the_window_finds_all_of_it_and_its_complement_nothing(fan: int | None) -> None:
     trace = one_text(1, fan=fan, steps=8)
     gamma = None if fan is None else 2
-    steps = [seen.step for seen in windows(trace, 0, gamma)]
-    found = foretell(trace, {"oracle": Oracle(steps)}, GEOMETRY.experts, gamma=gamma, rules=[EVIDENCE])
+    steps = [seen.step for seen in iter_windows(trace, 0, gamma)]
+    found = evaluate_predictors(
+        trace, {"oracle": Oracle(steps)}, GEOMETRY.experts, gamma=gamma, rules=[EVIDENCE]
+    )
     everything = found["oracle", EVIDENCE]
     assert (everything.recall, everything.work) == (1, 1)
     assert everything.accuracy == pytest.approx(everything.precision)  # all are named, and cold ones wrongly
     assert everything.windows == len(steps) - 1
-    two = foretell(trace, {"oracle": Oracle(steps)}, 2, gamma=gamma, rules=[EVIDENCE])["oracle", EVIDENCE]
+    two = evaluate_predictors(trace, {"oracle": Oracle(steps)}, 2, gamma=gamma, rules=[EVIDENCE])[
+        "oracle", EVIDENCE
+    ]
     assert two.precision == 1  # every window uses 2 experts or more
 
 
@@ -146,15 +150,17 @@ def test_figures_are_those_of_naming_one_window_after_another(seed: int, fan: in
     """Reference: one sensor and one rule at a time, sets of experts, layer by layer."""
     trace = concatenate([one_text(seed, fan=fan, steps=5), one_text(seed + 1, fan=fan, steps=5)])
     gamma = None if fan is None else 2
-    of_all = foretell(
-        trace, {name: sensor(name, GEOMETRY) for name in ("verify-counts", "recency")}, size, gamma=gamma
+    of_all = evaluate_predictors(
+        trace, {name: make_sensor(name, GEOMETRY) for name in ("verify-counts", "recency")}, size, gamma=gamma
     )
     for rule in (EVIDENCE, *RULES):
         figures = []
         for text in range(2):
-            steps = [seen.step for seen in windows(trace, text, gamma)]
+            steps = [seen.step for seen in iter_windows(trace, text, gamma)]
             longest = max(trace.gamma[trace.text_of_step == text]) if gamma is None else gamma
-            state = None if rule == EVIDENCE else estimator(rule, *steps[0].counts.shape, gamma=int(longest))
+            state = (
+                None if rule == EVIDENCE else make_estimator(rule, *steps[0].counts.shape, gamma=int(longest))
+            )
             last = np.full(steps[0].counts.shape, -1)
             for position, chosen in enumerate(trace.prefill(text).experts):
                 np.put_along_axis(last, chosen.astype(int), position, 1)
@@ -180,11 +186,11 @@ def test_figures_are_those_of_naming_one_window_after_another(seed: int, fan: in
 
 
 def test_foretelling_needs_a_second_window_and_a_size_that_fits() -> None:
-    one = {"verify-counts": sensor("verify-counts", GEOMETRY)}
+    one = {"verify-counts": make_sensor("verify-counts", GEOMETRY)}
     with pytest.raises(MoespacError, match="no window after a first"):
-        foretell(one_text(0, steps=1), one, 2)
-    with pytest.raises(MoespacError, match="size is 7; accepted: 1 to 6"):
-        foretell(one_text(0), one, 7)
+        evaluate_predictors(one_text(0, steps=1), one, 2)
+    with pytest.raises(MoespacError, match="size is 7; expected: 1 to 6"):
+        evaluate_predictors(one_text(0), one, 7)
 
 
 # The command.
@@ -241,10 +247,10 @@ def test_what_a_trace_cannot_give_is_left_out_and_said(tmp_path, capsys) -> None
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--share", "0%"], "--share is '0%'; accepted: above 0%"),
+        (["--share", "0%"], "--share is '0%'; expected: above 0%"),
         (["--share", "2MiB"], "--share is '2MiB'"),
-        (["--rule", "papr"], "--rule is 'papr'; accepted: evidence, paper"),
-        (["--gamma", "9"], "gamma is 9; accepted: 0 to 3, this fan"),
+        (["--rule", "papr"], "--rule is 'papr'; expected: evidence, paper"),
+        (["--gamma", "9"], "gamma is 9; expected: 0 to 3, this fan"),
         (["--levels", "0"], "K is 0"),
         (["mth"], "'mth' is neither a file nor a domain; .*did you mean 'math'?"),
     ],
@@ -256,8 +262,8 @@ def test_the_command_says_what_it_accepts(tmp_path, capsys, arguments, message) 
 
 
 def test_bundled_prompts_are_fitted_on_and_reported_on_by_their_halves(tmp_path, capsys) -> None:
-    numbers = [n for n, prompt in enumerate(prompts("math")) if prompt.half == "report"][:3]
-    numbers += [n for n, prompt in enumerate(prompts("math")) if prompt.half == "tune"][:1]
+    numbers = [n for n, prompt in enumerate(load_prompts("math")) if prompt.half == "report"][:3]
+    numbers += [n for n, prompt in enumerate(load_prompts("math")) if prompt.half == "tune"][:1]
     texts = []
     for n in numbers:
         trace = one_text(n, steps=6)
@@ -271,6 +277,6 @@ def test_bundled_prompts_are_fitted_on_and_reported_on_by_their_halves(tmp_path,
 def test_traces_of_two_models_are_not_compared(tmp_path, capsys) -> None:
     first = saved(tmp_path / "a.npz")
     trace = one_text(0)
-    Trace.save(replace(trace, geometry=Geometry(2, 8, 2)), tmp_path / "b.npz")
+    Trace.save(replace(trace, geometry=MoEShape(2, 8, 2)), tmp_path / "b.npz")
     assert main(["foretell", first, str(tmp_path / "b.npz")]) == 2
-    assert "accepted: traces of one model" in capsys.readouterr().err
+    assert "expected: traces of one model" in capsys.readouterr().err

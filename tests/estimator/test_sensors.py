@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given, settings
 
 from moespac_nb import MoespacError, Prefill, Trace
-from moespac_nb.estimator.sensors import SENSORS, Sensor, sensor
-from moespac_nb.trace.schema import Sensor as Channel
-from moespac_nb.trace.step import Geometry
-from moespac_nb.trace.windows import DRAFT_GATES, NEXT_GATE, Rows, verified_rows, windows
+from moespac_nb.estimator.sensors import SENSORS, Sensor, make_sensor
+from moespac_nb.trace.schema import Channel
+from moespac_nb.trace.step import MoEShape
+from moespac_nb.trace.windows import DRAFT_GATES, NEXT_GATE, RoutedTokens, iter_windows, verified_tokens
 from tests.helpers.steps import step
 from tests.helpers.trace_strategies import ANY_TRACE, GEOMETRY, one_text
 
-FOUR = Geometry(layers=1, experts=4, top_k=1)
+FOUR = MoEShape(layers=1, experts=4, top_k=1)
 NOTHING_READ = Prefill(
     np.zeros(0, np.int64), np.zeros((0, 1, 1), np.int16), np.zeros((0, 1, 1), np.float32), 0.0
 )
@@ -24,14 +24,14 @@ NOTHING_READ = Prefill(
 WINDOW = step(0, 0, [[[3]], [[0]], [[3]]], accepted=1)
 
 
-def rows(*pairs: tuple[int, int]) -> Rows:
+def rows(*pairs: tuple[int, int]) -> RoutedTokens:
     """Positions of one layer: token, expert."""
     tokens, experts = zip(*pairs, strict=True)
-    return Rows(np.array(tokens), np.array(experts, np.int16)[:, None, None])
+    return RoutedTokens(np.array(tokens), np.array(experts, np.int16)[:, None, None])
 
 
-def begun(name: str, *learned: Rows, prefill: Prefill = NOTHING_READ) -> Sensor:
-    made = sensor(name, FOUR, *learned)
+def begun(name: str, *learned: RoutedTokens, prefill: Prefill = NOTHING_READ) -> Sensor:
+    made = make_sensor(name, FOUR, *learned)
     made.begin(prefill)
     return made
 
@@ -91,17 +91,18 @@ def test_the_table_learns_from_rejected_positions_too_but_not_from_redacted_toke
 
 def test_a_table_learns_in_pieces_what_it_learns_at_once() -> None:
     rng = np.random.default_rng(0)
-    many = Rows(rng.integers(0, 5, 60), rng.integers(0, 4, (60, 1, 1)).astype(np.int16))
+    many = RoutedTokens(rng.integers(0, 5, 60), rng.integers(0, 4, (60, 1, 1)).astype(np.int16))
     whole = begun("token-table", many)
     parts = begun(
-        "token-table", *(Rows(many.tokens[i : i + 7], many.experts[i : i + 7]) for i in range(0, 60, 7))
+        "token-table",
+        *(RoutedTokens(many.tokens[i : i + 7], many.experts[i : i + 7]) for i in range(0, 60, 7)),
     )
     for token in range(6):
         assert np.array_equal(whole.drafted(np.array([token])), parts.drafted(np.array([token])))
 
 
 def test_gates_count_as_many_picks_as_a_router_chooses() -> None:
-    two = sensor("draft-gates", Geometry(2, 4, 2))
+    two = make_sensor("draft-gates", MoEShape(2, 4, 2))
     gates = np.array([[[0, 1, 2, 3], [3, 2, 1, 0]], [[0, 2, 3, 1], [3, 0, 1, 2]]], np.int16)
     assert two.known == "drafted"
     assert two.drafted(np.zeros(3), gates).tolist() == [[2, 1, 1, 0], [1, 0, 1, 2]]
@@ -110,7 +111,7 @@ def test_gates_count_as_many_picks_as_a_router_chooses() -> None:
 
 
 def test_next_gate_speaks_of_one_layer_and_passes_over_none() -> None:
-    two = sensor("next-gate", Geometry(2, 4, 2))
+    two = make_sensor("next-gate", MoEShape(2, 4, 2))
     assert two.known == "layer"
     assert two.layer(1, np.array([[0, 1, 2], [0, 3, 1]], np.int16)).tolist() == [2, 1, 0, 1]
     assert two.layer(1, np.array([[-1, -1, -1], [2, -1, 1]], np.int16)).tolist() == [0, 0, 1, 0]
@@ -119,9 +120,9 @@ def test_next_gate_speaks_of_one_layer_and_passes_over_none() -> None:
 @pytest.mark.parametrize("name", SENSORS)
 def test_a_sensor_speaks_at_its_moment_alone_and_costs_time(name: str) -> None:
     trace = with_channels(one_text(3, fan=3, steps=6))
-    one = sensor(name, GEOMETRY, verified_rows(trace))
+    one = make_sensor(name, GEOMETRY, verified_tokens(trace))
     one.begin(trace.prefill())
-    for seen in windows(trace, gamma=2):
+    for seen in iter_windows(trace, gamma=2):
         told = {"drafted": one.drafted(seen.step.window, seen.draft_gates)}
         told["layer"] = one.layer(1, seen.next_gates[:, 1])
         told["verified"] = one.verified(seen.step)
@@ -130,7 +131,7 @@ def test_a_sensor_speaks_at_its_moment_alone_and_costs_time(name: str) -> None:
         assert told[one.known].shape == shape
         assert told[one.known].min() >= 0
     assert 0 < one.cost_s(0) <= one.cost_s(8) < 1e-3
-    assert one.thinking_s(8) <= one.cost_s(8)
+    assert one.overhead_s(8) <= one.cost_s(8)
 
 
 @pytest.mark.parametrize(
@@ -143,7 +144,7 @@ def test_a_sensor_speaks_at_its_moment_alone_and_costs_time(name: str) -> None:
     ],
 )
 def test_what_a_sensor_costs_by_hand(name: str, gamma: int, microseconds: float) -> None:
-    assert 1e6 * sensor(name, GEOMETRY).cost_s(gamma) == pytest.approx(microseconds)
+    assert 1e6 * make_sensor(name, GEOMETRY).cost_s(gamma) == pytest.approx(microseconds)
 
 
 def with_channels(trace: Trace, seed: int = 0) -> Trace:
@@ -167,7 +168,7 @@ def test_windows_are_the_steps_of_a_walk_with_their_own_rows(trace: Trace) -> No
     trace = with_channels(trace)
     fan = trace.texts[0].fan
     gamma = None if fan is None else 1
-    seen = [window for text in range(len(trace.texts)) for window in windows(trace, text, gamma)]
+    seen = [window for text in range(len(trace.texts)) for window in iter_windows(trace, text, gamma)]
     steps = list(trace if fan is None else trace.rounds(gamma))
     assert [w.step.position for w in seen] == [s.position for s in steps]
     for window in seen:
@@ -188,15 +189,15 @@ def test_verified_rows_are_those_of_the_texts_asked_for() -> None:
     first, second = one_text(1), one_text(2)
     both = concatenate([first, second])
     for texts, expected in (([0], first), ([1], second), (None, both)):
-        assert np.array_equal(verified_rows(both, texts).tokens, expected.window)
-        assert np.array_equal(verified_rows(both, texts).experts, expected.experts)
-    assert len(verified_rows(both, []).tokens) == 0
+        assert np.array_equal(verified_tokens(both, texts).tokens, expected.window)
+        assert np.array_equal(verified_tokens(both, texts).experts, expected.experts)
+    assert len(verified_tokens(both, []).tokens) == 0
 
 
 def lacking(name: str) -> None:
     trace = one_text(0, fan=2)
-    one = sensor(name, GEOMETRY)
-    seen = next(windows(trace, gamma=2))
+    one = make_sensor(name, GEOMETRY)
+    seen = next(iter_windows(trace, gamma=2))
     one.drafted(seen.step.window, seen.draft_gates)
     one.layer(1, seen.next_gates)
 
@@ -204,15 +205,18 @@ def lacking(name: str) -> None:
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: sensor("verify-count", FOUR), "sensor is 'verify-count'; .*; did you mean 'verify-counts'?"),
-        (lambda: lacking("draft-gates"), "'draft-gates' was given no 'draft-gates'; accepted: a trace with"),
+        (
+            lambda: make_sensor("verify-count", FOUR),
+            "sensor is 'verify-count'; .*; did you mean 'verify-counts'?",
+        ),
+        (lambda: lacking("draft-gates"), "'draft-gates' was given no 'draft-gates'; expected: a trace with"),
         (lambda: lacking("next-gate"), "'next-gate' was given no 'next-gate'"),
         (
-            lambda: sensor("draft-gates", FOUR).drafted(np.zeros(2), np.full((1, 1, 1), 4)),
-            "names experts 4 to 4; accepted: 0 to 3, or -1",
+            lambda: make_sensor("draft-gates", FOUR).drafted(np.zeros(2), np.full((1, 1, 1), 4)),
+            "names experts 4 to 4; expected: 0 to 3, or -1",
         ),
         (
-            lambda: sensor("next-gate", FOUR).layer(1, np.full((1, 1), -2)),
+            lambda: make_sensor("next-gate", FOUR).layer(1, np.full((1, 1), -2)),
             "names experts -2 to -2",
         ),
     ],

@@ -181,7 +181,7 @@ def test_listed_cases_are_tried_in_order() -> None:
 
 
 def test_an_unknown_exercise_names_the_known() -> None:
-    with pytest.raises(MoespacError, match=r"accepted: 00\.1, 00\.2"):
+    with pytest.raises(MoespacError, match=r"expected: 00\.1, 00\.2"):
         outcome_of("00.9", 1)
     with pytest.raises(MoespacError, match=r"such as '04\.2'"):
         outcome_of(4.2, 1)  # type: ignore[arg-type]
@@ -192,7 +192,7 @@ def test_a_notebook_whose_exercises_are_not_written_yet_is_told(
 ) -> None:
     monkeypatch.setitem(NOTEBOOKS, "98", "not_written")
     shown.check("98.1", 1)
-    assert said == ["✗ check: notebook 98 has no exercises yet; accepted: those of another notebook"]
+    assert said == ["✗ check: notebook 98 has no exercises yet; expected: those of another notebook"]
 
 
 def test_checking_leaves_no_file() -> None:
@@ -274,15 +274,15 @@ def test_a_guess_outlives_its_kernel(said: list[str], monkeypatch: pytest.Monkey
 @pytest.mark.parametrize("value", ["2", None, ..., float("inf"), [2.0]])
 def test_a_value_that_is_no_number_is_not_revealed(said: list[str], value: Any) -> None:
     reveal("04.P1", value, "×")
-    assert said == [f"✗ 04.P1: the value is {value!r}; accepted: a number, which the cells above compute"]
+    assert said == [f"✗ 04.P1: the value is {value!r}; expected: a number, which the cells above compute"]
 
 
 @pytest.mark.parametrize("guess", ["3", [3], float("nan"), True, 10**400])
 def test_a_guess_that_is_no_number_is_refused_in_words(said: list[str], guess: Any) -> None:
     predict("04.P1", guess)
     predict("P1", 3)
-    assert "accepted: a number" in said[0]
-    assert "accepted: one such as '04.P1'" in said[1]
+    assert "expected: a number" in said[0]
+    assert "expected: one such as '04.P1'" in said[1]
 
 
 def test_a_class_makes_one_table(

@@ -10,13 +10,13 @@ import pytest
 from moespac_exercises.checking import check
 from moespac_exercises.lessons.speculation_as_a_sensor import THRESHOLD
 from moespac_nb import DOMAINS, Trace
-from moespac_nb.datasets.traces import bundled
-from moespac_nb.estimator.evaluation import EVIDENCE, foretell
+from moespac_nb.datasets.traces import load_trace
+from moespac_nb.estimator.evaluation import EVIDENCE, evaluate_predictors
 from moespac_nb.estimator.information import entropy_bits, information_bits, information_of
-from moespac_nb.estimator.sensors import SENSORS, sensor
+from moespac_nb.estimator.sensors import SENSORS, make_sensor
 from moespac_nb.trace.locality import distinct_by_chance, distinct_by_gamma
 from moespac_nb.trace.step import expert_counts
-from moespac_nb.trace.windows import verified_rows, windows
+from moespac_nb.trace.windows import iter_windows, verified_tokens
 
 
 def best(scores: list[float], size: int) -> set[int]:
@@ -74,19 +74,19 @@ def test_a_mistake_is_shown_its_case(name: str, answer: Any, said: str) -> None:
 
 @pytest.fixture(scope="module")
 def fans() -> dict[str, Trace]:
-    return {domain: bundled(domain, mode="sample", kind="fan", half="report") for domain in DOMAINS}
+    return {domain: load_trace(domain, mode="sample", kind="fan", half="report") for domain in DOMAINS}
 
 
 @pytest.fixture(scope="module")
 def learned() -> dict[str, Any]:
-    return {d: verified_rows(bundled(d, mode="sample", kind="fan", half="tune")) for d in DOMAINS}
+    return {d: verified_tokens(load_trace(d, mode="sample", kind="fan", half="tune")) for d in DOMAINS}
 
 
 def test_sensors_stand_as_the_prose_has_them(fans: dict[str, Trace], learned: dict[str, Any]) -> None:
     found = [
-        foretell(
+        evaluate_predictors(
             fan,
-            {name: sensor(name, fan.geometry, learned[domain]) for name in SENSORS},
+            {name: make_sensor(name, fan.geometry, learned[domain]) for name in SENSORS},
             16,
             gamma=4,
             rules=(EVIDENCE,),
@@ -106,7 +106,7 @@ def test_a_wide_window_tells_and_counting_adds_little(fans: dict[str, Trace]) ->
     following = []
     for fan in fans.values():
         for text in range(len(fan.texts)):
-            steps = [seen.step for seen in windows(fan, text, 4)]
+            steps = [seen.step for seen in iter_windows(fan, text, 4)]
             counts = np.stack([step.counts for step in steps])
             now["first"].append(np.stack([expert_counts(s.experts[:1], 64) for s in steps])[:-1].ravel())
             now["any"].append((counts[:-1] > 0).astype(int).ravel())
@@ -122,7 +122,7 @@ def test_a_wide_window_tells_and_counting_adds_little(fans: dict[str, Trace]) ->
 def test_reuse_is_mostly_chance_and_popularity(fans: dict[str, Trace], learned: dict[str, Any]) -> None:
     recorded = np.mean([distinct_by_gamma(fan)[8] for fan in fans.values()])
     alike = distinct_by_chance(np.full(64, 4 / 64), 9)
-    shares = [sensor("popularity", fan.geometry, learned[d]).shares for d, fan in fans.items()]  # type: ignore[attr-defined]
+    shares = [make_sensor("popularity", fan.geometry, learned[d]).shares for d, fan in fans.items()]  # type: ignore[attr-defined]
     popular = np.mean([distinct_by_chance(each, 9) for each in shares])
     assert recorded < popular < alike < 36
     assert popular - recorded < 0.5 * (36 - recorded)

@@ -17,7 +17,7 @@ from moespac_exercises.lessons.speculative_decoding import (
     tokens_a_round,
 )
 from moespac_nb import DOMAINS
-from moespac_nb.datasets.traces import bundled
+from moespac_nb.datasets.traces import load_trace
 from moespac_nb.trace.cache_bounds import lru_hits
 
 READ = list(sampled().rounds(4))[ROUND]
@@ -91,7 +91,7 @@ def test_the_round_that_is_read_has_one_rejection_after_kept_tokens() -> None:
 
 def test_what_the_notebook_says_in_words() -> None:
     """The longer the draft, the more experts each token of text needs, and the more a cache of 16 lacks."""
-    fans = [bundled(domain, mode="sample", kind="fan", half="report") for domain in DOMAINS]
+    fans = [load_trace(domain, mode="sample", kind="fan", half="report") for domain in DOMAINS]
     needed, lacking = [], []
     for gamma in (0, 1, 2, 4, 8):
         texts = [list(fan.rounds(gamma)) for fan in fans]

@@ -10,9 +10,9 @@ import pytest
 from moespac_exercises.checking import check
 from moespac_exercises.lessons.start_here import GAMMA, LAYER, ROUND, recorded
 from moespac_nb import DOMAINS
-from moespac_nb.datasets.traces import bundled
+from moespac_nb.datasets.traces import load_trace
 from moespac_nb.estimator.evaluation import recall_by_predictor
-from moespac_nb.trace.locality import profile_of
+from moespac_nb.trace.locality import expert_usage
 
 ROUNDS = list(recorded().rounds(GAMMA))
 HERE, NEXT = ROUNDS[ROUND : ROUND + 2]
@@ -115,8 +115,8 @@ def test_what_the_notebook_says_of_foretelling_holds() -> None:
     """Sampled: counts beat the last token in most texts, are level with popularity, name about half."""
     ahead, means = [], []
     for domain in DOMAINS:
-        fan = bundled(domain, mode="sample", kind="fan", half="report")
-        known = profile_of(bundled(domain, mode="sample", kind="fan", half="tune"))
+        fan = load_trace(domain, mode="sample", kind="fan", half="report")
+        known = expert_usage(load_trace(domain, mode="sample", kind="fan", half="tune"))
         texts: list[tuple[Any, list[Any]]] = []
         for step in fan.rounds(4):
             if step.index == 0:

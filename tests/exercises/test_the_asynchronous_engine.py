@@ -9,8 +9,8 @@ import pytest
 
 from moespac_exercises.checking import check
 from moespac_nb import DOMAINS
-from moespac_nb.datasets.traces import bundled
-from moespac_nb.policies import composed
+from moespac_nb.datasets.traces import load_trace
+from moespac_nb.policies import compose_policy
 from moespac_nb.simulation.replay import replay
 
 Copies = list[tuple[int, int, int]]
@@ -188,10 +188,10 @@ def test_a_typical_mistake_is_told_what_it_is(mistake: str) -> None:
 
 def test_what_the_notebook_says_of_where_the_gain_comes_from_holds() -> None:
     """On-demand is behind no slots at all, and the steps become smaller."""
-    plain = composed("plain counts", rule="ema", admission=1)
+    plain = compose_policy("plain counts", rule="ema", admission=1)
     speeds = []
     for domain in DOMAINS:
-        trace = bundled(domain, mode="sample", kind="fan", half="report")
+        trace = load_trace(domain, mode="sample", kind="fan", half="report")
         lines = ["on-demand", "cpu-only", "recency", plain, "next-window-oracle"]
         speeds.append([replay(trace, one, "17%", gamma=4, timeline=False).tps_modelled for one in lines])
     demand, cpu, recency, counts, oracle = np.exp(np.log(speeds).mean(axis=0))

@@ -9,9 +9,9 @@ import pytest
 
 from moespac_exercises.checking import check
 from moespac_exercises.lessons.the_memory_wall import pays_from
-from moespac_nb.hardware.cost_model import costs
-from moespac_nb.hardware.memory_plan import fit
-from moespac_nb.hardware.model_library import model_profile, model_profile_names
+from moespac_nb.hardware.cost_model import cost_model
+from moespac_nb.hardware.memory_plan import plan_memory
+from moespac_nb.hardware.model_library import list_model_specs, load_model_spec
 
 
 def lru(asked: list[int], slots: int) -> int:
@@ -75,10 +75,10 @@ def test_a_mistake_is_shown_its_case(name: str, answer: Any, said: str) -> None:
 
 
 def test_what_the_notebook_says_in_words() -> None:
-    for name in model_profile_names():
-        model = model_profile(name)
+    for name in list_model_specs():
+        model = load_model_spec(name)
         assert model.all_experts * model.expert_parameters / model.parameters > 0.85  # "nearly everything"
-    cost = costs("rtx4090", "qwen3-30b-a3b")
+    cost = cost_model("rtx4090", "qwen3-30b-a3b")
     assert cost.copy_s() > max(cost.gpu_s(1), cost.cpu_s(1))  # "the dotted line lies above both"
     assert cost.gpu_s(2) == cost.gpu_s(1)  # "a second position costs nothing"
-    assert fit("rtx4090", "qwen3-30b-a3b", context=1024).share > 0.21  # "so it is optimistic"
+    assert plan_memory("rtx4090", "qwen3-30b-a3b", context=1024).share > 0.21  # "so it is optimistic"

@@ -19,11 +19,11 @@ from moespac_exercises.lessons.the_utility_estimator import (
     resting,
 )
 from moespac_nb import DOMAINS
-from moespac_nb.datasets.traces import bundled
-from moespac_nb.estimator.evaluation import EVIDENCE, foretell
-from moespac_nb.estimator.sensors import sensor
-from moespac_nb.estimator.utility import estimator
-from moespac_nb.trace.windows import windows
+from moespac_nb.datasets.traces import load_trace
+from moespac_nb.estimator.evaluation import EVIDENCE, evaluate_predictors
+from moespac_nb.estimator.sensors import make_sensor
+from moespac_nb.estimator.utility import make_estimator
+from moespac_nb.trace.windows import iter_windows
 
 RIGHT: dict[str, Any] = {
     "04.1": lambda s, f, before, up, down: moved(s, f - before, up, down),
@@ -75,7 +75,7 @@ def test_a_mistake_is_shown_its_case(name: str, answer: Any, said: str) -> None:
 def test_where_a_level_rests_is_where_the_estimator_rests() -> None:
     for f in range(10):
         lowest, highest = resting(f, 3, 1)
-        rule = estimator("level", 1, K + 1, K=K, up=3, down=1)
+        rule = make_estimator("level", 1, K + 1, K=K, up=3, down=1)
         rule.s[...] = range(K + 1)
         for _ in range(20):
             rule.update(np.full((1, K + 1), f))
@@ -92,9 +92,11 @@ def test_rules_stand_as_the_prose_has_them() -> None:
     for levels in (1, K, 8):
         told = []
         for domain in DOMAINS:
-            fan = bundled(domain, mode="sample", kind="fan", half="report")
+            fan = load_trace(domain, mode="sample", kind="fan", half="report")
             told.append(
-                foretell(fan, {"f": sensor("verify-counts", fan.geometry)}, NAMED, gamma=GAMMA, K=levels)
+                evaluate_predictors(
+                    fan, {"f": make_sensor("verify-counts", fan.geometry)}, NAMED, gamma=GAMMA, K=levels
+                )
             )
         means[levels] = {rule: np.mean([one["f", rule].recall for one in told]) for _, rule in told[0]}
     others = {rule: mean for rule, mean in means[K].items() if rule not in (EVIDENCE, "ema")}
@@ -106,13 +108,13 @@ def test_the_hottest_experts_get_less_than_half_of_what_the_level_gives_them() -
     names = ("paper", "paper-real", "level")
     given: dict[str, list[float]] = {name: [] for name in names}
     for domain in DOMAINS:
-        fan = bundled(domain, mode="sample", kind="fan", half="report")
+        fan = load_trace(domain, mode="sample", kind="fan", half="report")
         for text in range(len(fan.texts)):
-            counts = np.stack([seen.step.counts for seen in windows(fan, text, GAMMA)])
+            counts = np.stack([seen.step.counts for seen in iter_windows(fan, text, GAMMA)])
             if len(counts) < 8:
                 continue
             for name in names:
-                one = estimator(name, *counts.shape[1:], K=K, gamma=GAMMA)
+                one = make_estimator(name, *counts.shape[1:], K=K, gamma=GAMMA)
                 utility = np.mean([one.update(f).copy() for f in counts], axis=0)
                 given[name] += utility[counts.mean(axis=0) >= 4].tolist()
     assert len(given["paper"]) > 20

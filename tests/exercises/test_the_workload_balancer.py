@@ -20,10 +20,10 @@ from moespac_exercises.lessons.the_workload_balancer import (
 from moespac_nb import DOMAINS
 from moespac_nb.balancer import Candidates, Joint, PerLayer
 from moespac_nb.balancer.highs import solve
-from moespac_nb.datasets.traces import bundled
-from moespac_nb.hardware.machine import machine_names
-from moespac_nb.policies import composed
-from moespac_nb.simulation.balancer_log import problems
+from moespac_nb.datasets.traces import load_trace
+from moespac_nb.hardware.machine import list_machines
+from moespac_nb.policies import compose_policy
+from moespac_nb.simulation.balancer_log import record_balancer_inputs
 from moespac_nb.simulation.replay import replay
 from moespac_widgets.views.balancer_explorer.balancer_explorer import changed
 
@@ -208,8 +208,8 @@ def test_in_the_view_that_opens_the_lanes_meet_where_the_notebook_says() -> None
 
 def test_on_some_machines_the_layers_ask_for_too_many_slots_and_the_joint_plan_promises_less_time() -> None:
     too_many = []
-    for machine in machine_names():
-        asked = problems(recorded(), "spac-joint", "17%", gamma=8, machine=machine).values()
+    for machine in list_machines():
+        asked = record_balancer_inputs(recorded(), "spac-joint", "17%", gamma=8, machine=machine).values()
         alone = [(Joint(one), PerLayer(one).solve().tau) for one in asked]
         too_many.append(np.mean(["slots" in joint.breaks(tau) for joint, tau in alone]))
         fits = [(joint, tau) for joint, tau in alone if not joint.breaks(tau)]
@@ -226,11 +226,14 @@ def test_on_the_card_of_the_notebook_the_gpu_lane_is_the_shorter_one_nearly_ever
 def test_the_balancer_is_worth_less_here_than_published_and_the_joint_one_no_more_than_a_low_threshold() -> (
     None
 ):
-    players = [composed("1", admission=1), composed("2", admission=2)]
-    players += [composed("paper", admission="per-layer-difference"), composed("joint", admission="joint")]
+    players = [compose_policy("1", admission=1), compose_policy("2", admission=2)]
+    players += [
+        compose_policy("paper", admission="per-layer-difference"),
+        compose_policy("joint", admission="joint"),
+    ]
     speeds = []
     for domain in DOMAINS:
-        trace = bundled(domain, mode="sample", kind="fan", half="report")
+        trace = load_trace(domain, mode="sample", kind="fan", half="report")
         ran = [replay(trace, each, "17%", gamma=8, timeline=False) for each in players]
         speeds.append([one.tps_modelled for one in ran])
     one, two, paper, joint = np.exp(np.log(speeds).mean(axis=0))

@@ -79,7 +79,7 @@ def test_a_budget_is_its_own_budget():
 def test_nonsense_is_refused_by_naming_it_and_what_is_accepted(nonsense):
     with pytest.raises(MoespacError) as refusal:
         parse_budget(nonsense)
-    assert f"budget is {nonsense!r}; accepted: a share" in str(refusal.value)
+    assert f"budget is {nonsense!r}; expected: a share" in str(refusal.value)
 
 
 @given(st.integers(1, 10**6), st.integers(1, 10**4), st.integers(1, 10**11))

@@ -19,8 +19,8 @@ from moespac_nb.hardware.calibration import (
     to_toml,
     write_machine,
 )
-from moespac_nb.hardware.cost_model import costs
-from moespac_nb.hardware.machine import MACHINE_KEYS, machine
+from moespac_nb.hardware.cost_model import cost_model
+from moespac_nb.hardware.machine import MACHINE_KEYS, load_machine
 from moespac_nb.utils.exceptions import MoespacError
 
 
@@ -35,12 +35,12 @@ def found() -> Calibration:
 def test_what_was_measured_loads_as_a_machine(found, tmp_path) -> None:
     path = tmp_path / "here.toml"
     write_machine(found, path)
-    here = machine(path)
+    here = load_machine(path)
     assert here.label == f"measured on {found.on}"
     assert here.host_flops_per_s == pytest.approx(1e9 * found.values["host.gflops"], rel=1e-5)
     assert here.link_bytes_per_s == pytest.approx(1e9 * found.values["link.bandwidth_gb_per_s"], rel=1e-5)
     assert here.plan_s > 0
-    assert costs(path, "bundled-pair").cpu_s(1) > 0
+    assert cost_model(path, "bundled-pair").cpu_s(1) > 0
 
 
 def test_every_constant_is_measured_or_says_why_not(found) -> None:
@@ -114,7 +114,7 @@ def test_words_with_quotes_survive_the_file(tmp_path) -> None:
     odd = 'a "quoted" \\ name, γ'
     made = Calibration(odd, "2026-01-01", "none", values, dict.fromkeys(values, f"measured: {odd}"))
     write_machine(made, tmp_path / "odd.toml")
-    assert machine(tmp_path / "odd.toml").about == odd
+    assert load_machine(tmp_path / "odd.toml").about == odd
 
 
 @pytest.mark.parametrize("name", ["here.json", "none/here.toml"])
@@ -123,9 +123,9 @@ def test_a_place_that_cannot_take_a_profile_is_refused_before_measuring(
 ) -> None:
     monkeypatch.setattr(calibration, "calibrate", lambda quick: pytest.fail("measured for nothing"))
     assert cli.main(["calibrate", "--out", str(tmp_path / name)]) == 2
-    assert "accepted: a .toml file in a folder that is there" in capsys.readouterr().err
+    assert "expected: a .toml file in a folder that is there" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
-    with pytest.raises(MoespacError, match=r"accepted: a \.toml file"):
+    with pytest.raises(MoespacError, match=r"expected: a \.toml file"):
         calibration.check_path(tmp_path / name)
 
 

@@ -9,15 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moespac_nb.hardware.budget import charge
-from moespac_nb.hardware.cost_model import MAY_BE_ZERO, PLANNED_LAYERS, Costs, costs
-from moespac_nb.hardware.machine import Machine, machine, machine_names
-from moespac_nb.hardware.model_library import model_profile, model_profile_names
-from moespac_nb.trace.step import Geometry
+from moespac_nb.hardware.budget import allot
+from moespac_nb.hardware.cost_model import MAY_BE_ZERO, PLANNED_LAYERS, Costs, cost_model
+from moespac_nb.hardware.machine import Machine, list_machines, load_machine
+from moespac_nb.hardware.model_library import list_model_specs, load_model_spec
+from moespac_nb.trace.step import MoEShape
 from moespac_nb.utils.exceptions import MoespacError
 from tests.helpers.small_profiles import MACHINE, MODEL
 
-BASE = costs("rtx4090", "qwen3-30b-a3b")
+BASE = cost_model("rtx4090", "qwen3-30b-a3b")
 RATES = ("link_bytes_per_s", "gpu_bytes_per_s", "gpu_flops_per_s", "cpu_bytes_per_s", "cpu_flops_per_s")
 rate = st.floats(1e6, 1e15)
 positions = st.integers(0, 64)
@@ -71,7 +71,7 @@ def test_an_expert_takes_as_long_as_the_slower_of_reading_and_computing(cost, n)
 @pytest.mark.parametrize("name", [field.name for field in fields(Costs)])
 @pytest.mark.parametrize("value", [-1.0, math.nan, math.inf])
 def test_a_constant_that_is_none_is_refused_by_name(name, value) -> None:
-    with pytest.raises(MoespacError, match=f"{name} is {value}; accepted: a number"):
+    with pytest.raises(MoespacError, match=f"{name} is {value}; expected: a number"):
         replace(BASE, **{name: value})
 
 
@@ -80,7 +80,7 @@ def test_what_is_divided_by_is_above_zero(name) -> None:
     if name in MAY_BE_ZERO:
         assert getattr(replace(BASE, **{name: 0}), name) == 0
     else:
-        with pytest.raises(MoespacError, match=f"{name} is 0; accepted: a number above 0"):
+        with pytest.raises(MoespacError, match=f"{name} is 0; expected: a number above 0"):
             replace(BASE, **{name: 0})
 
 
@@ -90,7 +90,7 @@ def test_the_paper_s_machine_and_target_by_hand() -> None:
     assert BASE.copy_s() == pytest.approx(0.3e-3 + 9_437_184 / 25.2e9)
     assert BASE.cpu_s(1) == pytest.approx(9_437_184 / 53.8e9)
     assert BASE.draft_s == pytest.approx(0.5e-3 + 4.411e9 / 1008e9, rel=1e-3)
-    assert BASE.plan_s == machine("rtx4090").plan_s
+    assert BASE.plan_s == load_machine("rtx4090").plan_s
 
 
 # Of a layer 540 weights, of the rest 2·800 + 500; 100 tokens' keys and values are 2·16·100 bytes a layer.
@@ -122,7 +122,7 @@ QUICK = replace(MACHINE, memory_bytes_per_s=10_000.0)  # so that the draft's ari
         # Half the layers: half the time of head, draft and policy. The router chooses of twice the experts.
         (
             MACHINE,
-            Geometry(1, 8, 2),
+            MoEShape(1, 8, 2),
             replace(
                 BY_HAND, dense_s=(1160 + 3200) / 1000, dense_position_s=2 * 580 / 500, head_s=2.1,
                 draft_s=0.65, draft_prefill_s=0.2, plan_s=0.5,
@@ -130,9 +130,9 @@ QUICK = replace(MACHINE, memory_bytes_per_s=10_000.0)  # so that the draft's ari
         ),
     ],
 )  # fmt: skip
-def test_every_constant_by_hand(on: Machine, geometry: Geometry | None, expected: Costs) -> None:
-    assert vars(costs(on, MODEL, context=100, geometry=geometry)) == pytest.approx(vars(expected))
-    assert costs(on, replace(MODEL, draft=None)).draft_s == 0
+def test_every_constant_by_hand(on: Machine, geometry: MoEShape | None, expected: Costs) -> None:
+    assert vars(cost_model(on, MODEL, context=100, geometry=geometry)) == pytest.approx(vars(expected))
+    assert cost_model(on, replace(MODEL, draft=None)).draft_s == 0
 
 
 RANGES = {  # so narrow that a number in another unit is not in them
@@ -146,40 +146,40 @@ RANGES = {  # so narrow that a number in another unit is not in them
 }
 
 
-@pytest.mark.parametrize("on", machine_names())
+@pytest.mark.parametrize("on", list_machines())
 @pytest.mark.parametrize("name", RANGES)
 def test_every_bundled_machine_has_the_numbers_of_one(on: str, name: str) -> None:
     least, most = RANGES[name]
-    assert least < getattr(machine(on), name) < most
+    assert least < getattr(load_machine(on), name) < most
 
 
-@pytest.mark.parametrize("on", machine_names())
-@pytest.mark.parametrize("model", model_profile_names())
+@pytest.mark.parametrize("on", list_machines())
+@pytest.mark.parametrize("model", list_model_specs())
 def test_on_every_machine_an_expert_is_quickest_from_its_slot_and_reading_quicker_than_drafting(on, model):
-    found = costs(on, model)
+    found = cost_model(on, model)
     assert found.gpu_s(1) < min(found.copy_s(), found.cpu_s(1))
     assert 0 < found.dense_position_s < found.dense_s
     assert 0 < found.draft_prefill_s < found.draft_s
 
 
 def test_four_bits_shorten_what_is_bound_by_bytes_and_not_the_arithmetic() -> None:
-    four = costs("rtx4090", "qwen3-30b-a3b-4bit")
+    four = cost_model("rtx4090", "qwen3-30b-a3b-4bit")
     assert four.cpu_read_s == pytest.approx(BASE.cpu_read_s * 4.5 / 16)
     assert four.cpu_pair_s == BASE.cpu_pair_s
     assert four.copy_alpha_s == BASE.copy_alpha_s
 
 
 def test_a_longer_context_is_read_by_every_layer() -> None:
-    longer = costs("rtx4090", "qwen3-30b-a3b", context=9216)
-    read_bytes = 8192 * 2 * model_profile("qwen3-30b-a3b").kv_values
+    longer = cost_model("rtx4090", "qwen3-30b-a3b", context=9216)
+    read_bytes = 8192 * 2 * load_model_spec("qwen3-30b-a3b").kv_values
     assert longer.dense_s - BASE.dense_s == pytest.approx(read_bytes / 1008e9)
     for context in (-1, 1.5, True):
-        with pytest.raises(MoespacError, match=f"context is {context}; accepted: a whole number"):
-            costs("rtx4090", "qwen3-30b-a3b", context=context)
+        with pytest.raises(MoespacError, match=f"context is {context}; expected: a whole number"):
+            cost_model("rtx4090", "qwen3-30b-a3b", context=context)
 
 
 def test_a_trace_of_another_geometry_keeps_the_expert_and_scales_the_rest() -> None:
-    scaled = costs("rtx4090", "qwen3-30b-a3b", geometry=Geometry(8, 64, 4))
+    scaled = cost_model("rtx4090", "qwen3-30b-a3b", geometry=MoEShape(8, 64, 4))
     assert scaled.expert_bytes == BASE.expert_bytes
     assert scaled.copy_s() == BASE.copy_s()
     assert scaled.plan_s == pytest.approx(BASE.plan_s * 8 / PLANNED_LAYERS)
@@ -189,18 +189,18 @@ def test_a_trace_of_another_geometry_keeps_the_expert_and_scales_the_rest() -> N
 
 @given(st.integers(1, 100), st.integers(1, 8192))
 def test_slots_equal_gives_a_draft_s_owner_what_everybody_has(percent, context) -> None:
-    model = model_profile("qwen3-30b-a3b")
-    both = [charge("slots-equal", f"{percent}%", model, draft=d, context=context) for d in (True, False)]
+    model = load_model_spec("qwen3-30b-a3b")
+    both = [allot("slots-equal", f"{percent}%", model, draft=d, context=context) for d in (True, False)]
     assert both[0] == both[1]
     assert both[0].slots == percent * model.all_experts // 100
 
 
 @given(st.integers(1, 100), st.integers(1, 8192))
 def test_device_equal_takes_the_draft_from_who_drafts(percent, context) -> None:
-    model = model_profile("qwen3-30b-a3b")
+    model = load_model_spec("qwen3-30b-a3b")
     assert model.draft is not None
     drafts, plain = (
-        charge("device-equal", f"{percent}%", model, draft=d, context=context) for d in (True, False)
+        allot("device-equal", f"{percent}%", model, draft=d, context=context) for d in (True, False)
     )
     assert plain.slots == percent * model.all_experts // 100
     assert plain.draft_bytes == 0
@@ -215,11 +215,11 @@ def test_device_equal_takes_the_draft_from_who_drafts(percent, context) -> None:
 
 
 def test_an_eight_bit_draft_leaves_a_four_bit_target_nothing_at_17_percent() -> None:
-    four, bf16 = model_profile("qwen3-30b-a3b-4bit"), model_profile("qwen3-30b-a3b")
-    assert not charge("device-equal", "17%", replace(four, draft=bf16.draft), draft=True).fits
-    assert charge("device-equal", "17%", four, draft=True).fits
+    four, bf16 = load_model_spec("qwen3-30b-a3b-4bit"), load_model_spec("qwen3-30b-a3b")
+    assert not allot("device-equal", "17%", replace(four, draft=bf16.draft), draft=True).fits
+    assert allot("device-equal", "17%", four, draft=True).fits
 
 
 def test_an_unknown_accounting_gets_the_nearest() -> None:
-    with pytest.raises(MoespacError, match=r"'slot-equal'; accepted: .* did you mean 'slots-equal'"):
-        charge("slot-equal", "17%", model_profile("bundled-pair"), draft=False)
+    with pytest.raises(MoespacError, match=r"'slot-equal'; expected: .* did you mean 'slots-equal'"):
+        allot("slot-equal", "17%", load_model_spec("bundled-pair"), draft=False)

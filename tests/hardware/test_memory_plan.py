@@ -11,21 +11,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moespac_nb.cli import main as cli
-from moespac_nb.hardware.machine import machine, machine_names
-from moespac_nb.hardware.memory_plan import fit
-from moespac_nb.hardware.model_library import model_profile, model_profile_names
-from moespac_nb.trace.step import Geometry
+from moespac_nb.hardware.machine import list_machines, load_machine
+from moespac_nb.hardware.memory_plan import plan_memory
+from moespac_nb.hardware.model_library import list_model_specs, load_model_spec
+from moespac_nb.trace.step import MoEShape
 from moespac_nb.utils.exceptions import MoespacError
 from tests.helpers.small_profiles import MACHINE, MODEL
 
-on_any = st.sampled_from(machine_names())
-any_model = st.sampled_from(model_profile_names())
+on_any = st.sampled_from(list_machines())
+any_model = st.sampled_from(list_model_specs())
 
 
 @given(on_any, any_model, st.integers(1, 1024), st.booleans())
 def test_the_items_and_what_is_left_are_the_device_s_memory(on, model, context, draft) -> None:
-    found = fit(on, model, context=context, draft=draft)
-    assert sum(found.taken_bytes.values()) + found.left_bytes == machine(on).memory_bytes
+    found = plan_memory(on, model, context=context, draft=draft)
+    assert sum(found.taken_bytes.values()) + found.left_bytes == load_machine(on).memory_bytes
     assert min(found.taken_bytes.values()) >= 0
     assert (found.taken_bytes["draft"] > 0) == draft == (found.draft is not None)
     assert found.budget_bytes == found.slots * found.expert_bytes <= max(0, found.left_bytes)
@@ -35,13 +35,13 @@ def test_the_items_and_what_is_left_are_the_device_s_memory(on, model, context, 
 
 @given(on_any, any_model, st.integers(1, 512))
 def test_a_longer_context_and_a_draft_never_leave_more(on, model, context) -> None:
-    found = fit(on, model, context=context)
-    assert fit(on, model, context=2 * context).left_bytes < found.left_bytes
-    assert fit(on, model, context=context, draft=False).left_bytes > found.left_bytes
+    found = plan_memory(on, model, context=context)
+    assert plan_memory(on, model, context=2 * context).left_bytes < found.left_bytes
+    assert plan_memory(on, model, context=context, draft=False).left_bytes > found.left_bytes
 
 
 def test_every_item_by_hand() -> None:
-    found = fit(MACHINE, MODEL, context=100)
+    found = plan_memory(MACHINE, MODEL, context=100)
     assert found.taken_bytes == {
         "reserved": 1000,
         "dense": 2 * (2 * 540 + 2 * 800 + 2 * 500),  # layers with experts, dense ones, embedding and head
@@ -52,12 +52,12 @@ def test_every_item_by_hand() -> None:
     assert (found.left_bytes, found.slots, found.budget_bytes) == (1840, 3, 1800)  # of 182,300
     assert (found.share, found.fits_device, found.fits_host, found.fits) == (3 / 8, True, True, True)
     assert (found.expert_bytes, found.all_experts_bytes) == (600, 4800)
-    less = fit(replace(MACHINE, host_memory_bytes=4799), MODEL, context=100)
+    less = plan_memory(replace(MACHINE, host_memory_bytes=4799), MODEL, context=100)
     assert (less.fits_device, less.fits_host, less.fits) == (True, False, False)
 
 
 def test_the_paper_s_target_on_its_card_by_hand() -> None:
-    found = fit("rtx4090", "qwen3-30b-a3b", context=8192)
+    found = plan_memory("rtx4090", "qwen3-30b-a3b", context=8192)
     attention_and_router, embedding = 18_874_368 + 2048 * 128, 151_936 * 2048
     assert found.taken_bytes == {
         "reserved": 2**30,
@@ -73,7 +73,7 @@ def test_the_paper_s_target_on_its_card_by_hand() -> None:
 def test_a_model_shrunk_to_half_the_layers_and_a_quarter_of_the_experts_keeps_a_quarter_of_the_draft() -> (
     None
 ):
-    shrunk = MODEL.as_if(Geometry(1, 2, 1))
+    shrunk = MODEL.as_if(MoEShape(1, 2, 1))
     assert (shrunk.layers, shrunk.moe_layers, shrunk.vocabulary) == (2, 1, 25)
     assert shrunk.draft is not None
     assert vars(shrunk.draft) == {
@@ -96,43 +96,46 @@ def test_a_model_shrunk_to_half_the_layers_and_a_quarter_of_the_experts_keeps_a_
     ],
 )
 def test_a_draft_s_memory_by_hand(name: str, draft_bytes: int) -> None:
-    draft, kv_bytes = model_profile(name).draft, {"mixtral-8x7b": 131_072, "bundled-pair": 2 * 2 * 2 * 3 * 32}
+    draft, kv_bytes = (
+        load_model_spec(name).draft,
+        {"mixtral-8x7b": 131_072, "bundled-pair": 2 * 2 * 2 * 3 * 32},
+    )
     assert draft is not None
     assert draft.memory_bytes(0) == draft_bytes
     assert draft.memory_bytes(100) == draft_bytes + 100 * kv_bytes[name]
 
 
 def test_the_paper_s_17_percent_fit_on_its_card() -> None:
-    found = fit("rtx4090", "qwen3-30b-a3b", context=2048)
+    found = plan_memory("rtx4090", "qwen3-30b-a3b", context=2048)
     assert found.fits
     assert 0.17 < found.share < 0.36
 
 
 def test_advice_is_what_following_it_gives() -> None:
-    found = fit("laptop4060", "deepseek-v2-lite", context=8192)
+    found = plan_memory("laptop4060", "deepseek-v2-lite", context=8192)
     assert not found.fits_device
     assert found.slots == 0
-    alone = fit("laptop4060", "deepseek-v2-lite", context=8192, draft=False)
+    alone = plan_memory("laptop4060", "deepseek-v2-lite", context=8192, draft=False)
     assert f"no draft: {alone.slots} slots, {alone.share:.0%} of the experts" in found.advice
-    four = fit("laptop4060", "deepseek-v2-lite-4bit", context=2048, draft=False)
+    four = plan_memory("laptop4060", "deepseek-v2-lite-4bit", context=2048, draft=False)
     assert f"all of these: {four.slots} slots, {four.share:.0%} of the experts" in found.advice
 
 
 def test_advice_that_gives_no_slot_more_is_left_out() -> None:
-    rest = sum(fit(MACHINE, MODEL, context=2049).taken_bytes.values())
-    found = fit(replace(MACHINE, memory_bytes=rest + 3 * 600), MODEL, context=2049)
+    rest = sum(plan_memory(MACHINE, MODEL, context=2049).taken_bytes.values())
+    found = plan_memory(replace(MACHINE, memory_bytes=rest + 3 * 600), MODEL, context=2049)
     assert found.slots == 3
     assert [line.split(":")[0] for line in found.advice] == ["no draft", "all of these"]  # no shorter context
 
 
 def test_there_is_no_advice_where_everything_fits() -> None:
-    found = fit("h100", "olmoe-1b-7b")
+    found = plan_memory("h100", "olmoe-1b-7b")
     assert found.share == 1
     assert found.advice == ()
 
 
 def test_experts_that_fit_no_host_do_not_fit() -> None:
-    found = fit("t4", "mixtral-8x7b")
+    found = plan_memory("t4", "mixtral-8x7b")
     assert found.fits_device
     assert not found.fits_host
     assert not found.fits
@@ -140,20 +143,20 @@ def test_experts_that_fit_no_host_do_not_fit() -> None:
 
 
 def test_a_host_s_size_does_not_matter_where_all_experts_are_on_the_device() -> None:
-    tiny_host = replace(machine("h100"), host_memory_bytes=1)
-    assert fit(tiny_host, "olmoe-1b-7b").fits
-    assert not fit(replace(tiny_host, memory_bytes=8 * 2**30), "olmoe-1b-7b", draft=False).fits
+    tiny_host = replace(load_machine("h100"), host_memory_bytes=1)
+    assert plan_memory(tiny_host, "olmoe-1b-7b").fits
+    assert not plan_memory(replace(tiny_host, memory_bytes=8 * 2**30), "olmoe-1b-7b", draft=False).fits
 
 
 @pytest.mark.parametrize("context", [0, -1, 40961, 1.5, True])
 def test_a_context_that_the_model_cannot_read_is_refused(context) -> None:
-    with pytest.raises(MoespacError, match=f"context is {context}; accepted: 1 to 40960"):
-        fit("rtx4090", "qwen3-30b-a3b", context=context)
+    with pytest.raises(MoespacError, match=f"context is {context}; expected: 1 to 40960"):
+        plan_memory("rtx4090", "qwen3-30b-a3b", context=context)
 
 
 def test_a_draft_that_is_in_no_profile_is_refused() -> None:
     with pytest.raises(MoespacError, match="olmoe-1b-7b has no draft in its profile"):
-        fit("rtx4090", replace(model_profile("olmoe-1b-7b"), draft=None))
+        plan_memory("rtx4090", replace(load_model_spec("olmoe-1b-7b"), draft=None))
 
 
 ASKED = ["fit", "--machine", "rtx4090", "--model-profile", "qwen3-30b-a3b", "--context", "8192"]
@@ -162,7 +165,7 @@ ASKED = ["fit", "--machine", "rtx4090", "--model-profile", "qwen3-30b-a3b", "--c
 def test_the_command_prints_the_subtraction(capsys) -> None:
     assert cli.main(ASKED) == 0
     out = capsys.readouterr().out
-    found = fit("rtx4090", "qwen3-30b-a3b", context=8192)
+    found = plan_memory("rtx4090", "qwen3-30b-a3b", context=8192)
     assert "modelled" in out
     assert f"fits: {found.slots:,} slots" in out
     first, *rest = [float(number) for number in re.findall(r"(-?[\d.]+) GiB$", out, flags=re.MULTILINE)]
@@ -172,7 +175,7 @@ def test_the_command_prints_the_subtraction(capsys) -> None:
 def test_the_command_speaks_json(capsys) -> None:
     assert cli.main([*ASKED, "--draft", "no", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert found["slots"] == fit("rtx4090", "qwen3-30b-a3b", context=8192, draft=False).slots
+    assert found["slots"] == plan_memory("rtx4090", "qwen3-30b-a3b", context=8192, draft=False).slots
     assert found["fits"] is True
     assert found["draft"] is None
 
@@ -189,9 +192,9 @@ def test_the_command_says_plainly_that_it_does_not_fit(capsys) -> None:
     ("change", "message"),
     [
         (["--machine", "rtx409"], "did you mean 'rtx4090'"),
-        (["--model-profile", "qwen3"], "model profile is 'qwen3'; accepted: bundled-pair"),
-        (["--draft", "maybe"], "--draft is 'maybe'; accepted: yes or no"),
-        (["--context", "0"], "context is 0; accepted: 1 to 40960"),
+        (["--model-profile", "qwen3"], "model profile is 'qwen3'; expected: bundled-pair"),
+        (["--draft", "maybe"], "--draft is 'maybe'; expected: yes or no"),
+        (["--context", "0"], "context is 0; expected: 1 to 40960"),
     ],
 )
 def test_bad_input_to_the_command_is_refused(capsys, change, message) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from moespac_nb import Trace
 from moespac_nb.simulation.replay import replay
-from moespac_nb.trace.step import Geometry
+from moespac_nb.trace.step import MoEShape
 from moespac_widgets import (
     BalancerExplorer,
     BudgetLab,
@@ -21,7 +21,7 @@ from moespac_widgets import (
 )
 from tools.support.synthetic_trace import made_up
 
-SMALL = Geometry(layers=4, experts=16, top_k=2)
+SMALL = MoEShape(layers=4, experts=16, top_k=2)
 FEW: dict[str, Any] = {
     "machines": ["rtx4090"],
     "models": ["qwen3-30b-a3b"],

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from moespac_nb.trace.schema import Text
-from moespac_nb.trace.step import Geometry, Prefill, Step, Top
+from moespac_nb.trace.schema import TextInfo
+from moespac_nb.trace.step import MoEShape, Prefill, Step, Top
 from moespac_nb.trace.trace import Trace
 
 Routing = list[list[list[int]]]  # of each position and layer, the experts
@@ -40,10 +40,10 @@ def text(
         position += len(steps[-1].emitted)
     _, layers, top_k = steps[0].experts.shape
     read = np.array(prompt, np.int16).reshape(-1, layers, top_k)
-    told = Text(
+    told = TextInfo(
         target="made by hand", draft="made by hand", mode="greedy", temperature=None, top_k=None, top_p=None,
         gamma="any", fan=fan, seed=0, stop_ids=(), prompt_id=None, prompt=None, text=None,
         finish_reason="length", versions={},
     )  # fmt: skip
     prefill = Prefill(np.zeros(len(read), np.int64), read, np.ones(read.shape, np.float32), 1.0)
-    return Trace.of(told, Geometry(layers, per_layer, top_k), 1, prefill, steps)
+    return Trace.of(told, MoEShape(layers, per_layer, top_k), 1, prefill, steps)

@@ -6,12 +6,12 @@ import numpy as np
 from hypothesis import strategies as st
 
 from moespac_nb.trace.editing import concatenate
-from moespac_nb.trace.schema import Sensor, Text
-from moespac_nb.trace.step import Geometry, Prefill, Step, Top
+from moespac_nb.trace.schema import Channel, TextInfo
+from moespac_nb.trace.step import MoEShape, Prefill, Step, Top
 from moespac_nb.trace.trace import Trace
 
 VOCABULARY, STOP, TOP = 40, 39, 3
-GEOMETRY = Geometry(layers=2, experts=6, top_k=2)
+GEOMETRY = MoEShape(layers=2, experts=6, top_k=2)
 
 
 def routed(rng: np.random.Generator, positions: int) -> tuple[np.ndarray, np.ndarray]:
@@ -63,7 +63,7 @@ def one_text(seed: int = 0, *, fan: int | None = None, sampled: bool = False, st
             )
         )
         last, position, stream = stream[grown - 1], position + grown, stream[grown:]
-    text = Text(
+    text = TextInfo(
         target="a target", draft="a draft", mode="sample" if sampled else "greedy",
         temperature=0.8 if sampled else None, top_k=None, top_p=None, gamma=str(fan or "any"), fan=fan,
         seed=seed, stop_ids=(STOP,), prompt_id=None, prompt="Zoë said", text="…", finish_reason="length",
@@ -86,8 +86,8 @@ def with_extras(trace: Trace, seed: int) -> Trace:
         score_experts=rng.integers(0, GEOMETRY.experts, shape).astype(np.int16),
         scores=rng.standard_normal(shape).astype(np.float32),
         sensors={
-            "next_gate": Sensor("verified", rng.random((verified, 3), np.float32)),
-            "table": Sensor("drafted", rng.integers(0, 6, drafted).astype(np.int16)),
+            "next_gate": Channel("verified", rng.random((verified, 3), np.float32)),
+            "table": Channel("drafted", rng.integers(0, 6, drafted).astype(np.int16)),
         },
     )
 

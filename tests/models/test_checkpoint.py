@@ -131,9 +131,9 @@ def test_a_whole_model_loads_in_its_own_dtype(whole):
 def test_another_dtype_is_refused_before_anything_is_looked_at(monkeypatch, dtype):
     for name in ("checked_name", "verify_data"):
         monkeypatch.setattr(models, name, lambda *_: pytest.fail("looked at"))
-    with pytest.raises(MoespacError, match=r"dtype is .*; accepted: auto, float32, bfloat16, float16"):
+    with pytest.raises(MoespacError, match=r"dtype is .*; expected: auto, float32, bfloat16, float16"):
         load_model("nobody/nothing", dtype=dtype)
-    with pytest.raises(MoespacError, match=r"dtype is .*; accepted: float32, bfloat16, float16"):
+    with pytest.raises(MoespacError, match=r"dtype is .*; expected: float32, bfloat16, float16"):
         load_pair(dtype=dtype)
 
 
@@ -164,7 +164,7 @@ def test_a_config_of_another_number_of_experts(folder, experts):
 def test_a_config_of_another_width(folder, width):
     configured(folder, **{width: 48})
     refused(
-        folder, r"\S+ has the shape \(.*\) in .* and \(.*\) by config\.json; accepted: the config that these"
+        folder, r"\S+ has the shape \(.*\) in .* and \(.*\) by config\.json; expected: the config that these"
     )
 
 

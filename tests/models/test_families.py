@@ -14,10 +14,10 @@ import torch
 from moespac_nb.decoder.drafts import NgramDraft
 from moespac_nb.decoder.recording import record
 from moespac_nb.decoder.speculative import decode
-from moespac_nb.models.routing import Geometry, expert_modules, geometry, observe
+from moespac_nb.models.routing import MoEShape, expert_modules, moe_shape, observe
 from moespac_nb.offloading.expert_store import expert_parameters
 from moespac_nb.offloading.session import offload
-from moespac_nb.policies import composed
+from moespac_nb.policies import compose_policy
 from moespac_nb.utils.exceptions import MoespacError
 from tools.support import tiny_models as tiny
 from tools.support.families import FAMILIES, SIZES, Family, model_of
@@ -90,7 +90,7 @@ def test_a_state_that_cannot_be_wound_back_is_refused_with_a_draft_alone(name):
 @pytest.mark.parametrize("name", those(is_read=True))
 def test_routing_is_recorded_as_a_plain_forward_has_it(name):
     model = built(name)
-    shape = geometry(model)
+    shape = moe_shape(model)
     assert shape.experts == SIZES["num_experts"]
     assert shape.top_k == FAMILIES[name].options.get("num_experts_per_tok", 2)
     decoding = decoded(decode, model)
@@ -105,7 +105,7 @@ def test_routing_is_recorded_as_a_plain_forward_has_it(name):
 @pytest.mark.parametrize("share", [0.1, 0.5])
 def test_logits_from_slots_are_the_plain_models(name, share):
     model = built(name)
-    shape = geometry(model)
+    shape = moe_shape(model)
     one = sum(weight[0].nbytes for weight in expert_parameters(expert_modules(model)[0]).values())
     budget = max(2, round(share * shape.layers * shape.experts)) * one
     ids = torch.tensor([PROMPT])
@@ -124,11 +124,11 @@ def test_logits_from_slots_are_the_plain_models(name, share):
 def test_gates_are_asked_with_what_their_layer_gives_them(name):
     model = built(name)
     trace = record(model, PROMPT, max_new_tokens=4, stop_ids=(), scores=True, sensors=["next-gate"])
-    shape = geometry(model)
+    shape = moe_shape(model)
     assert trace.sensors["next-gate"].values.shape[1:] == (shape.layers, 2 * shape.top_k)
     assert (trace.sensors["next-gate"].values[:, 1:] >= 0).all()
     assert (np.diff(trace.scores, axis=-1) <= 0).all()
-    policy = composed("ahead", sensor="next-gate", rule="ema", admission=1)
+    policy = compose_policy("ahead", sensor="next-gate", rule="ema", admission=1)
     with offload(model, "50%", policy=policy) as run:
         assert decoded(run.decode).new_ids == own_text(model)
 
@@ -139,14 +139,14 @@ def test_gates_that_need_more_than_a_state_are_refused_before_the_decode(name):
     with pytest.raises(MoespacError, match=r"next-gate.* chooses by more than a state"):
         record(model, PROMPT, max_new_tokens=4, sensors=["next-gate"])
     with pytest.raises(MoespacError, match=r"policy 'ahead' .* chooses by more than a state"):
-        offload(model, "50%", policy=composed("ahead", sensor="next-gate", rule="ema", admission=1))
+        offload(model, "50%", policy=compose_policy("ahead", sensor="next-gate", rule="ema", admission=1))
     assert tiny.hook_count(model) == 0
 
 
 @pytest.mark.parametrize("name", those(is_read=False))
 def test_experts_that_cannot_be_read_decode_and_are_never_called_dense(name):
     model = built(name)
-    assert geometry(model) == Geometry(0, 0, 0)
+    assert moe_shape(model) == MoEShape(0, 0, 0)
     assert expert_modules(model) == []
     decoding = decoded(decode, model, draft=NgramDraft(), gamma=3)
     assert decoding.new_ids == own_text(model)

@@ -12,12 +12,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from moespac_nb.datasets import files as resources
-from moespac_nb.datasets.prompts import DOMAINS, prompts
+from moespac_nb.datasets.prompts import DOMAINS, load_prompts
 from moespac_nb.decoder.speculative import decode
 from moespac_nb.models import loading as models
 from moespac_nb.models.loading import check_same_tokenizer, load_model, load_pair
-from moespac_nb.models.routing import geometry
-from moespac_nb.offloading.model_profile import own_profile
+from moespac_nb.models.routing import moe_shape
+from moespac_nb.offloading.model_profile import profile_from_model
 from moespac_nb.utils.exceptions import MoespacError
 from tools.support import tiny_models as tiny
 
@@ -46,8 +46,8 @@ def test_the_pair_is_ready_to_decode_with(bundled):
         assert model.config.eos_token_id == model.tokenizer.eos_token_id
         assert not any(parameter.is_meta for parameter in model.parameters())
     assert target.tokenizer is draft.tokenizer
-    assert geometry(target).layers >= 8
-    assert geometry(draft).layers == 0
+    assert moe_shape(target).layers >= 8
+    assert moe_shape(draft).layers == 0
 
 
 def test_loading_leaves_the_callers_randomness_alone():
@@ -64,12 +64,12 @@ def test_weights_are_those_of_the_file(bundled):
 
 def test_the_tokenizer_gives_text_back_unchanged(bundled):
     tokenizer = bundled[0].tokenizer
-    for text in ("Straße, naïve, 東京, 🙂", "  two spaces\n\ttab", prompts("code")[0].text):
+    for text in ("Straße, naïve, 東京, 🙂", "  two spaces\n\ttab", load_prompts("code")[0].text):
         assert tokenizer.decode(tokenizer(text)["input_ids"]) == text
 
 
 def chosen_prompts(domain: str, every: bool) -> list[str]:
-    texts = [prompt.prompt for prompt in prompts(domain)]
+    texts = [prompt.prompt for prompt in load_prompts(domain)]
     return texts if every else texts[:: max(1, len(texts) // 2)][:2]
 
 
@@ -135,7 +135,7 @@ def test_weights_that_lack_a_tensor_are_refused(copied_data):
 
 
 def test_an_unknown_dtype_is_refused():
-    with pytest.raises(MoespacError, match="dtype is 'int4'; accepted: float32, bfloat16, float16"):
+    with pytest.raises(MoespacError, match="dtype is 'int4'; expected: float32, bfloat16, float16"):
         load_pair(dtype="int4", verify=False)
 
 
@@ -152,7 +152,7 @@ def test_a_saved_model_loads_from_its_folder(bundled, tmp_path):
 
 @pytest.mark.parametrize("name", ["no/such/thing", "../elsewhere", "owner/name; rm", "plain", ""])
 def test_what_is_neither_a_folder_nor_a_hub_name_is_refused(name):
-    with pytest.raises(MoespacError, match=r"accepted: a folder with a config\.json, or a hub name"):
+    with pytest.raises(MoespacError, match=r"expected: a folder with a config\.json, or a hub name"):
         load_model(name)
 
 
@@ -200,7 +200,7 @@ def test_the_models_module_runs_no_code_that_comes_with_a_model():
 
 def test_a_models_own_profile_is_counted_in_its_weights():
     model = tiny.moe()
-    found = own_profile(model)
+    found = profile_from_model(model)
     weights, experts = sum(weight.numel() for weight in model.parameters()), 4 * 16 * 3 * 64 * 32
     assert (found.geometry.layers, found.geometry.experts, found.geometry.top_k) == (4, 16, 4)
     assert found.expert_bytes == 3 * 64 * 32 * 4  # three matrices in 32 bits
@@ -209,4 +209,4 @@ def test_a_models_own_profile_is_counted_in_its_weights():
     assert found.head_bytes == 4 * 256 * 64
     assert found.kv_bytes_per_token == 4 * 2 * 2 * 2 * 16  # layers, keys and values of two heads, in 16 bits
     assert found.draft is None
-    assert own_profile(load_pair(verify=False)[0]).draft is not None
+    assert profile_from_model(load_pair(verify=False)[0]).draft is not None

@@ -8,7 +8,7 @@ import torch
 import transformers
 
 from moespac_nb.decoder.speculative import decode
-from moespac_nb.models.routing import Geometry, Routing, expert_modules, geometry, observe
+from moespac_nb.models.routing import MoEShape, Routing, expert_modules, moe_shape, observe
 from moespac_nb.utils.exceptions import MoespacError
 from tools.support import tiny_models as tiny
 
@@ -33,10 +33,10 @@ LATENT = {
     "v_head_dim": 8,
 }
 ARCHITECTURES = {
-    "qwen3_moe": ({"num_experts": 8, "moe_intermediate_size": 16, "head_dim": 16}, Geometry(3, 8, 2)),
-    "mixtral": ({"num_local_experts": 6}, Geometry(3, 6, 2)),
-    "olmoe": ({"num_experts": 8}, Geometry(3, 8, 2)),
-    "gpt_oss": ({"num_local_experts": 8, "head_dim": 16, "sliding_window": 8}, Geometry(3, 8, 2)),
+    "qwen3_moe": ({"num_experts": 8, "moe_intermediate_size": 16, "head_dim": 16}, MoEShape(3, 8, 2)),
+    "mixtral": ({"num_local_experts": 6}, MoEShape(3, 6, 2)),
+    "olmoe": ({"num_experts": 8}, MoEShape(3, 8, 2)),
+    "gpt_oss": ({"num_local_experts": 8, "head_dim": 16, "sliding_window": 8}, MoEShape(3, 8, 2)),
     "deepseek_v2": (
         {
             "n_routed_experts": 8,
@@ -48,7 +48,7 @@ ARCHITECTURES = {
             "topk_group": 1,
             **LATENT,
         },
-        Geometry(2, 8, 2),  # its first layer is dense
+        MoEShape(2, 8, 2),  # its first layer is dense
     ),
 }
 
@@ -68,7 +68,7 @@ def architecture(request):
 
 def test_geometry(architecture):
     model, shape = architecture
-    assert geometry(model) == shape
+    assert moe_shape(model) == shape
 
 
 def test_recorded_experts_and_weights_rebuild_what_the_layer_computed(architecture):
@@ -106,7 +106,7 @@ def test_speculation_is_lossless_and_records_a_plain_forwards_routing(architectu
 
 def test_a_dense_model_has_no_routing_and_decodes_all_the_same():
     model = tiny.dense()
-    assert geometry(model) == Geometry(layers=0, experts=0, top_k=0)
+    assert moe_shape(model) == MoEShape(layers=0, experts=0, top_k=0)
     step = next(decode(model, [5, 6, 7], draft=tiny.dense(seed=3), gamma=3))
     assert step.experts.shape == (4, 0, 0)
     assert step.counts.shape == (0, 0)

@@ -22,9 +22,9 @@ from moespac_nb.decoder.sampling import GREEDY, Sampling
 from moespac_nb.engine.devices import VirtualDevice
 from moespac_nb.engine.devices.cuda import CudaDevice
 from moespac_nb.engine.devices.host import HostDevice
-from moespac_nb.models.routing import expert_modules, geometry
+from moespac_nb.models.routing import expert_modules, moe_shape
 from moespac_nb.offloading.session import offload
-from moespac_nb.policies import POLICIES, Policy, composed
+from moespac_nb.policies import POLICIES, Policy, compose_policy
 from moespac_nb.simulation.replay import replay
 from moespac_nb.utils.exceptions import MoespacError
 from tests.helpers.interrupts import InterruptAtLine
@@ -47,12 +47,12 @@ from tools.support.tiny_moe import (
 # Slow enough beside the link that every policy has experts copied, however small they are.
 SLOW_CPU = replace(CARD, cpu_bytes_per_s=1e6)
 LIVE = sorted(name for name, each in POLICIES.items() if not each.reads_future)
-SHAPE = geometry(model_and_draft(QWEN)[0])
+SHAPE = moe_shape(model_and_draft(QWEN)[0])
 PROFILE = np.random.default_rng(0).random((SHAPE.layers, SHAPE.experts))
 SAMPLE = Sampling("sample", temperature=1.0)
 OWN = [
-    composed("drafted", sensor="token-table", rule="last-count", admission=1, miss="cheaper"),
-    composed("ahead", sensor="next-gate", rule="last-count", admission=1, miss="load"),
+    compose_policy("drafted", sensor="token-table", rule="last-count", admission=1, miss="cheaper"),
+    compose_policy("ahead", sensor="next-gate", rule="last-count", admission=1, miss="load"),
 ]
 
 
@@ -88,7 +88,7 @@ class Listening:
 
     def __init__(self, run: Any) -> None:
         self.told: list[tuple[str, float]] = []
-        for name in ("window_begins", "drafted", "draft_complete", "verified"):
+        for name in ("on_step_start", "drafted", "on_draft_end", "verified"):
             setattr(run._passes, name, partial(self._tell, name, getattr(run._passes, name), run.device))
 
     def _tell(self, name: str, tell: Callable[..., None], device: Any, *args: Any) -> None:
@@ -110,8 +110,8 @@ def test_a_model_s_drafted_tokens_are_told_one_by_one_as_they_come():
         patch.setattr(draft, "forward", partial(forward, draft))
         next(decoding)
     names = [name for name, _ in listening.told]
-    assert names[names.index("window_begins") :] == [
-        "window_begins", *3 * ["draft runs", "drafted"], "draft_complete", "verified",
+    assert names[names.index("on_step_start") :] == [
+        "on_step_start", *3 * ["draft runs", "drafted"], "on_draft_end", "verified",
     ]  # fmt: skip
     assert listening.told[-1][1] == run.device.now()
 
@@ -326,14 +326,17 @@ def test_a_slower_link_makes_copies_late():
     [
         ({"policy": "next-window-oracle"}, "reads the future, which a live decode does not have"),
         ({"policy": "recncy"}, "policy is 'recncy'.*did you mean 'recency'"),
-        ({"policy": composed("x", sensor="draft-gates")}, "'draft-gates', which a live decode does not"),
+        (
+            {"policy": compose_policy("x", sensor="draft-gates")},
+            "'draft-gates', which a live decode does not",
+        ),
         ({"policy": "static-hot"}, "'static-hot' needs to know how often .* brings no such profile"),
-        ({"profile": np.ones((1, 2))}, r"the profile has shape \(1, 2\); accepted: the model's 3 layers × 8"),
-        ({"device": "gpu"}, "device is 'gpu'; accepted: virtual, host, cuda"),
+        ({"profile": np.ones((1, 2))}, r"the profile has shape \(1, 2\); expected: the model's 3 layers × 8"),
+        ({"device": "gpu"}, "device is 'gpu'; expected: virtual, host, cuda"),
         ({"device": "cuda"}, "the device is cuda, but torch"),
         ({"machine": "rtx409"}, "machine is 'rtx409'"),
         ({"model_profile": "qwen"}, "model profile is 'qwen'"),
-        ({"link_bytes_per_s": -1.0}, "link_bytes_per_s is -1.0; accepted: a number above 0"),
+        ({"link_bytes_per_s": -1.0}, "link_bytes_per_s is -1.0; expected: a number above 0"),
         ({"in_flight": 0}, "in_flight is 0"),
     ],
 )

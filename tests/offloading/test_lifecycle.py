@@ -15,7 +15,7 @@ import torch
 import transformers
 
 import moespac_nb
-from moespac_nb.decoder.callbacks import Listener
+from moespac_nb.decoder.callbacks import DecodeCallback
 from moespac_nb.decoder.speculative import decode
 from moespac_nb.models.routing import expert_modules, observe
 from moespac_nb.offloading.session import offload, offloaded
@@ -160,7 +160,7 @@ def test_what_would_leave_half_a_model_is_refused_and_nothing_has_changed(change
     model, draft = model_and_draft(QWEN)
     untouched = Untouched(model)
     with offload(model, "25%") as run:
-        with pytest.raises(MoespacError, match=r"an offloaded model cannot .*; accepted: .* leave the block"):
+        with pytest.raises(MoespacError, match=r"an offloaded model cannot .*; expected: .* leave the block"):
             CHANGES[change](model)
         assert decoded(run.decode, draft).new_ids == plain_text(QWEN)
     untouched.check()
@@ -272,19 +272,19 @@ class Wrapper(torch.nn.Module):
     ids=["offload", "decode", "record", "observe", "draft"],
 )
 def test_a_wrapped_model_is_refused_and_what_to_pass_is_named(use: Callable[[Any], object]) -> None:
-    with pytest.raises(MoespacError, match=r"is a Wrapper; accepted: .*; it wraps one: pass its \.module"):
+    with pytest.raises(MoespacError, match=r"is a Wrapper; expected: .*; it wraps one: pass its \.module"):
         use(Wrapper(tiny.pair()[0]))
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"in_flight": "4"}, "in_flight is '4'; accepted: a whole number"),
-        ({"in_flight": 1.5}, "in_flight is 1.5; accepted: a whole number"),
-        ({"in_flight": True}, "in_flight is True; accepted: a whole number"),
-        ({"gamma": "8"}, "gamma is '8'; accepted: a whole number"),
-        ({"link_bytes_per_s": "16GB/s"}, "link_bytes_per_s is '16GB/s'; accepted: a number above 0"),
-        ({"link_bytes_per_s": True}, "link_bytes_per_s is True; accepted: a number above 0"),
+        ({"in_flight": "4"}, "in_flight is '4'; expected: a whole number"),
+        ({"in_flight": 1.5}, "in_flight is 1.5; expected: a whole number"),
+        ({"in_flight": True}, "in_flight is True; expected: a whole number"),
+        ({"gamma": "8"}, "gamma is '8'; expected: a whole number"),
+        ({"link_bytes_per_s": "16GB/s"}, "link_bytes_per_s is '16GB/s'; expected: a number above 0"),
+        ({"link_bytes_per_s": True}, "link_bytes_per_s is True; expected: a number above 0"),
     ],
 )
 def test_numbers_of_another_kind_are_refused(options: dict[str, Any], message: str) -> None:
@@ -303,31 +303,31 @@ def test_a_typo_lists_no_policy_that_would_be_refused() -> None:
     assert "recency" in str(refused.value)
 
 
-class Told(Listener):
+class Told(DecodeCallback):
     """Notes what it is told of."""
 
     def __init__(self) -> None:
         self.heard: list[str] = []
 
-    def prompt_begins(self, positions: int, /) -> None:
+    def on_prefill_start(self, positions: int, /) -> None:
         self.heard.append(f"prompt {positions}")
 
-    def prompt_ends(self, _prefill: Any, /) -> None:
+    def on_prefill_end(self, _prefill: Any, /) -> None:
         self.heard.append("read")
 
-    def window_begins(self, _token: int, /) -> None:
+    def on_step_start(self, _token: int, /) -> None:
         self.heard.append("window")
 
     def drafted(self, token: int, /) -> None:
         self.heard.append(str(token))
 
-    def draft_complete(self) -> None:
+    def on_draft_end(self) -> None:
         self.heard.append("draft")
 
     def verified(self, step: Any, /) -> None:
         self.heard.append(f"step {step.index}")
 
-    def broke_off(self) -> None:
+    def on_abort(self) -> None:
         self.heard.append("broke off")
 
 
@@ -351,7 +351,7 @@ def test_a_listener_that_raises_ends_the_round_for_the_run_too() -> None:
     model, draft = model_and_draft(QWEN)
 
     class Stops(Told):
-        def draft_complete(self) -> None:
+        def on_draft_end(self) -> None:
             raise OSError("enough")
 
     with offload(model, "25%", policy="on-demand") as run:
@@ -360,7 +360,7 @@ def test_a_listener_that_raises_ends_the_round_for_the_run_too() -> None:
         with pytest.raises(OSError, match="enough"):
             next(decoding)
         assert mine.heard[-1] == "broke off"
-        del Stops.draft_complete
+        del Stops.on_draft_end
         list(decoding)
     assert decoding.new_ids == plain_text(QWEN)
     assert run.summary()["tokens"] == TOKENS

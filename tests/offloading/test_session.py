@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import moespac_nb
 from moespac_nb.decoder.speculative import decode
 from moespac_nb.engine.placement import Counters
-from moespac_nb.models.routing import expert_modules, geometry
+from moespac_nb.models.routing import expert_modules, moe_shape
 from moespac_nb.offloading.session import offload
 from moespac_nb.utils.exceptions import MoespacError
 from tests.helpers.interrupts import InterruptAtLine, Watched, lines_of
@@ -134,7 +134,7 @@ def test_the_budget_is_kept_and_the_experts_are_out_of_the_model():
         assert run.slots == 7
         held = sum(slot_tensor.nbytes for slot_tensor in run._store.slots.values())
         assert held == run.slots * size <= run.budget_bytes
-        assert geometry(model) == ARCHITECTURES["gpt_oss"][1]  # routing is read as ever
+        assert moe_shape(model) == ARCHITECTURES["gpt_oss"][1]  # routing is read as ever
 
 
 def test_more_than_all_experts_is_said_where_it_was_asked_for():
@@ -372,7 +372,7 @@ class OwnWay(torch.nn.Module):
         (tiny.dense(), "Qwen3ForCausalLM has no mixture-of-experts layers"),
         (OwnWay(), "OwnWay cannot be offloaded: ModuleList does not go through"),
         (torch.nn.ModuleList([tiny.moe(layers=1), model_and_draft(QWEN)[0]]), "layers have 8, 16 experts"),
-        (tiny.moe(layers=1).to("meta"), "experts on meta; accepted: on the CPU"),
+        (tiny.moe(layers=1).to("meta"), "experts on meta; expected: on the CPU"),
     ],
     ids=["not a model", "dense", "one module each", "unequal", "not on the CPU"],
 )

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from moespac_nb.decoder.callbacks import Listener
+from moespac_nb.decoder.callbacks import DecodeCallback
 from moespac_nb.decoder.recording import record
 from moespac_nb.decoder.speculative import decode
 from moespac_nb.offloading.session import offload, offloaded
@@ -113,7 +113,7 @@ def timeless(trace: Any, other: Any) -> Any:
     return replace(trace, **{name: getattr(other, name) for name in ("draft_ms", "verify_ms", "prefill_ms")})
 
 
-class Between(Listener):
+class Between(DecodeCallback):
     """Does something else, in a thread or in this one, whenever it is told of one thing."""
 
     def __init__(self, moment: str, work: Callable[[], Any], elsewhere: bool) -> None:
@@ -121,7 +121,7 @@ class Between(Listener):
         setattr(self, moment, lambda *_told: self.done.extend(at_once(work) if elsewhere else [work()]))
 
 
-MOMENTS = ["prompt_begins", "prompt_ends", "window_begins", "drafted", "draft_complete", "verified"]
+MOMENTS = ["on_prefill_start", "on_prefill_end", "on_step_start", "drafted", "on_draft_end", "verified"]
 
 
 @pytest.mark.parametrize("elsewhere", [True, False], ids=["another thread", "the same thread"])

@@ -88,9 +88,9 @@ def test_torch_comes_for_the_cpu_first_and_the_rest_finds_it(
 def test_a_folder_that_is_no_kit_is_left_alone(class_kit: ModuleType, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/thesis.txt").write_text("years")
-    with pytest.raises(SystemExit, match="is not empty, and no kit; accepted: a new folder"):
+    with pytest.raises(SystemExit, match="is not empty, and no kit; expected: a new folder"):
         class_kit.main([str(tmp_path / "mine")])
-    with pytest.raises(SystemExit, match=r"thesis.txt is a file; accepted: a new folder"):
+    with pytest.raises(SystemExit, match=r"thesis.txt is a file; expected: a new folder"):
         class_kit.main([str(tmp_path / "mine/thesis.txt")])
     assert (tmp_path / "mine/thesis.txt").read_text() == "years"
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]

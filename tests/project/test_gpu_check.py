@@ -477,11 +477,11 @@ def test_the_lines_that_only_a_gpu_reaches_run(module, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--stages", "3,12"], "--stages is '3,12'; accepted: numbers from 1 to 9"),
+        (["--stages", "3,12"], "--stages is '3,12'; expected: numbers from 1 to 9"),
         (["--stages", ""], "--stages is ''; accepted"),
-        (["--minutes", "0"], "--minutes is 0; accepted: above 0"),
-        (["--minutes", "nan"], "--minutes is nan; accepted: above 0"),
-        ([], "finds no GPU; accepted: a machine with an NVIDIA GPU.* or --dry-run"),
+        (["--minutes", "0"], "--minutes is 0; expected: above 0"),
+        (["--minutes", "nan"], "--minutes is nan; expected: above 0"),
+        ([], "finds no GPU; expected: a machine with an NVIDIA GPU.* or --dry-run"),
     ],
 )
 def test_what_cannot_be_done_is_said_before_anything_is(tmp_path, monkeypatch, arguments, message):
@@ -493,7 +493,7 @@ def test_what_cannot_be_done_is_said_before_anything_is(tmp_path, monkeypatch, a
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(SystemExit, match=r"--out is .*file.*; accepted: a folder to write to"):
+    with pytest.raises(SystemExit, match=r"--out is .*file.*; expected: a folder to write to"):
         gpu_check.main(["--dry-run", "--out", str(tmp_path / "file")])
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from moespac_nb import DOMAINS, prompts
+from moespac_nb import DOMAINS, load_prompts
 from moespac_nb.datasets.files import data_path
 from moespac_nb.datasets.prompts import Prompt
 from moespac_nb.estimator.evaluation import LAST_WINDOW
@@ -48,7 +48,9 @@ def made_up_decodes(texts: int = 2) -> decodes.Decodes:
 
 
 def asked(count: int = 2) -> list[Prompt]:
-    return [replace(p, prompt=[3, 4, 5 + i]) for i, p in enumerate(prompts("chat", half="report")[:count])]
+    return [
+        replace(p, prompt=[3, 4, 5 + i]) for i, p in enumerate(load_prompts("chat", half="report")[:count])
+    ]
 
 
 # the command
@@ -122,7 +124,7 @@ def test_tables_alone_come_out_the_same(
     [
         ("no marks", [], "lacks the lines"),
         (WITH_MARKS, [], "holds no card"),
-        (WITH_MARKS, ["--tokens", "5"], "--tokens 5; accepted: from 1, from 6"),
+        (WITH_MARKS, ["--tokens", "5"], "--tokens 5; expected: from 1, from 6"),
         (WITH_MARKS, ["--prompts", "0"], "--prompts is 0"),
     ],
 )

@@ -140,7 +140,7 @@ def test_a_stale_notebook_is_noticed(tmp_path: Path) -> None:
         ("inside, minutes: 6}", "inside, minutes: six}", r"sections that are not just name \(str\)"),
         ("{name: One round from inside, minutes: 6}", "One round from inside", "sections that are not just"),
         ("needs: []", "needs: [03]", "a number such as 03 stands in quotes"),
-        ("minutes: 30\n", "minutes: 90\n", "asks for 90 minutes; accepted: 20 to 40"),
+        ("minutes: 30\n", "minutes: 90\n", "asks for 90 minutes; expected: 20 to 40"),
         ("#     board:\n", "#     board: [\n", "cannot be read"),
         ("#       - step through a decode and say of each token who wrote it, and why\n", "", None),
     ],

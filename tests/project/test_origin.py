@@ -131,7 +131,7 @@ def test_a_stale_badge_is_noticed(launch: ModuleType, checkout: Path) -> None:
 )
 def test_another_form_is_refused_and_nothing_written(given: str, checkout: Path) -> None:
     before = everything(checkout)
-    with pytest.raises(SystemExit, match="accepted: OWNER/REPO"):
+    with pytest.raises(SystemExit, match="expected: OWNER/REPO"):
         set_origin(given, checkout)
     assert everything(checkout) == before
 

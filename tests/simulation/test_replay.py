@@ -13,21 +13,21 @@ from moespac_nb.engine.chrome_trace import chrome_trace, save_chrome_trace
 from moespac_nb.engine.devices import Operation, VirtualDevice
 from moespac_nb.engine.scheduler import Scheduler
 from moespac_nb.hardware.cost_model import Costs
-from moespac_nb.hardware.model_library import model_profile
-from moespac_nb.policies import POLICIES, policy
-from moespac_nb.simulation.demand import recorded
+from moespac_nb.hardware.model_library import load_model_spec
+from moespac_nb.policies import POLICIES, get_policy
+from moespac_nb.simulation.demand import expert_demand
 from moespac_nb.simulation.replay import replay
 from moespac_nb.simulation.result import to_csv, to_frame
 from moespac_nb.trace.editing import concatenate
-from moespac_nb.trace.locality import profile_of
-from moespac_nb.trace.step import Geometry
+from moespac_nb.trace.locality import expert_usage
+from moespac_nb.trace.step import MoEShape
 from moespac_nb.utils.exceptions import MoespacError
 from tests.helpers.checked_device import COSTS
 from tests.helpers.steps import step
 from tests.helpers.trace_strategies import one_text, several
 from tools.support.synthetic_trace import made_up
 
-LOCAL = made_up(Geometry(4, 16, 2), gamma=4, steps=40, seed=1)
+LOCAL = made_up(MoEShape(4, 16, 2), gamma=4, steps=40, seed=1)
 # A card beside a desktop, as the profiles have them, with a link on which a copy takes two layers or so.
 CARD = Costs(
     expert_bytes=10_000_000, expert_flops=1e7, copy_alpha_s=2e-5, link_bytes_per_s=25e9,
@@ -92,8 +92,8 @@ def test_all_resident_is_what_no_policy_beats() -> None:
 
 
 def test_the_oracle_is_ahead_of_all_that_compete_on_the_same_engine_in_the_mean() -> None:
-    traces = [made_up(Geometry(4, 16, 2), gamma=4, steps=25, seed=seed) for seed in range(4)]
-    unknown = profile_of(made_up(Geometry(4, 16, 2), gamma=4, steps=25, seed=99))
+    traces = [made_up(MoEShape(4, 16, 2), gamma=4, steps=25, seed=seed) for seed in range(4)]
+    unknown = expert_usage(made_up(MoEShape(4, 16, 2), gamma=4, steps=25, seed=99))
 
     def mean(name: str) -> float:
         played = (
@@ -154,7 +154,7 @@ def test_a_decode_that_computes_and_the_replay_of_its_trace_have_one_timeline() 
         live = Scheduler(
             device,
             CARD,
-            policy(name),
+            get_policy(name),
             LOCAL.geometry,
             slots=16,
             gamma=4,
@@ -166,7 +166,7 @@ def test_a_decode_that_computes_and_the_replay_of_its_trace_have_one_timeline() 
             nonlocal computed
             computed += len(experts)
 
-        (text,) = recorded(LOCAL)
+        (text,) = expert_demand(LOCAL)
         live.begin_prefill(len(text.prefill.ids))
         for layer, (experts, positions) in enumerate(text.prompt):
             live.layer(layer, experts, positions, compute, compute)
@@ -197,8 +197,8 @@ def test_a_machine_and_a_model_profile_stand_for_costs_and_say_what_is_scaled() 
 
 def test_the_whole_models_speed_follows_from_the_parts_and_is_close_to_a_replay_of_its_layers() -> None:
     # 2 layers, top 2 of 8, beside a trace with three times the layers and twice the top k, side by side.
-    small, whole = made_up(Geometry(2, 8, 2), gamma=2, steps=40), Geometry(6, 16, 4)
-    model = replace(model_profile("qwen3-30b-a3b"), layers=6, moe_layers=6, experts=16, top_k=4)
+    small, whole = made_up(MoEShape(2, 8, 2), gamma=2, steps=40), MoEShape(6, 16, 4)
+    model = replace(load_model_spec("qwen3-30b-a3b"), layers=6, moe_layers=6, experts=16, top_k=4)
     for name in ("cpu-only", "on-demand", "recency"):
         result = replay(small, name, "50%", model_profile=model)
         alike_s = result.parts.draft_s + result.parts.plan_s + result.parts.dense_s
@@ -210,7 +210,7 @@ def test_the_whole_models_speed_follows_from_the_parts_and_is_close_to_a_replay_
     assert replay(small, "recency", "50%", costs=CARD).tps_whole_model is None
 
 
-def tiled(trace, geometry: Geometry):
+def tiled(trace, geometry: MoEShape):
     """The same text with each layer's experts beside themselves, and all layers again: `geometry` large."""
     ours = trace.geometry
     beside = np.concatenate([trace.experts + n * ours.experts for n in range(2)], 2)
@@ -298,9 +298,9 @@ def test_a_prompt_of_one_token_needs_no_prefill() -> None:
     [
         ({"budget": "0%"}, "budget is '0%'"),
         ({"budget": 5}, "at least one slot"),
-        ({"contestant": "recancy"}, "did you mean 'recency'"),
-        ({"contestant": "static-hot"}, "was given no profile"),
-        ({"contestant": "static-hot", "profile": np.ones((1, 1))}, "the profile has shape"),
+        ({"policy": "recancy"}, "did you mean 'recency'"),
+        ({"policy": "static-hot"}, "was given no profile"),
+        ({"policy": "static-hot", "profile": np.ones((1, 1))}, "the profile has shape"),
         ({"accounting": "slots"}, "accounting is 'slots'"),
         ({"accounting": "device-equal"}, "a machine and a model profile"),
         ({"gamma": 2}, "no fan recording"),
@@ -319,7 +319,7 @@ def test_a_trace_without_a_step_has_nothing_to_replay() -> None:
 
 
 def test_a_window_to_come_is_told_to_nobody_who_does_not_say_so() -> None:
-    one = Scheduler(VirtualDevice(), CARD, policy("recency"), Geometry(1, 4, 2), 2)
+    one = Scheduler(VirtualDevice(), CARD, get_policy("recency"), MoEShape(1, 4, 2), 2)
     one.begin_window(0)
     with pytest.raises(MoespacError, match="was given the window to come"):
         one.end_window(step(0, 0, [[[0, 1]]], 0), step(1, 1, [[[0, 1]]], 0))

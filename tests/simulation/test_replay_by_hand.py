@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 
 from moespac_nb.engine.placement import Counters
-from moespac_nb.engine.scheduler import Parts, Scheduler
-from moespac_nb.engine.slots import NOBODY
+from moespac_nb.engine.scheduler import Scheduler, TimeBreakdown
+from moespac_nb.engine.slots import EMPTY
 from moespac_nb.simulation.replay import replay
 from moespac_nb.simulation.result import Result
-from moespac_nb.simulation.slot_history import residency
+from moespac_nb.simulation.slot_history import slot_history
 from moespac_nb.trace.editing import concatenate
-from moespac_nb.trace.locality import profile_of
+from moespac_nb.trace.locality import expert_usage
 from moespac_nb.trace.trace import Trace
 from tests.helpers.checked_device import COSTS
 from tests.helpers.small_profiles import MACHINE, MODEL
@@ -82,7 +82,7 @@ WANTED = {
         )
     ),
     "parts": vars(
-        Parts(draft_s=2.0, plan_s=3.0, dense_s=8.5, experts_s=2.0, cpu_wait_s=15.5, link_wait_s=0.25)
+        TimeBreakdown(draft_s=2.0, plan_s=3.0, dense_s=8.5, experts_s=2.0, cpu_wait_s=15.5, link_wait_s=0.25)
     ),
 }  # fmt: skip
 
@@ -103,15 +103,15 @@ def test_no_figure_is_left_out(by_hand: Result) -> None:
 
 
 def test_the_copies_are_those_worked_out_and_say_who_had_to_go_and_what_it_was_worth() -> None:
-    seen = residency(concatenate([FIRST, SECOND]), "recency", "25%", costs=BY_HAND)
+    seen = slot_history(concatenate([FIRST, SECOND]), "recency", "25%", costs=BY_HAND)
     started = [
         (move.window, move.slot, move.key, move.old, move.score, move.old_score, move.demand)
         for move in seen.moves
         if not move.came
     ]
     assert started == [  # a key is 4 · layer + expert
-        (0, 0, 0, NOBODY, 0, 0, True),
-        (0, 1, 4, NOBODY, 0, 0, True),
+        (0, 0, 0, EMPTY, 0, 0, True),
+        (0, 1, 4, EMPTY, 0, 0, True),
         (0, 0, 5, 0, 0, 0, True),
         (1, 0, 0, 5, 2, 1, False),
         (2, 1, 3, 4, 0, 3, True),
@@ -138,7 +138,7 @@ def test_prompts_are_counted_and_timed_apart() -> None:
     replay(concatenate([SECOND, FIRST]), "recency", "25%", costs=BY_HAND, scheduler=kept)
     replay(concatenate([FIRST, SECOND]), "recency", "25%", costs=BY_HAND, scheduler=kept)
     assert made[1].prefill.counters == Counters(miss=5, loaded=5, pairs=6, copies=6, bytes=600, evictions=4)
-    assert made[1].prefill.parts == Parts(
+    assert made[1].prefill.parts == TimeBreakdown(
         draft_s=1.5, plan_s=2.0, dense_s=5.25, experts_s=2.5, link_wait_s=10.375
     )
 
@@ -153,21 +153,21 @@ def test_copies_in_flight_are_as_many_as_was_said(in_flight: int, starts: list[f
 
 
 def test_a_profile_counts_positions() -> None:
-    assert profile_of(concatenate([FIRST, SECOND])).tolist() == [[4, 2, 0, 1], [4, 0, 1, 2]]
+    assert expert_usage(concatenate([FIRST, SECOND])).tolist() == [[4, 2, 0, 1], [4, 0, 1, 2]]
 
 
 def test_a_copy_that_starts_between_two_layers_belongs_to_the_second() -> None:
     twice = text([], [([[[0], [0]], [[1], [1]]], 0)] * 2)  # as above: the second starts beside layer 1
-    seen = residency(twice, "recency", "100%", costs=BY_HAND, in_flight=1)
+    seen = slot_history(twice, "recency", "100%", costs=BY_HAND, in_flight=1)
     assert [(move.window, move.moment) for move in seen.moves if not move.came] == [(1, 0), (1, 2)]
 
 
 FAN = text([[[0], [0]]], [([[[0], [0]], [[1], [0]]], 0), ([[[0], [0]]], 0)], fan=1)
 
 
-def on_small(trace: Trace, contestant: str = "recency", budget: str = "100%", **options: Any) -> Result:
+def on_small(trace: Trace, policy: str = "recency", budget: str = "100%", **options: Any) -> Result:
     machine = replace(MACHINE, **options.pop("of_machine", {}))
-    return replay(trace, contestant, budget, machine=machine, model_profile=MODEL, **options)
+    return replay(trace, policy, budget, machine=machine, model_profile=MODEL, **options)
 
 
 @pytest.mark.parametrize(("context", "layer_s"), [(100, 4.28), (200, 7.48)])
@@ -202,7 +202,7 @@ DRAFT = 2500
 
 
 @pytest.mark.parametrize(
-    ("contestant", "gamma", "room", "fits"),
+    ("policy", "gamma", "room", "fits"),
     [
         ("cpu-only", 1, REST + DRAFT, True),  # it has no slots, but the rest must be there
         ("cpu-only", 1, REST + DRAFT - 1, False),
@@ -213,9 +213,9 @@ DRAFT = 2500
     ],
 )
 def test_a_card_fits_if_it_holds_the_slots_beside_all_the_rest(
-    contestant: str, gamma: int, room: int, fits: bool
+    policy: str, gamma: int, room: int, fits: bool
 ) -> None:
-    found = on_small(FAN, contestant, "25%", gamma=gamma, context=100, of_machine={"memory_bytes": room})
+    found = on_small(FAN, policy, "25%", gamma=gamma, context=100, of_machine={"memory_bytes": room})
     assert found.fits is fits
     less = {"memory_bytes": room, "host_memory_bytes": 4799}  # all experts take 4800
-    assert on_small(FAN, contestant, "25%", gamma=gamma, context=100, of_machine=less).fits is False
+    assert on_small(FAN, policy, "25%", gamma=gamma, context=100, of_machine=less).fits is False

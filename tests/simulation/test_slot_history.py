@@ -7,17 +7,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from moespac_nb.engine.slots import NOBODY
-from moespac_nb.policies import POLICIES, composed, policy
+from moespac_nb.engine.slots import EMPTY
+from moespac_nb.policies import POLICIES, compose_policy, get_policy
 from moespac_nb.simulation.replay import replay
-from moespac_nb.simulation.slot_history import CPU, LATE, LOADED, READY, residency
+from moespac_nb.simulation.slot_history import CPU, LATE, LOADED, READY, slot_history
 from moespac_nb.trace.editing import concatenate
-from moespac_nb.trace.step import Geometry
+from moespac_nb.trace.step import MoEShape
 from tools.support.synthetic_trace import made_up
 
-GEOMETRY = Geometry(layers=4, experts=16, top_k=2)
+GEOMETRY = MoEShape(layers=4, experts=16, top_k=2)
 TRACE = made_up(GEOMETRY, gamma=3, steps=20)
-EVERY = [*POLICIES, composed("table", sensor="token-table", rule="ema", admission=2, miss="cheaper")]
+EVERY = [*POLICIES, compose_policy("table", sensor="token-table", rule="ema", admission=2, miss="cheaper")]
 
 
 TEXTS = [made_up(GEOMETRY, gamma=3, steps=10, seed=seed) for seed in (0, 1)]
@@ -31,7 +31,7 @@ def cold(request: Any) -> Any:
 
 @pytest.fixture(scope="module", params=EVERY, ids=str)
 def seen(request: Any, cold: bool) -> Any:
-    return residency(TWO_TEXTS if cold else TRACE, request.param, "20%", profile=TRACE, cold=cold)
+    return slot_history(TWO_TEXTS if cold else TRACE, request.param, "20%", profile=TRACE, cold=cold)
 
 
 def test_the_replay_is_the_ordinary_one(seen: Any, cold: bool) -> None:
@@ -48,7 +48,7 @@ def test_the_replay_is_the_ordinary_one(seen: Any, cold: bool) -> None:
 
 
 def policy_of(seen: Any) -> Any:
-    return next(policy(each) for each in EVERY if policy(each).name == seen.result.policy)
+    return next(get_policy(each) for each in EVERY if get_policy(each).name == seen.result.policy)
 
 
 def test_whoever_is_asked_for_is_served_once_and_nobody_else(seen: Any) -> None:
@@ -61,7 +61,7 @@ def test_the_slots_of_each_moment_are_those_that_its_layer_read(seen: Any) -> No
     for window in range(0, 20, 3):
         for layer in range(4):
             owner, loading = seen.owners(window, 1 + layer)
-            held = owner[owner != NOBODY]
+            held = owner[owner != EMPTY]
             assert len(set(held.tolist())) == len(held)
             here = set(owner[~loading].tolist())
             ready = np.flatnonzero(seen.served[window, layer] == READY) + 16 * layer
@@ -74,13 +74,13 @@ def test_what_is_resident_as_a_window_begins_is_what_the_slots_hold(seen: Any) -
     for window in range(seen.windows):
         owner, loading = seen.owners(window)
         held = np.zeros(seen.counts[0].size, bool)
-        held[owner[(owner != NOBODY) & ~loading]] = True
+        held[owner[(owner != EMPTY) & ~loading]] = True
         assert np.array_equal(seen.resident[window].ravel(), held)
     assert seen.resident.any() == (seen.slots > 0)
 
 
 def test_a_copy_ahead_takes_a_slot_only_from_who_is_worth_less(seen: Any) -> None:
-    ahead = [move for move in seen.moves if not move.came and move.old != NOBODY and not move.demand]
+    ahead = [move for move in seen.moves if not move.came and move.old != EMPTY and not move.demand]
     assert all(move.score > move.old_score for move in ahead)
     if seen.result.policy.startswith(("recency", "spac")):
         assert ahead
@@ -100,8 +100,8 @@ def test_thresholds_are_kept_of_policies_that_have_them(seen: Any, cold: bool) -
 
 
 def test_why_an_expert_had_to_go_is_its_last_eviction() -> None:
-    seen = residency(TRACE, "recency", "20%")
-    gone = [move for move in seen.moves if move.old != NOBODY]
+    seen = slot_history(TRACE, "recency", "20%")
+    gone = [move for move in seen.moves if move.old != EMPTY]
     move = gone[len(gone) // 2]
     layer, expert = divmod(move.old, 16)
     assert seen.why(move.window, layer, expert) in [each for each in gone if each.old == move.old]
@@ -112,18 +112,18 @@ def test_why_an_expert_had_to_go_is_its_last_eviction() -> None:
 
 @pytest.mark.parametrize("name", EVERY, ids=str)
 def test_a_text_that_starts_with_empty_slots_is_as_if_alone(name: Any) -> None:
-    both = residency(TWO_TEXTS, name, "20%", profile=TRACE, cold=True)
-    alone = residency(TEXTS[1], name, "20%", profile=TRACE)
+    both = slot_history(TWO_TEXTS, name, "20%", profile=TRACE, cold=True)
+    alone = slot_history(TEXTS[1], name, "20%", profile=TRACE)
     for part in ("served", "wanted", "scores", "resident"):
         assert np.array_equal(getattr(both, part)[10:], getattr(alone, part))
 
 
 def test_a_restart_empties_slots_for_nobody() -> None:
-    seen = residency(TWO_TEXTS, "recency", "20%", cold=True)
-    emptied = [move for move in seen.moves if move.old != NOBODY and move.came]
-    assert {(move.window, move.moment, move.key, move.demand) for move in emptied} == {(10, 0, NOBODY, False)}
+    seen = slot_history(TWO_TEXTS, "recency", "20%", cold=True)
+    emptied = [move for move in seen.moves if move.old != EMPTY and move.came]
+    assert {(move.window, move.moment, move.key, move.demand) for move in emptied} == {(10, 0, EMPTY, False)}
     before, _ = seen.owners(9, 4)
-    assert sorted(move.old for move in emptied) == sorted(before[before != NOBODY].tolist())
+    assert sorted(move.old for move in emptied) == sorted(before[before != EMPTY].tolist())
     for move in emptied:
         why = seen.why(10, *divmod(move.old, 16))
-        assert why is None or why.key != NOBODY
+        assert why is None or why.key != EMPTY

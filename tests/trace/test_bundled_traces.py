@@ -11,7 +11,7 @@ from moespac_nb.cli import main as cli
 from moespac_nb.datasets import files as resources
 from moespac_nb.datasets import traces
 from moespac_nb.datasets.files import data_root, read_manifest
-from moespac_nb.datasets.traces import Bundled, bundled, listing
+from moespac_nb.datasets.traces import Bundled, list_traces, load_trace
 from moespac_nb.trace.editing import concatenate
 from moespac_nb.trace.trace import Trace
 from moespac_nb.utils.exceptions import MoespacError
@@ -48,57 +48,57 @@ def prompt_ids(trace: Trace) -> list[str | None]:
 
 
 def test_a_half_holds_the_texts_of_its_prompts(data):
-    whole = bundled("math")
-    tune, report = bundled("math", half="tune"), bundled("math", half="report")
+    whole = load_trace("math")
+    tune, report = load_trace("math", half="tune"), load_trace("math", half="report")
     assert prompt_ids(tune) == ["math/0", "math/3"]
     assert prompt_ids(report) == ["math/16", "math/17"]
     assert concatenate([tune, report]) == whole == made_up(None)
 
 
 def test_a_fan_is_another_trace(data):
-    fan = bundled("math", kind="fan", half="report")
+    fan = load_trace("math", kind="fan", half="report")
     assert fan.texts[0].fan == 3
     assert next(fan.rounds(2)).gamma == 2
 
 
 def test_what_is_bundled_is_listed(data):
     expected = (Bundled("math", "greedy", "plain"), Bundled("math", "greedy", "fan"))
-    assert listing() == listing("math") == expected
-    assert listing("code") == ()
+    assert list_traces() == list_traces("math") == expected
+    assert list_traces("code") == ()
 
 
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
         (("maths",), "domain is 'maths'.*did you mean 'math'"),
-        (("math", "greed"), "mode is 'greed'; accepted: greedy, sample; did you mean 'greedy'"),
-        (("math", "greedy", "fans"), "kind is 'fans'; accepted: plain, fan; did you mean 'fan'"),
-        (("math", "greedy", "fan", "both"), "half is 'both'; accepted: 'tune', 'report'"),
+        (("math", "greed"), "mode is 'greed'; expected: greedy, sample; did you mean 'greedy'"),
+        (("math", "greedy", "fans"), "kind is 'fans'; expected: plain, fan; did you mean 'fan'"),
+        (("math", "greedy", "fan", "both"), "half is 'both'; expected: 'tune', 'report'"),
         (
             ("math", "sample", "fan"),
-            "accepted: greedy plain, greedy fan; .*--mode sample --fan 8 --out math.npz",
+            "expected: greedy plain, greedy fan; .*--mode sample --fan 8 --out math.npz",
         ),
         (
             ("code",),
-            "no trace of code, greedy, plain is bundled; accepted: none of this domain; to record one",
+            "no trace of code, greedy, plain is bundled; expected: none of this domain; to record one",
         ),
     ],
 )
 def test_what_is_not_there_is_said(data, asked, message):
     with pytest.raises(MoespacError, match=message):
-        bundled(*asked)
+        load_trace(*asked)
 
 
 def test_a_damaged_trace_names_its_file(data):
     (data / "traces" / "math.greedy.fan.npz").write_bytes(b"PK")
     with pytest.raises(MoespacError, match=r"math\.greedy\.fan\.npz: not a whole trace file"):
-        bundled("math", kind="fan")
+        load_trace("math", kind="fan")
 
 
 def test_a_trace_without_the_half_that_is_asked_for_says_so(data):
     made_up(None)[:6].save(data / "traces" / "math.greedy.plain.npz")
     with pytest.raises(MoespacError, match="holds no text of the report half"):
-        bundled("math", half="report")
+        load_trace("math", half="report")
 
 
 def test_a_domain_is_shown(data, capsys):
@@ -127,7 +127,7 @@ def test_a_domain_shown_wrongly_is_refused(data, capsys, options, message):
     assert message in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("one", listing(), ids=lambda one: one.name)
+@pytest.mark.parametrize("one", list_traces(), ids=lambda one: one.name)
 def test_what_is_really_bundled_is_of_the_bundled_pair_and_has_both_halves(one):
     trace = Trace.load(one.path)
     files = read_manifest(data_root())
@@ -135,6 +135,6 @@ def test_what_is_really_bundled_is_of_the_bundled_pair_and_has_both_halves(one):
         assert (text.mode, text.fan is not None) == (one.mode, one.kind == "fan")
         for name in ("target", "draft"):
             assert text.versions[f"{name} sha256"] == files[f"pair/{name}.safetensors"]["sha256"]
-    halves = [len(bundled(one.domain, one.mode, one.kind, half).texts) for half in ("tune", "report")]
+    halves = [len(load_trace(one.domain, one.mode, one.kind, half).texts) for half in ("tune", "report")]
     assert min(halves) > 0
     assert sum(halves) == len(trace.texts)

@@ -127,9 +127,9 @@ def test_nothing_asked_has_no_rate() -> None:
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: lru_hits(stream([0]), -1), "slots is -1; accepted: a whole number from 0"),
+        (lambda: lru_hits(stream([0]), -1), "slots is -1; expected: a whole number from 0"),
         (lambda: belady_hits(stream([0]), 1.5), r"slots is 1\.5"),
-        (lambda: lru_hits(np.zeros((2, 1, 4), int), 1), "array of int64; accepted: bool, see one_hot"),
+        (lambda: lru_hits(np.zeros((2, 1, 4), int), 1), "array of int64; expected: bool, see one_hot"),
     ],
 )
 def test_bad_input_says_what_is_accepted(call, message) -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from moespac_nb import MoespacError, Trace, record
 from moespac_nb.decoder.drafts import Proposal
 from moespac_nb.simulation.replay import replay
-from moespac_nb.trace.counterfactual import better_draft
+from moespac_nb.trace.counterfactual import improve_draft
 from tests.helpers.steps import text
 from tests.helpers.trace_strategies import one_text, several
 from tools.support import tiny_models as tiny
@@ -36,7 +36,7 @@ def accepted(fan: Trace, gamma: int) -> float:
 
 @given(fan=FANS, share=st.floats(0, 1), seed=st.integers(0, 99))
 def test_the_text_stays_and_every_position_was_recorded(fan: Trace, share: float, seed: int) -> None:
-    better = better_draft(fan, share, seed)
+    better = improve_draft(fan, share, seed)
     assert np.array_equal(better.committed_ids, fan.committed_ids)
     assert (better.accepted >= fan.accepted).all()
     assert set(better.sensors) <= {"next_gate"}
@@ -48,7 +48,7 @@ def test_the_text_stays_and_every_position_was_recorded(fan: Trace, share: float
 
 @given(fan=FANS)
 def test_with_no_mistake_forgiven_the_windows_are_those_recorded(fan: Trace) -> None:
-    better = better_draft(fan, 0)
+    better = improve_draft(fan, 0)
     for name in ("gamma", "accepted", "window", "experts", "gate_weights", "draft_probs", "target_ids"):
         assert np.array_equal(getattr(better, name), getattr(fan, name)), name
     assert np.array_equal(better.uniforms, fan.uniforms, equal_nan=True)
@@ -56,7 +56,7 @@ def test_with_no_mistake_forgiven_the_windows_are_those_recorded(fan: Trace) -> 
 
 @given(fan=FANS)
 def test_with_all_forgiven_every_window_is_the_texts_own(fan: Trace) -> None:
-    better = better_draft(fan, 1.0)
+    better = improve_draft(fan, 1.0)
     assert np.array_equal(better.accepted, better.gamma)
     for n, step in enumerate(better):
         assert np.array_equal(step.drafted, fan.committed_ids[n : n + step.gamma])
@@ -64,19 +64,19 @@ def test_with_all_forgiven_every_window_is_the_texts_own(fan: Trace) -> None:
 
 def test_a_larger_share_forgives_the_same_and_more() -> None:
     fan = several([1, 2, 3], fan=3, sampled=True, extras=False, steps=30)
-    seen = [better_draft(fan, share) for share in (0.0, 0.25, 0.5, 0.75, 1.0)]
+    seen = [improve_draft(fan, share) for share in (0.0, 0.25, 0.5, 0.75, 1.0)]
     for less, more in pairwise(seen):
         assert (more.accepted >= less.accepted).all()
     shares = [accepted(one, 3) for one in seen]
     assert shares == sorted(shares)
     assert shares[0] < shares[2] < shares[-1] == 1.0
-    assert np.array_equal(seen[2].window, better_draft(fan, 0.5).window)
-    assert not np.array_equal(seen[2].window, better_draft(fan, 0.5, seed=1).window)
+    assert np.array_equal(seen[2].window, improve_draft(fan, 0.5).window)
+    assert not np.array_equal(seen[2].window, improve_draft(fan, 0.5, seed=1).window)
 
 
 def test_all_windows_agree_about_which_mistakes_are_forgiven() -> None:
     fan = text([], [([[[0]], [[1]], [[2]], [[3]]], 0)] * 60, fan=3)  # a draft that is never right
-    better = better_draft(fan, 0.5)
+    better = improve_draft(fan, 0.5)
     assert set(better.accepted.tolist()) == {0, 1, 2, 3}
     for row in np.flatnonzero(better.accepted < better.gamma).tolist():
         errs_at = row + int(better.accepted[row])
@@ -86,7 +86,7 @@ def test_all_windows_agree_about_which_mistakes_are_forgiven() -> None:
 
 def test_of_a_token_that_makes_a_mistake_good_no_probability_is_claimed() -> None:
     fan = several([1, 2, 3], fan=3, sampled=True, extras=False, steps=9)
-    better = better_draft(fan, 1.0)
+    better = improve_draft(fan, 1.0)
     erred = np.flatnonzero(fan.accepted < better.gamma)
     at = better.starts["drafted"][erred] + fan.accepted[erred]
     assert set(better.draft_probs[at]) == set(better.target_probs[at]) == {1.0}
@@ -118,7 +118,7 @@ def test_a_real_draft_that_never_errs_has_the_same_windows() -> None:
     assert accepted(fan, 4) < 1
     text = [*prompt, *fan.committed_ids.tolist()]
     real = record(model, prompt, draft=Knowing(text), gamma=4, **options)
-    rounds = list(better_draft(fan, 1.0).rounds(4))
+    rounds = list(improve_draft(fan, 1.0).rounds(4))
     assert len(rounds) == len(real)
     for step, own in zip(rounds, real, strict=True):
         assert np.array_equal(step.window, own.window)
@@ -129,7 +129,7 @@ def test_a_real_draft_that_never_errs_has_the_same_windows() -> None:
 
 def test_it_can_be_replayed_with_any_draft_length() -> None:
     fan = several([1, 2], fan=3, sampled=False, extras=False, steps=20)
-    better = better_draft(fan, 0.5)
+    better = improve_draft(fan, 0.5)
     for gamma in (0, 2, 3):
         assert replay(better, "recency", "50%", gamma=gamma).tokens == len(fan.committed_ids)
     plain = [replay(each, "recency", "50%", gamma=0).tps_modelled for each in (fan, better)]
@@ -138,10 +138,10 @@ def test_it_can_be_replayed_with_any_draft_length() -> None:
 
 @pytest.mark.parametrize("share", [-0.1, 1.1, float("nan"), "half", None, True])
 def test_what_is_no_share_is_refused(share: Any) -> None:
-    with pytest.raises(MoespacError, match="accepted: a share of the mistakes, 0 to 1"):
-        better_draft(one_text(1, fan=3), share)
+    with pytest.raises(MoespacError, match="expected: a share of the mistakes, 0 to 1"):
+        improve_draft(one_text(1, fan=3), share)
 
 
 def test_what_is_no_fan_is_refused() -> None:
-    with pytest.raises(MoespacError, match="no fan recording; accepted: one of record"):
-        better_draft(one_text(1), 0.5)
+    with pytest.raises(MoespacError, match="no fan recording; expected: one of record"):
+        improve_draft(one_text(1), 0.5)

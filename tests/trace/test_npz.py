@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from moespac_nb.trace import npz as trace_file
 from moespac_nb.trace.npz import LIMIT_BYTES, SCHEMA, read, write
-from moespac_nb.trace.schema import COLUMNS, Sensor
+from moespac_nb.trace.schema import COLUMNS, Channel
 from moespac_nb.trace.trace import Trace
 from moespac_nb.utils import files as whole_file
 from moespac_nb.utils.exceptions import MoespacError
@@ -128,7 +128,7 @@ def test_rounded_numbers_and_small_ones_lie_in_bytes(tmp_path):
 def test_a_channel_lies_in_bytes_and_names_nobody_as_before(tmp_path):
     picks = np.full((len(TRACE.window), 2, 3), 5, np.int16)
     picks[0] = -1
-    one = replace(TRACE, sensors={"next-gate": Sensor("verified", picks)})
+    one = replace(TRACE, sensors={"next-gate": Channel("verified", picks)})
     one.save(tmp_path / "trace.npz")
     assert np.load(tmp_path / "trace.npz")["sensor.next-gate"].dtype == np.int8
     assert Trace.load(tmp_path / "trace.npz") == one
@@ -260,7 +260,7 @@ def test_a_pickle_inside_is_never_opened(tmp_path, monkeypatch, whole, name):
     monkeypatch.chdir(tmp_path)
     array = np.array([Harmful()], object)
     content = packed(entries(whole) | {f"{name}.npy": npy(array, allow_pickle=True)})
-    refused(tmp_path / "trace.npz", content, f"{name} is an array of object; accepted: ")
+    refused(tmp_path / "trace.npz", content, f"{name} is an array of object; expected: ")
     refused(
         tmp_path / "raw.npz",
         packed(entries(whole) | {f"{name}.npy": pickle.dumps(Harmful())}),
@@ -274,7 +274,7 @@ def test_a_bomb_that_states_its_size_is_not_unpacked(tmp_path, whole):
     zeros = npy(np.zeros((3_000_000, 1, 1), np.int16))
     path.write_bytes(packed(entries(whole) | {"experts.npy": zeros}))
     assert path.stat().st_size < 20_000
-    with pytest.raises(MoespacError, match=r"unpack to 60.* bytes; accepted: at most 1000000"):
+    with pytest.raises(MoespacError, match=r"unpack to 60.* bytes; expected: at most 1000000"):
         read(path, limit_bytes=10**6)
     assert LIMIT_BYTES == 2**30
 
@@ -283,7 +283,7 @@ def test_a_bomb_that_widens_in_memory_is_not_unpacked(tmp_path, whole):
     path = tmp_path / "bomb.npz"
     zeros = npy(np.zeros((3_000_000, 1, 1), np.uint8))
     path.write_bytes(packed(entries(whole) | {"experts.npy": zeros}))
-    with pytest.raises(MoespacError, match=r"up to experts, take 60.* bytes; accepted: at most 4000000"):
+    with pytest.raises(MoespacError, match=r"up to experts, take 60.* bytes; expected: at most 4000000"):
         read(path, limit_bytes=4 * 10**6)
 
 
@@ -303,7 +303,7 @@ def test_a_bomb_that_hides_its_size_is_not_unpacked(tmp_path, whole, monkeypatch
     refused(
         tmp_path / "a.npz",
         content,
-        r"experts is of shape \(3000000, 2, 2\).*zip directory lists .*accepted: the same",
+        r"experts is of shape \(3000000, 2, 2\).*zip directory lists .*expected: the same",
     )
     # A directory and an array header that agree, and a stream that goes on and on.
     start = entries(whole)["experts.npy"]
@@ -388,11 +388,11 @@ def test_a_missing_and_an_unlisted_sensor_are_named(tmp_path, whole):
         (
             TRACE.experts[:-1],
             {},
-            r"experts is of shape \(\d+, 2, 2\); accepted: \(\d+, 2, 2\), a row for each",
+            r"experts is of shape \(\d+, 2, 2\); expected: \(\d+, 2, 2\), a row for each",
         ),
         (TRACE.experts[:, :1], {}, "experts is of shape"),
-        (TRACE.experts.astype(np.int64), {}, "experts is an array of int64; accepted: int16"),
-        (TRACE.experts + np.int16(9), {}, r"experts is \d+; accepted: 0 to 5"),
+        (TRACE.experts.astype(np.int64), {}, "experts is an array of int64; expected: int16"),
+        (TRACE.experts + np.int16(9), {}, r"experts is \d+; expected: 0 to 5"),
         (np.asfortranarray(TRACE.experts), {}, "experts lies in columns"),
         (TRACE.experts, {"version": (2, 0)}, r"experts is npy of version \(2, 0\)"),
         (np.zeros(4, [("a", "i2")]), {}, "experts is an array of"),
@@ -440,28 +440,28 @@ def set_in(*path):
     ("change", "message"),
     [
         (set_in("format", "other"), "format is not 'moespac trace'"),
-        (set_in("schema", 0), "schema is 0; accepted: 1 or 2"),
+        (set_in("schema", 0), "schema is 0; expected: 1 or 2"),
         (set_in("schema", True), "schema is True"),
         (set_in("schema", "1"), "schema is '1'"),
         (set_in("vocabulary", "many"), "vocabulary is missing or no int"),
-        (set_in("vocabulary", 5), "pieces is 5; accepted: a whole number from 0 to 4"),
+        (set_in("vocabulary", 5), "pieces is 5; expected: a whole number from 0 to 4"),
         (set_in("geometry", [2, 6, 2]), "geometry is missing or no dict"),
         (
             set_in("geometry", "layers", 3),
-            r"prompt_experts is of shape \(\d+, 2, 2\); accepted: \(\d+, 3, 2\)",
+            r"prompt_experts is of shape \(\d+, 2, 2\); expected: \(\d+, 3, 2\)",
         ),
         (set_in("geometry", "top_k", 2.0), "geometry.top_k is 2.0"),
         (set_in("geometry", "depth", 2), "geometry.depth is missing or unknown"),
         (set_in("texts", {}), "texts is missing or no list"),
         (set_in("texts", 0, "words"), "0 is missing or no dict"),
-        (set_in("texts", 0, "seed", "x"), r"texts\[0\].seed is 'x'; accepted: int"),
+        (set_in("texts", 0, "seed", "x"), r"texts\[0\].seed is 'x'; expected: int"),
         (set_in("texts", 0, "stop_ids", 3), "stop_ids is missing or no list"),
         (set_in("texts", 0, "stop_ids", ["x"]), r"texts\[0\].stop_ids is 'x'"),
         (set_in("texts", 0, "stop_strings", "x"), "stop_strings is missing or no list"),
         (set_in("texts", 0, "processors", 3), "processors is missing or no list"),
         (set_in("texts", 0, "min_p", "x"), r"texts\[0\].min_p is 'x'"),
         (set_in("texts", 0, "colour", "x"), r"texts\[0\].colour is missing or unknown"),
-        (set_in("texts", 0, "fan", 2), "committed disagrees at step 0; accepted: accepted . 1, in a fan 1"),
+        (set_in("texts", 0, "fan", 2), "committed disagrees at step 0; expected: accepted . 1, in a fan 1"),
         (set_in("pieces", "-1", "x"), "pieces has '-1'"),
         (set_in("pieces", "9" * 5000, "x"), "pieces has '999"),
         (set_in("pieces", "3", ["x"]), "pieces.3 is"),
@@ -469,11 +469,11 @@ def set_in(*path):
         (set_in("sensors", "table", "steps"), "sensors.table.rows is 'steps'"),
         (set_in("sensors", "table", "verified"), "sensor.table is of shape"),
         (set_in("bits", []), "bits is missing or no dict"),
-        (set_in("bits", "gate_weights", 17), "bits.gate_weights is 17; accepted: 0 to 16"),
+        (set_in("bits", "gate_weights", 17), "bits.gate_weights is 17; expected: 0 to 16"),
         (set_in("bits", "gate_weights", -1), "bits.gate_weights is -1"),
         (set_in("bits", "gate_weights", True), "bits.gate_weights is True"),
-        (set_in("bits", "gate_weights", 8), "gate_weights is an array of float32; accepted: uint8 or int8"),
-        (set_in("bits", "experts", 8), "bits has 'experts'; accepted: columns of floats"),
+        (set_in("bits", "gate_weights", 8), "gate_weights is an array of float32; expected: uint8 or int8"),
+        (set_in("bits", "experts", 8), "bits has 'experts'; expected: columns of floats"),
         (set_in("bits", "nobody's", 8), 'bits has "nobody\'s"'),
     ],
 )
@@ -495,7 +495,7 @@ def test_tokens_and_routing_that_disagree_in_length_name_file_and_field(tmp_path
     for name in ("window", "experts", "gate_weights", "sensor.next_gate"):
         array = np.load(io.BytesIO(whole))[name]
         changed = packed(entries(whole) | {f"{name}.npy": npy(np.concatenate([array, array[:1]]))})
-        refused(tmp_path / "trace.npz", changed, f": {name} is of shape .*accepted: ")
+        refused(tmp_path / "trace.npz", changed, f": {name} is of shape .*expected: ")
 
 
 @pytest.mark.parametrize(

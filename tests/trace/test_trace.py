@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from moespac_nb.trace.editing import concatenate
 from moespac_nb.trace.locality import committed_experts, distinct_by_gamma, locality, overlap
-from moespac_nb.trace.schema import COLUMNS, Sensor
-from moespac_nb.trace.step import Geometry, Step, Top
+from moespac_nb.trace.schema import COLUMNS, Channel
+from moespac_nb.trace.step import MoEShape, Step, Top
 from moespac_nb.trace.table import COLUMNS as TABLE
 from moespac_nb.trace.table import table
 from moespac_nb.trace.trace import Trace
@@ -108,7 +108,7 @@ def test_texts_recorded_twice_stay_two():
 
 
 def another_geometry(trace):
-    return replace(trace, geometry=Geometry(2, 7, 2))
+    return replace(trace, geometry=MoEShape(2, 7, 2))
 
 
 def without_a_sensor(trace):
@@ -227,7 +227,7 @@ def text_with(**changes):
 
 
 def sensed(name="s", rows="verified", values=None):
-    return lambda trace: {"sensors": {name: Sensor(rows, values)}}
+    return lambda trace: {"sensors": {name: Channel(rows, values)}}
 
 
 def channel(rows="verified", dtype="int16", layers=GEOMETRY.layers, value=0):
@@ -235,7 +235,7 @@ def channel(rows="verified", dtype="int16", layers=GEOMETRY.layers, value=0):
 
     def change(trace):
         count = len(trace.window if rows == "verified" else trace.draft_probs)
-        return {"sensors": {"next-gate": Sensor(rows, np.full((count, layers, 3), value, dtype))}}
+        return {"sensors": {"next-gate": Channel(rows, np.full((count, layers, 3), value, dtype))}}
 
     return change
 
@@ -244,12 +244,12 @@ def channel(rows="verified", dtype="int16", layers=GEOMETRY.layers, value=0):
     ("change", "message"),
     [
         *[(shortened(name), rf"^{name} ") for name in ("experts", "gate_weights", "window", "draft_probs")],
-        *[(cast(name, "int64"), rf"^{name} is an array of int64; accepted: one of ") for name in COLUMNS],
-        (put("experts", 0, GEOMETRY.experts), "^experts is 6; accepted: 0 to 5"),
+        *[(cast(name, "int64"), rf"^{name} is an array of int64; expected: one of ") for name in COLUMNS],
+        (put("experts", 0, GEOMETRY.experts), "^experts is 6; expected: 0 to 5"),
         (put("experts", 0, -1), "^experts is -1"),
         (put("prompt_experts", 0, 6), "^prompt_experts is 6"),
         (put("score_experts", 0, 6), "^score_experts is 6"),
-        (put("window", 1, VOCABULARY), "^window is 40; accepted: 0 to 39"),
+        (put("window", 1, VOCABULARY), "^window is 40; expected: 0 to 39"),
         (put("window", 0, -1), "^window is -1"),
         (put("target_top_ids", 0, VOCABULARY), "^target_top_ids is 40"),
         (put("prompt_ids", 0, -1), "^prompt_ids is -1"),
@@ -268,22 +268,22 @@ def channel(rows="verified", dtype="int16", layers=GEOMETRY.layers, value=0):
         (lambda trace: {"scores": None}, "^scores is there without"),
         (lambda trace: {"experts": trace.experts[:, :1]}, "^experts is of shape"),
         (lambda trace: {"experts": [1, 2]}, "^experts is an array of list"),
-        (lambda trace: {"experts": trace.experts[..., 0]}, "^experts is of shape .* accepted: 3 dimensions"),
-        (lambda trace: {"geometry": Geometry(2, 6, 7)}, "^geometry is"),
-        (lambda trace: {"geometry": Geometry(2, -6, 2)}, "^geometry.experts is -6"),
+        (lambda trace: {"experts": trace.experts[..., 0]}, "^experts is of shape .* expected: 3 dimensions"),
+        (lambda trace: {"geometry": MoEShape(2, 6, 7)}, "^geometry is"),
+        (lambda trace: {"geometry": MoEShape(2, -6, 2)}, "^geometry.experts is -6"),
         (lambda trace: {"vocabulary": 0}, "^vocabulary is 0"),
         (lambda trace: {"texts": ()}, "^text_steps is of shape"),
         (lambda trace: {"pieces": {99: "x"}}, "^pieces is 99"),
         (lambda trace: {"pieces": {1: 2}}, "^pieces.1 is 2"),
         (text_with(mode="hot"), r"^texts\[0\].mode is 'hot'"),
-        (text_with(seed=True), r"^texts\[0\].seed is True; accepted: int"),
-        (text_with(prompt=3), r"^texts\[0\].prompt is 3; accepted: str or null"),
+        (text_with(seed=True), r"^texts\[0\].seed is True; expected: int"),
+        (text_with(prompt=3), r"^texts\[0\].prompt is 3; expected: str or null"),
         (text_with(temperature=float("nan")), r"^texts\[0\].temperature is nan"),
         (text_with(top_p=1.5), r"^texts\[0\].top_p is 1.5"),
-        (text_with(min_p=-0.5), r"^texts\[0\].min_p is -0.5; accepted: null, or 0 to 1"),
-        (text_with(stop_strings="x"), r"^texts\[0\].stop_strings is 'x'; accepted: tuple"),
-        (text_with(stop_strings=(5,)), r"^texts\[0\].stop_strings is \(5,\); accepted: texts"),
-        (text_with(processors=(5,)), r"^texts\[0\].processors is \(5,\); accepted: texts"),
+        (text_with(min_p=-0.5), r"^texts\[0\].min_p is -0.5; expected: null, or 0 to 1"),
+        (text_with(stop_strings="x"), r"^texts\[0\].stop_strings is 'x'; expected: tuple"),
+        (text_with(stop_strings=(5,)), r"^texts\[0\].stop_strings is \(5,\); expected: texts"),
+        (text_with(processors=(5,)), r"^texts\[0\].processors is \(5,\); expected: texts"),
         (text_with(stop_ids=(40,)), r"^texts\[0\].stop_ids is 40"),
         (text_with(fan=0), r"^texts\[0\].fan is 0"),
         (text_with(versions={"a": 1}), r"^texts\[0\].versions"),
@@ -291,14 +291,14 @@ def channel(rows="verified", dtype="int16", layers=GEOMETRY.layers, value=0):
         (text_with(mode="greedy"), "^uniforms is a number in a greedy text"),
         (sensed(name="../up"), "^sensors is '../up'"),
         (sensed(rows="steps"), "^sensors.s.rows is 'steps'"),
-        (sensed(values=np.zeros(3, np.float32)), r"^sensor.s is of shape \(3,\); accepted: \d+ rows"),
+        (sensed(values=np.zeros(3, np.float32)), r"^sensor.s is of shape \(3,\); expected: \d+ rows"),
         (sensed(values=np.zeros(3, object)), "^sensor.s is of object"),
         (sensed(values=[1.0]), "^sensor.s is of None"),
         (sensed("next-gate", "drafted", np.zeros(3, np.int16)), r"^sensor.next-gate is of shape \(3,\)"),
-        (channel(rows="drafted"), "^sensors.next-gate.rows is 'drafted'; accepted: 'verified'"),
+        (channel(rows="drafted"), "^sensors.next-gate.rows is 'drafted'; expected: 'verified'"),
         (channel(dtype="float32"), "^sensor.next-gate is of float32"),
-        (channel(layers=1), r"^sensor.next-gate is of int16 and shape .*accepted: int16 \(rows, 2 layers"),
-        (channel(value=GEOMETRY.experts), "^sensor.next-gate is 6; accepted: -1 to 5"),
+        (channel(layers=1), r"^sensor.next-gate is of int16 and shape .*expected: int16 \(rows, 2 layers"),
+        (channel(value=GEOMETRY.experts), "^sensor.next-gate is 6; expected: -1 to 5"),
     ],
 )
 def test_what_disagrees_is_no_trace(change, message):
@@ -318,7 +318,7 @@ def test_a_token_that_the_rule_rejects_cannot_be_an_accepted_one(sampled):
         put("uniforms", of, 0.999) if sampled else put("target_ids", at, (trace.window[at + 1] + 1) % 40)
     )
     low = {"target_probs": np.full_like(trace.target_probs, 0.5)} if sampled else {}
-    with pytest.raises(MoespacError, match=f"^accepted disagrees at step {step}; accepted: no more than"):
+    with pytest.raises(MoespacError, match=f"^accepted disagrees at step {step}; expected: no more than"):
         replace(trace, **changed(trace), **low)
 
 
@@ -360,7 +360,7 @@ def test_a_fan_with_a_missing_row_is_refused():
 def test_a_fan_with_a_short_row_is_refused():
     fan = one_text(5, fan=3, steps=8)
     with pytest.raises(
-        MoespacError, match=r"^gamma disagrees at step 0; accepted: 4 a row.* there is a hole"
+        MoespacError, match=r"^gamma disagrees at step 0; expected: 4 a row.* there is a hole"
     ):
         replace(fan, texts=(replace(fan.texts[0], fan=4),))
 

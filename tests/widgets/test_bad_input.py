@@ -12,7 +12,7 @@ import pytest
 
 from moespac_nb import MoespacError, Trace
 from moespac_nb.simulation.replay import replay
-from moespac_nb.trace.step import Geometry
+from moespac_nb.trace.step import MoEShape
 from moespac_widgets import (
     BalancerExplorer,
     BudgetLab,
@@ -48,7 +48,7 @@ def test_a_trace_without_steps_is_refused(name: str) -> None:
 @pytest.mark.parametrize("given", ["math.npz", None, 7, np.zeros(3), [1, 2]], ids=str)
 def test_what_is_no_trace_is_refused_with_what_would_be(name: str, given: Any) -> None:
     if name == "Timeline":
-        with pytest.raises(MoespacError, match="accepted: what replay"):
+        with pytest.raises(MoespacError, match="expected: what replay"):
             Timeline(given)
         return
     with pytest.raises(MoespacError, match=r"(trace|given|file).*(accepted|is not there|no such)"):
@@ -57,7 +57,7 @@ def test_what_is_no_trace_is_refused_with_what_would_be(name: str, given: Any) -
 
 @EVERY
 def test_one_layer_and_one_expert_more_than_it_takes_are_shown(name: str) -> None:
-    trace = made_up(Geometry(layers=1, experts=3, top_k=2), gamma=2, steps=3)
+    trace = made_up(MoEShape(layers=1, experts=3, top_k=2), gamma=2, steps=3)
     build = {
         "BalancerExplorer": lambda trace: BalancerExplorer(trace, budget="67%"),
         "PlacementGraph": lambda trace: PlacementGraph(trace, "recency", "67%"),
@@ -73,7 +73,7 @@ def test_one_layer_and_one_expert_more_than_it_takes_are_shown(name: str) -> Non
 @pytest.mark.parametrize(("part", "most"), [("expert", 15), ("layer", 3), ("step", 11)])
 @pytest.mark.parametrize("value", [99, -2, 1.5, "3", True, float("nan")], ids=str)
 def test_an_unknown_expert_layer_or_step_is_refused(widget: Any, part: str, most: int, value: Any) -> None:
-    with pytest.raises(MoespacError, match=rf"{part} is .*; accepted: 0 to {most}"):
+    with pytest.raises(MoespacError, match=rf"{part} is .*; expected: 0 to {most}"):
         widget(small(), **{part: value})
 
 
@@ -82,7 +82,7 @@ def test_utility_that_is_no_small_whole_number_is_refused(value: float) -> None:
     trace = small()
     utility = np.zeros(trace.counts.shape)
     utility[3, 2, 1] = value
-    with pytest.raises(MoespacError, match="amount 'utility' has other values; accepted: whole numbers"):
+    with pytest.raises(MoespacError, match="amount 'utility' has other values; expected: whole numbers"):
         DemandMap(trace, amounts={"utility": utility})
 
 
@@ -95,7 +95,7 @@ def test_amounts_of_words_are_refused_and_labels_are_of_what_was_given() -> None
     view = DemandMap(trace, amounts={"resident": resident}, labels={"resident": "modelled"})
     assert view._data["labels"] == {"counts": "measured", "resident": "modelled"}
     for labels in ({"resident": "guessed"}, {"counts": "modelled"}, {"other": "modelled"}):
-        with pytest.raises(MoespacError, match="accepted: measured, modelled, computed, of an amount"):
+        with pytest.raises(MoespacError, match="expected: measured, modelled, computed, of an amount"):
             DemandMap(trace, amounts={"resident": resident}, labels=labels)
 
 

@@ -9,10 +9,10 @@ import pytest
 
 from moespac_nb import MoespacError
 from moespac_nb.balancer import Demand, Joint, LaneTimes, PerLayer, candidates
-from moespac_nb.policies import composed
-from moespac_nb.simulation.balancer_log import problems
+from moespac_nb.policies import compose_policy
+from moespac_nb.simulation.balancer_log import record_balancer_inputs
 from moespac_nb.simulation.replay import replay
-from moespac_nb.trace.step import Geometry
+from moespac_nb.trace.step import MoEShape
 from moespac_widgets import BalancerExplorer
 from moespac_widgets.views.balancer_explorer.balancer_explorer import UNITS, changed
 from tests.helpers.balancer_instances import instance
@@ -23,7 +23,7 @@ AS_GIVEN = dict.fromkeys(UNITS, 100)
 
 @pytest.fixture(scope="module")
 def trace() -> Any:
-    return made_up(Geometry(layers=4, experts=16, top_k=2), gamma=3, steps=12)
+    return made_up(MoEShape(layers=4, experts=16, top_k=2), gamma=3, steps=12)
 
 
 def unpacked(packed: Any) -> np.ndarray:
@@ -31,7 +31,7 @@ def unpacked(packed: Any) -> np.ndarray:
 
 
 def test_a_replays_problems_are_those_its_thresholds_came_from(trace: Any) -> None:
-    found = problems(trace, "spac-joint", "20%")
+    found = record_balancer_inputs(trace, "spac-joint", "20%")
     assert list(found) == list(range(12))
     assert {table.hot.shape for table in found.values()} == {(4, 4)}
     assert {table.slots for table in found.values()} == {int(64 * 0.2)}
@@ -46,14 +46,14 @@ def test_noting_what_a_balancer_is_asked_changes_no_replay(
     monkeypatch.setattr(
         "moespac_nb.simulation.balancer_log.replay", lambda *a, **k: made.append(replay(*a, **k))
     )
-    problems(trace, "spac-joint", "20%")
+    record_balancer_inputs(trace, "spac-joint", "20%")
     assert made[0].counters == replay(trace, "spac-joint", "20%").counters
 
 
-@pytest.mark.parametrize("name", ["recency", "cpu-only", composed("mine", admission=2)])
+@pytest.mark.parametrize("name", ["recency", "cpu-only", compose_policy("mine", admission=2)])
 def test_a_policy_without_a_balancer_is_refused(trace: Any, name: Any) -> None:
-    with pytest.raises(MoespacError, match=r"has no balancer; accepted: spac-paper, spac-joint"):
-        problems(trace, name)
+    with pytest.raises(MoespacError, match=r"has no balancer; expected: spac-paper, spac-joint"):
+        record_balancer_inputs(trace, name)
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -123,11 +123,11 @@ def test_what_is_shown_can_be_had_as_a_table_and_has_limits(trace: Any) -> None:
     table = widget.table()
     assert table.slots == 5
     assert table.times.copy_s == pytest.approx(3 * widget._tables[4].times.copy_s)
-    with pytest.raises(MoespacError, match="copy is 5; accepted: 10 to 1000"):
+    with pytest.raises(MoespacError, match="copy is 5; expected: 10 to 1000"):
         widget.copy = 5
     with pytest.raises(MoespacError, match="formulation is 'jont'"):
         widget.formulation = "jont"
-    with pytest.raises(MoespacError, match="given is int; accepted: a Trace, or a problem"):
+    with pytest.raises(MoespacError, match="given is int; expected: a Trace, or a problem"):
         BalancerExplorer(3)  # type: ignore[arg-type]
 
 

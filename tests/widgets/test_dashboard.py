@@ -12,12 +12,12 @@ from ipywidgets.widgets.widget import _instances
 
 from moespac_nb import MoespacError, Trace
 from moespac_nb.cli import main as cli
-from moespac_nb.trace.step import Geometry
+from moespac_nb.trace.step import MoEShape
 from moespac_widgets import Dashboard, PlacementGraph
 from tests.helpers.trace_strategies import one_text
 from tools.support.synthetic_trace import made_up
 
-SMALL = made_up(Geometry(4, 16, 2), gamma=4, steps=12, seed=1)
+SMALL = made_up(MoEShape(4, 16, 2), gamma=4, steps=12, seed=1)
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def test_a_step_set_in_any_view_is_that_of_all_and_is_set_once(dashboard: Dashbo
         assert len(seen) == len(set(seen)) == 4
     dashboard.step = 1
     assert (dashboard.step, *steps(dashboard)) == (1,) * 6
-    with pytest.raises(MoespacError, match="step is 12; accepted: 0 to 11"):
+    with pytest.raises(MoespacError, match="step is 12; expected: 0 to 11"):
         dashboard.step = 12
     assert steps(dashboard) == [1] * 5
 
@@ -72,13 +72,13 @@ def test_a_long_trace_is_shown_from_its_beginning_and_said_so() -> None:
 
 
 def test_every_view_has_every_step_where_one_alone_would_show_fewer() -> None:
-    big = made_up(Geometry(2, 2048, 2), gamma=1, steps=400)
+    big = made_up(MoEShape(2, 2048, 2), gamma=1, steps=400)
     assert PlacementGraph(big, "recency")._limits["step"][1] < 399
     assert [view._limits["step"] for view in Dashboard(big, "recency")._stepping] == [[0, 399]] * 5
 
 
 def test_a_policy_that_knows_other_texts_is_told_of_them() -> None:
-    told = Dashboard(SMALL, "static-hot", profile=made_up(Geometry(4, 16, 2), gamma=4, steps=12, seed=2))
+    told = Dashboard(SMALL, "static-hot", profile=made_up(MoEShape(4, 16, 2), gamma=4, steps=12, seed=2))
     assert told.lab.policy == "static-hot"
     with pytest.raises(MoespacError, match="static-hot"):
         Dashboard(SMALL, "static-hot")
@@ -139,13 +139,13 @@ def test_a_domain_is_its_bundled_fan(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("maths",), "'maths' is neither a file nor a domain; accepted: .*did you mean 'math'"),
+        (("maths",), "'maths' is neither a file nor a domain; expected: .*did you mean 'math'"),
         (("{trace}", "--policy", "spac-joins"), "did you mean 'spac-joint'"),
         (("{trace}", "--budget", "0%"), "budget is '0%'; accepted"),
         (("{trace}", "--gamma", "7"), "gamma"),
         (("{trace}", "--machine", "rtx4080"), "did you mean 'rtx4090'"),
-        (("{trace}", "--html", "{folder}/absent/p.html"), "accepted: a file that ends in .html, in a folder"),
-        (("{trace}", "--html", "{folder}/p.txt"), "accepted: a file that ends in .html, in a folder"),
+        (("{trace}", "--html", "{folder}/absent/p.html"), "expected: a file that ends in .html, in a folder"),
+        (("{trace}", "--html", "{folder}/p.txt"), "expected: a file that ends in .html, in a folder"),
     ],
 )
 def test_bad_input_is_one_clear_line_and_nothing_is_written(

@@ -119,7 +119,7 @@ def test_a_closed_view_says_so(make: Callable[[], Any]) -> None:
 @pytest.mark.parametrize("given", ["statik", "pages", "pages:"])
 def test_an_unknown_mode_is_refused_with_those_accepted(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(MODE, given)
-    with pytest.raises(MoespacError, match=f"{MODE} is '{given}'; accepted: live, static, or pages:"):
+    with pytest.raises(MoespacError, match=f"{MODE} is '{given}'; expected: live, static, or pages:"):
         stepper()._repr_mimebundle_()
 
 

@@ -13,13 +13,13 @@ from moespac_nb import MoespacError
 from moespac_nb.engine.devices import Operation, VirtualDevice
 from moespac_nb.engine.engine import Engine
 from moespac_nb.simulation.replay import replay
-from moespac_nb.trace.step import Geometry
+from moespac_nb.trace.step import MoEShape
 from moespac_widgets import budget_figure, busy, parts_figure, residency_figure, timeline_figure
 from tests.helpers.checked_device import COSTS
 from tests.helpers.steps import step
 from tools.support.synthetic_trace import made_up
 
-TRACE = made_up(Geometry(3, 12, 2), gamma=3, steps=6)
+TRACE = made_up(MoEShape(3, 12, 2), gamma=3, steps=6)
 RAN = [
     Operation("link", "copy L0 E1", 0.0, 4.0, 100),
     Operation("gpu", "L0 dense", 1.0, 2.0),
@@ -56,7 +56,7 @@ def test_a_timeline_tells_kinds_apart_and_says_how_busy_its_lanes_were() -> None
 
 @pytest.mark.parametrize("span", [(-1.0, 2.0), (2.0, 2.0)])
 def test_a_span_that_is_none_is_refused(span) -> None:
-    with pytest.raises(MoespacError, match="accepted: from 0 s on"):
+    with pytest.raises(MoespacError, match="expected: from 0 s on"):
         timeline_figure(RAN, *span)
     with pytest.raises(MoespacError, match="no operations to show"):
         timeline_figure([])
@@ -95,7 +95,7 @@ def test_a_map_of_residents_that_does_not_fit_its_steps_is_refused() -> None:
     steps = [step(0, 0, [[[0]], [[1]]], accepted=0)]
     with pytest.raises(MoespacError, match="1 steps and 0 maps"):
         residency_figure(steps, [])
-    with pytest.raises(MoespacError, match=r"has shape \(3, 3\); accepted: that of the counts"):
+    with pytest.raises(MoespacError, match=r"has shape \(3, 3\); expected: that of the counts"):
         residency_figure(steps, [np.zeros((3, 3), bool)])
 
 
@@ -126,7 +126,7 @@ def test_sizes_are_shown_as_sizes() -> None:
 def test_unlike_replays_are_not_drawn_as_one_figure() -> None:
     results = [replay(TRACE, "recency", "50%", machine=on) for on in ("t4", "a100")]
     with pytest.raises(
-        MoespacError, match=r"differ in machine: .*accepted: replays of one trace on one machine"
+        MoespacError, match=r"differ in machine: .*expected: replays of one trace on one machine"
     ):
         budget_figure(results)
     with pytest.raises(MoespacError, match="no results to show"):
@@ -171,5 +171,5 @@ def test_the_camera_of_a_figure_saves_a_picture_for_slides(
 
 
 def test_a_figure_is_saved_as_no_other_kind() -> None:
-    with pytest.raises(MoespacError, match="kind is 'gif'; accepted: svg, png"):
+    with pytest.raises(MoespacError, match="kind is 'gif'; expected: svg, png"):
         timeline_figure([Operation("gpu", "L0 gpu", 0.0, 1.0)]).saving("gif")

@@ -98,7 +98,7 @@ def test_a_translation_is_one_file_and_what_it_lacks_stays_english(
     assert '<html lang="de">' in page
     assert "<title>Schritt für Schritt</title>" in page
     monkeypatch.setattr(front_end, "HOME", tmp_path)
-    with pytest.raises(MoespacError, match="language is 'fr'; accepted: de, en"):
+    with pytest.raises(MoespacError, match="language is 'fr'; expected: de, en"):
         Stepper(one_text(1), language="fr")
 
 
@@ -199,12 +199,12 @@ def test_of_a_fan_the_rounds_of_one_draft_length_are_shown() -> None:
         assert [step.window.tolist() for step in rounds.steps] == [
             step.window.tolist() for step in fan.rounds(3 if gamma is None else gamma)
         ]
-    with pytest.raises(MoespacError, match="gamma is 2; accepted: None"):
+    with pytest.raises(MoespacError, match="gamma is 2; expected: None"):
         Rounds.of(one_text(1), gamma=2)
 
 
 def test_what_is_no_trace_or_has_nothing_to_show_is_refused() -> None:
-    with pytest.raises(MoespacError, match=r"trace is str 'math\.npz'; accepted: a Trace"):
+    with pytest.raises(MoespacError, match=r"trace is str 'math\.npz'; expected: a Trace"):
         Stepper("math.npz")  # type: ignore[arg-type]
     with pytest.raises(MoespacError, match="no steps"):
         Stepper(one_text(1)[2:2])
@@ -232,9 +232,9 @@ def test_a_view_code_brings_the_state_back() -> None:
 
 @pytest.mark.parametrize(
     ("code", "words"),
-    [("stop=1", "accepted: step, rule; did you mean 'step'?"), ("step=10", "step is 10; accepted: 0 to 9"),
-     ("step=x", "step is 'x'"), ("", "accepted: one such as 'step=0&rule=a'"),
-     ("step=3&rule=c", "rule is 'c'; accepted: a, b b")],
+    [("stop=1", "expected: step, rule; did you mean 'step'?"), ("step=10", "step is 10; expected: 0 to 9"),
+     ("step=x", "step is 'x'"), ("", "expected: one such as 'step=0&rule=a'"),
+     ("step=3&rule=c", "rule is 'c'; expected: a, b b")],
 )  # fmt: skip
 def test_a_bad_view_code_changes_nothing_and_says_what_is_accepted(code: str, words: str) -> None:
     widget = Probe()
@@ -246,7 +246,7 @@ def test_a_bad_view_code_changes_nothing_and_says_what_is_accepted(code: str, wo
 @pytest.mark.parametrize("value", [-1, 10, 1.5, "3", None, True])
 def test_state_out_of_its_limits_is_refused_in_python(value: Any) -> None:
     widget = Probe()
-    with pytest.raises(MoespacError, match=r"step is .*accepted: 0 to 9"):
+    with pytest.raises(MoespacError, match=r"step is .*expected: 0 to 9"):
         widget.step = value
     with pytest.raises(MoespacError):
         Probe(step=value)
@@ -255,7 +255,7 @@ def test_state_out_of_its_limits_is_refused_in_python(value: Any) -> None:
 def test_bad_state_from_the_browser_is_shown_there_until_good_state_comes() -> None:
     widget = Probe()
     widget.set_state({"step": 77})
-    assert widget._error == "step is 77; accepted: 0 to 9"
+    assert widget._error == "step is 77; expected: 0 to 9"
     assert widget.step == 0
     widget.set_state({"step": 7})
     assert (widget.step, widget._error) == (7, "")

@@ -9,13 +9,13 @@ import pytest
 
 from moespac_nb import MoespacError
 from moespac_nb.simulation.slot_history import CPU, LATE, LOADED, READY
-from moespac_nb.trace.step import Geometry
+from moespac_nb.trace.step import MoEShape
 from moespac_widgets import PlacementGraph
 from moespac_widgets.views.placement_graph.placement_graph import LANES, laid_out, together
 from tests.helpers.trace_strategies import one_text
 from tools.support.synthetic_trace import made_up
 
-GEOMETRY = Geometry(layers=4, experts=16, top_k=2)
+GEOMETRY = MoEShape(layers=4, experts=16, top_k=2)
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +67,7 @@ def test_as_a_graph_demand_leads_to_the_lane_that_serves_it(trace: Any, moment: 
 
 @pytest.mark.parametrize(("layers", "experts", "slots"), [(1, 1, 0), (4, 16, 13), (48, 128, 1044)])
 def test_every_node_has_a_place_of_its_own(layers: int, experts: int, slots: int) -> None:
-    graph = laid_out(Geometry(layers, experts, 1), slots)
+    graph = laid_out(MoEShape(layers, experts, 1), slots)
     places = [place for _, place in graph.nodes(data="pos")]
     assert len(places) == layers * (experts + 1) + slots + len(LANES)
     assert len(set(places)) == len(places)
@@ -109,8 +109,8 @@ def test_of_a_long_trace_the_first_windows_are_shown_and_it_says_so(trace: Any) 
 
 @pytest.mark.parametrize(
     ("options", "words"),
-    [({"policy": "recent"}, "policy is 'recent'; accepted: .*recency"), ({"budget": "0%"}, "budget is '0%'"),
-     ({"expert": 16}, "expert is 16; accepted: 0 to 15, -1 for none"), ({"view": "x"}, "view is 'x'")],
+    [({"policy": "recent"}, "policy is 'recent'; expected: .*recency"), ({"budget": "0%"}, "budget is '0%'"),
+     ({"expert": 16}, "expert is 16; expected: 0 to 15, -1 for none"), ({"view": "x"}, "view is 'x'")],
 )  # fmt: skip
 def test_what_is_not_accepted_is_said(trace: Any, options: dict[str, Any], words: str) -> None:
     with pytest.raises(MoespacError, match=words):
@@ -120,5 +120,5 @@ def test_what_is_not_accepted_is_said(trace: Any, options: dict[str, Any], words
 def test_a_policy_without_slots_a_fan_and_one_layer_can_be_shown() -> None:
     assert PlacementGraph(one_text(1), "cpu-only")._data["slots"] == 0
     assert PlacementGraph(one_text(2, fan=3, steps=7), "recency", "50%", gamma=2)._limits["step"][0] == 0
-    one = made_up(Geometry(layers=1, experts=4, top_k=2), gamma=2, steps=3)
+    one = made_up(MoEShape(layers=1, experts=4, top_k=2), gamma=2, steps=3)
     assert PlacementGraph(one, "recency", "50%").graph().has_node(("expert", 0, 3))

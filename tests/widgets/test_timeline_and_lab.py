@@ -14,20 +14,20 @@ import pytest
 from moespac_nb import MoespacError
 from moespac_nb.engine.chrome_trace import chrome_trace
 from moespac_nb.engine.devices import Operation
-from moespac_nb.hardware.machine import machine
-from moespac_nb.hardware.memory_plan import fit
+from moespac_nb.hardware.machine import load_machine
+from moespac_nb.hardware.memory_plan import plan_memory
 from moespac_nb.simulation.replay import replay
 from moespac_nb.simulation.result import Result
-from moespac_nb.trace.counterfactual import better_draft
+from moespac_nb.trace.counterfactual import improve_draft
 from moespac_nb.trace.editing import concatenate
-from moespac_nb.trace.step import Geometry
+from moespac_nb.trace.step import MoEShape
 from moespac_widgets import BudgetLab, Race, Timeline
 from moespac_widgets.views.budget_lab.budget_lab import LINKS, MISTAKES, PARTS
 from moespac_widgets.views.timeline.timeline import LANES, waits
 from tests.helpers.trace_strategies import one_text
 from tools.support.synthetic_trace import made_up
 
-LOCAL = made_up(Geometry(4, 16, 2), gamma=4, steps=30, seed=1)
+LOCAL = made_up(MoEShape(4, 16, 2), gamma=4, steps=30, seed=1)
 
 
 def result(name: str = "recency", budget: str = "25%", trace: Any = LOCAL, **options: Any) -> Result:
@@ -106,17 +106,17 @@ def test_results_are_told_apart_by_what_differs_between_them() -> None:
 
 def test_what_has_no_timeline_is_refused() -> None:
     for given, words in [
-        ((), "0 results; accepted: one to 4"),
+        ((), "0 results; expected: one to 4"),
         ((result(),) * 5, "5 results"),
         ((LOCAL,), "a result is Trace"),
         (
             (result(timeline=False),),
-            r"'recency' has no timeline; accepted: one of replay\(…, timeline=True\)",
+            r"'recency' has no timeline; expected: one of replay\(…, timeline=True\)",
         ),
     ]:
         with pytest.raises(MoespacError, match=words):
             Timeline(*given)
-    with pytest.raises(MoespacError, match="first is 30; accepted: 0 to 29"):
+    with pytest.raises(MoespacError, match="first is 30; expected: 0 to 29"):
         Timeline(result(), first=30)
 
 
@@ -144,7 +144,7 @@ def lab(**options: Any) -> BudgetLab:
 
 def test_what_the_lab_shows_is_what_replay_says() -> None:
     view = lab(gamma=1, link="×½", machine="t4", model="olmoe-1b-7b", policy="on-demand")
-    on = machine("t4")
+    on = load_machine("t4")
     half = replace(on, link_bytes_per_s=on.link_bytes_per_s / 2)
     plain = replay(FAN, "on-demand", "40%", machine=half, model_profile="olmoe-1b-7b", gamma=1, context=128)
     assert view.result == plain
@@ -159,11 +159,11 @@ def test_only_what_was_recorded_can_be_chosen() -> None:
     assert lab().gamma == "2"
     assert BudgetLab(one_text(1), budget=50, **HERE)._limits["gamma"] == ["as recorded"]
     for options, words in [
-        ({"gamma": 3}, "gamma is 3; accepted: 0, 1, 2, what was recorded"),
-        ({"budget": 8}, "budget is 8; accepted: 9 to 100"),  # one of twelve experts
-        ({"machine": "h100"}, "machine is 'h100'; accepted: rtx4090, t4"),
+        ({"gamma": 3}, "gamma is 3; expected: 0, 1, 2, what was recorded"),
+        ({"budget": 8}, "budget is 8; expected: 9 to 100"),  # one of twelve experts
+        ({"machine": "h100"}, "machine is 'h100'; expected: rtx4090, t4"),
         ({"link": "×3"}, "link is '×3'"),
-        ({"policy": "static-hot"}, "policy is 'static-hot'; accepted: recency, on-demand"),
+        ({"policy": "static-hot"}, "policy is 'static-hot'; expected: recency, on-demand"),
         ({"machines": ["h200"]}, "h200"),
         ({"accounting": "fair"}, "accounting is 'fair'"),
         ({"context": 10**6}, "what one of the models can read"),
@@ -223,15 +223,15 @@ def test_of_a_long_trace_the_beginning_is_replayed_and_the_lab_says_so() -> None
 def test_another_policy_is_drawn_beside_from_the_start() -> None:
     view = lab(beside="on-demand")
     assert set(view._data["grid"]) == {view.setting.key, view.setting._replace(policy="on-demand").key}
-    with pytest.raises(MoespacError, match="beside is 'lru'; accepted: none, recency, on-demand"):
+    with pytest.raises(MoespacError, match="beside is 'lru'; expected: none, recency, on-demand"):
         lab(beside="lru")
 
 
 def test_what_the_draft_was_worth_is_told_of_each_draft_length() -> None:
     seen = lab()._data["drafted"]
     assert seen["all|0"] == {"windows": len(FAN), "tokens_a_window": 1.0, "accepted": None}
-    for left, forgiven in MISTAKES.items():
-        steps = list(better_draft(FAN, forgiven).rounds(2))
+    for left, fix_fraction in MISTAKES.items():
+        steps = list(improve_draft(FAN, fix_fraction).rounds(2))
         drafted = sum(step.gamma for step in steps)
         assert seen[f"{left}|2"] == {
             "windows": len(steps),
@@ -247,11 +247,11 @@ def test_what_the_draft_was_worth_is_told_of_each_draft_length() -> None:
 def test_fewer_of_the_drafts_mistakes_are_what_a_better_drafts_fan_is_replayed_with() -> None:
     view = lab(mistakes="¼")
     assert view._limits["mistakes"] == ["all", "¾", "½", "¼", "none"]
-    better = better_draft(FAN, 0.75)
+    better = improve_draft(FAN, 0.75)
     assert view.result == replay(better, view.policy, "40%", machine="rtx4090", model_profile="olmoe-1b-7b",
                                  gamma=2, context=128)  # fmt: skip
     assert BudgetLab(one_text(1), budget=50, **HERE)._limits["mistakes"] == ["all"]
-    with pytest.raises(MoespacError, match="mistakes is 'none'; accepted: all"):
+    with pytest.raises(MoespacError, match="mistakes is 'none'; expected: all"):
         BudgetLab(one_text(1), budget=50, mistakes="none", **HERE)
     with pytest.raises(MoespacError, match="mistakes is 'few'"):
         lab(mistakes="few")
@@ -266,14 +266,14 @@ def test_beside_other_views_each_windows_time_comes_with_the_figures() -> None:
     )
     assert view._limits["step"] == [0, len(spans) - 1]
     assert lab()._limits["step"] == [-1, len(spans) - 1]
-    with pytest.raises(MoespacError, match="step is 99; accepted: 0 to"):
+    with pytest.raises(MoespacError, match="step is 99; expected: 0 to"):
         lab(step=99)
 
 
 def test_memory_is_planned_with_the_draft_and_without() -> None:
     fits = lab()._data["fits"]
     for draft in (True, False):
-        planned = fit("t4", "olmoe-1b-7b", context=128, draft=draft)
+        planned = plan_memory("t4", "olmoe-1b-7b", context=128, draft=draft)
         shown = fits[f"t4|olmoe-1b-7b|{'draft' if draft else 'plain'}"]
         assert shown["share"] == planned.share
         assert shown["taken_bytes"] == planned.taken_bytes
@@ -316,8 +316,8 @@ def test_over_a_long_trace_its_beginning_is_raced_and_the_widget_says_so() -> No
 
 def test_who_cannot_race_is_refused() -> None:
     for given, words in [
-        (["recency"], "accepted: a list of 2 to 4"),
-        ("recency", "accepted: a list of 2 to 4"),
+        (["recency"], "expected: a list of 2 to 4"),
+        ("recency", "expected: a list of 2 to 4"),
         (["recency", "recency"], "each of them once"),
         (["recency", "next-window-oracle"], "reads the future, and is no contestant"),
         (["recency", "lru"], "policy is 'lru'"),
@@ -335,7 +335,7 @@ def test_who_cannot_race_is_refused() -> None:
 
 
 def test_a_trace_of_one_layer_and_one_step_is_shown(tmp_path: Path) -> None:
-    least = made_up(Geometry(1, 4, 1), gamma=0, steps=1, seed=1)
+    least = made_up(MoEShape(1, 4, 1), gamma=0, steps=1, seed=1)
     for view in (
         Timeline(result(trace=least)),
         BudgetLab(least, budget=25, machines=["t4"], models=["olmoe-1b-7b"]),
@@ -359,7 +359,7 @@ def test_a_live_run_is_shown_with_its_windows_and_says_whether_it_was_measured(
 
     model, draft = model_and_draft(QWEN)
     with offload(model, "50%", device=device, policy="recency") as run:
-        with pytest.raises(MoespacError, match="'recency' has decoded no window; accepted: after run"):
+        with pytest.raises(MoespacError, match="'recency' has decoded no window; expected: after run"):
             Timeline(run)
         decoded(run.decode, draft)
         early = Timeline(run)

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from moespac_nb import MoespacError, Trace
-from moespac_nb.estimator.sensors import sensor
-from moespac_nb.estimator.utility import RULES, estimator
-from moespac_nb.trace.step import Geometry
+from moespac_nb.estimator.sensors import make_sensor
+from moespac_nb.estimator.utility import RULES, make_estimator
+from moespac_nb.trace.step import MoEShape
 from moespac_widgets import DemandMap, Stepper, UtilityInspector
 from moespac_widgets.views.demand_map.demand_map import routing_distance_bits
 from moespac_widgets.views.rounds import Rounds
@@ -32,7 +32,7 @@ def with_geometry(layers: int, experts: int, steps: int, top_k: int = 2) -> Trac
         scores = rng.random((rows, layers, experts), np.float32)
         arrays[f"{name}experts"] = np.argpartition(scores, top_k, axis=-1)[..., :top_k].astype(np.int16)
         arrays[f"{name}gate_weights"] = np.full((rows, layers, top_k), 1 / top_k, np.float32)
-    return replace(small, geometry=Geometry(layers, experts, top_k), **arrays)
+    return replace(small, geometry=MoEShape(layers, experts, top_k), **arrays)
 
 
 # -- stepper ----------------------------------------------------------------------------------------------
@@ -67,8 +67,8 @@ def test_several_texts_are_told_apart() -> None:
 @pytest.mark.parametrize("widget", [Stepper, DemandMap, UtilityInspector])
 @pytest.mark.parametrize(
     ("wrong", "words"),
-    [({"expert": 6}, "expert is 6; accepted: 0 to 5"), ({"layer": 2}, "layer is 2; accepted: 0 to 1"),
-     ({"step": 5}, "step is 5; accepted: 0 to 4"), ({"step": 1.5}, "step is 1.5")],
+    [({"expert": 6}, "expert is 6; expected: 0 to 5"), ({"layer": 2}, "layer is 2; expected: 0 to 1"),
+     ({"step": 5}, "step is 5; expected: 0 to 4"), ({"step": 1.5}, "step is 1.5")],
 )  # fmt: skip
 def test_what_is_not_in_the_trace_is_refused(widget: Any, wrong: dict[str, Any], words: str) -> None:
     with pytest.raises(MoespacError, match=words):
@@ -149,9 +149,9 @@ def test_domains_are_compared_by_shares_and_only_if_their_models_are_alike() -> 
     data = DemandMap(a, against=b, show="domains")._data["domains"]
     shares = sent(data["shares"][0])
     assert shares.sum(axis=1) == pytest.approx([GEOMETRY.top_k] * 2)
-    with pytest.raises(MoespacError, match="accepted: a trace of the same geometry"):
+    with pytest.raises(MoespacError, match="expected: a trace of the same geometry"):
         DemandMap(a, against=with_geometry(1, 4, 2))
-    with pytest.raises(MoespacError, match="show is 'domains'; accepted: time, bit"):
+    with pytest.raises(MoespacError, match="show is 'domains'; expected: time, bit"):
         DemandMap(a, show="domains")
 
 
@@ -173,7 +173,7 @@ def test_the_trail_is_what_the_rule_does_text_by_text(rule: str) -> None:
     states = trail(rounds, evidence_over_time(rounds, "verify-counts"), rule, K=3, gamma=4)
     for n, step in enumerate(trace):
         if step.index == 0:
-            again = estimator(rule, 2, 6, K=3, gamma=4)
+            again = make_estimator(rule, 2, 6, K=3, gamma=4)
         assert np.array_equal(states["before"][n], again.s)
         again.update(step.counts)
         for name in ("f", "delta", "up", "down", "branch", "s", "value", "next_up", "next_down"):
@@ -186,7 +186,7 @@ def test_the_trail_is_what_the_rule_does_text_by_text(rule: str) -> None:
 def test_evidence_is_what_the_sensor_says_at_its_moment(name: str) -> None:
     trace = one_text(3, steps=6)
     told = evidence_over_time(Rounds.of(trace), name)
-    one = sensor(name, trace.geometry)
+    one = make_sensor(name, trace.geometry)
     one.begin(trace.prefill())
     for n, step in enumerate(trace):
         drafted = one.drafted(step.window)
@@ -198,7 +198,7 @@ def test_one_layer_and_expert_reads_as_the_inspector_shows_it() -> None:
     trace = one_text(3, steps=8)
     view = UtilityInspector(trace, rule="level", up=2, layer=1, K=3)
     block = {name: sent(packed) for name, packed in view.answer_block("level", 1).items()}
-    again = estimator("level", 2, 6, K=3, gamma=int(trace.gamma.max()), up=2)
+    again = make_estimator("level", 2, 6, K=3, gamma=int(trace.gamma.max()), up=2)
     for n, step in enumerate(trace):
         again.update(step.counts)
         seen = again.state().of(1, 4)

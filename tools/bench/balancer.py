@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from moespac_nb.balancer import Joint, LaneTimes, LevelRates, candidates
-from moespac_nb.estimator.utility import estimator
+from moespac_nb.estimator.utility import make_estimator
 from moespac_nb.trace.trace import Trace
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -101,7 +101,7 @@ def instances(source: str, counts: np.ndarray, rule: str, machine: str, budget: 
     _, layers, experts = counts.shape
     slots = max(1, int(budget * layers * experts))
     times, rates = lane_times(machine), LevelRates(layers, LEVELS)
-    utilities = estimator(rule, layers, experts, K=LEVELS, gamma=GAMMA, **RULES[rule])
+    utilities = make_estimator(rule, layers, experts, K=LEVELS, gamma=GAMMA, **RULES[rule])
     resident = np.zeros((layers, experts), bool)
     for before, coming in pairwise(counts):
         utility = utilities.update(before).copy()

@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 
-from moespac_nb.datasets.prompts import DOMAINS, prompts
+from moespac_nb.datasets.prompts import DOMAINS, load_prompts
 from moespac_nb.decoder.sampling import Sampling
 from moespac_nb.decoder.speculative import decode
 from moespac_nb.models.loading import load_pair
@@ -142,7 +142,9 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     if options.pair == "bundled":
         target, draft = load_pair()
-        chosen = [prompt for domain in DOMAINS for prompt in prompts(domain, "report")[: options.prompts]]
+        chosen = [
+            prompt for domain in DOMAINS for prompt in load_prompts(domain, "report")[: options.prompts]
+        ]
         texts = [target.tokenizer(prompt.prompt)["input_ids"] for prompt in chosen]
     else:
         target, draft = random_pair()

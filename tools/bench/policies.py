@@ -21,11 +21,11 @@ from typing import Any
 from tqdm import tqdm
 
 from moespac_nb import DOMAINS
-from moespac_nb.datasets.traces import bundled
+from moespac_nb.datasets.traces import load_trace
 from moespac_nb.policies import POLICIES
 from moespac_nb.simulation.replay import replay
 from moespac_nb.simulation.result import Result
-from moespac_nb.utils.files import whole_file
+from moespac_nb.utils.files import atomic_write
 
 BUDGETS = ("10%", "17%", "25%", "50%")
 MACHINES = ("rtx4090:qwen3-30b-a3b", "laptop4060:olmoe-1b-7b-4bit")
@@ -48,8 +48,8 @@ def main() -> None:
         results = {
             (policy, budget): [
                 replay(
-                    bundled(domain, args.mode, "fan", "report"), policy, budget, machine=machine,
-                    model_profile=model, gamma=gamma, profile=bundled(domain, args.mode, "fan", "tune"),
+                    load_trace(domain, args.mode, "fan", "report"), policy, budget, machine=machine,
+                    model_profile=model, gamma=gamma, profile=load_trace(domain, args.mode, "fan", "tune"),
                     timeline=False,
                 )
                 for domain in args.domains
@@ -61,7 +61,7 @@ def main() -> None:
         print(table(results, args.policies))
         everything += [result.to_dict() for group in results.values() for result in group]
     if args.json:
-        with whole_file(args.json, "the figures") as file:
+        with atomic_write(args.json, "the figures") as file:
             file.write(json.dumps(everything).encode())
 
 

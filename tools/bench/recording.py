@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from moespac_nb import DOMAINS, Sampling, decode, load_pair, prompts, record
+from moespac_nb import DOMAINS, Sampling, decode, load_pair, load_prompts, record
 from tools.bench.decoding import CLOCKS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -38,7 +38,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     target, draft = load_pair()
-    texts = [prompt.prompt for domain in DOMAINS for prompt in prompts(domain, "report")[: args.prompts]]
+    texts = [prompt.prompt for domain in DOMAINS for prompt in load_prompts(domain, "report")[: args.prompts]]
     for mode, sampling in SAMPLINGS.items():
         for gamma in args.gamma:
             options = {"draft": draft, "gamma": gamma, "sampling": sampling, "max_new_tokens": args.tokens}

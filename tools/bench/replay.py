@@ -16,8 +16,8 @@ from time import process_time
 from moespac_nb.hardware.cost_model import Costs
 from moespac_nb.policies import POLICIES
 from moespac_nb.simulation.replay import replay
-from moespac_nb.trace.locality import profile_of
-from moespac_nb.trace.step import Geometry
+from moespac_nb.trace.locality import expert_usage
+from moespac_nb.trace.step import MoEShape
 from moespac_nb.trace.trace import Trace
 from tools.support.synthetic_trace import made_up
 
@@ -41,7 +41,7 @@ COSTS = Costs(
 
 
 def timed(trace: Trace, names: list[str], budgets: list[str], timeline: bool = True) -> None:
-    profile = profile_of(trace)
+    profile = expert_usage(trace)
     start = process_time()
     replay(trace, "cpu-only", budgets[0], costs=COSTS)
     print(f"  events worked out once: {process_time() - start:.3f} s, a replay of cpu-only included")
@@ -70,10 +70,10 @@ def main() -> None:
     everyone = list(POLICIES)
 
     print(f"48 layers × 128 experts, top 8, γ = 8, {options.steps} steps, budget 17 %:")
-    large = made_up(Geometry(48, 128, 8), 8, options.steps)
+    large = made_up(MoEShape(48, 128, 8), 8, options.steps)
     timed(large, everyone, ["17%"])
 
-    small = Trace.load(options.trace)[:64] if options.trace else made_up(Geometry(8, 64, 4), 8, 64)
+    small = Trace.load(options.trace)[:64] if options.trace else made_up(MoEShape(8, 64, 4), 8, 64)
     print(f"20 budgets × 3 policies, {small.geometry}, {len(small)} steps, no timelines kept:")
     budgets = [f"{share}%" for share in range(5, 101, 5)]
     swept = [name for name in ("on-demand", "recency", "spac-joint") if name in POLICIES]

@@ -130,7 +130,7 @@ def main() -> None:
     names = options.widgets or [*CASES, NOTEBOOK]
     unknown = [name for name in names if name not in (*CASES, NOTEBOOK)]
     if unknown:
-        parser.error(f"{unknown[0]!r} is no widget; accepted: {', '.join(CASES)}, {NOTEBOOK}")
+        parser.error(f"{unknown[0]!r} is no widget; expected: {', '.join(CASES)}, {NOTEBOOK}")
     browser = find_browser()
     if browser is None and not options.travels:
         raise SystemExit("no Chromium: install one, or name it in MOESPAC_CHROMIUM")

@@ -21,7 +21,7 @@ from typing import Any
 from tqdm import tqdm
 
 from moespac_exercises import exercises_of
-from moespac_nb.utils.files import whole_file
+from moespac_nb.utils.files import atomic_write
 from tools.docs.notebooks import NOTEBOOKS, chosen, front_matter, made, sources
 from tools.support.notebook_runner import run
 
@@ -62,7 +62,7 @@ def main() -> None:
         return
     if not args.only_text:
         measure(chosen(args.numbers))
-    with whole_file(PAGE, "the page") as file:
+    with atomic_write(PAGE, "the page") as file:
         file.write(("\n".join(page()) + "\n").encode())
     print(PAGE)
 
@@ -72,7 +72,7 @@ def measure(these: list[Path]) -> None:
     figures = json.loads(FIGURES.read_text(encoding="utf-8")) if FIGURES.exists() else {}
     for source in tqdm(these, desc="notebooks"):
         figures[source.stem] = measured(source)
-        with whole_file(FIGURES, "the figures") as file:
+        with atomic_write(FIGURES, "the figures") as file:
             file.write(json.dumps(figures, indent=1, sort_keys=True).encode() + b"\n")
 
 

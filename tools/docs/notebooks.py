@@ -24,7 +24,7 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell
 from yaml import YAMLError
 
-from moespac_nb.utils.files import whole_file
+from moespac_nb.utils.files import atomic_write
 from tools.release.launch import colab_cell, notebook_badges
 
 __all__ = ["chosen", "front_matter", "made", "sources"]
@@ -56,7 +56,7 @@ def main() -> None:
         notebook = made(source, solved=bool(args.solutions))
         path = (args.solutions or args.sources) / f"{source.stem}.ipynb"
         path.parent.mkdir(parents=True, exist_ok=True)
-        with whole_file(path, "the notebook") as file:
+        with atomic_write(path, "the notebook") as file:
             file.write((nbformat.writes(notebook) + "\n").encode())
         print(path)
 
@@ -70,7 +70,7 @@ def chosen(numbers: Sequence[str], directory: Path = NOTEBOOKS) -> list[Path]:
     found = {path.name[:2]: path for path in sources(directory)}
     unknown = [number for number in numbers if number not in found]
     if unknown:
-        raise SystemExit(f"there is no notebook {', '.join(unknown)}; accepted: {', '.join(found)}")
+        raise SystemExit(f"there is no notebook {', '.join(unknown)}; expected: {', '.join(found)}")
     return [found[number] for number in numbers or found]
 
 
@@ -84,7 +84,7 @@ def made(source: Path, *, solved: bool = False) -> NotebookNode:
     title, heading, rest = notebook.cells[0].source.partition("\n## ")
     if not title.startswith("# "):
         raise SystemExit(
-            f"{source.name}: its first cell is no title; accepted: markdown that begins with '# '"
+            f"{source.name}: its first cell is no title; expected: markdown that begins with '# '"
         )
     badges, colab = notebook_badges(source.stem), colab_cell()
     notebook.cells[:1] = [
@@ -131,9 +131,9 @@ def _problems(matter: Mapping[str, Any], notebook: NotebookNode) -> Iterator[str
         return
     for name, accepted in HOW_MANY.items():
         if len(matter[name]) not in accepted:
-            yield f"has {len(matter[name])} {name}; accepted: {accepted[0]} to {accepted[-1]}"
+            yield f"has {len(matter[name])} {name}; expected: {accepted[0]} to {accepted[-1]}"
     if matter["minutes"] not in MINUTES:
-        yield f"asks for {matter['minutes']} minutes; accepted: {MINUTES[0]} to {MINUTES[-1]}"
+        yield f"asks for {matter['minutes']} minutes; expected: {MINUTES[0]} to {MINUTES[-1]}"
     named = [section["name"] for section in matter["sections"]]
     prose = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
     headings = re.findall(r"^## (.+)$", prose, re.M)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from moespac_exercises import exercises_of
-from moespac_nb.utils.files import whole_file
+from moespac_nb.utils.files import atomic_write
 from tools.docs.notebooks import front_matter, sources
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,7 +30,7 @@ def main() -> None:
     args = parser.parse_args()
     page = "\n".join(guide()) + "\n"
     if not args.check:
-        with whole_file(PAGE, "the guide") as file:
+        with atomic_write(PAGE, "the guide") as file:
             file.write(page.encode())
     elif page != PAGE.read_text(encoding="utf-8"):
         sys.exit(f"{PAGE.relative_to(ROOT)} is out of date: python -m tools.docs.teaching")

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from moespac_nb import decode
-from moespac_nb.hardware.cost_model import Costs, costs
+from moespac_nb.hardware.cost_model import Costs, cost_model
 from moespac_nb.trace.step import Step
 from tools.gpu.stage import Setup
 
@@ -91,7 +91,7 @@ def usage_of(steps: Sequence[Step]) -> np.ndarray:
 
 def slow_cpu() -> Costs:
     """Costs by which every policy has experts copied, however small they are."""
-    return replace(costs("rtx4090", "qwen3-30b-a3b"), cpu_bytes_per_s=1e6)
+    return replace(cost_model("rtx4090", "qwen3-30b-a3b"), cpu_bytes_per_s=1e6)
 
 
 def tiny_family(name: str) -> tuple[Any, Any, list[int]]:
@@ -106,7 +106,7 @@ def tiny_family(name: str) -> tuple[Any, Any, list[int]]:
 
 
 def bundled_pair(dtype: str = "float32") -> tuple[Any, Any, list[int]]:
-    from moespac_nb import load_pair, prompts
+    from moespac_nb import load_pair, load_prompts
 
     target, draft = load_pair(dtype)
-    return target, draft, target.tokenizer(prompts("chat", "report")[0].prompt)["input_ids"]
+    return target, draft, target.tokenizer(load_prompts("chat", "report")[0].prompt)["input_ids"]

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from moespac_nb.engine.devices import HOST, LANES, Operation
+from moespac_nb.engine.devices import HOST_THREAD, LANES, Operation
 
 Spans = Sequence[tuple[float, float]]
 
 
 def busy_s(timeline: Iterable[Operation], windows_s: Spans) -> dict[str, float]:
     """Seconds at work by lane, and `window` for all of the time; lanes work side by side, so they overlap."""
-    seconds = dict.fromkeys((*LANES, HOST), 0.0)
+    seconds = dict.fromkeys((*LANES, HOST_THREAD), 0.0)
     for each in timeline:
         seconds[each.lane] += sum(
             max(0.0, min(each.end, end) - max(each.start, begin)) for begin, end in windows_s

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from moespac_nb.utils.files import whole_file
+from moespac_nb.utils.files import atomic_write
 from tools.gpu.stage import Result
 from tools.gpu.supervisor import OUTCOMES
 
@@ -20,9 +20,9 @@ def write(out: Path, about: dict[str, Any], results: Sequence[Result]) -> None:
     """Both files, each the old one or the whole new one."""
     about = about | {"gpu": gpu_of(results)}
     document = {**about, "stages": [asdict(result) for result in results]}
-    with whole_file(out / JSON_NAME, "the check's findings") as file:
+    with atomic_write(out / JSON_NAME, "the check's findings") as file:
         file.write(json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False).encode())
-    with whole_file(out / REPORT_NAME, "the check's report") as file:
+    with atomic_write(out / REPORT_NAME, "the check's report") as file:
         file.write(markdown(about, results).encode())
 
 

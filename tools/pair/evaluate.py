@@ -21,9 +21,9 @@ import torch
 
 from moespac_nb import DOMAINS, load_pair
 from moespac_nb.datasets.files import digest
-from moespac_nb.models.routing import expert_modules, geometry
-from moespac_nb.trace.step import Geometry
-from moespac_nb.utils.files import whole_file
+from moespac_nb.models.routing import expert_modules, moe_shape
+from moespac_nb.trace.step import MoEShape
+from moespac_nb.utils.files import atomic_write
 from tools.pair.card import acceptance, losses, recall, reuse, samples, seeds, use
 from tools.pair.card.decodes import GAMMAS, decodes, fingerprint
 from tools.pair.card.markdown import paragraphs, prose
@@ -69,7 +69,7 @@ def main() -> None:
     args = parser.parse_args()
     if args.prompts < 1 or args.tokens < FEWEST_TOKENS:
         parser.error(
-            f"--prompts is {args.prompts}, --tokens {args.tokens}; accepted: from 1, from {FEWEST_TOKENS}"
+            f"--prompts is {args.prompts}, --tokens {args.tokens}; expected: from 1, from {FEWEST_TOKENS}"
         )
     settings = QUICK if args.quick else Settings(args.prompts, args.tokens)
     readme = args.readme.read_text(encoding="utf-8")
@@ -95,7 +95,7 @@ def measure(settings: Settings, old: dict[str, Any], kept: Path) -> dict[str, An
     """The card. old: the one before, whose losses hold as long as the weights are the same."""
     torch.set_num_threads(1)  # so small a model gains nothing from more
     target, draft = load_pair(verify=False)
-    shape = geometry(target)
+    shape = moe_shape(target)
     weights = {name: digest(DATA / "pair" / name) for name in PAIR}
     found = losses.measure(target, draft, settings.loss_windows)
     if found is None and old.get("sha256") == weights:
@@ -151,7 +151,7 @@ def made_of(settings: Settings) -> str:
     return fingerprint([*code, *data], settings)
 
 
-def counts_of(read: list[Reading], shape: Geometry) -> use.Counts:
+def counts_of(read: list[Reading], shape: MoEShape) -> use.Counts:
     """Of each text, how many tokens went to each expert, by stream."""
     by_stream = grouped(read, lambda reading: reading.stream)
     return {stream: [r.counts(shape.experts) for r in texts] for stream, texts in by_stream.items()}
@@ -169,7 +169,7 @@ def gone_on(read: list[Reading], tokens: int) -> dict[str, Any]:
 def figures(card: dict[str, Any]) -> str:
     """The card as Markdown."""
     settings = card["settings"]
-    shape = Geometry(**card["geometry"])
+    shape = MoEShape(**card["geometry"])
     return paragraphs(
         prose(f"""
             Measured by `python -m tools.pair.evaluate`: {settings["prompts_a_domain"]} prompts of the
@@ -204,7 +204,7 @@ def _rounded(value: Any) -> Any:
 
 
 def write(path: Path, text: str) -> None:
-    with whole_file(path, "the card") as file:
+    with atomic_write(path, "the card") as file:
         file.write(text.encode())
 
 

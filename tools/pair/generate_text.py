@@ -16,7 +16,7 @@ from tqdm import tqdm
 from transformers import DynamicCache
 
 from moespac_nb.models.compat import cache_argument
-from moespac_nb.utils.files import whole_file
+from moespac_nb.utils.files import atomic_write
 from tools.pair.train import BUILD, CORPUS, NATURAL_SHARE, Streams, load_checkpoint, new_model
 
 LENGTH, BEGUN, TOGETHER = 256, 64, 64  # tokens a window, of them given; windows at once
@@ -57,7 +57,7 @@ def main() -> None:
         rng = np.random.default_rng(seed)
         begun = np.stack([streams.window(rng, domain, BEGUN - 1) for _ in range(TOGETHER)])
         windows = go_on(model, torch.from_numpy(begun), temperature).numpy().astype(np.uint16)
-        with whole_file(path, "own text") as file:
+        with atomic_write(path, "own text") as file:
             np.save(file, np.concatenate([before, windows]))
 
 

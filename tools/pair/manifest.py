@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from moespac_nb.datasets.files import MANIFEST, bundled_files, digest
-from moespac_nb.utils.files import whole_file
+from moespac_nb.utils.files import atomic_write
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -20,7 +20,7 @@ def manifest_of(root: Path) -> dict[str, dict[str, dict[str, int | str]]]:
 
 def write_manifest(root: Path) -> Path:
     path = root / MANIFEST
-    with whole_file(path, "the manifest") as file:
+    with atomic_write(path, "the manifest") as file:
         file.write(f"{json.dumps(manifest_of(root), indent=1)}\n".encode())
     return path
 

@@ -31,7 +31,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from moespac_nb import DOMAINS, MoespacError, Sampling, Trace, load_pair, prompts, record
+from moespac_nb import DOMAINS, MoespacError, Sampling, Trace, load_pair, load_prompts, record
 from moespac_nb.datasets.files import data_root, read_manifest
 from moespac_nb.datasets.traces import FOLDER, KINDS, MODES, Bundled
 from moespac_nb.trace.editing import concatenate
@@ -117,14 +117,14 @@ def made_before(path: Path, made_by: dict[str, str]) -> Trace | None:
 
 def numbers(domain: str, half: Any) -> list[int]:
     """Which of the domain's prompts are in the half."""
-    return [number for number, prompt in enumerate(prompts(domain)) if prompt.half == half]
+    return [number for number, prompt in enumerate(load_prompts(domain)) if prompt.half == half]
 
 
 def recorded(one: Bundled, number: int, tokens: int) -> Trace:
     target, draft = pair()
     return record(
         target,
-        prompts(one.domain)[number].prompt,
+        load_prompts(one.domain)[number].prompt,
         draft=draft,
         gamma=GAMMA,
         fan=FAN if one.kind == "fan" else None,

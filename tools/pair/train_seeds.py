@@ -18,9 +18,9 @@ import torch
 from tqdm import tqdm
 
 from moespac_nb.estimator.evaluation import recall_by_predictor
-from moespac_nb.models.routing import geometry, observe
-from moespac_nb.trace.step import Geometry, Prefill, expert_counts
-from moespac_nb.utils.files import whole_file
+from moespac_nb.models.routing import moe_shape, observe
+from moespac_nb.trace.step import MoEShape, Prefill, expert_counts
+from moespac_nb.utils.files import atomic_write
 from tools.pair import train as train_pair
 from tools.pair.card import recall, reuse, use
 from tools.pair.card.readings import windows
@@ -50,7 +50,7 @@ def main() -> None:
         "window_positions": WINDOW_POSITIONS,
         "spread": spread(runs),
     }
-    with whole_file(REPORT, "the report") as file:
+    with atomic_write(REPORT, "the report") as file:
         file.write(json.dumps(report, indent=1).encode())
     print(REPORT)
 
@@ -68,7 +68,7 @@ def trained(steps: int, seed: int) -> Any:
 
 def figures_of(model: Any) -> dict[str, Any]:
     """Every figure whose spread is reported, of one trained target."""
-    shape = geometry(model)
+    shape = moe_shape(model)
     texts = {
         stream: [observe(model, ids)[0] for ids in _cut(tokens)]
         for stream, tokens in tqdm(train_pair.Streams("held-out").tokens.items(), desc="held-out text")
@@ -88,7 +88,7 @@ def _cut(tokens: np.ndarray) -> list[list[int]]:
     return [tokens[start : start + TEXT_TOKENS].tolist() for start in starts]
 
 
-def _routing(texts: dict[str, list[np.ndarray]], shape: Geometry) -> dict[str, float]:
+def _routing(texts: dict[str, list[np.ndarray]], shape: MoEShape) -> dict[str, float]:
     """Means over streams or domains, and layers."""
     counts = _counts(texts, shape)
     shared = reuse.overlaps(texts, shape).values()
@@ -112,7 +112,7 @@ def _routing(texts: dict[str, list[np.ndarray]], shape: Geometry) -> dict[str, f
     }
 
 
-def _recall(texts: dict[str, list[np.ndarray]], shape: Geometry) -> dict[str, float]:
+def _recall(texts: dict[str, list[np.ndarray]], shape: MoEShape) -> dict[str, float]:
     """By predictor, mean over texts: windows of given text, as a draft that is always right fills them."""
     shares = recall.popularity(_counts({stream: of[::2] for stream, of in texts.items()}, shape))
     nothing_read = Prefill(
@@ -130,7 +130,7 @@ def _recall(texts: dict[str, list[np.ndarray]], shape: Geometry) -> dict[str, fl
     return recall.mean_of(found)
 
 
-def _counts(texts: dict[str, list[np.ndarray]], shape: Geometry) -> use.Counts:
+def _counts(texts: dict[str, list[np.ndarray]], shape: MoEShape) -> use.Counts:
     return {
         stream: [expert_counts(e, shape.experts) for e in of_stream] for stream, of_stream in texts.items()
     }

@@ -20,7 +20,7 @@ import transformers
 from moespac_nb import offload
 from moespac_nb.engine.placement import Counters
 from moespac_nb.hardware.cost_model import Costs
-from moespac_nb.policies import Policy, composed, policy
+from moespac_nb.policies import Policy, compose_policy, get_policy
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -66,9 +66,9 @@ COSTS = Costs(
     draft_s=0, draft_prefill_s=0, plan_s=0,
 )  # fmt: skip
 PLAYED: dict[str, Policy] = {
-    "slots": policy("on-demand"),
-    "store": policy("cpu-only"),
-    "both": composed("both", sensor="verify-counts", rule="last-count", admission=1, miss="cheaper"),
+    "slots": get_policy("on-demand"),
+    "store": get_policy("cpu-only"),
+    "both": compose_policy("both", sensor="verify-counts", rule="last-count", admission=1, miss="cheaper"),
 }
 
 

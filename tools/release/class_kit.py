@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 CARD = "kit.json"  # a folder without it is no kit
 NEEDED_BYTES = 2 * 10**9
-ACCEPTED = "accepted: a new folder, an empty one, or a kit, which is replaced."
+ACCEPTED = "expected: a new folder, an empty one, or a kit, which is replaced."
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -72,7 +72,7 @@ def origin_of(root: Path = ROOT) -> Origin | None:
     if address is None:
         return None
     if not address.startswith(HOST):
-        raise SystemExit(f"the repository is {address!r}; accepted: {HOST}OWNER/REPO")
+        raise SystemExit(f"the repository is {address!r}; expected: {HOST}OWNER/REPO")
     return Origin(address.removeprefix(HOST), version_of(root))
 
 

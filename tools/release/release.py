@@ -19,7 +19,7 @@ def notes(tag: str, repository: str | None = None, root: Path = ROOT) -> str:
     """The changelog's section for the tag. SystemExit says what is wrong with it."""
     version = version_of(root)
     if tag != f"v{version}":
-        raise SystemExit(f"the tag is {tag}, the version {version}; accepted: the tag v{version}")
+        raise SystemExit(f"the tag is {tag}, the version {version}; expected: the tag v{version}")
     changes = (root / "CHANGELOG.md").read_text(encoding="utf-8")
     found = re.search(
         rf"^## {re.escape(version)}, \d{{4}}-\d\d-\d\d\n((?:(?!^## ).*\n?)*)", changes, flags=re.M

@@ -24,7 +24,7 @@ def set_origin(name: str | None, root: Path = ROOT) -> list[Path]:
     """Write the setting and all that follows from it but the notebooks; returns the files that changed."""
     if name is not None and (not NAME.fullmatch(name) or name.endswith(".git")):
         raise SystemExit(
-            f"the repository is {name!r}; accepted: OWNER/REPO as in {HOST}OWNER/REPO, without .git"
+            f"the repository is {name!r}; expected: OWNER/REPO as in {HOST}OWNER/REPO, without .git"
         )
     project = root / "pyproject.toml"
     text = TABLE.sub("", project.read_text(encoding="utf-8"))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from moespac_nb.trace.schema import Text
-from moespac_nb.trace.step import Geometry, Prefill, Step, Top
+from moespac_nb.trace.schema import TextInfo
+from moespac_nb.trace.step import MoEShape, Prefill, Step, Top
 from moespac_nb.trace.trace import Trace
 
 
-def made_up(geometry: Geometry, gamma: int, steps: int, seed: int = 0, prompt: int = 64) -> Trace:
+def made_up(geometry: MoEShape, gamma: int, steps: int, seed: int = 0, prompt: int = 64) -> Trace:
     """One text: experts have lasting popularity, topics change every twelve windows, and a position keeps
     some of the experts of the one before it.
     """
@@ -48,7 +48,7 @@ def made_up(geometry: Geometry, gamma: int, steps: int, seed: int = 0, prompt: i
         position += accepted + 1
     ids = np.append(rng.integers(0, 99, prompt - 1), 0)[: prompt - 1]
     seen = routed(prompt - 1, topic)
-    text = Text(
+    text = TextInfo(
         target="made up", draft="made up", mode="greedy", temperature=None, top_k=None, top_p=None,
         gamma=str(gamma), fan=None, seed=seed, stop_ids=(), prompt_id=None, prompt=None, text=None,
         finish_reason="length", versions={},

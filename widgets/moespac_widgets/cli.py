@@ -38,13 +38,13 @@ def run(options: argparse.Namespace) -> int:
     path = options.html
     if path.suffix.lower() not in ENDINGS or not path.parent.is_dir() or path.is_dir():
         raise MoespacError(
-            f"--html is {str(path)!r}; accepted: a file that ends in .html, in a folder that is there"
+            f"--html is {str(path)!r}; expected: a file that ends in .html, in a folder that is there"
         )
     check_file("--html", path)
     decoded = options.prompt is not None or options.domain is not None
     if decoded is (options.what is not None) or (options.model_path is not None and not decoded):
         raise MoespacError(
-            "accepted: a DOMAIN or FILE to show, or a prompt to decode: --prompt or --domain, and "
+            "expected: a DOMAIN or FILE to show, or a prompt to decode: --prompt or --domain, and "
             "--model-path for a model of your own"
         )
     asked = given(options, "policy", "budget", "machine", "model_profile", *(() if decoded else ("gamma",)))

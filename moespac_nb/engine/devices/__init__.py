@@ -1,12 +1,12 @@
 """Machines to decode on, real and modelled, behind one contract."""
 
-from .base import HOST, LANES, Device, Event, Operation, OperationError
+from .base import HOST_THREAD, LANES, Device, Event, Operation, OperationError
 from .cuda import CudaDevice
 from .host import HostDevice
 from .virtual import VirtualDevice
 
 __all__ = [
-    "HOST",
+    "HOST_THREAD",
     "LANES",
     "CudaDevice",
     "Device",

@@ -17,10 +17,20 @@ from typing import Any, Final, NamedTuple, Protocol, TypeAlias, runtime_checkabl
 
 from ...utils.exceptions import MoespacError
 
-__all__ = ["HOST", "LANES", "Device", "Event", "Operation", "OperationError", "attempt", "failure", "refusal"]
+__all__ = [
+    "HOST_THREAD",
+    "LANES",
+    "Device",
+    "Event",
+    "Operation",
+    "OperationError",
+    "attempt",
+    "failure",
+    "refusal",
+]
 
 LANES: Final = ("gpu", "cpu", "link", "draft")
-HOST: Final = "host"  # not a lane: where a timeline shows what the caller spent on thinking
+HOST_THREAD: Final = "host"  # not a lane: where a timeline shows what the caller spent on thinking
 
 Event: TypeAlias = Any  # only its device looks into it
 
@@ -120,7 +130,7 @@ def failure(lane: str, label: str, cause: BaseException) -> OperationError:
 def refusal(lane: str, seconds: float, closed: bool) -> MoespacError:
     """Why a device does not take an operation."""
     if closed:
-        return MoespacError("this device is closed; accepted: operations until then; make a new device")
-    if lane not in LANES and lane != HOST:
-        return MoespacError(f"lane is {lane!r}; accepted: {', '.join(LANES)}")
-    return MoespacError(f"seconds is {seconds}; accepted: 0 or more, and finite")
+        return MoespacError("this device is closed; expected: operations until then; make a new device")
+    if lane not in LANES and lane != HOST_THREAD:
+        return MoespacError(f"lane is {lane!r}; expected: {', '.join(LANES)}")
+    return MoespacError(f"seconds is {seconds}; expected: 0 or more, and finite")

@@ -244,6 +244,6 @@ def _no_gpu() -> MoespacError:
     built = torch.version.cuda
     found = "is built without CUDA" if built is None else f"is built for CUDA {built} and finds no GPU"
     return MoespacError(
-        f"the device is cuda, but torch {torch.__version__} {found}; accepted: a computer with an NVIDIA "
+        f"the device is cuda, but torch {torch.__version__} {found}; expected: a computer with an NVIDIA "
         "GPU, its driver, and a torch built for it (see moespac doctor); or use the device host, or virtual"
     )

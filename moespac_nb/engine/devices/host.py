@@ -27,7 +27,7 @@ from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from .base import HOST, LANES, Operation, OperationError, attempt, failure, refusal
+from .base import HOST_THREAD, LANES, Operation, OperationError, attempt, failure, refusal
 
 __all__ = ["HostDevice", "share_cores"]
 
@@ -69,12 +69,12 @@ class HostDevice:
 
     def spend(self, seconds: float, label: str = "") -> None:
         if not 0 <= seconds < math.inf:
-            raise refusal(HOST, seconds, self._closed)
+            raise refusal(HOST_THREAD, seconds, self._closed)
         end = self.now()
         # Less than `seconds`, where the caller says that it thought longer than it can have.
         start, self._thought = max(end - seconds, self._thought), end
         if seconds:
-            self._record(Operation(HOST, label, start, end))
+            self._record(Operation(HOST_THREAD, label, start, end))
 
     def done(self, event: Any) -> bool:
         return bool(event.done())

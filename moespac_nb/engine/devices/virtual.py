@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 
-from .base import HOST, LANES, Operation, OperationError, attempt, failure, refusal
+from .base import HOST_THREAD, LANES, Operation, OperationError, attempt, failure, refusal
 
 __all__ = ["VirtualDevice"]
 
@@ -66,11 +66,11 @@ class VirtualDevice:
 
     def spend(self, seconds: float, label: str = "") -> None:
         if not 0 <= seconds < math.inf:
-            raise refusal(HOST, seconds, self._closed)
+            raise refusal(HOST_THREAD, seconds, self._closed)
         start = self._now
         self._now += seconds
         if self._ran is not None and seconds:
-            self._ran.append((HOST, label, start, self._now, 0, False))
+            self._ran.append((HOST_THREAD, label, start, self._now, 0, False))
 
     def done(self, event: float) -> bool:
         return event <= self._now

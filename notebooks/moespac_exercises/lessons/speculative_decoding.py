@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from moespac_nb.datasets.traces import bundled
+from moespac_nb.datasets.traces import load_trace
 from moespac_nb.trace.trace import Trace
 
 from ..exercise import Exercise
@@ -26,7 +26,7 @@ READ = 0.005  # the stepper shows two decimals
 @lru_cache(maxsize=1)
 def sampled() -> Trace:
     """The decode that is stepped through: sampled text, a fan."""
-    fan = bundled("chat", mode="sample", kind="fan", half="report")
+    fan = load_trace("chat", mode="sample", kind="fan", half="report")
     return fan[: int(fan.starts["steps"][TEXTS])]
 
 

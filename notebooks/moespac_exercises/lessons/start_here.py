@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from moespac_nb.datasets.traces import bundled
+from moespac_nb.datasets.traces import load_trace
 from moespac_nb.trace.step import Step
 from moespac_nb.trace.trace import Trace
 
@@ -26,7 +26,7 @@ ROUND = 3
 @cache
 def recorded() -> Trace:
     """The decode that the questions are asked of: one text, a fan."""
-    fan = bundled("mcq", kind="fan", half="report")
+    fan = load_trace("mcq", kind="fan", half="report")
     return fan[slice(*fan.starts["steps"][TEXT : TEXT + 2])]
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from moespac_nb.engine.devices import Operation, VirtualDevice
 from moespac_nb.engine.engine import Engine
 from moespac_nb.engine.slots import STATES
-from moespac_nb.hardware.cost_model import Costs, costs
+from moespac_nb.hardware.cost_model import Costs, cost_model
 
 from ..exercise import Exercise
 
@@ -26,7 +26,7 @@ Expert = tuple[str, int, int]  # its name, its score, its layer
 @lru_cache(maxsize=1)
 def _costs() -> Costs:
     """Copies of 2, and a CPU lane so fast that nobody waits for one. Seconds stand for whole milliseconds."""
-    known = costs("rtx4090", "qwen3-30b-a3b")
+    known = cost_model("rtx4090", "qwen3-30b-a3b")
     return replace(known, copy_alpha_s=float(COPY), expert_bytes=1, link_bytes_per_s=1e30, expert_flops=1)
 
 
@@ -158,7 +158,7 @@ def _state(answer: Callable[..., Any], case: tuple[str, str]) -> str | None:
     if given == is_now:
         return None
     if given not in STATES[:4]:
-        return f"{given!r} is no state of a slot; accepted: {', '.join(STATES[:4])}"
+        return f"{given!r} is no state of a slot; expected: {', '.join(STATES[:4])}"
     why = WHY.get(case)
     return f"the slot is {state} and {EVENTS[event]}: it returned {given!r}" + (f", but {why}" if why else "")
 

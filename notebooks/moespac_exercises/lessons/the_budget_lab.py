@@ -10,11 +10,11 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from moespac_nb.datasets.traces import bundled
-from moespac_nb.hardware.budget import charge
-from moespac_nb.hardware.machine import machine, machine_names
-from moespac_nb.hardware.memory_plan import fit
-from moespac_nb.hardware.model_library import model_profile
+from moespac_nb.datasets.traces import load_trace
+from moespac_nb.hardware.budget import allot
+from moespac_nb.hardware.machine import list_machines, load_machine
+from moespac_nb.hardware.memory_plan import plan_memory
+from moespac_nb.hardware.model_library import load_model_spec
 from moespac_nb.simulation.replay import replay
 from moespac_nb.simulation.result import Result
 from moespac_nb.trace.trace import Trace
@@ -33,7 +33,7 @@ TEXTS = 2  # of the domain: enough for a purchase, and replayed in a moment
 
 @cache
 def _chat() -> Trace:
-    fan = bundled("chat", mode="sample", kind="fan", half="report")
+    fan = load_trace("chat", mode="sample", kind="fan", half="report")
     return fan[: int(fan.starts["steps"][TEXTS])]
 
 
@@ -45,12 +45,12 @@ def plan(on: str, policy: str, gamma: int) -> Result:
     """
     if policy not in OFFERED or gamma not in GAMMAS:
         raise MoespacError(
-            f"the plan has policy {policy!r} and γ {gamma!r}; accepted: {', '.join(OFFERED)}, and "
+            f"the plan has policy {policy!r} and γ {gamma!r}; expected: {', '.join(OFFERED)}, and "
             f"{', '.join(map(str, GAMMAS))}"
         )
-    room = fit(on, MODEL, context=CONTEXT, draft=gamma > 0)
+    room = plan_memory(on, MODEL, context=CONTEXT, draft=gamma > 0)
     if not room.fits:
-        raise MoespacError(f"{MODEL} does not fit {on} with γ = {gamma}; accepted: a machine that holds it")
+        raise MoespacError(f"{MODEL} does not fit {on} with γ = {gamma}; expected: a machine that holds it")
     return replay(
         _chat(),
         policy,
@@ -122,9 +122,9 @@ _CHARGED = ("qwen3-30b-a3b", "qwen3-30b-a3b-4bit", "deepseek-v2-lite")
 
 def _charged(answer: Callable[[int, int, int], Any], case: tuple[str, int]) -> str | None:
     name, per_cent = case
-    model = model_profile(name)
-    found = charge("device-equal", f"{per_cent}%", model, draft=True, context=CONTEXT)
-    budget_bytes = charge("slots-equal", f"{per_cent}%", model, draft=True, context=CONTEXT).budget_bytes
+    model = load_model_spec(name)
+    found = allot("device-equal", f"{per_cent}%", model, draft=True, context=CONTEXT)
+    budget_bytes = allot("slots-equal", f"{per_cent}%", model, draft=True, context=CONTEXT).budget_bytes
     given = answer(budget_bytes, found.draft_bytes, model.expert_bytes)
     if _close(given, found.slots):
         return None
@@ -150,7 +150,7 @@ def _means(answer: Callable[[float, list[float]], Any], case: tuple[float, Seque
     given = answer(ours, list(baselines))
     case_words = f"for ours {ours:g} and baselines {[*baselines]} it returned {given!r}"
     if not isinstance(given, list | tuple) or len(given) != 2:
-        return f"{case_words}; accepted: two numbers, the ratio to the mean and the mean of the ratios"
+        return f"{case_words}; expected: two numbers, the ratio to the mean and the mean of the ratios"
     to_mean = ours / (sum(baselines) / len(baselines))
     of_ratios = sum(ours / one for one in baselines) / len(baselines)
     if _close(given[0], to_mean) and _close(given[1], of_ratios):
@@ -166,11 +166,11 @@ def _means(answer: Callable[[float, list[float]], Any], case: tuple[float, Seque
 def _purchase(answer: Sequence[Any], _case: None) -> str | None:
     chosen = list(answer)
     if len(chosen) != 3:
-        return f"the plan is {chosen}; accepted: machine, policy and γ, such as ['h100', 'cpu-only', 0]"
+        return f"the plan is {chosen}; expected: machine, policy and γ, such as ['h100', 'cpu-only', 0]"
     name, played, gamma = chosen
-    if name not in machine_names() or played not in OFFERED or gamma not in GAMMAS:
+    if name not in list_machines() or played not in OFFERED or gamma not in GAMMAS:
         return (
-            f"the plan is {chosen}; accepted: a machine of {', '.join(machine_names())}; a policy of "
+            f"the plan is {chosen}; expected: a machine of {', '.join(list_machines())}; a policy of "
             f"{', '.join(OFFERED)}; and γ of {', '.join(map(str, GAMMAS))}"
         )
     try:
@@ -180,8 +180,8 @@ def _purchase(answer: Sequence[Any], _case: None) -> str | None:
     makes = f"{name} with {played} and γ = {gamma} makes {found.tps_modelled:.0f} tokens a second (modelled)"
     if found.tps_modelled < TARGET_TPS:
         return f"{makes}; asked are {TARGET_TPS}"
-    size = machine(name).memory_bytes
-    if any(_reaches(other) for other in machine_names() if machine(other).memory_bytes < size):
+    size = load_machine(name).memory_bytes
+    if any(_reaches(other) for other in list_machines() if load_machine(other).memory_bytes < size):
         return f"{makes}. That is enough, but a machine with less device memory can do it, too"
     return None
 
@@ -190,7 +190,7 @@ def _reaches(on: str) -> bool:
     """Whether any plan on this machine is fast enough."""
     for policy in OFFERED:
         for gamma in GAMMAS:
-            if not fit(on, MODEL, context=CONTEXT, draft=gamma > 0).fits:
+            if not plan_memory(on, MODEL, context=CONTEXT, draft=gamma > 0).fits:
                 continue
             if plan(on, policy, gamma).tps_modelled >= TARGET_TPS:
                 return True

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from moespac_nb.hardware.cost_model import Costs, costs
-from moespac_nb.hardware.machine import machine_names
-from moespac_nb.hardware.model_library import model_profile, model_profile_names
+from moespac_nb.hardware.cost_model import Costs, cost_model
+from moespac_nb.hardware.machine import list_machines
+from moespac_nb.hardware.model_library import list_model_specs, load_model_spec
 from moespac_nb.trace.cache_bounds import lru_hits, one_hot
 
 from ..exercise import Exercise
@@ -60,7 +60,7 @@ def _seconds(answer: Callable[..., Any], case: tuple[int, int, int, int]) -> str
 
 def _pays(answer: Callable[[Costs], Any], case: tuple[str, str]) -> str | None:
     on, model = case
-    cost = costs(on, model)
+    cost = cost_model(on, model)
     given, right = answer(cost), pays_from(cost)
     if given == right and not isinstance(given, bool):
         return None
@@ -122,7 +122,7 @@ def _first_in_first_out(asked: list[int], slots: int) -> int:
 
 
 _PAIRS = tuple(
-    (on, model) for model in model_profile_names() for on in machine_names() if model_profile(model).experts
+    (on, model) for model in list_model_specs() for on in list_machines() if load_model_spec(model).experts
 )
 
 EXERCISES = (

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from moespac_nb.datasets.traces import bundled
-from moespac_nb.estimator.utility import estimator
+from moespac_nb.datasets.traces import load_trace
+from moespac_nb.estimator.utility import make_estimator
 from moespac_nb.trace.step import Step
 from moespac_nb.trace.trace import Trace
 
@@ -41,7 +41,7 @@ def resting(f: int, up: int, down: int) -> tuple[int, int]:
 @cache
 def recorded() -> Trace:
     """What an own rule is tried on: sampled text of `chat`, a fan."""
-    return bundled("chat", mode="sample", kind="fan", half="report")
+    return load_trace("chat", mode="sample", kind="fan", half="report")
 
 
 @cache
@@ -79,7 +79,7 @@ def _recall(begin: Callable[[], Rule]) -> float:
 @cache
 def _printed() -> float:
     def begin() -> Rule:
-        state = estimator("paper", *_texts()[0][0].counts.shape, K=K, gamma=GAMMA)
+        state = make_estimator("paper", *_texts()[0][0].counts.shape, K=K, gamma=GAMMA)
         return lambda _value, counts: state.update(counts).astype(float)
 
     return _recall(begin)
@@ -117,7 +117,7 @@ def _boundary(answer: Callable[[int, int], Any], case: tuple[int, int]) -> str |
 
 
 def _steady(answer: float, _case: None) -> str | None:
-    rule = estimator("paper", 1, 1, K=K, gamma=GAMMA)
+    rule = make_estimator("paper", 1, 1, K=K, gamma=GAMMA)
     for _ in range(20):
         rule.update(np.array([[STEADY]]))
     if answer == rule.s[0, 0]:
@@ -133,7 +133,7 @@ def _unseen(answer: Sequence[Any], _case: None) -> str | None:
         return f"{given}: a count is a whole number from 0 to {STEADY}"
     if len(given) < LAST or min(given[-LAST:]) < HOT:
         return f"{given}: the last {LAST} counts must all be {HOT} or more"
-    rule = estimator("paper", 1, 1, K=K, gamma=GAMMA)
+    rule = make_estimator("paper", 1, 1, K=K, gamma=GAMMA)
     trail = [int(rule.update(np.array([[int(f)]]))[0, 0]) for f in given]
     if trail[-1] == 0:
         return None

@@ -12,8 +12,8 @@ import numpy as np
 from hypothesis import strategies as st
 
 from moespac_nb.balancer import Candidates, Demand, Joint, LaneTimes, PerLayer, candidates
-from moespac_nb.datasets.traces import bundled
-from moespac_nb.simulation.balancer_log import problems
+from moespac_nb.datasets.traces import load_trace
+from moespac_nb.simulation.balancer_log import record_balancer_inputs
 from moespac_nb.trace.trace import Trace
 
 from ..exercise import Exercise
@@ -31,13 +31,13 @@ NO_TIMES = LaneTimes(gpu_expert_s=0.0, cpu_pair_s=0.0, copy_s=0.0, draft_window_
 @lru_cache(maxsize=1)
 def recorded() -> Trace:
     """The texts that the notebook asks about: code, sampled, of the half that nothing was tuned on."""
-    return bundled("code", mode="sample", kind="fan", half="report")
+    return load_trace("code", mode="sample", kind="fan", half="report")
 
 
 @lru_cache(maxsize=1)
 def tables() -> dict[int, Candidates]:
     """What the balancer was asked before each of their windows, on the machine that replays go by."""
-    return problems(recorded(), "spac-joint", BUDGET, gamma=GAMMA)
+    return record_balancer_inputs(recorded(), "spac-joint", BUDGET, gamma=GAMMA)
 
 
 @lru_cache(maxsize=1)

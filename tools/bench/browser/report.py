@@ -133,7 +133,7 @@ def written(page: str, found: Mapping[str, Any]) -> str:
             rf"{begin}\n.*?{end}", lambda _, b=begin, t=text, e=end: f"{b}\n\n{t}\n\n{e}", page, flags=re.S
         )
         if times != 1:
-            raise ValueError(f"{PAGE} has {times} places {begin}; accepted: one, with {end} after it")
+            raise ValueError(f"{PAGE} has {times} places {begin}; expected: one, with {end} after it")
     return page
 
 

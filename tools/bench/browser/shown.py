@@ -7,9 +7,9 @@ from pathlib import Path
 
 import moespac_widgets
 from moespac_nb import Trace
-from moespac_nb.datasets.traces import bundled
+from moespac_nb.datasets.traces import load_trace
 from moespac_nb.simulation.replay import replay
-from moespac_nb.trace.step import Geometry
+from moespac_nb.trace.step import MoEShape
 from tools.support.synthetic_trace import made_up
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -88,8 +88,8 @@ CASES = {
 def trace_of(size: str, steps: int) -> Trace:
     """A made-up trace with locality, or the bundled pair's fan in arithmetic."""
     if size == "48x128":
-        return made_up(Geometry(48, 128, 8), GAMMAS[size], steps)
-    return bundled("math", "sample", "fan", "report")[:steps]
+        return made_up(MoEShape(48, 128, 8), GAMMAS[size], steps)
+    return load_trace("math", "sample", "fan", "report")[:steps]
 
 
 def alike(size: str) -> dict[str, int]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from moespac_nb.estimator.evaluation import recall_by_predictor
-from moespac_nb.trace.step import Geometry
+from moespac_nb.trace.step import MoEShape
 from tools.pair.card.decodes import GAMMAS, MODES, Decodes
 from tools.pair.card.markdown import prose, section, table
 from tools.pair.card.streams import domain_of, grouped, with_means
@@ -18,7 +18,7 @@ NAMED_SHARE = 0.25  # of a layer's experts that each predictor may name
 OVERALL, OF_DOMAIN = "overall popularity", "this domain's popularity"
 
 
-def named(geometry: Geometry) -> int:
+def named(geometry: MoEShape) -> int:
     return round(NAMED_SHARE * geometry.experts)
 
 
@@ -36,7 +36,7 @@ def known(domain: str, shares: Mapping[str, np.ndarray]) -> dict[str, np.ndarray
 
 
 def measure(
-    traces: Decodes, streams: Sequence[str], shares: Mapping[str, np.ndarray], geometry: Geometry
+    traces: Decodes, streams: Sequence[str], shares: Mapping[str, np.ndarray], geometry: MoEShape
 ) -> dict[str, Any]:
     """By mode, stream and predictor, of the decodes at the first γ. streams: of each prompt."""
     by_mode: dict[str, Any] = {}

@@ -16,7 +16,7 @@ from moespac_nb.trace.locality import (
     distinct_in_a_row,
     overlap_by_layer,
 )
-from moespac_nb.trace.step import Geometry
+from moespac_nb.trace.step import MoEShape
 from tools.pair.card.decodes import GAMMAS, MODES, Decodes
 from tools.pair.card.markdown import paragraphs, prose, section, table
 from tools.pair.card.streams import grouped, with_means
@@ -40,7 +40,7 @@ def decoded_texts(traces: Decodes, streams: Sequence[str]) -> dict[str, dict[str
     return texts
 
 
-def measure(texts: Texts, traces: Decodes, geometry: Geometry) -> dict[str, Any]:
+def measure(texts: Texts, traces: Decodes, geometry: MoEShape) -> dict[str, Any]:
     return {
         "overlap": {mode: overlaps(by_stream, geometry) for mode, by_stream in texts.items()},
         "hit_rate": {
@@ -51,7 +51,7 @@ def measure(texts: Texts, traces: Decodes, geometry: Geometry) -> dict[str, Any]
     }
 
 
-def overlaps(by_stream: Mapping[str, Sequence[np.ndarray]], geometry: Geometry) -> dict[str, Any]:
+def overlaps(by_stream: Mapping[str, Sequence[np.ndarray]], geometry: MoEShape) -> dict[str, Any]:
     """By stream: share of a token's experts that serve the next too, and with tokens shuffled, by layer."""
     found = {stream: overlap_by_layer(texts, geometry.experts) for stream, texts in by_stream.items()}
     return {
@@ -61,7 +61,7 @@ def overlaps(by_stream: Mapping[str, Sequence[np.ndarray]], geometry: Geometry) 
     }
 
 
-def hit_rates(by_stream: Mapping[str, Sequence[np.ndarray]], geometry: Geometry) -> dict[str, Any]:
+def hit_rates(by_stream: Mapping[str, Sequence[np.ndarray]], geometry: MoEShape) -> dict[str, Any]:
     """By stream and policy: a rate a share, and the one rate of a cache that holds all, whatever its policy.
 
     An event is a token; each text begins with empty caches.
@@ -78,11 +78,11 @@ def hit_rates(by_stream: Mapping[str, Sequence[np.ndarray]], geometry: Geometry)
     return rates
 
 
-def slots_of(share: float, geometry: Geometry) -> int:
+def slots_of(share: float, geometry: MoEShape) -> int:
     return round(share * geometry.experts)
 
 
-def _experts_of_a_window(texts: Texts, traces: Decodes, geometry: Geometry) -> dict[str, Any]:
+def _experts_of_a_window(texts: Texts, traces: Decodes, geometry: MoEShape) -> dict[str, Any]:
     """By mode, from γ = 0 on: mean experts a layer of γ + 1 tokens in a row, and of the windows recorded."""
     rows: dict[str, Any] = {}
     for mode, by_stream in texts.items():
@@ -93,7 +93,7 @@ def _experts_of_a_window(texts: Texts, traces: Decodes, geometry: Geometry) -> d
     return rows
 
 
-def loads(traces: Decodes, geometry: Geometry) -> dict[str, Any]:
+def loads(traces: Decodes, geometry: MoEShape) -> dict[str, Any]:
     """By mode, γ (0 is plain decoding) and policy: experts that a committed token has a layer load.
 
     An event is what one pass verifies, rejected positions too.
@@ -118,7 +118,7 @@ def _loads(used: Sequence[np.ndarray], tokens: int, slots: int) -> dict[str, flo
     }
 
 
-def show(reuse: Mapping[str, Any], geometry: Geometry, expert_bytes: int) -> str:
+def show(reuse: Mapping[str, Any], geometry: MoEShape, expert_bytes: int) -> str:
     return paragraphs(
         _show_overlap(reuse["overlap"]),
         _show_hit_rates(reuse["hit_rate"], geometry),
@@ -156,7 +156,7 @@ def _show_overlap(overlap: Mapping[str, Any]) -> str:
     )
 
 
-def _show_hit_rates(rates: Mapping[str, Any], geometry: Geometry) -> str:
+def _show_hit_rates(rates: Mapping[str, Any], geometry: MoEShape) -> str:
     head = [f"{name} {share:.0%}" for name in POLICIES for share in SHARES] + [NO_LIMIT]
     parts = []
     for mode, by_stream in rates.items():
@@ -186,7 +186,7 @@ def _show_hit_rates(rates: Mapping[str, Any], geometry: Geometry) -> str:
     )
 
 
-def _show_windows(windows: Mapping[str, Any], geometry: Geometry) -> str:
+def _show_windows(windows: Mapping[str, Any], geometry: MoEShape) -> str:
     missed = 1 - geometry.top_k / geometry.experts
     chance = [geometry.experts * (1 - missed ** (gamma + 1)) for gamma in range(MOST_GAMMA + 1)]
     rows = [
@@ -208,7 +208,7 @@ def _show_windows(windows: Mapping[str, Any], geometry: Geometry) -> str:
     )
 
 
-def _show_loads(loads: Mapping[str, Any], geometry: Geometry, expert_bytes: int) -> str:
+def _show_loads(loads: Mapping[str, Any], geometry: MoEShape, expert_bytes: int) -> str:
     gammas = [0, *GAMMAS]
     head = [f"{name}, γ = {gamma}" for name in POLICIES for gamma in gammas]
     rows = [

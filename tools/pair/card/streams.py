@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain, zip_longest
 from typing import TypeVar
 
-from moespac_nb import DOMAINS, prompts
+from moespac_nb import DOMAINS, load_prompts
 from moespac_nb.datasets.prompts import Half, Prompt
 
 KINDS = ("natural", "templated")
@@ -36,7 +36,7 @@ def in_order(streams: Iterable[str]) -> list[str]:
 
 def chosen(domain: str, half: Half, count: int) -> list[Prompt]:
     """The first prompts of a half, natural and templated in turn where the domain has both."""
-    of_half = prompts(domain, half=half)
+    of_half = load_prompts(domain, half=half)
     by_kind = [[p for p in of_half if p.templated == templated] for templated in (False, True)]
     in_turn = chain.from_iterable(zip_longest(*by_kind))
     return [p for p in in_turn if p is not None][:count]
@@ -57,7 +57,7 @@ def label(stream: str) -> str:
 
 def domain_label(domain: str) -> str:
     """A domain with its mark: all of its prompts may be templated, or a part."""
-    kinds = {p.templated for p in prompts(domain)}
+    kinds = {p.templated for p in load_prompts(domain)}
     mark = {frozenset({True}): f" {ALL_TEMPLATED}", frozenset({False}): ""}
     return domain + mark.get(frozenset(kinds), f" {PART_TEMPLATED}")
 

@@ -116,7 +116,7 @@ def catalogue(language: str | None, *prefixes: str) -> dict[str, str]:
     name = language or os.environ.get(LANGUAGE) or "en"
     names = sorted(path.stem for path in (HOME / "texts").glob("*.json"))
     if name not in names:
-        raise MoespacError(f"language is {name!r}; accepted: {', '.join(names)}")
+        raise MoespacError(f"language is {name!r}; expected: {', '.join(names)}")
     texts: dict[str, str] = {}
     for each in ("en", name):
         texts |= json.loads((HOME / "texts" / f"{each}.json").read_text(encoding="utf-8"))

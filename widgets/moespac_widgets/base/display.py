@@ -29,7 +29,7 @@ from typing import Any
 from urllib.parse import quote
 
 from moespac_nb import MoespacError
-from moespac_nb.utils.files import whole_file
+from moespac_nb.utils.files import atomic_write
 
 from .assets import Words
 
@@ -121,7 +121,7 @@ def _mode() -> Callable[[Any, str], str] | None:
         return _packed
     folder = given.removeprefix(PAGES)
     if folder in ("", given):
-        raise MoespacError(f"{MODE} is {given!r}; accepted: live, static, or {PAGES} and a folder")
+        raise MoespacError(f"{MODE} is {given!r}; expected: live, static, or {PAGES} and a folder")
     return lambda view, title: _beside(view, title, Path(folder))
 
 
@@ -138,7 +138,7 @@ def _beside(view: StaticView, title: str, folder: Path) -> str:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as problem:
         raise MoespacError(f"{MODE} names {folder}, which cannot be made: {problem}") from problem
-    with whole_file(folder / name, "a view's page") as file:
+    with atomic_write(folder / name, "a view's page") as file:
         file.write(page)
     return _frame(title, f'src="{quote(folder.name)}/{name}"')
 

@@ -129,7 +129,7 @@ class LiveView(StaticView, anywidget.AnyWidget):
         for name, written in parse_qsl(code.strip(), keep_blank_values=True):
             if name not in self._bounds:
                 raise MoespacError(
-                    f"the view code names {name!r}; accepted: {', '.join(self._bounds)}"
+                    f"the view code names {name!r}; expected: {', '.join(self._bounds)}"
                     f"{did_you_mean(name, self._bounds)}"
                 )
             value: Any = written
@@ -137,7 +137,7 @@ class LiveView(StaticView, anywidget.AnyWidget):
                 value = int(written)
             changes[name] = self.checked(name, value)
         if not changes:
-            raise MoespacError(f"the view code is {code!r}; accepted: one such as {self.view_code!r}")
+            raise MoespacError(f"the view code is {code!r}; expected: one such as {self.view_code!r}")
         with self.hold_sync():
             for name, value in changes.items():
                 setattr(self, name, value)
@@ -207,9 +207,9 @@ def within(name: str, value: Any, limit: Limit) -> Any:
         whole = isinstance(value, int) and not isinstance(value, bool)
         if not whole or not least <= value <= most:
             none = ", -1 for none" if least == -1 else ""
-            raise MoespacError(f"{name} is {value!r}; accepted: {max(least, 0)} to {most}{none}")
+            raise MoespacError(f"{name} is {value!r}; expected: {max(least, 0)} to {most}{none}")
     elif value not in limit:
-        raise MoespacError(f"{name} is {value!r}; accepted: {', '.join(limit)}{did_you_mean(value, limit)}")
+        raise MoespacError(f"{name} is {value!r}; expected: {', '.join(limit)}{did_you_mean(value, limit)}")
     return value
 
 

@@ -33,7 +33,7 @@ def _smallest(array: np.ndarray) -> np.dtype[Any]:
     for dtype in _WHOLE:
         if np.iinfo(dtype).min <= least and most <= np.iinfo(dtype).max:
             return dtype
-    raise MoespacError(f"the values {least} to {most} are too large to show; accepted: within 32 bits")
+    raise MoespacError(f"the values {least} to {most} are too large to show; expected: within 32 bits")
 
 
 def split(value: Any, buffers: list[memoryview]) -> Any:

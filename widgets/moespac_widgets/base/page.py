@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from moespac_nb import MoespacError
-from moespac_nb.utils.files import whole_file
+from moespac_nb.utils.files import atomic_write
 
 from .assets import HOME, modules, style
 from .live_view import LiveView
@@ -63,10 +63,10 @@ def write_page(
     linked: traits that move together in all widgets that have them.
     """
     if not widgets:
-        raise MoespacError("there is no widget to write; accepted: at least one")
+        raise MoespacError("there is no widget to write; expected: at least one")
     path = Path(path)
     if path.suffix.lower() not in (".html", ".htm"):
-        raise MoespacError(f"the page would be written to {path}; accepted: a name that ends in .html")
+        raise MoespacError(f"the page would be written to {path}; expected: a name that ends in .html")
     scripts = dict.fromkeys(widget.SCRIPT for widget in widgets)
     state = {
         "linked": list(linked),
@@ -83,7 +83,7 @@ def write_page(
         scripts=_front_ends(scripts),
         page=(HOME / "front/page.js").read_text(encoding="utf-8"),
     )
-    with whole_file(path, "the page") as file:
+    with atomic_write(path, "the page") as file:
         file.write(page.encode())
     return path
 

@@ -23,7 +23,7 @@ class Figure(go.Figure):
     def saving(self, kind: str) -> Figure:
         """The same figure; its camera writes this kind from now on: svg, or png at three times the size."""
         if kind not in FORMATS:
-            raise MoespacError(f"kind is {kind!r}; accepted: {', '.join(FORMATS)}")
+            raise MoespacError(f"kind is {kind!r}; expected: {', '.join(FORMATS)}")
         self._camera = kind
         return self
 

@@ -29,12 +29,12 @@ _PANELS = {
 def budget_figure(results: Sequence[Result]) -> Figure:
     """Replays of one trace on one machine; open markers are those that the machine cannot hold."""
     if not results:
-        raise MoespacError("there are no results to show; accepted: at least one replay")
+        raise MoespacError("there are no results to show; expected: at least one replay")
     for what in ("machine", "model_profile", "accounting", "tokens"):
         found = {getattr(one, what) for one in results}
         if len(found) > 1:
             raise MoespacError(
-                f"the results differ in {what}: {', '.join(map(str, found))}; accepted: replays of one trace "
+                f"the results differ in {what}: {', '.join(map(str, found))}; expected: replays of one trace "
                 "on one machine under one accounting"
             )
     shares = all(one.budget.endswith("%") for one in results)

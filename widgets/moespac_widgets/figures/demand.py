@@ -22,7 +22,7 @@ def demand_figure(steps: Sequence[Step], tokenizer: Any = None) -> Figure:
     window's first token alone, which is all that decoding without speculation would have shown.
     """
     if not steps:
-        raise MoespacError("there are no steps to show; accepted: at least one step of a decode")
+        raise MoespacError("there are no steps to show; expected: at least one step of a decode")
     top = max(step.gamma for step in steps) + 1
     figure = make_subplots(
         rows=1, cols=2, shared_yaxes=True, horizontal_spacing=0.04,

@@ -28,13 +28,13 @@ def residency_figure(steps: Sequence[Step], resident: Sequence[np.ndarray]) -> F
     """
     if not steps or len(steps) != len(resident):
         raise MoespacError(
-            f"there are {len(steps)} steps and {len(resident)} maps of what is resident; accepted: at least "
+            f"there are {len(steps)} steps and {len(resident)} maps of what is resident; expected: at least "
             "one step, and one map each"
         )
     for step, held in zip(steps, resident, strict=True):
         if np.shape(held) != step.counts.shape:
             raise MoespacError(
-                f"a map of what is resident has shape {np.shape(held)}; accepted: that of the counts, "
+                f"a map of what is resident has shape {np.shape(held)}; expected: that of the counts, "
                 f"{step.counts.shape}, layers × experts"
             )
     shown = [_map(step, held) for step, held in zip(steps, resident, strict=True)]

@@ -22,18 +22,18 @@ _PARTS = {
     "dense_s": ("target without experts", INK, "-"),
     "experts_s": ("experts from slots", KINDS["own"], ""),
     "cpu_wait_s": ("waiting for the CPU lane", KINDS["rejected"], "/"),
-    "link_wait_s": ("waiting for copies alone", KINDS["accepted"], "\\"),
+    "link_wait_s": ("waiting for copies alone", KINDS["expected"], "\\"),
 }
 
 
 def parts_figure(results: Sequence[Result]) -> Figure:
     """Milliseconds a token; the parts of a bar add up to all of its time."""
     if not results:
-        raise MoespacError("there are no results to show; accepted: at least one replay")
+        raise MoespacError("there are no results to show; expected: at least one replay")
     rows = names(results)
     if len(set(rows)) < len(rows):
         raise MoespacError(
-            f"the results are {', '.join(rows)}, some of them the same; accepted: replays that differ in "
+            f"the results are {', '.join(rows)}, some of them the same; expected: replays that differ in "
             "policy, budget, draft length, machine, model or accounting"
         )
     figure = go.Figure()

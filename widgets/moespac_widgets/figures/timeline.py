@@ -46,12 +46,12 @@ def timeline_figure(
     """
     ran = sorted(operations, key=lambda one: one.start)
     if not ran:
-        raise MoespacError("there are no operations to show; accepted: a timeline that holds at least one")
+        raise MoespacError("there are no operations to show; expected: a timeline that holds at least one")
     last_s = max(one.end for one in ran)
     end_s = last_s if end_s is None else end_s
     if not 0 <= start_s < end_s:
         raise MoespacError(
-            f"the span is {start_s} to {end_s} s; accepted: from 0 s on, the end after the start"
+            f"the span is {start_s} to {end_s} s; expected: from 0 s on, the end after the start"
         )
     figure = go.Figure()
     for kind, (name, colour, pattern) in _KINDS.items():

@@ -12,13 +12,10 @@ import ipywidgets
 
 from moespac_nb import Trace
 from moespac_nb.datasets.prompts import DOMAINS
-from moespac_nb.datasets.traces import bundled, from_file
-from moespac_nb.hardware.machine import Machine, machine_names
-from moespac_nb.hardware.machine import machine as machine_of
-from moespac_nb.hardware.model_library import ModelProfile, model_profile_names
-from moespac_nb.hardware.model_library import model_profile as model_profile_of
-from moespac_nb.policies import Policy
-from moespac_nb.policies import policy as policy_of
+from moespac_nb.datasets.traces import load_trace, load_trace_file
+from moespac_nb.hardware.machine import Machine, list_machines, load_machine
+from moespac_nb.hardware.model_library import ModelSpec, list_model_specs, load_model_spec
+from moespac_nb.policies import Policy, get_policy
 from moespac_nb.simulation.replay import replay
 from moespac_nb.simulation.result import Result
 
@@ -57,7 +54,7 @@ class Dashboard(StaticView, ipywidgets.HBox):  # type: ignore[misc]
         *,
         gamma: int | None = None,
         machine: Machine | str | Path = "rtx4090",
-        model_profile: ModelProfile | str | Path = "qwen3-30b-a3b",
+        model_profile: ModelSpec | str | Path = "qwen3-30b-a3b",
         profile: Any = None,
         step: int = 0,
         events: int = EVENTS,
@@ -68,9 +65,9 @@ class Dashboard(StaticView, ipywidgets.HBox):  # type: ignore[misc]
         policy, budget, gamma, machine, model_profile, profile: as `replay` has them. events: how many pairs
         of step and layer are replayed; of a longer trace the beginning is shown, and the dashboard says so.
         """
-        played, on, model = policy_of(policy), machine_of(machine), model_profile_of(model_profile)
+        played, on, model = get_policy(policy), load_machine(machine), load_model_spec(model_profile)
         if profile is None and played.needs_profile and _is_domain(trace):
-            profile = bundled(str(trace), mode="sample", kind="fan", half="tune")
+            profile = load_trace(str(trace), mode="sample", kind="fan", half="tune")
         shown, notices = beginning(_trace(trace), events)
         alike: dict[str, Any] = {"gamma": gamma, "language": language}
         replayed = {"gamma": gamma, "machine": on, "model_profile": model, "profile": profile}
@@ -92,8 +89,8 @@ class Dashboard(StaticView, ipywidgets.HBox):  # type: ignore[misc]
             policy=played.name,
             machine=on.name,
             model=model.name,
-            machines=[on, *(name for name in machine_names() if name != on.name)],
-            models=[model, *(name for name in model_profile_names() if name != model.name)],
+            machines=[on, *(name for name in list_machines() if name != on.name)],
+            models=[model, *(name for name in list_model_specs() if name != model.name)],
             policies=[played, *(name for name in BESIDE if name != played.name)],
             profile=profile,
             step=step,
@@ -167,10 +164,10 @@ def _is_domain(trace: Any) -> bool:
 def _trace(given: Any) -> Any:
     """What is to be shown; what is no trace at all is for `beginning` to refuse."""
     if _is_domain(given):
-        return bundled(given, mode="sample", kind="fan", half="report")
+        return load_trace(given, mode="sample", kind="fan", half="report")
     if not isinstance(given, str | Path):
         return given
-    return from_file(given)
+    return load_trace_file(given)
 
 
 def _name(given: Any) -> str | Words:

@@ -19,12 +19,12 @@ __all__ = ["Played", "beginning", "names", "played", "scaled"]
 def beginning(trace: Any, events: int) -> tuple[Trace, list[Words]]:
     """As much of a trace as a replay may take, pairs of step and layer, and the notice that says so."""
     if not isinstance(trace, Trace):
-        raise MoespacError(f"trace is {type(trace).__name__} {str(trace)[:60]!r}; accepted: a Trace")
+        raise MoespacError(f"trace is {type(trace).__name__} {str(trace)[:60]!r}; expected: a Trace")
     if not len(trace) or not trace.geometry.layers:
-        raise MoespacError("trace has no steps, or no experts; accepted: a mixture's, of one step at least")
+        raise MoespacError("trace has no steps, or no experts; expected: a mixture's, of one step at least")
     if isinstance(events, bool) or not isinstance(events, int) or events < 1:
         raise MoespacError(
-            f"events is {events!r}; accepted: a whole number of pairs of step and layer, 1 or more"
+            f"events is {events!r}; expected: a whole number of pairs of step and layer, 1 or more"
         )
     steps = max(1, events // trace.geometry.layers)
     if len(trace) <= steps:
@@ -66,12 +66,12 @@ def played(given: Any) -> Played:
     offloading = sys.modules.get("moespac_nb.offloading.session")  # where it is not loaded, there is no run
     if offloading is None or not isinstance(given, offloading.Run):
         raise MoespacError(
-            f"a result is {type(given).__name__} {str(given)[:60]!r}; accepted: what replay(trace, policy, "
+            f"a result is {type(given).__name__} {str(given)[:60]!r}; expected: what replay(trace, policy, "
             "budget) gives, or a run of offload(model, budget)"
         )
     if not given.windows_s:
         raise MoespacError(
-            f"the run of {given.policy!r} has decoded no window; accepted: after run.decode(…)"
+            f"the run of {given.policy!r} has decoded no window; expected: after run.decode(…)"
         )
     said = given.summary()
     return Played(

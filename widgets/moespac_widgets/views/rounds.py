@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from moespac_nb import MoespacError, Step, Trace
-from moespac_nb.trace.step import Geometry
+from moespac_nb.trace.step import MoEShape
 
 from ..base.assets import Words
 
@@ -31,25 +31,25 @@ class Rounds:
         """gamma: None takes a trace as it was decoded, and a fan at its longest draft."""
         if not isinstance(trace, Trace):
             raise MoespacError(
-                f"{name} is {type(trace).__name__} {str(trace)[:60]!r}; accepted: a Trace, such as "
+                f"{name} is {type(trace).__name__} {str(trace)[:60]!r}; expected: a Trace, such as "
                 "Trace.load(path) or record(model, prompt, draft=draft) gives"
             )
         if not len(trace):
-            raise MoespacError(f"{name} has no steps; accepted: at least one")
+            raise MoespacError(f"{name} has no steps; expected: at least one")
         if not trace.geometry.layers:
-            raise MoespacError(f"{name} is of a dense model, without experts; accepted: one of a mixture")
+            raise MoespacError(f"{name} is of a dense model, without experts; expected: one of a mixture")
         fans = {text.fan for text in trace.texts}
         if gamma is None and fans == {None}:
             return cls(trace, tuple(trace), trace.text_of_step)
         if None in fans:
-            raise MoespacError(f"gamma is {gamma}; accepted: None, or a {name} that is a fan throughout")
+            raise MoespacError(f"gamma is {gamma}; expected: None, or a {name} that is a fan throughout")
         steps = tuple(trace.rounds(min(fan for fan in fans if fan) if gamma is None else gamma))
         # A text's rounds are numbered from 0; the walk begins a text where the trace does.
         text = np.cumsum([step.index == 0 for step in steps]) - 1
         return cls(trace, steps, text)
 
     @property
-    def geometry(self) -> Geometry:
+    def geometry(self) -> MoEShape:
         return self.trace.geometry
 
     def __len__(self) -> int:
@@ -88,7 +88,7 @@ def acceptance(trace: Trace, gamma: int | None = None) -> dict[str, Any]:
     return {
         "windows": len(rows),
         "tokens_a_window": float(grown[rows].mean()),
-        "accepted": accepted / drafted if drafted else None,
+        "expected": accepted / drafted if drafted else None,
     }
 
 

@@ -7,10 +7,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from moespac_nb import Trace
-from moespac_nb.estimator.sensors import Sensor
-from moespac_nb.estimator.sensors import sensor as named_sensor
-from moespac_nb.estimator.utility import Estimator, estimator
-from moespac_nb.trace.windows import Seen, windows
+from moespac_nb.estimator.sensors import Sensor, make_sensor
+from moespac_nb.estimator.utility import Estimator, make_estimator
+from moespac_nb.trace.windows import Window, iter_windows
 
 from .rounds import Rounds
 
@@ -21,7 +20,7 @@ FIELDS = ("f", "delta", "up", "down", "branch", "s", "value", "next_up", "next_d
 
 def evidence_over_time(rounds: Rounds, sensor: str | Sensor, gamma: int | None = None) -> np.ndarray:
     """What the sensor last said once each window was through, (steps, layers, experts) float32."""
-    one = named_sensor(sensor, rounds.geometry) if isinstance(sensor, str) else sensor
+    one = make_sensor(sensor, rounds.geometry) if isinstance(sensor, str) else sensor
     told = np.zeros((len(rounds), rounds.geometry.layers, rounds.geometry.experts), np.float32)
     evidence = np.zeros(told.shape[1:], np.float32)
     n = 0
@@ -29,7 +28,7 @@ def evidence_over_time(rounds: Rounds, sensor: str | Sensor, gamma: int | None =
         evidence[...] = 0
         first = one.begin(rounds.trace.prefill(text))
         evidence[...] = 0 if first is None else first
-        for seen in windows(rounds.trace, text, gamma):
+        for seen in iter_windows(rounds.trace, text, gamma):
             for layer, said in _said(one, seen, rounds.geometry.layers):
                 evidence[layer] = said
             told[n] = evidence
@@ -37,7 +36,7 @@ def evidence_over_time(rounds: Rounds, sensor: str | Sensor, gamma: int | None =
     return told
 
 
-def _said(one: Sensor, seen: Seen, layers: int) -> Iterator[tuple[slice | int, np.ndarray]]:
+def _said(one: Sensor, seen: Window, layers: int) -> Iterator[tuple[slice | int, np.ndarray]]:
     if (said := one.drafted(seen.step.window, seen.draft_gates)) is not None:
         yield slice(None), said
     for layer in range(1, layers) if one.known == "layer" else ():
@@ -58,7 +57,7 @@ def trail(rounds: Rounds, evidence: np.ndarray, rule: str, **options: float) -> 
     kept: dict[str, list[np.ndarray]] = {name: [] for name in (*FIELDS, "before")}
     for n, told in enumerate(evidence):
         if state is None or rounds.text[n] != rounds.text[n - 1]:
-            state = estimator(rule, *evidence.shape[1:], **options)
+            state = make_estimator(rule, *evidence.shape[1:], **options)
         kept["before"].append(state.s.copy())
         state.update(told)
         seen = state.state()
@@ -88,6 +87,6 @@ def utility_over_time(
     s = np.zeros(evidence.shape, np.uint8)
     for n, told in enumerate(evidence):
         if state is None or rounds.text[n] != rounds.text[n - 1]:
-            state = estimator(rule, *evidence.shape[1:], **options)
+            state = make_estimator(rule, *evidence.shape[1:], **options)
         s[n] = state.update(told)
     return s

@@ -12,7 +12,7 @@ import numpy as np
 from moespac_nb import MoespacError, Trace
 from moespac_nb.balancer import Candidates, Joint, PerLayer
 from moespac_nb.balancer.balancer import FORMULATIONS
-from moespac_nb.simulation.balancer_log import problems
+from moespac_nb.simulation.balancer_log import record_balancer_inputs
 
 from ...base.live_view import LiveView, view_trait
 from ...base.packing import pack
@@ -200,22 +200,22 @@ class BalancerExplorer(LiveView):
 
 def _tables(given: Any, options: Mapping[str, Any]) -> dict[int, Candidates]:
     if isinstance(given, Trace):
-        found = problems(given, **options)
+        found = record_balancer_inputs(given, **options)
         if not found:
-            raise MoespacError("the trace has no window that follows another; accepted: at least one")
+            raise MoespacError("the trace has no window that follows another; expected: at least one")
         return found
     if isinstance(given, Joint | PerLayer):
         given = given.table
     if not isinstance(given, Candidates):
         raise MoespacError(
-            f"given is {type(given).__name__}; accepted: a Trace, or a problem of the balancer, such as "
+            f"given is {type(given).__name__}; expected: a Trace, or a problem of the balancer, such as "
             "Balancer.problem(…) gives"
         )
     for name in ("cpu_s", "gpu_s"):
         if not np.isfinite(getattr(given, name)).all():
-            raise MoespacError(f"{name} of the problem has values that are no numbers; accepted: seconds")
+            raise MoespacError(f"{name} of the problem has values that are no numbers; expected: seconds")
     if options:
         raise MoespacError(
-            f"{', '.join(options)} is for a trace's replay; accepted: none of it with a problem"
+            f"{', '.join(options)} is for a trace's replay; expected: none of it with a problem"
         )
     return {0: given}

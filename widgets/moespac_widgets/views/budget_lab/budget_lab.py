@@ -13,15 +13,13 @@ import numpy as np
 
 from moespac_nb import MoespacError, Trace
 from moespac_nb.hardware.budget import check_accounting
-from moespac_nb.hardware.machine import Machine, machine_names
-from moespac_nb.hardware.machine import machine as machine_of
-from moespac_nb.hardware.memory_plan import fit
-from moespac_nb.hardware.model_library import ModelProfile, mismatch, model_profile_names
-from moespac_nb.hardware.model_library import model_profile as model_profile_of
-from moespac_nb.policies import POLICIES, Policy, policy
+from moespac_nb.hardware.machine import Machine, list_machines, load_machine
+from moespac_nb.hardware.memory_plan import plan_memory
+from moespac_nb.hardware.model_library import ModelSpec, list_model_specs, load_model_spec, mismatch
+from moespac_nb.policies import POLICIES, Policy, get_policy
 from moespac_nb.simulation.replay import replay
 from moespac_nb.simulation.result import Result
-from moespac_nb.trace.counterfactual import better_draft
+from moespac_nb.trace.counterfactual import improve_draft
 
 from ...base.live_view import LiveView, view_trait
 from ..replays import beginning
@@ -97,7 +95,7 @@ class BudgetLab(LiveView):
         guess: int = 0,
         step: int = -1,
         machines: Iterable[Machine | str | Path] = (),
-        models: Iterable[ModelProfile | str | Path] = (),
+        models: Iterable[ModelSpec | str | Path] = (),
         policies: Iterable[Policy | str] = (),
         profile: np.ndarray | Trace | None = None,
         accounting: str = "slots-equal",
@@ -118,15 +116,15 @@ class BudgetLab(LiveView):
         self._trace, notices = beginning(trace, events)
         self._profile, self._context = profile, context
         self._accounting = check_accounting(accounting)
-        self._machines = {each.name: each for each in map(machine_of, machines or machine_names())}
-        profiles = map(model_profile_of, models or model_profile_names())
+        self._machines = {each.name: each for each in map(load_machine, machines or list_machines())}
+        profiles = map(load_model_spec, models or list_model_specs())
         self._models = {each.name: each for each in profiles if each.context >= context}
         self._policies = {each.name: each for each in _policies(policies, profile)}
         if not self._models:
-            raise MoespacError(f"context is {context}; accepted: what one of the models can read")
+            raise MoespacError(f"context is {context}; expected: what one of the models can read")
         gammas = self._gammas()
         if gamma is not None and str(gamma) not in gammas:
-            raise MoespacError(f"gamma is {gamma}; accepted: {', '.join(gammas)}, what was recorded")
+            raise MoespacError(f"gamma is {gamma}; expected: {', '.join(gammas)}, what was recorded")
         self._least = math.ceil(100 / (trace.geometry.layers * trace.geometry.experts))
         self._known: dict[str, dict[str, list[float]]] = {}
         start = Setting(
@@ -139,7 +137,7 @@ class BudgetLab(LiveView):
         )
         self._with_windows = step != -1
         left = ["all"] if RECORDED in gammas else list(MISTAKES)
-        better = {each: better_draft(self._trace, MISTAKES[each]) for each in left[1:]}
+        better = {each: improve_draft(self._trace, MISTAKES[each]) for each in left[1:]}
         self._drafts = {"all": self._trace, **better}
         drafted = {
             f"{each}|{of}": acceptance(self._drafts[each], None if of == RECORDED else int(of))
@@ -263,7 +261,7 @@ class BudgetLab(LiveView):
         """What each machine has beside each model's experts; with its draft, and without."""
         found = {}
         for on, model, draft in product(self._machines.values(), self._models.values(), (True, False)):
-            planned = fit(on, model, context=self._context, draft=draft and model.draft is not None)
+            planned = plan_memory(on, model, context=self._context, draft=draft and model.draft is not None)
             found[f"{on.name}|{model.name}|{'draft' if draft else 'plain'}"] = {
                 "memory_bytes": planned.memory_bytes,
                 "taken_bytes": dict(planned.taken_bytes),
@@ -277,7 +275,7 @@ class BudgetLab(LiveView):
 
 def _policies(given: Iterable[Policy | str], profile: Any) -> list[Policy]:
     """Those that were given, or all that can be played with what is known."""
-    chosen = [policy(each) for each in given]
+    chosen = [get_policy(each) for each in given]
     return chosen or [each for each in POLICIES.values() if profile is not None or not each.needs_profile]
 
 

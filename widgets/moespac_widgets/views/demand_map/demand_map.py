@@ -101,11 +101,11 @@ def _checked(amounts: Mapping[str, np.ndarray], shape: tuple[int, ...]) -> dict[
         values = np.asarray(given)
         if name == COUNTS or values.shape != shape:
             raise MoespacError(
-                f"amount {name!r} has shape {values.shape}; accepted: any name but {COUNTS!r}, "
+                f"amount {name!r} has shape {values.shape}; expected: any name but {COUNTS!r}, "
                 f"with shape {shape}"
             )
         if values.dtype.kind not in "buif" or not np.array_equal(values, np.clip(np.rint(values), 0, 255)):
-            raise MoespacError(f"amount {name!r} has other values; accepted: whole numbers, 0 to 255")
+            raise MoespacError(f"amount {name!r} has other values; expected: whole numbers, 0 to 255")
         checked[name] = values.astype(np.uint8)
     return checked
 
@@ -114,7 +114,7 @@ def _labels(given: Mapping[str, str], amounts: Mapping[str, np.ndarray]) -> dict
     for name, label in given.items():
         if name == COUNTS or name not in amounts or label not in LABELS:
             raise MoespacError(
-                f"the label of amount {name!r} is {label!r}; accepted: {', '.join(LABELS)}, of an amount "
+                f"the label of amount {name!r} is {label!r}; expected: {', '.join(LABELS)}, of an amount "
                 "that was given"
             )
     return {name: "measured" if name == COUNTS else given.get(name, "computed") for name in amounts}
@@ -124,7 +124,7 @@ def _domains(rounds: Rounds, against: Trace, gamma: int | None, names: tuple[str
     other = Rounds.of(against, gamma, name="against")
     if other.geometry != rounds.geometry:
         raise MoespacError(
-            f"against is of {other.geometry}; accepted: a trace of the same geometry, {rounds.geometry}"
+            f"against is of {other.geometry}; expected: a trace of the same geometry, {rounds.geometry}"
         )
     shares = [_shares(each) for each in (rounds, other)]
     return {

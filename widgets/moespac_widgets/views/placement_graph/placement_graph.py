@@ -11,8 +11,17 @@ import numpy as np
 
 from moespac_nb import Trace
 from moespac_nb.policies import Policy
-from moespac_nb.simulation.slot_history import CPU, LATE, LOADED, READY, SERVED, Move, Residency, residency
-from moespac_nb.trace.step import Geometry
+from moespac_nb.simulation.slot_history import (
+    CPU,
+    LATE,
+    LOADED,
+    READY,
+    SERVED,
+    SlotEvent,
+    SlotHistory,
+    slot_history,
+)
+from moespac_nb.trace.step import MoEShape
 
 from ...base.assets import Words
 from ...base.live_view import LiveView, view_trait
@@ -61,7 +70,7 @@ class PlacementGraph(LiveView):
         limit_bytes: what may be sent; of a longer trace the first windows are shown, and the widget says so.
         """
         self._trace = Rounds.of(trace, gamma).trace
-        self.residency = residency(trace, policy, budget, gamma=gamma, **options)
+        self.residency = slot_history(trace, policy, budget, gamma=gamma, **options)
         geometry = self.residency.geometry
         shown, notices = _shown(self.residency, limit_bytes)
         super().__init__(
@@ -115,7 +124,7 @@ class PlacementGraph(LiveView):
         return laid_out(self.residency.geometry, self.residency.slots)
 
 
-def laid_out(geometry: Geometry, slots: int) -> nx.DiGraph:
+def laid_out(geometry: MoEShape, slots: int) -> nx.DiGraph:
     """Layers, experts, slots and lanes with their places, x and y from 0 to 1, y downwards; no edges yet."""
     graph = nx.DiGraph()
     down = (np.arange(geometry.layers) + 0.5) / geometry.layers
@@ -171,7 +180,7 @@ def _places(graph: nx.Graph) -> dict[int, tuple[float, float]]:
     return places
 
 
-def _with_edges(graph: nx.DiGraph, seen: Residency, window: int, moment: int) -> nx.DiGraph:
+def _with_edges(graph: nx.DiGraph, seen: SlotHistory, window: int, moment: int) -> nx.DiGraph:
     experts = seen.geometry.experts
     owner, loading = seen.owners(window, moment)
     for slot in np.flatnonzero(owner >= 0).tolist():
@@ -193,7 +202,7 @@ def _with_edges(graph: nx.DiGraph, seen: Residency, window: int, moment: int) ->
     return graph
 
 
-def _shown(seen: Residency, limit_bytes: int) -> tuple[int, list[Words]]:
+def _shown(seen: SlotHistory, limit_bytes: int) -> tuple[int, list[Words]]:
     """How many windows fit, from the first on: a move makes sense beside the one before it."""
     a_window = 3 * seen.counts[0].size + 24 * len(seen.moves) / seen.windows
     shown = min(seen.windows, max(1, int(limit_bytes / a_window)))
@@ -204,11 +213,11 @@ def _shown(seen: Residency, limit_bytes: int) -> tuple[int, list[Words]]:
     return shown, [Words("notice.first_windows", values)]
 
 
-def _packed(seen: Residency, shown: int) -> dict[str, Any]:
+def _packed(seen: SlotHistory, shown: int) -> dict[str, Any]:
     geometry = seen.geometry
     structure = laid_out(geometry, seen.slots)
     moves = [move for move in seen.moves if move.window < shown]
-    columns = {name: np.array([getattr(move, name) for move in moves]) for name in Move._fields}
+    columns = {name: np.array([getattr(move, name) for move in moves]) for name in SlotEvent._fields}
 
     def places(*nodes: tuple[Any, ...]) -> Any:
         return pack(np.array([structure.nodes[node]["pos"] for node in nodes], np.float32).reshape(-1, 2))

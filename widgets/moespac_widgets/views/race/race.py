@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from moespac_nb import MoespacError, Trace
-from moespac_nb.policies import Policy, policy
+from moespac_nb.policies import Policy, get_policy
 from moespac_nb.simulation.replay import replay
 from moespac_nb.simulation.result import Result
 
@@ -57,7 +57,7 @@ class Race(LiveView):
         trace, notices = beginning(trace, events)
         rounds = Rounds.of(trace, gamma)
         options |= {"gamma": gamma, "timeline": False}
-        self._results = tuple(replay(trace, each, budget, **options) for each in [*racing, policy(GHOST)])
+        self._results = tuple(replay(trace, each, budget, **options) for each in [*racing, get_policy(GHOST)])
         ends = [_ends_us(result) for result in self._results]
         last_us = max(int(each[-1]) for each in ends)
         first = self._results[0]
@@ -94,15 +94,15 @@ class Race(LiveView):
 
 def _racing(given: Sequence[Policy | str]) -> list[Policy]:
     if isinstance(given, str) or not FEWEST <= len(given) <= MOST:
-        raise MoespacError(f"policies is {given!r}; accepted: a list of {FEWEST} to {MOST} of them")
-    racing = [policy(each) for each in given]
+        raise MoespacError(f"policies is {given!r}; expected: a list of {FEWEST} to {MOST} of them")
+    racing = [get_policy(each) for each in given]
     names = [each.name for each in racing]
     if len(set(names)) < len(names):
-        raise MoespacError(f"policies is {', '.join(names)}; accepted: each of them once")
+        raise MoespacError(f"policies is {', '.join(names)}; expected: each of them once")
     for each in racing:
         if each.reads_future:
             raise MoespacError(
-                f"{each.name!r} reads the future, and is no contestant; accepted: others, as {GHOST!r} runs "
+                f"{each.name!r} reads the future, and is no contestant; expected: others, as {GHOST!r} runs "
                 "along as a ghost"
             )
     return racing
@@ -116,7 +116,7 @@ def _ends_us(result: Result) -> np.ndarray:
 
 def _described(racing: Policy | None, result: Result) -> dict[str, Any]:
     shown = ("policy", "tps_modelled", "hit_rate", "bytes_per_token")
-    about = policy(GHOST).about if racing is None else racing.about
+    about = get_policy(GHOST).about if racing is None else racing.about
     return {**{name: getattr(result, name) for name in shown}, "about": about, "ghost": racing is None}
 
 

@@ -16,7 +16,7 @@ from moespac_nb import MoespacError
 from moespac_nb.engine.chrome_trace import ROWS, chrome_trace
 from moespac_nb.engine.devices import Operation
 from moespac_nb.simulation.result import Result
-from moespac_nb.utils.files import whole_file
+from moespac_nb.utils.files import atomic_write
 
 from ...base.assets import Words
 from ...base.live_view import LiveView, view_trait
@@ -100,23 +100,23 @@ class Timeline(LiveView):
         for number, (result, name) in enumerate(zip(self._played, names(self._played), strict=True), 1):
             trace = chrome_trace(result.timeline, f"{result.label}: {name}")
             events += [{**event, "pid": number} for event in trace["traceEvents"]]
-        with whole_file(Path(path), "the timeline") as file:
+        with atomic_write(Path(path), "the timeline") as file:
             file.write(json.dumps({"traceEvents": events, "displayTimeUnit": "ms"}).encode())
         return Path(path)
 
 
 def _checked(results: Sequence[Any], first: int) -> list[Played]:
     if not 1 <= len(results) <= MOST:
-        raise MoespacError(f"there are {len(results)} results; accepted: one to {MOST}")
+        raise MoespacError(f"there are {len(results)} results; expected: one to {MOST}")
     every = [played(result) for result in results]
     for one in every:
         if not one.timeline:
             raise MoespacError(
-                f"the result of {one.policy!r} has no timeline; accepted: one of replay(…, timeline=True)"
+                f"the result of {one.policy!r} has no timeline; expected: one of replay(…, timeline=True)"
             )
     fewest = min(one.windows for one in every)
     if not 0 <= first < fewest:
-        raise MoespacError(f"first is {first!r}; accepted: 0 to {fewest - 1}, a window of every result")
+        raise MoespacError(f"first is {first!r}; expected: 0 to {fewest - 1}, a window of every result")
     return every
 
 

@@ -58,7 +58,7 @@ class UtilityInspector(LiveView):
         the other rules, which a reader may choose in the widget, have their own defaults.
         """
         if rule not in RULES:
-            raise MoespacError(f"rule is {rule!r}; accepted: {', '.join(RULES)}{did_you_mean(rule, RULES)}")
+            raise MoespacError(f"rule is {rule!r}; expected: {', '.join(RULES)}{did_you_mean(rule, RULES)}")
         self._rounds = rounds = Rounds.of(trace, gamma)
         self._evidence = evidence_over_time(rounds, sensor, gamma)
         self._options = {rule: options}
