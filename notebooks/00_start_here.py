@@ -151,7 +151,7 @@ table(["", "with draft", "target alone"], rows)
 number = 6
 step = trace[number]
 drafted, choices = ([trace.pieces[i] for i in ids.tolist()] for ids in (step.drafted, step.target_ids))
-fates = ["expected" if ok else "not kept" for ok in step.accepted_mask]
+fates = ["accepted" if ok else "not kept" for ok in step.accepted_mask]
 rows = zip(map(repr, drafted), step.draft_probs, step.target_probs, map(repr, choices), fates, strict=False)
 caption = f"Round {number}; then the target's own {choices[step.accepted]!r}"
 table(["drafted", "q", "p", "target's choice", ""], rows, caption)

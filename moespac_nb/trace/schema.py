@@ -66,7 +66,7 @@ COLUMNS: dict[str, Column] = {
     "step_index": Column("int32", "steps"),
     "step_position": Column("int32", "steps"),
     "gamma": Column("int32", "steps"),
-    "expected": Column("int32", "steps"),
+    "accepted": Column("int32", "steps"),
     "committed": Column("int32", "steps"),
     "draft_ms": Column("float64", "steps"),
     "verify_ms": Column("float64", "steps"),

@@ -18,7 +18,7 @@ COLUMNS = (
     "offset",  # in the window; 0 is the token committed before the draft
     "position",  # in the sequence
     "token",  # id that was read there
-    "expected",  # whether it stayed in the text; the window's first always did
+    "accepted",  # whether it stayed in the text; the window's first always did
     "layer",
     "rank",  # in the order the router named them
     "expert",
@@ -36,7 +36,7 @@ def table(trace: Trace) -> dict[str, np.ndarray]:
         "offset": offset,
         "position": trace.step_position[step] + offset,
         "token": trace.window,
-        "expected": offset <= trace.accepted[step],
+        "accepted": offset <= trace.accepted[step],
     }
     _positions, layers, top_k = trace.experts.shape
     columns = {name: np.repeat(values, layers * top_k) for name, values in by_position.items()}

@@ -112,7 +112,7 @@ class Trace:
             "step_index": [step.index for step in steps],
             "step_position": [step.position for step in steps],
             "gamma": [step.gamma for step in steps],
-            "expected": [step.accepted for step in steps],
+            "accepted": [step.accepted for step in steps],
             "committed": [len(step.emitted) for step in steps],
             "draft_ms": [step.draft_ms for step in steps],
             "verify_ms": [step.verify_ms for step in steps],

@@ -28,7 +28,7 @@ __all__ = ["check"]
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 _FINITE = float(np.finfo(np.float32).min), float(np.finfo(np.float32).max)
 _ROUNDING = 1e-3  # a softmax may exceed 1 by as much as its precision
-_SIGNED = {"expected", "committed", "gamma", "text_steps", "text_prompt", "step_index", "step_position"}
+_SIGNED = {"accepted", "committed", "gamma", "text_steps", "text_prompt", "step_index", "step_position"}
 
 
 def check(trace: Trace) -> None:
@@ -221,7 +221,7 @@ def _check_course(trace: Trace) -> None:
     last[follows - 1] = False
     fan = np.array([text.fan is not None for text in trace.texts], bool)[trace.text_of_step]
 
-    _everywhere("expected", trace.accepted <= trace.gamma, "at most gamma")
+    _everywhere("accepted", trace.accepted <= trace.gamma, "at most gamma")
     whole = np.where(fan, 1, trace.accepted + 1)
     ended = last & (trace.committed >= 1) & (trace.committed <= whole)  # a stop token may cut the last one
     _everywhere("committed", (trace.committed == whole) | ended, "accepted + 1, in a fan 1")
@@ -258,7 +258,7 @@ def _check_accepted(trace: Trace) -> None:
         passes = np.where(
             np.isnan(trace.uniforms), token == own, trace.uniforms < trace.target_probs / trace.draft_probs
         )
-    _everywhere("expected", passes | ~accepted, "no more than the rule accepts", step)
+    _everywhere("accepted", passes | ~accepted, "no more than the rule accepts", step)
 
 
 def _check_fan(trace: Trace, text: int, most: int) -> None:

@@ -24,7 +24,7 @@ __all__ = ["check", "predict", "reveal"]
 
 # A sign and a word for each: no reader has to rely on colour.
 _SIGNS = {
-    "right": ("✓", "expected"),
+    "right": ("✓", "accepted"),
     "wrong": ("✗", "rejected"),
     "not yet": ("…", "own"),
     "guess": ("?", "own"),

@@ -15,7 +15,7 @@ from moespac_nb import MoespacError, Step
 
 # Okabe-Ito hues, and a shape for each kind: no reader has to rely on colour.
 _KINDS = {
-    "expected": ("drafted and accepted", "border-bottom:3px solid #009E73"),
+    "accepted": ("drafted and accepted", "border-bottom:3px solid #009E73"),
     "own": ("the target's own token", "border:2px solid #0072B2;border-radius:3px;font-weight:bold"),
     "rejected": (
         "drafted and rejected",
@@ -49,7 +49,7 @@ class GrowingText:
         """Append a round: accepted tokens, those rejected, then the target's own."""
         emitted = [int(token) for token in step.emitted]
         kept = emitted[: step.accepted]
-        self._tokens += [self._span("expected", token) for token in kept]
+        self._tokens += [self._span("accepted", token) for token in kept]
         if step.outcome == "corrected":
             self._tokens += [self._span("rejected", int(token)) for token in step.drafted[step.accepted :]]
         self._tokens += [self._span("own", token) for token in emitted[step.accepted :]]

@@ -22,7 +22,7 @@ _PARTS = {
     "dense_s": ("target without experts", INK, "-"),
     "experts_s": ("experts from slots", KINDS["own"], ""),
     "cpu_wait_s": ("waiting for the CPU lane", KINDS["rejected"], "/"),
-    "link_wait_s": ("waiting for copies alone", KINDS["expected"], "\\"),
+    "link_wait_s": ("waiting for copies alone", KINDS["accepted"], "\\"),
 }
 
 

@@ -88,7 +88,7 @@ def acceptance(trace: Trace, gamma: int | None = None) -> dict[str, Any]:
     return {
         "windows": len(rows),
         "tokens_a_window": float(grown[rows].mean()),
-        "expected": accepted / drafted if drafted else None,
+        "accepted": accepted / drafted if drafted else None,
     }
 
 

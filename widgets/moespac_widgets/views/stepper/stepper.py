@@ -84,7 +84,7 @@ def _packed(rounds: Rounds, shown: np.ndarray) -> dict[str, Any]:
         "kept": shown,
         "text_of": rounds.text,
         "gamma": [step.gamma for step in every],
-        "expected": [step.accepted for step in every],
+        "accepted": [step.accepted for step in every],
         "emitted": [len(step.emitted) for step in every],
         "emitted_ids": np.concatenate([step.emitted for step in every]),
         "ms": [[step.draft_ms, step.verify_ms] for step in steps],
