@@ -340,7 +340,7 @@ DEMAND = Demand.of(UTILITY, UTILITY, 2)
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: replace(FREE, copy_s=-1.0), "copy_s is -1.0; accepted"),
+        (lambda: replace(FREE, copy_s=-1.0), "copy_s is -1.0; expected"),
         (lambda: replace(FREE, cpu_pair_s=float("nan")), "cpu_pair_s is nan"),
         (lambda: replace(FREE, dense_s=float("inf")), "dense_s is inf"),
         (lambda: Demand.of(UTILITY, UTILITY, 0), "levels is 0"),
@@ -357,7 +357,7 @@ DEMAND = Demand.of(UTILITY, UTILITY, 2)
         (lambda: candidates(UTILITY[:1], UTILITY[:1] > 0, 9, FREE, DEMAND), "1 layers and the demand 2"),
         (lambda: PerLayer(big().table, "sum"), "'sum'; expected: difference, max"),
         (lambda: big().solve("guess"), "'guess'; expected: pulp, fast, enumerate"),
-        (lambda: big().solve("enumerate"), "points; accepted"),
+        (lambda: big().solve("enumerate"), "points; expected"),
         (lambda: PerExpert(UTILITY, UTILITY[:1], 1, FREE), "expected: both"),
         (lambda: PerExpert(-UTILITY, UTILITY, 1, FREE), "negative"),
         (lambda: PerExpert(UTILITY, UTILITY, 0, FREE), "slots is 0"),

@@ -42,7 +42,7 @@ def test_doctor_speaks_json(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_doctor_says_what_to_do_about_damaged_data(monkeypatch, capsys) -> None:
     problem = DataIssue("pair/target.safetensors", "is damaged", "install it again")
-    monkeypatch.setattr(doctor, "verify", lambda: [problem])
+    monkeypatch.setattr(doctor, "verify_checksums", lambda: [problem])
     assert cli.main(["doctor"]) == 1
     assert "to do      pair/target.safetensors: is damaged; install it again" in capsys.readouterr().out
 

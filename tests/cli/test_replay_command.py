@@ -181,7 +181,7 @@ def test_a_domain_is_its_bundled_trace_and_its_other_half_is_known(capsys, monke
         asked.append((domain, *chosen.values()))
         return Trace.load(traces / ("a.npz" if chosen["half"] == "report" else "b.npz"))
 
-    monkeypatch.setattr(bundles, "bundled", bundled)
+    monkeypatch.setattr(bundles, "load_trace", bundled)
     found = figures(capsys, "math", "--policy", "recency")
     assert asked == [("math", "sample", "fan", "report")]
     assert found["trace"] == "math, sample, fan, report half"

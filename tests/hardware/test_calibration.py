@@ -87,7 +87,7 @@ def test_every_constant_by_hand(monkeypatch) -> None:
     took_s = iter([0.5, 2.0, 4.0, 0.01, 0.11])  # a read; 4 experts at 1 and at 64 positions; two copies
     monkeypatch.setattr(calibration, "QUICK", Effort(buffer_bytes=2**20, experts=4, repeats=1))
     monkeypatch.setattr(calibration, "median_seconds", lambda run, repeats: next(took_s))
-    monkeypatch.setattr(calibration, "plan_seconds", lambda repeats: 0.002)
+    monkeypatch.setattr(calibration, "measure_planning_s", lambda repeats: 0.002)
     monkeypatch.setattr("moespac_nb.cli.doctor.system_memory", lambda: {"total_bytes": 2**30})
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     weights, link = 3 * 2048 * 768, (2**20 - 2**16) / 0.1

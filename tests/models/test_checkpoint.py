@@ -236,7 +236,7 @@ def test_what_the_headers_do_not_tell_loading_does(whole, tmp_path, monkeypatch)
     shutil.copytree(whole, tmp_path / "model")
     rewritten(tmp_path / "model", "model.layers.1.self_attn.q_proj.weight", lambda _: None)
     monkeypatch.setattr(checkpoint, "_compare", lambda *_: None)
-    with pytest.raises(MoespacError, match=r"q_proj\.weight is among its missing keys; accepted"):
+    with pytest.raises(MoespacError, match=r"q_proj\.weight is among its missing keys; expected"):
         load_model(tmp_path / "model")
     configured(tmp_path / "model", moe_intermediate_size=48)
     with pytest.raises(MoespacError, match="cannot be loaded"):

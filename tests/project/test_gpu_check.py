@@ -478,7 +478,7 @@ def test_the_lines_that_only_a_gpu_reaches_run(module, tmp_path, monkeypatch):
     ("arguments", "message"),
     [
         (["--stages", "3,12"], "--stages is '3,12'; expected: numbers from 1 to 9"),
-        (["--stages", ""], "--stages is ''; accepted"),
+        (["--stages", ""], "--stages is ''; expected"),
         (["--minutes", "0"], "--minutes is 0; expected: above 0"),
         (["--minutes", "nan"], "--minutes is nan; expected: above 0"),
         ([], "finds no GPU; expected: a machine with an NVIDIA GPU.* or --dry-run"),

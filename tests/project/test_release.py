@@ -53,7 +53,7 @@ def test_the_versions_tag_is_released_with_what_the_changelog_says(
 
 @pytest.mark.parametrize("tag", [f"{TAG}.1", TAG[1:], "v9", "main"])
 def test_another_tag_is_refused(tag: str, release: ModuleType, checkout: Path) -> None:
-    with pytest.raises(SystemExit, match=re.escape(f"the tag is {tag}, the version {TAG[1:]}; accepted")):
+    with pytest.raises(SystemExit, match=re.escape(f"the tag is {tag}, the version {TAG[1:]}; expected")):
         release.notes(tag, "a/b", checkout)
 
 

@@ -131,7 +131,7 @@ def test_a_domain_is_its_bundled_fan(monkeypatch: pytest.MonkeyPatch) -> None:
         asked.append((domain, *chosen.values()))
         return SMALL
 
-    monkeypatch.setattr(module, "bundled", bundled)
+    monkeypatch.setattr(module, "load_trace", bundled)
     assert Dashboard("math", "static-hot").title.startswith("math: static-hot, 25% ")
     assert sorted(asked) == [("math", "sample", "fan", "report"), ("math", "sample", "fan", "tune")]
 
@@ -141,7 +141,7 @@ def test_a_domain_is_its_bundled_fan(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         (("maths",), "'maths' is neither a file nor a domain; expected: .*did you mean 'math'"),
         (("{trace}", "--policy", "spac-joins"), "did you mean 'spac-joint'"),
-        (("{trace}", "--budget", "0%"), "budget is '0%'; accepted"),
+        (("{trace}", "--budget", "0%"), "budget is '0%'; expected"),
         (("{trace}", "--gamma", "7"), "gamma"),
         (("{trace}", "--machine", "rtx4080"), "did you mean 'rtx4090'"),
         (("{trace}", "--html", "{folder}/absent/p.html"), "expected: a file that ends in .html, in a folder"),

@@ -220,7 +220,7 @@ def test_a_page_of_the_inspector_holds_every_rule_and_layer_that_fits(
 
 @pytest.mark.parametrize(
     ("options", "words"),
-    [({"rule": "papers"}, "did you mean 'paper'"), ({"sensor": "verify"}, "sensor is 'verify'; accepted"),
+    [({"rule": "papers"}, "did you mean 'paper'"), ({"sensor": "verify"}, "sensor is 'verify'; expected"),
      ({"rule": "level", "forgetting": 0.1}, "forgetting was given to"),
      ({"sensor": "draft-gates"}, "a trace with that channel"),
      ({"sensor": "popularity"}, "nothing to go by")],
