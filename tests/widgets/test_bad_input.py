@@ -51,7 +51,7 @@ def test_what_is_no_trace_is_refused_with_what_would_be(name: str, given: Any) -
         with pytest.raises(MoespacError, match="expected: what replay"):
             Timeline(given)
         return
-    with pytest.raises(MoespacError, match=r"(trace|given|file).*(accepted|is not there|no such)"):
+    with pytest.raises(MoespacError, match=r"(trace|given|file).*(expected|is not there|no such)"):
         BUILD[name](given)
 
 
@@ -103,7 +103,7 @@ def test_times_that_are_no_numbers_are_refused() -> None:
     trace = small()
     problem = next(iter(BalancerExplorer(trace, budget="20%")._tables.values()))
     broken = replace(problem, cpu_s=np.where(problem.cpu_s > 0, np.nan, problem.cpu_s))
-    with pytest.raises(MoespacError, match=r"cpu_s.*accepted"):
+    with pytest.raises(MoespacError, match=r"cpu_s.*expected"):
         BalancerExplorer(broken)
 
 

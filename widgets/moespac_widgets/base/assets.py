@@ -9,19 +9,15 @@ reader of the file needs and a browser does not. Names at the top level of the f
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from moespac_nb import MoespacError
-
-__all__ = ["CIVIDIS", "KINDS", "LANGUAGE", "Words", "bundle", "catalogue", "modules", "style"]
+__all__ = ["CIVIDIS", "KINDS", "Words", "bundle", "catalogue", "modules", "style"]
 
 HOME = Path(__file__).resolve().parents[1]
-LANGUAGE = "MOESPAC_LANGUAGE"  # the environment variable that names the catalogue, texts/<name>.json
 _IMPORT = re.compile(
     r'^import (?:\{[^}]*\}|(\w+)) from "[./\w]*?([\w.]+)"(?: with \{ type: "json" \})?;\n', re.M
 )
@@ -100,24 +96,27 @@ def style(*scripts: str) -> str:
     A widget's own sheet is for that widget: on a notebook's page all sheets come together, in any order.
     """
     kinds = "".join(f" --ms-{name}: {colour};" for name, colour in KINDS.items())
-    sheets = [f":root {{{kinds} }}", (HOME / "front/base.css").read_text(encoding="utf-8")]
+    sheets = [f":root {{{kinds} }}", _lean_sheet(HOME / "front/base.css")]
     for name in (script.removesuffix(".js") for script in scripts):
         path = HOME / f"views/{name}/{name}.css"
         if path.exists():
-            sheets.append(f".moespac.of-{name} {{\n{path.read_text(encoding='utf-8')}}}")
+            sheets.append(f".moespac.of-{name} {{\n{_lean_sheet(path)}}}")
     return "\n".join(sheets)
 
 
-def catalogue(language: str | None, *prefixes: str) -> dict[str, str]:
-    """The texts whose keys begin with one of the prefixes; what a translation lacks stays English.
+def _lean_sheet(path: Path) -> str:
+    """A rule a line, without comments."""
+    bare = re.sub(r"/\*.*?\*/", "", path.read_text(encoding="utf-8"), flags=re.S)
+    return re.sub(r"(?<=[;{,])\s*\n\s*|\n\s*(?=\})|(?<=\})\n(?=\n)", "", bare)
 
-    language: the name of a file in `texts/`; None takes MOESPAC_LANGUAGE, or English.
+
+def catalogue(*prefixes: str) -> dict[str, str]:
+    """Return the texts whose keys begin with one of the prefixes: `catalogue("base")` has "base.play".
+
+    Parameters
+    ----------
+    *prefixes : str
+        First parts of keys of `texts/en.json`.
     """
-    name = language or os.environ.get(LANGUAGE) or "en"
-    names = sorted(path.stem for path in (HOME / "texts").glob("*.json"))
-    if name not in names:
-        raise MoespacError(f"language is {name!r}; expected: {', '.join(names)}")
-    texts: dict[str, str] = {}
-    for each in ("en", name):
-        texts |= json.loads((HOME / "texts" / f"{each}.json").read_text(encoding="utf-8"))
+    texts = json.loads((HOME / "texts/en.json").read_text(encoding="utf-8"))
     return {key: text for key, text in texts.items() if key.split(".")[0] in prefixes}

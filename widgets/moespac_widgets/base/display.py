@@ -74,7 +74,7 @@ class StaticView:
         """Names and values, for readers who see no view."""
         raise NotImplementedError
 
-    def still(self) -> str:
+    def fallback_html(self) -> str:
         """HTML of what the view shows, without a script; nothing where its state says all there is."""
         return ""
 
@@ -109,7 +109,7 @@ class StaticView:
             for name, value in self.state_in_words()
         )
         said = re.sub("`(.*?)`", r"<code>\1</code>", escape(words))
-        return f"<p><em>{said}</em></p>{self.still()}<table><tbody>{rows}</tbody></table>"
+        return f"<p><em>{said}</em></p>{self.fallback_html()}<table><tbody>{rows}</tbody></table>"
 
 
 def _mode() -> Callable[[Any, str], str] | None:

@@ -14,19 +14,19 @@ import numpy as np
 from .assets import CIVIDIS, Words
 from .table import table
 
-__all__ = ["png", "still"]
+__all__ = ["fallback_html", "png"]
 
 CELL_PIXELS = 10
 Data = Mapping[str, Any]
 Texts = Mapping[str, str]
 
 
-def still(script: str, data: Data, state: Mapping[str, Any], texts: Texts) -> str:
+def fallback_html(script: str, data: Data, state: Mapping[str, Any], texts: Texts) -> str:
     """HTML of the view whose front end is `script`, or nothing where its state must do.
 
     data: as it was packed for the browser. texts: the catalogue's "static." texts.
     """
-    make = _STILLS.get(script)
+    make = _VIEWS.get(script)
     return make(data, state, texts) if make else ""
 
 
@@ -64,7 +64,7 @@ def _about(about: Data, texts: Texts) -> str:
     return f"<p>{escape(Words('static.about', about).read(texts))}</p>"
 
 
-_STILLS: dict[str, Callable[[Data, Mapping[str, Any], Texts], str]] = {
+_VIEWS: dict[str, Callable[[Data, Mapping[str, Any], Texts], str]] = {
     "demand_map.js": _demand,
     "race.js": _race,
     "stepper.js": _stepper,

@@ -6,8 +6,8 @@ A widget is a subclass that names its front-end file and its state, and packs it
         SCRIPT, TEXTS = "demand.js", ("demand",)
         step = view_trait(0)
 
-        def __init__(self, trace, *, step=0, language=None):
-            super().__init__(data={"counts": pack(trace.counts)}, language=language,
+        def __init__(self, trace, *, step=0):
+            super().__init__(data={"counts": pack(trace.counts)},
                              limits={"step": (0, len(trace) - 1)}, step=step)
 
         def answer_refine(self, step):     # what the front end's host.ask("refine", {step}) waits for
@@ -32,7 +32,7 @@ from moespac_nb.utils.exceptions import did_you_mean
 from .assets import Words, bundle, catalogue, style
 from .cells import remember
 from .display import StaticView
-from .fallback import still
+from .fallback import fallback_html
 from .packing import split
 
 __all__ = ["LiveView", "view_trait", "within"]
@@ -80,7 +80,6 @@ class LiveView(StaticView, anywidget.AnyWidget):
         limits: Mapping[str, Limit],
         title: Words | str | None = None,
         notices: Iterable[Words | str] = (),
-        language: str | None = None,
         **state: int | str,
     ) -> None:
         """data: packed arrays and what JSON holds. limits: of each view trait. state: their first values.
@@ -91,11 +90,11 @@ class LiveView(StaticView, anywidget.AnyWidget):
         self._bounds = dict(limits)
         for name, value in state.items():
             self.checked(name, value)
-        self._said = catalogue(language, "title", "notice", "static")
+        self._said = catalogue("title", "notice", "static")
         super().__init__(
             _data=dict(data),
             _title=self._read(title or Words(f"title.{self.TEXTS[0]}")),
-            _texts=catalogue(language, "base", *self.TEXTS),
+            _texts=catalogue("base", *self.TEXTS),
             _notices=[self._read(notice) for notice in notices],
             _parts=self.view_names(),
             _limits={name: list(limit) for name, limit in limits.items()},
@@ -105,7 +104,7 @@ class LiveView(StaticView, anywidget.AnyWidget):
         self.observe(lambda _: setattr(self, "_error", ""), self.view_names())
         remember(self)
 
-    def tell(self, notices: Iterable[Words | str]) -> None:
+    def add_notices(self, notices: Iterable[Words | str]) -> None:
         """Say more above the view, before what is said there already."""
         self._notices = [*map(self._read, notices), *self._notices]
 
@@ -120,10 +119,10 @@ class LiveView(StaticView, anywidget.AnyWidget):
 
     @property
     def view_code(self) -> str:
-        """What brings this view back: the widget's "copy this view", and `recall`."""
+        """What brings this view back: the widget's "copy this view", and `restore_view`."""
         return "&".join(f"{name}={quote(str(getattr(self, name)))}" for name in self.view_names())
 
-    def recall(self, code: str) -> None:
+    def restore_view(self, code: str) -> None:
         """Show again what a view code stands for; all of it, or with MoespacError nothing."""
         changes: dict[str, Any] = {}
         for name, written in parse_qsl(code.strip(), keep_blank_values=True):
@@ -162,9 +161,9 @@ class LiveView(StaticView, anywidget.AnyWidget):
         shown = ((name, getattr(self, name)) for name in self.view_names())
         return [(name, str(value)) for name, value in shown if value != -1]  # -1: none
 
-    def still(self) -> str:
+    def fallback_html(self) -> str:
         state = {name: getattr(self, name) for name in self.view_names()}
-        return still(self.SCRIPT, self._data, state, self._said)
+        return fallback_html(self.SCRIPT, self._data, state, self._said)
 
     def page_data(self) -> Mapping[str, Any]:
         """What a page without a kernel is given: what was sent, and what the widget would ask for."""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import plotly.graph_objects as go
 import plotly.io
 
-from moespac_nb import MoespacError, Step
+from moespac_nb import MoespacError
 
 FORMATS = ("svg", "png")
 INK = "#808080"  # readable on the light and on the dark theme
@@ -64,22 +63,3 @@ def on_any_page(figure: go.Figure, sentence: str, height: int, **layout: Any) ->
         **layout,
     )
     return figure
-
-
-def rounds_slider(steps: Sequence[Step]) -> dict[str, Any]:
-    """Goes to the frame of each round, which bears the round's number as its name."""
-
-    def go_to(step: Step) -> dict[str, Any]:
-        options = {
-            "mode": "immediate",
-            "frame": {"duration": 0, "redraw": True},
-            "transition": {"duration": 0},
-        }
-        return {"label": str(step.index), "method": "animate", "args": [[str(step.index)], options]}
-
-    return {
-        "steps": [go_to(step) for step in steps],
-        "currentvalue": {"prefix": "round "},
-        "pad": {"t": 40},
-        "transition": {"duration": 0},
-    }

@@ -1,11 +1,16 @@
 // A slider over a list of values, named and said in words: it holds one trait.
-import { el } from "./base.js";
+import { el } from "./dom.js";
 
 export class Dial {
   /** values: numbers that rise; say(value) puts one in words. */
   constructor(host, name, label, values, say) {
     Object.assign(this, { name, values, say });
-    this.slider = el("input", { type: "range", min: "0", max: String(values.length - 1), "aria-label": label });
+    this.slider = el("input", {
+      type: "range",
+      min: "0",
+      max: String(values.length - 1),
+      "aria-label": label
+    });
     this.words = el("output", {});
     this.element = el("label", { class: "ms-dial" }, el("span", {}, label), this.slider, this.words);
     host.listen(this.slider, "input", () => host.set({ [name]: values[Number(this.slider.value)] }));

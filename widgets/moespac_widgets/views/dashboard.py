@@ -58,7 +58,6 @@ class Dashboard(StaticView, ipywidgets.HBox):  # type: ignore[misc]
         profile: Any = None,
         step: int = 0,
         events: int = EVENTS,
-        language: str | None = None,
     ) -> None:
         """trace: a Trace, the file of one, or a domain, whose bundled fan (sampled, report half) is taken.
 
@@ -69,20 +68,18 @@ class Dashboard(StaticView, ipywidgets.HBox):  # type: ignore[misc]
         if profile is None and played.needs_profile and _is_domain(trace):
             profile = load_trace(str(trace), mode="sample", kind="fan", half="tune")
         shown, notices = beginning(_trace(trace), events)
-        alike: dict[str, Any] = {"gamma": gamma, "language": language}
         replayed = {"gamma": gamma, "machine": on, "model_profile": model, "profile": profile}
         result = replay(shown, played, budget, **replayed)
-        self.stepper = Stepper(shown, step=step, **alike)
+        self.stepper = Stepper(shown, step=step, gamma=gamma)
         # All of its windows, as `events` bounds them already: every view must have every step.
-        whole: dict[str, Any] = {"limit_bytes": sys.maxsize, "language": language}
-        self.placement = PlacementGraph(shown, played, budget, step=step, **whole, **replayed)
+        self.placement = PlacementGraph(shown, played, budget, step=step, limit_bytes=sys.maxsize, **replayed)
         amounts = {
             "utility": utility_over_time(shown, gamma=gamma),
             "resident": self.placement.residency.resident,
         }
         labels = {"resident": "modelled"}
-        self.demand = DemandMap(shown, step=step, amounts=amounts, labels=labels, **alike)
-        self.timeline = Timeline(result, step=step, language=language, **_span(result, step))
+        self.demand = DemandMap(shown, step=step, amounts=amounts, labels=labels, gamma=gamma)
+        self.timeline = Timeline(result, step=step, **_span(result, step))
         self.lab = BudgetLab(
             shown,
             budget=_percent(result, shown),
@@ -94,16 +91,16 @@ class Dashboard(StaticView, ipywidgets.HBox):  # type: ignore[misc]
             policies=[played, *(name for name in BESIDE if name != played.name)],
             profile=profile,
             step=step,
-            **alike,
+            gamma=gamma,
         )
         about = {"policy": played.name, "budget": result.budget, "model": model.name, "machine": on.name}
         title = Words("title.dashboard", {"trace": _name(trace), **about})
-        self._said = catalogue(language, "title", "static")
+        self._said = catalogue("title", "static")
         self.title = title.read(self._said)
         self.views: tuple[LiveView, ...] = (
             self.stepper, self.demand, self.placement, self.lab, self.timeline,
         )  # fmt: skip
-        self.stepper.tell(notices)
+        self.stepper.add_notices(notices)
         self._stepping = [view for view in self.views if "step" in view.view_names()]
         for view in self._stepping:
             # The browser links its own changes, at once and without a kernel; see _follow for the kernel's.
@@ -139,8 +136,8 @@ class Dashboard(StaticView, ipywidgets.HBox):  # type: ignore[misc]
         parts = ((view.caption(), view.state_in_words()) for view in self.views)
         return [(f"{title}: {name}", value) for title, state in parts for name, value in state]
 
-    def still(self) -> str:
-        return self.stepper.still() + self.timeline.still()
+    def fallback_html(self) -> str:
+        return self.stepper.fallback_html() + self.timeline.fallback_html()
 
     def to_html(self, path: str | Path) -> Path:
         """Write all of it as one page: no kernel, no network."""

@@ -101,7 +101,6 @@ class BudgetLab(LiveView):
         accounting: str = "slots-equal",
         context: int = 1024,
         events: int = EVENTS,
-        language: str | None = None,
     ) -> None:
         """budget: percent of all experts. gamma: of a fan, the draft length; None takes its longest.
 
@@ -179,7 +178,6 @@ class BudgetLab(LiveView):
             },
             limits=limits,
             notices=notices,
-            language=language,
             budget=budget,
             beside=beside,
             ask=ask,

@@ -49,7 +49,6 @@ class DemandMap(LiveView):
         expert: int | None = None,
         show: str = "time",
         amount: str = COUNTS,
-        language: str | None = None,
         limit_bytes: int = SENT_BYTES,
     ) -> None:
         """against: another trace of the same geometry, to compare the shares of positions experts serve.
@@ -86,7 +85,6 @@ class DemandMap(LiveView):
             },
             limits=limits,
             notices=notices,
-            language=language,
             step=step,
             layer=layer,
             expert=expert,

@@ -61,7 +61,6 @@ class PlacementGraph(LiveView):
         layer: int = -1,
         expert: int = -1,
         view: str = "placement",
-        language: str | None = None,
         limit_bytes: int = SENT_BYTES,
         **options: Any,
     ) -> None:
@@ -84,7 +83,6 @@ class PlacementGraph(LiveView):
                 "view": ["placement", "together"],
             },
             notices=notices,
-            language=language,
             step=step,
             moment=moment,
             layer=layer,

@@ -46,7 +46,6 @@ class Race(LiveView):
         gamma: int | None = None,
         time_us: int = 0,
         events: int = EVENTS,
-        language: str | None = None,
         **options: Any,
     ) -> None:
         """gamma: of a fan, the draft length; None takes its longest. events: how many pairs of window and
@@ -82,7 +81,6 @@ class Race(LiveView):
             },
             limits={"time_us": (0, last_us)},
             notices=notices + scaled(self._results),
-            language=language,
             time_us=time_us,
         )
 

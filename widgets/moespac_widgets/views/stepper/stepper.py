@@ -40,7 +40,6 @@ class Stepper(LiveView):
         token: int = -1,
         layer: int = -1,
         expert: int = -1,
-        language: str | None = None,
         limit_bytes: int = SENT_BYTES,
     ) -> None:
         """gamma: of a fan, the draft length to decode with.
@@ -59,7 +58,6 @@ class Stepper(LiveView):
                 "expert": (-1, rounds.geometry.experts - 1),
             },
             notices=notices,
-            language=language,
             step=step,
             token=token,
             layer=layer,

@@ -57,7 +57,6 @@ class Timeline(LiveView):
         *results: Result | Run,
         first: int = 0,
         step: int | None = None,
-        language: str | None = None,
         limit_bytes: int = SENT_BYTES,
         **view: int | str,
     ) -> None:
@@ -84,7 +83,6 @@ class Timeline(LiveView):
                 "op": (-1, longest - 1),
             },
             notices=notices + scaled(all_played),
-            language=language,
             **{
                 "step": first if step is None else step,
                 "start_us": min(end_us, int(1e6 * min(begin for begin, _, _ in shown))),

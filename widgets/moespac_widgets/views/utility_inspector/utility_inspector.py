@@ -48,7 +48,6 @@ class UtilityInspector(LiveView):
         step: int = 0,
         layer: int = 0,
         expert: int | None = None,
-        language: str | None = None,
         limit_bytes: int = SENT_BYTES,
         **options: float,
     ) -> None:
@@ -90,7 +89,6 @@ class UtilityInspector(LiveView):
                 "rule": list(RULES),
             },
             notices=notices,
-            language=language,
             step=step,
             layer=layer,
             expert=expert,

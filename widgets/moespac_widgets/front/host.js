@@ -1,85 +1,27 @@
-// What every widget's front end shares: its frame, its state, one play control, keys, words, tables, errors.
+// The frame of every widget: its state, notices, keys, words, table, view code and errors.
 //
-// A widget file says `export default widget({ name, build, keys, help })`, name as its files are called;
-// build(host) makes the body and returns { draw(state), sentence(state), table(state), origin(state) }; origin says
-// which numbers were measured, modelled or published. A change of state asks for one frame; a frame draws once,
-// whatever came in between, so that scrubbing leaves no backlog. The kernel hears of it when it is over.
-import PALETTE from "./palette.json" with { type: "json" };
+// A widget file exports `widget({ name, build, keys, help })` as its default; `name` is the name of its files.
+// build(host) makes the body and returns { draw(state), sentence(state), table(state), origin(state) }; `origin`
+// says which numbers were measured, modelled or published. A change of state asks for one frame, and a frame
+// draws once, whatever came in between, so that scrubbing leaves no backlog. The kernel is told afterwards.
+import { brief, el } from "./dom.js";
+import { Player } from "./player.js";
 
 const SAVE_MS = 150;
 const ANSWER_MS = 5000;
 const TABLE_ROWS = 400;
-const PATHS = {
-  first: "M3 2h2v12H3zM14 2v12L6 8z",
-  back: "M12 2v12L4 8z",
-  play: "M4 2l9 6-9 6z",
-  pause: "M3 2h4v12H3zM9 2h4v12H9z",
-  next: "M4 2l8 6-8 6z",
-  last: "M11 2h2v12h-2zM2 2l8 6-8 6z",
-};
-
-function filled(node, attributes, children) {
-  for (const [name, value] of Object.entries(attributes)) {
-    if (node instanceof HTMLElement && name in node && typeof value !== "string") node[name] = value;
-    else if (value !== undefined) node.setAttribute(name, value);
-  }
-  node.append(...children);
-  return node;
-}
-
-/** An element: attributes, `on…` left to host.listen, children as nodes or text. */
-export const el = (tag, attributes = {}, ...children) => filled(document.createElement(tag), attributes, children);
-
-/** The same for a part of a drawing. */
-export const svg = (tag, attributes, ...children) =>
-  filled(document.createElementNS("http://www.w3.org/2000/svg", tag), attributes, children);
-
-const icon = (name) => svg("svg", { viewBox: "0 0 16 16", "aria-hidden": "true" }, svg("path", { d: PATHS[name] }));
-
-export const clamp = (value, least, most) => Math.max(least, Math.min(most, value));
-export const still = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
-
-/** Probabilities and weights: two digits, and never a 0 or 1 that is not one. */
-export function share(value) {
-  if (Number.isNaN(value)) return "–";
-  if (value > 0 && value < 0.005) return "<.01";
-  if (value < 1 && value >= 0.995) return ">.99";
-  return value === 1 ? "1" : value.toFixed(2).replace(/^0/, "");
-}
-
-/** A number as briefly as it can be said: up to two decimals. */
-export const brief = (value) => (Number.isNaN(value) ? "–" : String(Math.round(value * 100) / 100));
-
-/** Cividis from 0 to 1 as [r, g, b]. */
-export function cividis(amount) {
-  const stops = PALETTE.cividis;
-  const at = clamp(amount, 0, 1) * (stops.length - 1);
-  const low = Math.min(Math.floor(at), stops.length - 2);
-  const channel = (stop, i) => parseInt(stops[stop].slice(1 + 2 * i, 3 + 2 * i), 16);
-  return [0, 1, 2].map((i) => Math.round(channel(low, i) + (at - low) * (channel(low + 1, i) - channel(low, i))));
-}
-
-/** A packed array {dtype, shape, bytes} as a typed array with its shape. */
-export function unpack({ dtype, shape, bytes }) {
-  const kinds = {
-    uint8: Uint8Array, int8: Int8Array, uint16: Uint16Array, int16: Int16Array,
-    int32: Int32Array, float32: Float32Array,
-  };
-  // A copy: what came over the wire need not lie at a multiple of the item's size.
-  const copied = bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength);
-  return Object.assign(new kinds[dtype](copied), { shape });
-}
-
-/** Where each owner's rows begin, one entry more than there are owners. */
-export function starts(counts, extra = 0) {
-  const begin = new Int32Array(counts.length + 1);
-  for (let i = 0; i < counts.length; i++) begin[i + 1] = begin[i] + counts[i] + extra;
-  return begin;
-}
 
 class Host {
   constructor(model, element, spec) {
-    Object.assign(this, { model, spec, names: model.get("_parts"), linked: {}, closers: [], waiting: new Map(), asked: 0 });
+    Object.assign(this, {
+      model,
+      spec,
+      names: model.get("_parts"),
+      linked: {},
+      closers: [],
+      waiting: new Map(),
+      asked: 0
+    });
     this.alert = el("div", { class: "ms-alert", role: "alert", hidden: true });
     this.stale = el("div", { class: "ms-notice", role: "status", hidden: true });
     this.notices = el("div", {});
@@ -89,14 +31,28 @@ class Host {
     this.more = el("div", { class: "ms-more" });
     // JupyterLab runs a shortcut unless something between it and the key's target has this attribute: said
     // here, once, for every control of every widget.
-    this.root = el("section", {
-      class: `moespac of-${spec.name}`, "data-lm-suppress-shortcuts": "true", "aria-label": model.get("_title"), tabindex: "-1",
-    }, this.alert, this.stale, this.notices, this.bar, this.line, this.body, this.more);
+    this.root = el(
+      "section",
+      {
+        class: `moespac of-${spec.name}`,
+        "data-lm-suppress-shortcuts": "true",
+        "aria-label": model.get("_title"),
+        tabindex: "-1"
+      },
+      this.alert,
+      this.stale,
+      this.notices,
+      this.bar,
+      this.line,
+      this.body,
+      this.more
+    );
     element.append(this.root);
   }
 
   start() {
-    for (const notice of this.model.get("_notices")) this.notices.append(el("p", { class: "ms-notice" }, notice));
+    for (const notice of this.model.get("_notices"))
+      this.notices.append(el("p", { class: "ms-notice" }, notice));
     this.data = this.model.get("_data");
     this.view = this.spec.build(this);
     this.addMore();
@@ -110,7 +66,10 @@ class Host {
     const themes = new MutationObserver(() => this.frame());
     themes.observe(document.body, { attributes: true });
     this.listen(matchMedia("(prefers-color-scheme: dark)"), "change", () => this.frame());
-    this.closers.push(() => observer.disconnect(), () => themes.disconnect());
+    this.closers.push(
+      () => observer.disconnect(),
+      () => themes.disconnect()
+    );
     this.say(this.model.get("_error"));
     this.findLinked().catch((problem) => this.say(problem));
     this.frame();
@@ -182,7 +141,8 @@ class Host {
   save() {
     clearTimeout(this.saving);
     this.saving = undefined;
-    for (const model of [this.model, ...Object.values(this.linked).flat()]) this.guard(() => model.save_changes());
+    for (const model of [this.model, ...Object.values(this.linked).flat()])
+      this.guard(() => model.save_changes());
     if (this.model.get("_kernel")) this.ask("ping").catch(() => {});
   }
 
@@ -226,7 +186,8 @@ class Host {
     this.patience = undefined;
     this.setStale(false);
     const filled = JSON.parse(JSON.stringify(value ?? null), (_, held) =>
-      held && typeof held === "object" && "buffer" in held ? { ...held, bytes: buffers[held.buffer] } : held);
+      held && typeof held === "object" && "buffer" in held ? { ...held, bytes: buffers[held.buffer] } : held
+    );
     if (error) reject(new Error(error));
     else resolve(filled);
   }
@@ -283,11 +244,17 @@ class Host {
 
   /** A choice among [value, label] that holds the trait `name`. */
   choice(name, label, options) {
-    const select = el("select", { "aria-label": label }, ...options.map(([value, words]) => el("option", { value: String(value) }, words)));
+    const select = el(
+      "select",
+      { "aria-label": label },
+      ...options.map(([value, words]) => el("option", { value: String(value) }, words))
+    );
     const of = new Map(options.map(([value]) => [String(value), value]));
     this.listen(select, "change", () => this.set({ [name]: of.get(select.value) }));
     const part = el("label", {}, `${label} `, select);
-    part.show = (value) => { select.value = String(value); };
+    part.show = (value) => {
+      select.value = String(value);
+    };
     return part;
   }
 
@@ -301,42 +268,77 @@ class Host {
   addMore() {
     this.tableBox = el("details", {}, el("summary", {}, this.text("base.table")));
     this.listen(this.tableBox, "toggle", () => this.frame());
-    const keys = [...(this.player ? ["base.keys"] : []), ...(this.spec.help ?? [])].map((key) => el("p", {}, this.text(key)));
-    this.code = el("input", { type: "text", spellcheck: "false", size: 28, "aria-label": this.text("base.code") });
+    const keys = [...(this.player ? ["base.keys"] : []), ...(this.spec.help ?? [])].map((key) =>
+      el("p", {}, this.text(key))
+    );
+    this.code = el("input", {
+      type: "text",
+      spellcheck: "false",
+      size: 28,
+      "aria-label": this.text("base.code")
+    });
     this.copied = el("span", { role: "status" });
-    this.listen(this.code, "change", () => this.recall(this.code.value));
+    this.listen(this.code, "change", () => this.restoreView(this.code.value));
     const copy = this.button(this.text("base.copy"), async () => {
       this.code.value = this.viewCode(this.state());
       try {
         await navigator.clipboard.writeText(this.code.value);
         this.copied.textContent = this.text("base.copied");
-      } catch { // where the browser gives no clipboard, the selected code can be copied by hand
+      } catch {
+        // where the browser gives no clipboard, the selected code can be copied by hand
         this.code.select();
         this.copied.textContent = this.text("base.selected");
       }
     });
     this.origin = el("p", { class: "ms-hint" });
-    this.more.append(this.origin, this.tableBox, el("details", {}, el("summary", {}, this.text("base.help")), ...keys),
-      el("div", { class: "ms-code" }, copy, this.code, this.copied, this.button(this.text("base.whole"), () => this.present())));
+    this.more.append(
+      this.origin,
+      this.tableBox,
+      el("details", {}, el("summary", {}, this.text("base.help")), ...keys),
+      el(
+        "div",
+        { class: "ms-code" },
+        copy,
+        this.code,
+        this.copied,
+        this.button(this.text("base.whole"), () => this.present())
+      )
+    );
   }
 
   /** Alone on the whole screen and in large type, or back again; Esc goes back, too. */
   present() {
-    const turned = document.fullscreenElement ? document.exitFullscreen() : this.root.parentElement.requestFullscreen();
+    const turned = document.fullscreenElement
+      ? document.exitFullscreen()
+      : this.root.parentElement.requestFullscreen();
     turned.catch((problem) => this.say(problem));
   }
 
   fillTable(state) {
     const { columns, rows } = this.view.table(state);
     const shown = rows.slice(0, TABLE_ROWS);
-    const cells = (row) => row.map((cell) => el("td", { class: typeof cell === "number" ? "ms-figure" : "" },
-      typeof cell === "number" ? brief(cell) : cell));
-    const table = el("table", {}, el("caption", {}, this.origin.textContent),
+    const cells = (row) =>
+      row.map((cell) =>
+        el(
+          "td",
+          { class: typeof cell === "number" ? "ms-figure" : "" },
+          typeof cell === "number" ? brief(cell) : cell
+        )
+      );
+    const table = el(
+      "table",
+      {},
+      el("caption", {}, this.origin.textContent),
       el("thead", {}, el("tr", {}, ...columns.map((name) => el("th", { scope: "col" }, name)))),
-      el("tbody", {}, ...shown.map((row) => el("tr", {}, ...cells(row)))));
+      el("tbody", {}, ...shown.map((row) => el("tr", {}, ...cells(row))))
+    );
     const rest = rows.length - shown.length;
     const left = rest ? [el("p", {}, this.text("base.rows_left", { rest }))] : [];
-    this.tableBox.replaceChildren(this.tableBox.firstChild, this.scroll(this.text("base.table_name"), table), ...left);
+    this.tableBox.replaceChildren(
+      this.tableBox.firstChild,
+      this.scroll(this.text("base.table_name"), table),
+      ...left
+    );
   }
 
   viewCode(state) {
@@ -344,7 +346,7 @@ class Host {
   }
 
   /** Bring back the view that a code stands for; the kernel checks it as it checks everything. */
-  recall(code) {
+  restoreView(code) {
     const changes = {};
     for (const part of code.trim().split("&")) {
       const [name, written] = part.split("=");
@@ -354,107 +356,15 @@ class Host {
       const value = decodeURIComponent(written);
       changes[name] = typeof this.model.get(name) === "number" ? Number(value) : value;
       const limits = this.model.get("_limits")[name];
-      const fits = Array.isArray(limits) && (typeof limits[0] === "number"
-        ? Number.isInteger(changes[name]) && limits[0] <= changes[name] && changes[name] <= limits[1]
-        : limits.includes(value));
+      const fits =
+        Array.isArray(limits) &&
+        (typeof limits[0] === "number"
+          ? Number.isInteger(changes[name]) && limits[0] <= changes[name] && changes[name] <= limits[1]
+          : limits.includes(value));
       if (!fits) throw new Error(this.text("base.bad_value", { name, value, limits: limits.join(" … ") }));
     }
     this.set(changes);
   }
-}
-
-class Player {
-  constructor(host, kept, noun, { trait = "step", speed = 2, say } = {}) {
-    Object.assign(this, { host, kept, noun, trait });
-    this.say = say ?? ((n) => host.text("base.where", { noun, n, last: kept.at(-1) }));
-    const press = (name, words, handler) =>
-      host.button(icon(name), handler, { "aria-label": host.text(words), title: host.text(words) });
-    this.slider = el("input", { type: "range", min: "0", max: String(kept.length - 1), "aria-label": noun });
-    host.listen(this.slider, "input", () => this.go(Number(this.slider.value)));
-    this.toggle = press("play", "base.play", () => this.playing ? this.pause() : this.play());
-    this.where = el("span", { class: "ms-where" });
-    this.speed = el("select", { "aria-label": host.text("base.speed") },
-      ...[0.5, 1, 2, 4, 8, 16].map((n) => el("option", { value: String(n) }, host.text("base.per_second", { n }))));
-    this.speed.value = still() ? "1" : String(speed);
-    const go = (where) => () => { this.pause(); this.go(where()); };
-    const [first, back, next, last] = [() => 0, () => this.at - 1, () => this.at + 1, () => kept.length - 1].map(go);
-    this.element = el("div", { class: "ms-player", role: "group", "aria-label": host.text("base.player") },
-      press("first", "base.first", first), press("back", "base.back", back), this.toggle,
-      press("next", "base.next", next), press("last", "base.last", last), this.slider, this.where, this.speed);
-    const page = Math.max(2, Math.round(kept.length / 10));
-    this.keys = {
-      ArrowLeft: back, ArrowRight: next, j: back, l: next, Home: first, End: last,
-      PageUp: go(() => this.at - page), PageDown: go(() => this.at + page), k: () => this.toggle.click(),
-    };
-    host.closers.push(() => clearTimeout(this.timer));
-  }
-
-  /** The place among `kept` of a step: its own, or that of the nearest one before. */
-  place(step) {
-    let place = 0;
-    for (let above = this.kept.length; place + 1 < above;) {
-      const middle = (place + above) >> 1;
-      if (this.kept[middle] <= step) place = middle;
-      else above = middle;
-    }
-    return place;
-  }
-
-  go(place) {
-    this.host.set({ [this.trait]: this.kept[clamp(place, 0, this.kept.length - 1)] });
-  }
-
-  play() {
-    if (this.at === this.kept.length - 1) this.go(0);
-    this.show(true);
-    const tick = () => {
-      if (this.at === this.kept.length - 1) return this.pause();
-      this.go(this.at + 1);
-      this.timer = setTimeout(tick, 1000 / Number(this.speed.value));
-    };
-    this.timer = setTimeout(tick, 1000 / Number(this.speed.value));
-  }
-
-  pause() {
-    clearTimeout(this.timer);
-    if (this.playing) this.show(false);
-  }
-
-  show(playing) {
-    this.playing = playing;
-    const words = this.host.text(playing ? "base.pause" : "base.play");
-    this.toggle.replaceChildren(icon(playing ? "pause" : "play"));
-    this.toggle.setAttribute("aria-label", words);
-    this.toggle.title = words;
-    // Read aloud frame by frame it would never come to an end; the last frame is.
-    this.host.line.setAttribute("aria-live", playing ? "off" : "polite");
-  }
-
-  get at() {
-    return this.place(this.host.model.get(this.trait));
-  }
-
-  draw(state) {
-    const place = this.place(state[this.trait]);
-    this.slider.value = String(place);
-    const words = this.say(this.kept[place]);
-    this.slider.setAttribute("aria-valuetext", words);
-    this.where.textContent = words;
-  }
-}
-
-/** A row of buttons of which Tab reaches one and the arrows the others; `pick(i)` is told where they go. */
-export function roving(host, row, pick) {
-  host.listen(row, "keydown", (event) => {
-    const turn = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
-    const buttons = [...row.querySelectorAll("button")];
-    const now = buttons.indexOf(event.target);
-    if (!turn || now < 0) return;
-    event.preventDefault();
-    const next = clamp(now + turn, 0, buttons.length - 1);
-    buttons[next].focus();
-    pick(next);
-  });
 }
 
 /** A front end for anywidget, and for the page that needs no kernel: what `spec` builds, in the shared frame. */
@@ -464,6 +374,6 @@ export function widget(spec) {
       const host = new Host(model, element, spec);
       host.guard(() => host.start());
       return () => host.close();
-    },
+    }
   };
 }
