@@ -22,9 +22,18 @@ Texts = Mapping[str, str]
 
 
 def fallback_html(script: str, data: Data, state: Mapping[str, Any], texts: Texts) -> str:
-    """HTML of the view whose front end is `script`, or nothing where its state must do.
+    """Return HTML of what a view shows, or nothing where its state says all there is.
 
-    data: as it was packed for the browser. texts: the catalogue's "static." texts.
+    Parameters
+    ----------
+    script : str
+        The view's front-end file.
+    data : mapping
+        What was packed for the browser.
+    state : mapping
+        The view's traits by name.
+    texts : mapping of str to str
+        The catalogue's "static." texts.
     """
     make = _VIEWS.get(script)
     return make(data, state, texts) if make else ""
@@ -110,7 +119,20 @@ _PALETTE, _COLOURS = 3, 6  # the format's kinds of pixels: a place in a palette;
 
 
 def png(pixels: np.ndarray, palette: np.ndarray | None = None) -> bytes:
-    """pixels: (height, width, 4) uint8; or with a palette, (n, 3) uint8, (height, width) places in it."""
+    """Return a picture as PNG.
+
+    Parameters
+    ----------
+    pixels : ndarray, uint8
+        (height, width, 4) red, green, blue and opacity; with a palette (height, width) places in it.
+    palette : ndarray, (n, 3), uint8, optional
+        Red, green and blue.
+
+    Examples
+    --------
+    >>> png(np.zeros((2, 3, 4), np.uint8))[:4]
+    b'\\x89PNG'
+    """
     high, wide = pixels.shape[:2]
     kind = _COLOURS if palette is None else _PALETTE
     rows = np.concatenate([np.zeros((high, 1), np.uint8), pixels.reshape(high, -1)], axis=1)  # 0: no filter

@@ -27,7 +27,32 @@ _PANELS = {
 
 
 def budget_figure(results: Sequence[Result]) -> Figure:
-    """Replays of one trace on one machine; open markers are those that the machine cannot hold."""
+    """Draw speed, hits and bytes over budgets, a line for each policy.
+
+    Parameters
+    ----------
+    results : sequence of Result
+        Replays of one trace on one machine under one accounting.
+
+    Returns
+    -------
+    Figure
+        Open markers are budgets that do not fit the machine.
+
+    Raises
+    ------
+    MoespacError
+        If there are no results, or they differ in machine, model, accounting or tokens.
+
+    Examples
+    --------
+    >>> from moespac_nb.datasets.traces import load_trace
+    >>> from moespac_nb.simulation.replay import replay
+    >>> trace = load_trace("math")[:12]
+    >>> figure = budget_figure([replay(trace, "recency", budget) for budget in ("10%", "50%")])
+    >>> figure.layout.xaxis.title.text
+    'budget, % of all experts'
+    """
     if not results:
         raise MoespacError("there are no results to show; expected: at least one replay")
     for what in ("machine", "model_profile", "accounting", "tokens"):

@@ -27,7 +27,32 @@ _PARTS = {
 
 
 def parts_figure(results: Sequence[Result]) -> Figure:
-    """Milliseconds a token; the parts of a bar add up to all of its time."""
+    """Draw where a token's time goes, a bar for each replay.
+
+    Parameters
+    ----------
+    results : sequence of Result
+        Replays that can be told apart: by policy, budget, draft length, machine, model or accounting.
+
+    Returns
+    -------
+    Figure
+        Milliseconds a token; the parts of a bar add up to all of its time.
+
+    Raises
+    ------
+    MoespacError
+        If there are no results, or two of them have the same name.
+
+    Examples
+    --------
+    >>> from moespac_nb.datasets.traces import load_trace
+    >>> from moespac_nb.simulation.replay import replay
+    >>> trace = load_trace("math")[:12]
+    >>> figure = parts_figure([replay(trace, policy, "25%") for policy in ("recency", "on-demand")])
+    >>> figure.data[0].y
+    ('recency', 'on-demand')
+    """
     if not results:
         raise MoespacError("there are no results to show; expected: at least one replay")
     rows = names(results)

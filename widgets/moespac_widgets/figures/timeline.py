@@ -40,9 +40,32 @@ def timeline_figure(
     end_s: float | None = None,
     label: str = "modelled",
 ) -> Figure:
-    """The operations of a run, opened on a span of it; drag along the lanes to see another, or less of it.
+    """Draw the operations of a run, a row for each lane; drag along the lanes to see another span.
 
-    label: what the times are, and of which machine.
+    Parameters
+    ----------
+    operations : iterable of Operation
+        What ran, on all lanes.
+    start_s, end_s : float
+        The span that is shown at first, in seconds; None ends it with the last operation.
+    label : str
+        Whether the times were measured or modelled, and on which machine.
+
+    Returns
+    -------
+    Figure
+
+    Raises
+    ------
+    MoespacError
+        If there are no operations, or the span is empty.
+
+    Examples
+    --------
+    >>> from moespac_nb.engine.devices import Operation
+    >>> figure = timeline_figure([Operation("gpu", "L0 gpu", 0.0, 0.001)])
+    >>> figure.layout.title.text
+    'modelled. 0.0 to 1.0 ms, busy: gpu 100%'
     """
     ran = sorted(operations, key=lambda one: one.start)
     if not ran:
@@ -95,7 +118,26 @@ def timeline_figure(
 
 
 def busy(operations: Sequence[Operation], start_s: float, end_s: float) -> dict[str, float]:
-    """For each lane that has something to do, the share of the span in which it does it."""
+    """Return the share of a span in which each lane works; lanes without operations are left out.
+
+    Parameters
+    ----------
+    operations : sequence of Operation
+        What ran, on all lanes.
+    start_s, end_s : float
+        The span, in seconds.
+
+    Returns
+    -------
+    dict of str to float
+        By lane a share from 0 to 1.
+
+    Examples
+    --------
+    >>> from moespac_nb.engine.devices import Operation
+    >>> busy([Operation("gpu", "L0 gpu", 0.0, 1.0), Operation("link", "copy", 0.0, 4.0)], 0.0, 4.0)
+    {'gpu': 0.25, 'link': 1.0}
+    """
     shares = dict.fromkeys((lane for lane in LANES if any(one.lane == lane for one in operations)), 0.0)
     for one in operations:
         shares[one.lane] += max(0.0, min(one.end, end_s) - max(one.start, start_s)) / (end_s - start_s)

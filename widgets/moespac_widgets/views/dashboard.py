@@ -40,10 +40,41 @@ WINDOWS = 8  # of them the timeline shows at first
 
 
 class Dashboard(StaticView, ipywidgets.HBox):  # type: ignore[misc]
-    """A step in one view is the same step in all that have steps; the budget lab stays beside them.
+    """Show one decode by stepper, demand map, placement graph, timeline and budget lab at once.
 
-    >>> Dashboard("math")                                                  # doctest: +SKIP
-    >>> Dashboard(trace, policy="recency", budget="10%").to_html("lecture.html")      # doctest: +SKIP
+    A step in one view is the same step in all views that have steps.
+
+    Parameters
+    ----------
+    trace : Trace, str or Path
+        A trace, the file of one, or a domain, whose bundled dense trace is taken (sampled, report half).
+    policy : str or Policy
+        The policy to replay.
+    budget : str or int
+        The memory for experts: "25%", "512MiB", or bytes.
+    gamma : int, optional
+        The draft length to replay a dense trace with; None takes its longest.
+    machine, model_profile : str, Path, Machine or ModelSpec
+        The machine and the model, as `replay` takes them.
+    profile : ndarray or Trace, optional
+        How often other texts used each expert, as `replay` takes it.
+    step : int
+        The step that is shown at first.
+    events : int
+        The most pairs of step and layer that are replayed. Of a longer trace the beginning is shown, and the
+        dashboard says so.
+
+    Raises
+    ------
+    MoespacError
+        If the trace cannot be found or replayed in this way, or a value is out of range.
+
+    Examples
+    --------
+    >>> from moespac_nb.datasets.traces import load_trace
+    >>> dashboard = Dashboard(load_trace("math")[:12], policy="recency", budget="10%", step=3)
+    >>> len(dashboard.views), dashboard.step
+    (5, 3)
     """
 
     def __init__(
@@ -59,11 +90,6 @@ class Dashboard(StaticView, ipywidgets.HBox):  # type: ignore[misc]
         step: int = 0,
         events: int = EVENTS,
     ) -> None:
-        """trace: a Trace, the file of one, or a domain, whose bundled fan (sampled, report half) is taken.
-
-        policy, budget, gamma, machine, model_profile, profile: as `replay` has them. events: how many pairs
-        of step and layer are replayed; of a longer trace the beginning is shown, and the dashboard says so.
-        """
         played, on, model = get_policy(policy), load_machine(machine), load_model_spec(model_profile)
         if profile is None and played.needs_profile and _is_domain(trace):
             profile = load_trace(str(trace), mode="sample", kind="fan", half="tune")
@@ -115,7 +141,7 @@ class Dashboard(StaticView, ipywidgets.HBox):  # type: ignore[misc]
 
     @property
     def step(self) -> int:
-        """Where all of them are."""
+        """The step that all views show."""
         return int(self.stepper.step)
 
     @step.setter

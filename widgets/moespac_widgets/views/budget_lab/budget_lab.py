@@ -40,7 +40,7 @@ FIGURES = (
 
 
 class Setting(NamedTuple):
-    """All but the budget: what one curve is of."""
+    """Everything but the budget: the choices that one curve belongs to."""
 
     machine: str
     model: str
@@ -55,14 +55,56 @@ class Setting(NamedTuple):
 
 
 class BudgetLab(LiveView):
-    """Change the budget and whatever else, and see what it is worth; or guess first.
+    """Show what memory, draft length, link, machine, model and policy are worth; or guess first.
 
-    >>> BudgetLab(fan, gamma=4)                                           # doctest: +SKIP
-    >>> BudgetLab(fan, budget=25, policy="spac-joint", ask="guess")       # doctest: +SKIP
-    >>> BudgetLab(fan, mistakes="½")               # a better draft       # doctest: +SKIP
+    The browser draws straight lines between replays at a few budgets; the kernel replays the budget that the
+    reader stops at. A page holds the replays around the view that it was written from, and no others.
 
-    The browser draws from replays at a few budgets, straight lines between them; the kernel replays the
-    budget that is left standing. A page has the replays around the view it was written from, and no others.
+    Parameters
+    ----------
+    trace : Trace
+        A recorded decode, which is replayed.
+    budget : int
+        Percent of all experts.
+    gamma : int, optional
+        The draft length to replay a dense trace with; None takes its longest.
+    mistakes : {"all", "¾", "½", "¼", "none"}
+        How many of its mistakes the draft of a dense trace keeps; see `improve_draft`.
+    link : {"×¼", "×½", "×1", "×2", "×4"}
+        The link's bandwidth, as a multiple of the machine's own.
+    machine, model, policy : str, optional
+        What is chosen at first, by name.
+    beside : str
+        Another policy whose curve is drawn too, or "none".
+    ask : {"show", "guess"}
+        "guess" hides the answer until a guess is committed.
+    guess : int
+        A guess in tokens a second; 0 for none.
+    step : int
+        The window to mark among the times of all windows; -1 leaves them out.
+    machines, models, policies : iterable, optional
+        What can be chosen; the default is everything bundled.
+    profile : ndarray or Trace, optional
+        How often other texts used each expert. Policies that need it cannot be chosen without it.
+    accounting : str
+        How a draft model's memory is counted, as in `replay`.
+    context : int
+        The number of tokens for which the KV cache is sized.
+    events : int
+        The most pairs of window and layer that a replay takes. Of a longer trace the beginning is replayed,
+        and the widget says so.
+
+    Raises
+    ------
+    MoespacError
+        If a name is unknown, no model can read `context` tokens, or a value is out of range.
+
+    Examples
+    --------
+    >>> from moespac_nb.datasets.traces import load_trace
+    >>> lab = BudgetLab(load_trace("math")[:20], budget=25, machines=["rtx3060"], models=["mixtral-8x7b"])
+    >>> lab.setting.machine, lab.setting.policy
+    ('rtx3060', 'recency')
     """
 
     SCRIPT, TEXTS = "budget_lab.js", ("lab", "lanes")
@@ -102,16 +144,6 @@ class BudgetLab(LiveView):
         context: int = 1024,
         events: int = EVENTS,
     ) -> None:
-        """budget: percent of all experts. gamma: of a fan, the draft length; None takes its longest.
-
-        mistakes: of a fan, how many of its mistakes the draft keeps, see `better_draft`. beside: another
-        policy, to be drawn too. ask: "guess" hides the answer until a guess is committed. step: the window
-        to mark among the times of all; -1 leaves those out.
-        machines, models, policies: what can be chosen; all that are bundled, where none are given.
-        profile: how often other texts used each expert, for the policies that need it, which else cannot be
-        chosen. events: how many pairs of window and layer a replay may take; of a longer trace the beginning
-        is replayed, and the widget says so.
-        """
         self._trace, notices = beginning(trace, events)
         self._profile, self._context = profile, context
         self._accounting = check_accounting(accounting)
@@ -188,7 +220,7 @@ class BudgetLab(LiveView):
 
     @property
     def setting(self) -> Setting:
-        """The present one."""
+        """Everything but the budget, as the view shows it now."""
         return Setting(self.machine, self.model, self.link, self.policy, self.gamma, self.mistakes)
 
     @property
@@ -197,7 +229,20 @@ class BudgetLab(LiveView):
         return self._replay(self.setting, self.budget, timeline=True)
 
     def answer_replays(self, key: str, budgets: Sequence[int]) -> dict[str, list[float]]:
-        """The figures at these budgets, in percent, each replayed once; behind them each window's time."""
+        """Return the figures at some budgets, each replayed once, followed by each window's time.
+
+        Parameters
+        ----------
+        key : str
+            A setting, as `Setting.key` writes it.
+        budgets : sequence of int
+            Percent of all experts.
+
+        Returns
+        -------
+        dict of str to list of float
+            By budget the values of FIGURES and PARTS, then milliseconds a window where a step is marked.
+        """
         setting = Setting(*key.split("|"))
         for name, value in setting._asdict().items():
             self.checked(name, value)

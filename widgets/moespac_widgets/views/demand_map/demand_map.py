@@ -20,11 +20,47 @@ LABELS = ("measured", "modelled", "computed")
 
 
 class DemandMap(LiveView):
-    """A window's counts, and whatever else there is of each step, layer and expert, as linked maps.
+    """Show which experts are used over time and over layers, and compare two domains.
 
-    >>> DemandMap(trace)                                                # doctest: +SKIP
-    >>> DemandMap(trace, amounts={"utility": utility_over_time(trace, "paper")})        # doctest: +SKIP
-    >>> DemandMap(math, against=code, names=("math", "code"), show="domains")        # doctest: +SKIP
+    The maps show a window's counts beside what its first token alone would have shown.
+
+    Parameters
+    ----------
+    trace : Trace
+        A recorded decode.
+    against : Trace, optional
+        Another trace of the same shape; the shares of positions that experts serve are compared.
+    names : tuple of str
+        What the two traces are called.
+    amounts : mapping of str to ndarray, optional
+        More to show than the counts, (steps, layers, experts) whole numbers from 0 to 255: utility or
+        residency, for example.
+    labels : mapping of str to str, optional
+        For each of `amounts` whether it was "measured", "modelled" or "computed" (the default).
+    gamma : int, optional
+        The draft length to show a dense trace with; None takes its longest.
+    step, layer, expert : int
+        What is shown at first; None takes the layer's busiest expert.
+    show : {"time", "bit", "domains"}
+        Which pair of maps; "domains" needs `against`.
+    amount : str
+        Which amount the maps show.
+    limit_bytes : int
+        The most data to send. A longer trace is thinned evenly, and the widget says so.
+
+    Raises
+    ------
+    MoespacError
+        If the traces or amounts do not fit each other, or a value is out of range.
+
+    Examples
+    --------
+    >>> from moespac_nb.datasets.traces import load_trace
+    >>> trace = load_trace("math")[:40]
+    >>> from moespac_widgets import utility_over_time
+    >>> view = DemandMap(trace, amounts={"utility": utility_over_time(trace)}, amount="utility")
+    >>> view.view_code  # doctest: +ELLIPSIS
+    'step=0&layer=0&expert=...&show=time&amount=utility'
     """
 
     SCRIPT, TEXTS = "demand_map.js", ("demand", "grid")
@@ -51,12 +87,6 @@ class DemandMap(LiveView):
         amount: str = COUNTS,
         limit_bytes: int = SENT_BYTES,
     ) -> None:
-        """against: another trace of the same geometry, to compare the shares of positions experts serve.
-
-        amounts: more to show than the counts, utility or residency say: by name (steps, layers, experts) of
-        whole numbers, 0 and more. labels: what these are, by name: measured, modelled or computed from what
-        was measured, which is taken where nothing is said. expert: None takes the layer's busiest.
-        """
         rounds = Rounds.of(trace, gamma)
         geometry = rounds.geometry
         every = {COUNTS: rounds.counts, **_checked(amounts or {}, rounds.counts.shape)}
@@ -139,7 +169,23 @@ def _shares(rounds: Rounds) -> np.ndarray:
 
 
 def routing_distance_bits(p: np.ndarray, q: np.ndarray) -> np.ndarray:
-    """Jensen-Shannon divergence of two routings, layer by layer: (layers, experts) twice, (layers,) bits."""
+    """Return the Jensen-Shannon divergence of two routings, layer by layer.
+
+    Parameters
+    ----------
+    p, q : ndarray, (layers, experts)
+        How often each expert was used; each layer is scaled to sum 1.
+
+    Returns
+    -------
+    ndarray, (layers,)
+        Bits, from 0 (alike) to 1 (no expert in common).
+
+    Examples
+    --------
+    >>> routing_distance_bits(np.array([[1.0, 1.0, 0.0]]), np.array([[0.0, 0.0, 1.0]])).tolist()
+    [1.0]
+    """
     p, q = (each / each.sum(axis=1, keepdims=True) for each in (p, q))
     middle = (p + q) / 2
 

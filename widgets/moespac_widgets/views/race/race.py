@@ -26,11 +26,40 @@ FRAMES = 300  # the scrubber's places, evenly over the time
 
 
 class Race(LiveView):
-    """Play or scrub through the time; the oracle, which reads the future, runs along as a ghost.
+    """Race two to four policies over one text: each token at the time at which it would have come.
 
-    >>> Race(trace, policies=["recency", "on-demand"], budget="25%")          # doctest: +SKIP
+    The oracle, which reads the future, runs along as a ghost. The clock counts decoding only: prompts are
+    read before it starts, and left out between texts.
 
-    The clock is that of decoding: prompts are read before it starts, and left out between texts.
+    Parameters
+    ----------
+    trace : Trace
+        A recorded decode, which is replayed once for each policy.
+    policies : sequence of str or Policy
+        Two to four different policies that do not read the future.
+    budget : str or int
+        The memory for experts: "25%", "512MiB", or bytes.
+    gamma : int, optional
+        The draft length to replay a dense trace with; None takes its longest.
+    time_us : int
+        The time that is shown at first, in microseconds.
+    events : int
+        The most pairs of window and layer that a replay takes. Of a longer trace the beginning is replayed,
+        and the widget says so.
+    **options
+        Further arguments of `replay`, the machine and the model among them.
+
+    Raises
+    ------
+    MoespacError
+        If the policies are too few, too many, repeated or read the future, or a value is out of range.
+
+    Examples
+    --------
+    >>> from moespac_nb.datasets.traces import load_trace
+    >>> view = Race(load_trace("math")[:20], ["recency", "on-demand"], "25%")
+    >>> [result.policy for result in view.results]
+    ['recency', 'on-demand', 'next-window-oracle']
     """
 
     SCRIPT, TEXTS = "race.js", ("race", "lanes")
@@ -48,10 +77,6 @@ class Race(LiveView):
         events: int = EVENTS,
         **options: Any,
     ) -> None:
-        """gamma: of a fan, the draft length; None takes its longest. events: how many pairs of window and
-        layer a replay may take; of a longer trace the beginning is raced over, and the widget says so.
-        options: as `replay` has them, machine and model profile among them.
-        """
         racing = _racing(policies)
         trace, notices = beginning(trace, events)
         rounds = Rounds.of(trace, gamma)
@@ -86,7 +111,7 @@ class Race(LiveView):
 
     @property
     def results(self) -> tuple[Result, ...]:
-        """The replays, the ghost's last."""
+        """The replays in the order of `policies`, the oracle's last."""
         return self._results
 
 

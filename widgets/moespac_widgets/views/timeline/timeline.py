@@ -37,10 +37,36 @@ TICKS = 2**30  # times travel as whole ticks, so many in the longest result
 
 
 class Timeline(LiveView):
-    """Zoom, pan and hover over lanes; step from window to window; save all of it for Perfetto.
+    """Show what ran on each lane and when, for up to four runs on one clock.
 
-    >>> Timeline(replay(trace, "recency", "25%"), replay(trace, "on-demand", "25%"))      # doctest: +SKIP
-    >>> Timeline(run)              # of offload(model, "25%", device="host"): measured     # doctest: +SKIP
+    Zoom, pan and hover; step from window to window; save all of it for Perfetto.
+
+    Parameters
+    ----------
+    *results : Result or Run
+        One to four replays that were made with their timelines, or runs of `offload` as they stand now.
+    first : int
+        The window to begin with where the operations take more than `limit_bytes`; the widget says so.
+    step : int, optional
+        The window that is marked at first; None takes `first`.
+    limit_bytes : int
+        The most data to send.
+    **view : int or str
+        The part that is shown at first, in the names of `view_code`: start_us, span_us, align, row, op.
+
+    Raises
+    ------
+    MoespacError
+        If a result has no timeline, or a value is out of range.
+
+    Examples
+    --------
+    >>> from moespac_nb.datasets.traces import load_trace
+    >>> from moespac_nb.simulation.replay import replay
+    >>> trace = load_trace("math")[:20]
+    >>> view = Timeline(replay(trace, "recency", "25%"), replay(trace, "on-demand", "25%"))
+    >>> view.step, view.align
+    (0, 'start')
     """
 
     SCRIPT, TEXTS = "timeline.js", ("timeline", "lanes")
@@ -60,11 +86,6 @@ class Timeline(LiveView):
         limit_bytes: int = SENT_BYTES,
         **view: int | str,
     ) -> None:
-        """One to four: results that were made with their timelines, or runs of `offload` as they stand now.
-
-        first: the window to begin with, where all of them are more than `limit_bytes`; the widget says so.
-        view: where to look at first, as `view_code` has it: start_us, span_us, align, row, op.
-        """
         self._played = all_played = _checked(results, first)
         runs = [one.timeline for one in all_played]
         shown, notices = _shown(all_played, runs, first, limit_bytes)
@@ -93,7 +114,18 @@ class Timeline(LiveView):
         )
 
     def to_perfetto(self, path: str | Path) -> Path:
-        """Write all results as one Chrome trace, which Perfetto and chrome://tracing open: a process each."""
+        """Write all results as one Chrome trace, a process for each; Perfetto and chrome://tracing open it.
+
+        Parameters
+        ----------
+        path : str or Path
+            The JSON file to write.
+
+        Returns
+        -------
+        Path
+            The same path.
+        """
         events: list[dict[str, Any]] = []
         for number, (result, name) in enumerate(zip(self._played, names(self._played), strict=True), 1):
             trace = chrome_trace(result.timeline, f"{result.label}: {name}")
@@ -160,10 +192,22 @@ def kind(op: Operation) -> str:
 
 
 def waits(operations: Sequence[Operation]) -> list[tuple[str, float, float]]:
-    """Where no lane computed ("copy"), or the CPU lane alone did ("cpu"), each with start and end in seconds.
+    """Return the spans in which no lane computed ("copy"), or the CPU lane alone did ("cpu").
 
+    Parameters
+    ----------
+    operations : sequence of Operation
+        What ran, on all lanes.
+
+    Returns
+    -------
+    list of (str, float, float)
+        What was waited for, and the start and end of the span in seconds.
+
+    Notes
+    -----
     In a replay nothing computes only while a copy is waited for. In a live run the caller's thread computes
-    what of the model no lane is given, so that there it is not known to be waiting.
+    the parts of the model that no lane is given, so that an idle lane there need not be waiting.
     """
     edges = sorted(
         edge

@@ -24,10 +24,41 @@ CELL_BYTES = 24  # of one expert at one step, at most
 
 
 class UtilityInspector(LiveView):
-    """f, what the rule looks at, its boundaries, s, and the reason in words, step by step.
+    """Follow one expert's utility through time, and read why it moved.
 
-    >>> UtilityInspector(trace, rule="paper", layer=3, expert=17)        # doctest: +SKIP
-    >>> UtilityInspector(trace, rule="level", sensor="draft-gates", up=5, K=5)        # doctest: +SKIP
+    The widget shows the count f, the evidence, its boundaries, the utility s, and the reason in words.
+
+    Parameters
+    ----------
+    trace : Trace
+        A recorded decode.
+    rule : str
+        The utility rule, such as "paper".
+    sensor : str or Sensor
+        The sensor's name, or a sensor that has been fitted already.
+    K : int
+        The highest utility level.
+    gamma : int, optional
+        The draft length to show a dense trace with; None takes its longest.
+    step, layer, expert : int
+        What is shown at first; None takes the layer's busiest expert.
+    limit_bytes : int
+        The most data to send. A longer trace is thinned evenly, and the widget says so.
+    **options : float
+        Parameters of `rule`, as `make_estimator` takes them. The other rules, which a reader may choose in
+        the widget, keep their defaults.
+
+    Raises
+    ------
+    MoespacError
+        If there is no such rule or sensor, the trace lacks the sensor's channel, or a value is out of range.
+
+    Examples
+    --------
+    >>> from moespac_nb.datasets.traces import load_trace
+    >>> view = UtilityInspector(load_trace("math")[:40], rule="level", up=5, K=5, layer=3, expert=17)
+    >>> view.view_code
+    'step=0&layer=3&expert=17&rule=level'
     """
 
     SCRIPT, TEXTS = "utility_inspector.js", ("inspector", "grid")
@@ -51,11 +82,6 @@ class UtilityInspector(LiveView):
         limit_bytes: int = SENT_BYTES,
         **options: float,
     ) -> None:
-        """sensor: its name, or one that has learned already. expert: None takes the layer's busiest.
-
-        gamma: of a fan, the draft length to decode with. options: of this rule, as `estimator` takes them;
-        the other rules, which a reader may choose in the widget, have their own defaults.
-        """
         if rule not in RULES:
             raise MoespacError(f"rule is {rule!r}; expected: {', '.join(RULES)}{did_you_mean(rule, RULES)}")
         self._rounds = rounds = Rounds.of(trace, gamma)
