@@ -55,14 +55,14 @@ def _stepper(data: Data, state: Mapping[str, Any], texts: Texts) -> str:
 
 
 def _race(data: Data, _state: Mapping[str, Any], texts: Texts) -> str:
-    rows = [(one["policy"], one["tps_modelled"], one["hit_rate"]) for one in data["contestants"]]
+    rows = [(run["policy"], run["tps_modelled"], run["hit_rate"]) for run in data["contestants"]]
     return _results(rows, texts) + _about(data["about"], texts)
 
 
 def _timeline(data: Data, _state: Mapping[str, Any], texts: Texts) -> str:
-    ran = list(data["results"].values())
-    rows = [(one["name"], one["about"]["tps"], one["about"]["hit_rate"]) for one in ran]
-    return _results(rows, texts) + _about(ran[0]["about"], texts)
+    runs = list(data["results"].values())
+    rows = [(run["name"], run["about"]["tps"], run["about"]["hit_rate"]) for run in runs]
+    return _results(rows, texts) + _about(runs[0]["about"], texts)
 
 
 def _results(rows: list[tuple[Any, ...]], texts: Texts) -> str:
@@ -93,8 +93,8 @@ def _array(packed: Data) -> np.ndarray:
 def _map(counts: np.ndarray, step: int, texts: Texts) -> str:
     """(layers, experts) of whole numbers as a picture, and what it is in words."""
     layers, experts = counts.shape
-    said = {"step": step, "layers": layers, "experts": experts, "most": int(counts.max())}
-    words = escape(Words("static.map", said).read(texts))
+    values = {"step": step, "layers": layers, "experts": experts, "most": int(counts.max())}
+    words = escape(Words("static.map", values).read(texts))
     picture = base64.b64encode(png(_large(_coloured(counts)))).decode()
     size = f'width="{experts * CELL_PIXELS}" height="{layers * CELL_PIXELS}"'
     return f'<p><img {size} alt="{words}" src="data:image/png;base64,{picture}"></p><p>{words}</p>'

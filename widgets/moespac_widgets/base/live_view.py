@@ -119,7 +119,7 @@ class LiveView(StaticView, anywidget.AnyWidget):
         self._bounds = dict(limits)
         for name, value in state.items():
             self.checked(name, value)
-        self._said = catalogue("title", "notice", "static")
+        self._catalogue = catalogue("title", "notice", "static")
         super().__init__(
             _data=dict(data),
             _title=self._read(title or Words(f"title.{self.TEXTS[0]}")),
@@ -144,7 +144,7 @@ class LiveView(StaticView, anywidget.AnyWidget):
         self._notices = [*map(self._read, notices), *self._notices]
 
     def _read(self, words: Words | str) -> str:
-        return words.read(self._said) if isinstance(words, Words) else words
+        return words.read(self._catalogue) if isinstance(words, Words) else words
 
     @classmethod
     def view_names(cls) -> list[str]:
@@ -220,7 +220,7 @@ class LiveView(StaticView, anywidget.AnyWidget):
 
     def fallback_html(self) -> str:
         state = {name: getattr(self, name) for name in self.view_names()}
-        return fallback_html(self.SCRIPT, self._data, state, self._said)
+        return fallback_html(self.SCRIPT, self._data, state, self._catalogue)
 
     def page_data(self) -> Mapping[str, Any]:
         """Return the data of a page: what was sent, and what the widget would ask a kernel for."""
@@ -250,7 +250,13 @@ class LiveView(StaticView, anywidget.AnyWidget):
         return method(**values)
 
     def set_state(self, sync_data: dict[str, Any]) -> None:
-        """Take state from the browser; an invalid value is shown there, not swallowed by the messaging."""
+        """Take state from the browser; an invalid value is shown there, not swallowed by the messaging.
+
+        Parameters
+        ----------
+        sync_data : dict
+            Values by trait.
+        """
         try:
             super().set_state(sync_data)
         except Exception as problem:
@@ -265,7 +271,20 @@ class LiveView(StaticView, anywidget.AnyWidget):
             self.send({"answer": content.get("ask"), "error": _in_words(problem)})
 
     def checked(self, name: str, value: Any) -> Any:
-        """Return the value if it is within its trait's limit; otherwise raise MoespacError."""
+        """Return the value if it is within its trait's limit.
+
+        Parameters
+        ----------
+        name : str
+            A view trait.
+        value : int or str
+            The value.
+
+        Raises
+        ------
+        MoespacError
+            If the value is not within the limit.
+        """
         return within(name, value, self._bounds[name])
 
 

@@ -63,7 +63,7 @@ def parts_figure(results: Sequence[Result]) -> Figure:
         )
     figure = go.Figure()
     for part, (words, colour, pattern) in _PARTS.items():
-        ms = [1e3 * getattr(one.parts, part) / one.tokens for one in results]
+        ms = [1e3 * getattr(result.parts, part) / result.tokens for result in results]
         figure.add_bar(
             name=words,
             orientation="h",
@@ -74,7 +74,7 @@ def parts_figure(results: Sequence[Result]) -> Figure:
         )
     figure.update_yaxes(autorange="reversed")
     figure.update_xaxes(title_text="ms a token", gridcolor="rgba(128,128,128,0.25)", zeroline=False)
-    longest = max(results, key=lambda one: one.parts.total_s / one.tokens)
+    longest = max(results, key=lambda result: result.parts.total_s / result.tokens)
     sentence = (
         f"{longest.label}: {rows[list(results).index(longest)]} takes longest, "
         f"{1e3 * longest.parts.total_s / longest.tokens:.1f} ms a token"

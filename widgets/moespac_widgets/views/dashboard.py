@@ -90,15 +90,15 @@ class Dashboard(StaticView, ipywidgets.HBox):  # type: ignore[misc]
         step: int = 0,
         events: int = EVENTS,
     ) -> None:
-        played, on, model = get_policy(policy), load_machine(machine), load_model_spec(model_profile)
-        if profile is None and played.needs_profile and _is_domain(trace):
+        policy, machine, model = get_policy(policy), load_machine(machine), load_model_spec(model_profile)
+        if profile is None and policy.needs_profile and _is_domain(trace):
             profile = load_trace(str(trace), mode="sample", kind="fan", half="tune")
         shown, notices = beginning(_trace(trace), events)
-        replayed = {"gamma": gamma, "machine": on, "model_profile": model, "profile": profile}
-        result = replay(shown, played, budget, **replayed)
+        replayed = {"gamma": gamma, "machine": machine, "model_profile": model, "profile": profile}
+        result = replay(shown, policy, budget, **replayed)
         self.stepper = Stepper(shown, step=step, gamma=gamma)
         # All of its windows, as `events` bounds them already: every view must have every step.
-        self.placement = PlacementGraph(shown, played, budget, step=step, limit_bytes=sys.maxsize, **replayed)
+        self.placement = PlacementGraph(shown, policy, budget, step=step, limit_bytes=sys.maxsize, **replayed)
         amounts = {
             "utility": utility_over_time(shown, gamma=gamma),
             "resident": self.placement.residency.resident,
@@ -109,20 +109,20 @@ class Dashboard(StaticView, ipywidgets.HBox):  # type: ignore[misc]
         self.lab = BudgetLab(
             shown,
             budget=_percent(result, shown),
-            policy=played.name,
-            machine=on.name,
+            policy=policy.name,
+            machine=machine.name,
             model=model.name,
-            machines=[on, *(name for name in list_machines() if name != on.name)],
+            machines=[machine, *(name for name in list_machines() if name != machine.name)],
             models=[model, *(name for name in list_model_specs() if name != model.name)],
-            policies=[played, *(name for name in BESIDE if name != played.name)],
+            policies=[policy, *(name for name in BESIDE if name != policy.name)],
             profile=profile,
             step=step,
             gamma=gamma,
         )
-        about = {"policy": played.name, "budget": result.budget, "model": model.name, "machine": on.name}
+        about = {"policy": policy.name, "budget": result.budget, "model": model.name, "machine": machine.name}
         title = Words("title.dashboard", {"trace": _name(trace), **about})
-        self._said = catalogue("title", "static")
-        self.title = title.read(self._said)
+        self._catalogue = catalogue("title", "static")
+        self.title = title.read(self._catalogue)
         self.views: tuple[LiveView, ...] = (
             self.stepper, self.demand, self.placement, self.lab, self.timeline,
         )  # fmt: skip
@@ -166,11 +166,22 @@ class Dashboard(StaticView, ipywidgets.HBox):  # type: ignore[misc]
         return self.stepper.fallback_html() + self.timeline.fallback_html()
 
     def to_html(self, path: str | Path) -> Path:
-        """Write all of it as one page: no kernel, no network."""
+        """Write all views as one page that needs neither kernel nor network.
+
+        Parameters
+        ----------
+        path : str or Path
+            The page to write, a name that ends in .html.
+
+        Returns
+        -------
+        Path
+            The same path.
+        """
         return write_page(path, self.views, title=self.title, columns=COLUMNS)
 
     def close(self) -> None:
-        """End all that it is made of: ipywidgets would keep each of them."""
+        """Close the dashboard and every part of it, which ipywidgets would keep."""
         if self.comm is not None:
             for column in self.children:
                 for part in column.children:
@@ -184,17 +195,17 @@ def _is_domain(trace: Any) -> bool:
     return trace in DOMAINS if isinstance(trace, str) else False
 
 
-def _trace(given: Any) -> Any:
-    """What is to be shown; what is no trace at all is for `beginning` to refuse."""
-    if _is_domain(given):
-        return load_trace(given, mode="sample", kind="fan", half="report")
-    if not isinstance(given, str | Path):
-        return given
-    return load_trace_file(given)
+def _trace(source: Any) -> Any:
+    """The trace of a domain or a file; anything else is left for `beginning` to refuse."""
+    if _is_domain(source):
+        return load_trace(source, mode="sample", kind="fan", half="report")
+    if not isinstance(source, str | Path):
+        return source
+    return load_trace_file(source)
 
 
-def _name(given: Any) -> str | Words:
-    return Path(given).name if isinstance(given, str | Path) else Words("title.decode")
+def _name(source: Any) -> str | Words:
+    return Path(source).name if isinstance(source, str | Path) else Words("title.decode")
 
 
 def _percent(result: Result, trace: Trace) -> int:
@@ -217,8 +228,8 @@ def _column(views: Sequence[LiveView]) -> Any:
 
 
 def _end(part: Any) -> None:
-    """Close a widget and what ipywidgets made for it."""
+    """Close a widget, and its layout and style, which ipywidgets made for it."""
     belongings = [getattr(part, name) for name in ("layout", "style") if part.has_trait(name)]
     part.close()
-    for each in belongings:
-        each.close()
+    for belonging in belongings:
+        belonging.close()

@@ -155,8 +155,8 @@ class BalancerExplorer(LiveView):
             **percents,
         )
         # What is shown before the kernel has answered, and where it never does.
-        asked = {"step": self._window(step), "slots": slots, **percents}
-        self._data = {**self._data, "first": {"asked": asked, **self.answer_solve("fast", **asked)}}
+        setting = {"step": self._window(step), "slots": slots, **percents}
+        self._data = {**self._data, "first": {"asked": setting, **self.answer_solve("fast", **setting)}}
 
     def table(self) -> Candidates:
         """Return the table of candidates as it is shown now."""
@@ -175,14 +175,14 @@ class BalancerExplorer(LiveView):
             The times of each unit in percent of the problem's own.
         """
         joint = Joint(self._changed(step, slots, percents))
-        found = joint.solve("pulp", PULP_SECONDS) if how == "pulp" else joint.solve("fast")
+        solution = joint.solve("pulp", PULP_SECONDS) if how == "pulp" else joint.solve("fast")
         return {
-            "tau": pack(found.tau),
-            "how": found.how,
-            "optimal": found.optimal,
-            "feasible": found.feasible,
-            "binding": list(found.binding),
-            "seconds": found.seconds,
+            "tau": pack(solution.tau),
+            "how": solution.how,
+            "optimal": solution.optimal,
+            "feasible": solution.feasible,
+            "binding": list(solution.binding),
+            "seconds": solution.seconds,
         }
 
     def page_data(self) -> Mapping[str, Any]:
@@ -199,16 +199,16 @@ class BalancerExplorer(LiveView):
             Joint(self._changed(window, count, dict(zip(UNITS, setting, strict=True))))
             for window, setting, count in product(self._shown, settings, slots.tolist())
         ]
-        found = [joint.solve("fast") for joint in joints]
-        asked = {"step": self._window(self.step), "slots": self.slots, **dict(zip(UNITS, now, strict=True))}
+        solutions = [joint.solve("fast") for joint in joints]
+        setting = {"step": self._window(self.step), "slots": self.slots, **dict(zip(UNITS, now, strict=True))}
         return {
             **self._data,
-            "first": {"asked": asked, **self.answer_solve("pulp", **asked)},
+            "first": {"asked": setting, **self.answer_solve("pulp", **setting)},
             "solved": {
                 "slots": slots.tolist(),
                 "settings": settings,
-                "tau": pack(np.stack([each.tau for each in found])),
-                "feasible": pack(np.array([each.feasible for each in found])),
+                "tau": pack(np.stack([solution.tau for solution in solutions])),
+                "feasible": pack(np.array([solution.feasible for solution in solutions])),
             },
         }
 
@@ -239,10 +239,10 @@ class BalancerExplorer(LiveView):
 
 def _tables(given: Any, options: Mapping[str, Any]) -> dict[int, Candidates]:
     if isinstance(given, Trace):
-        found = record_balancer_inputs(given, **options)
-        if not found:
+        tables = record_balancer_inputs(given, **options)
+        if not tables:
             raise MoespacError("the trace has no window that follows another; expected: at least one")
-        return found
+        return tables
     if isinstance(given, Joint | PerLayer):
         given = given.table
     if not isinstance(given, Candidates):

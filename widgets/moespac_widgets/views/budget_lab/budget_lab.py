@@ -147,17 +147,17 @@ class BudgetLab(LiveView):
         self._trace, notices = beginning(trace, events)
         self._profile, self._context = profile, context
         self._accounting = check_accounting(accounting)
-        self._machines = {each.name: each for each in map(load_machine, machines or list_machines())}
+        self._machines = {spec.name: spec for spec in map(load_machine, machines or list_machines())}
         profiles = map(load_model_spec, models or list_model_specs())
-        self._models = {each.name: each for each in profiles if each.context >= context}
-        self._policies = {each.name: each for each in _policies(policies, profile)}
+        self._models = {spec.name: spec for spec in profiles if spec.context >= context}
+        self._policies = {choice.name: choice for choice in _policies(policies, profile)}
         if not self._models:
             raise MoespacError(f"context is {context}; expected: what one of the models can read")
         gammas = self._gammas()
         if gamma is not None and str(gamma) not in gammas:
             raise MoespacError(f"gamma is {gamma}; expected: {', '.join(gammas)}, what was recorded")
         self._least = math.ceil(100 / (trace.geometry.layers * trace.geometry.experts))
-        self._known: dict[str, dict[str, list[float]]] = {}
+        self._replayed: dict[str, dict[str, list[float]]] = {}
         start = Setting(
             _or_first(machine, "rtx4090", self._machines),
             _or_first(model, "qwen3-30b-a3b", self._models),
@@ -168,11 +168,11 @@ class BudgetLab(LiveView):
         )
         self._with_windows = step != -1
         left = ["all"] if RECORDED in gammas else list(MISTAKES)
-        better = {each: improve_draft(self._trace, MISTAKES[each]) for each in left[1:]}
+        better = {share: improve_draft(self._trace, MISTAKES[share]) for share in left[1:]}
         self._drafts = {"all": self._trace, **better}
         drafted = {
-            f"{each}|{of}": acceptance(self._drafts[each], None if of == RECORDED else int(of))
-            for each, of in product(left, gammas)
+            f"{share}|{length}": acceptance(self._drafts[share], None if length == RECORDED else int(length))
+            for share, length in product(left, gammas)
         }
         limits: dict[str, Any] = {
             "budget": (self._least, 100),
@@ -196,16 +196,16 @@ class BudgetLab(LiveView):
                 "points": self._points(),
                 "links": LINKS,
                 "accounting": accounting,
-                "policies": {name: each.about for name, each in self._policies.items()},
-                "machines": {name: _described(each) for name, each in self._machines.items()},
-                "notes": {name: mismatch(trace.geometry, each) for name, each in self._models.items()},
-                "larger": {name: each.larger(trace.geometry) for name, each in self._models.items()},
+                "policies": {name: choice.about for name, choice in self._policies.items()},
+                "machines": {name: _described(spec) for name, spec in self._machines.items()},
+                "notes": {name: mismatch(trace.geometry, spec) for name, spec in self._models.items()},
+                "larger": {name: spec.larger(trace.geometry) for name, spec in self._models.items()},
                 "drafted": drafted,
                 "own_gamma": start.gamma,
                 "fits": self._fits(),
                 "grid": {
-                    each.key: self.answer_replays(each.key, self._coarse(budget))
-                    for each in (start, *([start._replace(policy=beside)] if beside != "none" else []))
+                    setting.key: self.answer_replays(setting.key, self._coarse(budget))
+                    for setting in (start, *([start._replace(policy=beside)] if beside != "none" else []))
                 },
             },
             limits=limits,
@@ -246,17 +246,17 @@ class BudgetLab(LiveView):
         setting = Setting(*key.split("|"))
         for name, value in setting._asdict().items():
             self.checked(name, value)
-        known = self._known.setdefault(key, {})
+        replayed = self._replayed.setdefault(key, {})
         for budget in budgets:
-            if str(self.checked("budget", budget)) not in known:
+            if str(self.checked("budget", budget)) not in replayed:
                 result = self._replay(setting, budget)
-                known[str(budget)] = _figures(result) + (_windows_ms(result) if self._with_windows else [])
-        return {str(budget): known[str(budget)] for budget in budgets}
+                replayed[str(budget)] = _figures(result) + (_windows_ms(result) if self._with_windows else [])
+        return {str(budget): replayed[str(budget)] for budget in budgets}
 
     def page_data(self) -> Mapping[str, Any]:
         """What can be chosen without a kernel: see `_page_settings`."""
         coarse = self._coarse(self.budget)
-        grid = {each.key: self.answer_replays(each.key, coarse) for each in self._page_settings()}
+        grid = {choice.key: self.answer_replays(choice.key, coarse) for choice in self._page_settings()}
         now = self.setting.key
         return {**self._data, "grid": grid | {now: self.answer_replays(now, self._points() + coarse)}}
 
@@ -274,12 +274,12 @@ class BudgetLab(LiveView):
                     yield now._replace(**{name: value})
 
     def _replay(self, setting: Setting, budget: int, timeline: bool = False) -> Result:
-        on = self._machines[setting.machine]
+        machine = self._machines[setting.machine]
         return replay(
             self._drafts[setting.mistakes],
             self._policies[setting.policy],
             f"{budget}%",
-            machine=replace(on, link_bytes_per_s=LINKS[setting.link] * on.link_bytes_per_s),
+            machine=replace(machine, link_bytes_per_s=LINKS[setting.link] * machine.link_bytes_per_s),
             model_profile=self._models[setting.model],
             gamma=None if setting.gamma == RECORDED else int(setting.gamma),
             accounting=self._accounting,
@@ -302,37 +302,39 @@ class BudgetLab(LiveView):
 
     def _fits(self) -> dict[str, Any]:
         """What each machine has beside each model's experts; with its draft, and without."""
-        found = {}
-        for on, model, draft in product(self._machines.values(), self._models.values(), (True, False)):
-            planned = plan_memory(on, model, context=self._context, draft=draft and model.draft is not None)
-            found[f"{on.name}|{model.name}|{'draft' if draft else 'plain'}"] = {
-                "memory_bytes": planned.memory_bytes,
-                "taken_bytes": dict(planned.taken_bytes),
-                "expert_bytes": planned.expert_bytes,
-                "all_experts": planned.all_experts,
-                "share": planned.share,
-                "fits_host": planned.fits_host,
+        plans = {}
+        for machine, model, draft in product(self._machines.values(), self._models.values(), (True, False)):
+            plan = plan_memory(machine, model, context=self._context, draft=draft and model.draft is not None)
+            plans[f"{machine.name}|{model.name}|{'draft' if draft else 'plain'}"] = {
+                "memory_bytes": plan.memory_bytes,
+                "taken_bytes": dict(plan.taken_bytes),
+                "expert_bytes": plan.expert_bytes,
+                "all_experts": plan.all_experts,
+                "share": plan.share,
+                "fits_host": plan.fits_host,
             }
-        return found
+        return plans
 
 
-def _policies(given: Iterable[Policy | str], profile: Any) -> list[Policy]:
-    """Those that were given, or all that can be played with what is known."""
-    chosen = [get_policy(each) for each in given]
-    return chosen or [each for each in POLICIES.values() if profile is not None or not each.needs_profile]
+def _policies(names: Iterable[Policy | str], profile: Any) -> list[Policy]:
+    """The policies of these names, or all that can be replayed without more being known."""
+    chosen = [get_policy(name) for name in names]
+    return chosen or [
+        policy for policy in POLICIES.values() if profile is not None or not policy.needs_profile
+    ]
 
 
-def _or_first(given: str | None, usual: str, among: Mapping[str, Any]) -> str:
-    return given if given is not None else usual if usual in among else next(iter(among))
+def _or_first(name: str | None, usual: str, among: Mapping[str, Any]) -> str:
+    return name if name is not None else usual if usual in among else next(iter(among))
 
 
-def _described(on: Machine) -> dict[str, Any]:
-    return {"about": on.about, "label": on.label, "link_bytes_per_s": on.link_bytes_per_s}
+def _described(machine: Machine) -> dict[str, Any]:
+    return {"about": machine.about, "label": machine.label, "link_bytes_per_s": machine.link_bytes_per_s}
 
 
 def _figures(result: Result) -> list[float]:
-    every = [getattr(result, name) for name in FIGURES] + [getattr(result.parts, name) for name in PARTS]
-    return [float(f"{value:.6g}") for value in every]
+    values = [getattr(result, name) for name in FIGURES] + [getattr(result.parts, name) for name in PARTS]
+    return [float(f"{value:.6g}") for value in values]
 
 
 def _windows_ms(result: Result) -> list[float]:

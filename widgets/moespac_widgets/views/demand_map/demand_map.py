@@ -90,7 +90,7 @@ class DemandMap(LiveView):
         rounds = Rounds.of(trace, gamma)
         geometry = rounds.geometry
         every = {COUNTS: rounds.counts, **_checked(amounts or {}, rounds.counts.shape)}
-        said = _labels(labels or {}, every)
+        kinds = _labels(labels or {}, every)
         shown, notices = kept(len(rounds), len(every) * rounds.counts[0].size, limit_bytes)
         first = np.stack([step.experts[0] for step in rounds.steps])
         limits: dict[str, Any] = {
@@ -109,7 +109,7 @@ class DemandMap(LiveView):
                 "layers": geometry.layers,
                 "experts_per_layer": geometry.experts,
                 "amounts": {name: pack(values[shown]) for name, values in every.items()},
-                "labels": said,
+                "labels": kinds,
                 "first": pack(first[shown]),
                 "domains": None if against is None else _domains(rounds, against, gamma, names),
             },
@@ -125,8 +125,8 @@ class DemandMap(LiveView):
 
 def _checked(amounts: Mapping[str, np.ndarray], shape: tuple[int, ...]) -> dict[str, np.ndarray]:
     checked = {}
-    for name, given in amounts.items():
-        values = np.asarray(given)
+    for name, amount in amounts.items():
+        values = np.asarray(amount)
         if name == COUNTS or values.shape != shape:
             raise MoespacError(
                 f"amount {name!r} has shape {values.shape}; expected: any name but {COUNTS!r}, "
@@ -138,14 +138,14 @@ def _checked(amounts: Mapping[str, np.ndarray], shape: tuple[int, ...]) -> dict[
     return checked
 
 
-def _labels(given: Mapping[str, str], amounts: Mapping[str, np.ndarray]) -> dict[str, str]:
-    for name, label in given.items():
+def _labels(labels: Mapping[str, str], amounts: Mapping[str, np.ndarray]) -> dict[str, str]:
+    for name, label in labels.items():
         if name == COUNTS or name not in amounts or label not in LABELS:
             raise MoespacError(
                 f"the label of amount {name!r} is {label!r}; expected: {', '.join(LABELS)}, of an amount "
                 "that was given"
             )
-    return {name: "measured" if name == COUNTS else given.get(name, "computed") for name in amounts}
+    return {name: "measured" if name == COUNTS else labels.get(name, "computed") for name in amounts}
 
 
 def _domains(rounds: Rounds, against: Trace, gamma: int | None, names: tuple[str, str]) -> dict[str, Any]:
@@ -154,7 +154,7 @@ def _domains(rounds: Rounds, against: Trace, gamma: int | None, names: tuple[str
         raise MoespacError(
             f"against is of {other.geometry}; expected: a trace of the same geometry, {rounds.geometry}"
         )
-    shares = [_shares(each) for each in (rounds, other)]
+    shares = [_shares(trace_rounds) for trace_rounds in (rounds, other)]
     return {
         "names": list(names),
         "shares": [pack(share.astype(np.float32)) for share in shares],
@@ -186,7 +186,7 @@ def routing_distance_bits(p: np.ndarray, q: np.ndarray) -> np.ndarray:
     >>> routing_distance_bits(np.array([[1.0, 1.0, 0.0]]), np.array([[0.0, 0.0, 1.0]])).tolist()
     [1.0]
     """
-    p, q = (each / each.sum(axis=1, keepdims=True) for each in (p, q))
+    p, q = (uses / uses.sum(axis=1, keepdims=True) for uses in (p, q))
     middle = (p + q) / 2
 
     def surprise(a: np.ndarray) -> np.ndarray:

@@ -148,7 +148,13 @@ class PlacementGraph(LiveView):
         return together(self._trace.experts[:, layer], self.residency.geometry.experts)
 
     def answer_together(self, layer: int) -> dict[str, Any]:
-        """One layer's graph, for the second view."""
+        """Return one layer's graph for the view "together", packed.
+
+        Parameters
+        ----------
+        layer : int
+            Which layer, from 0.
+        """
         graph = self.together(layer)
         ties = [(a, b, weight) for a, b, weight in graph.edges(data="weight")]
         return {
@@ -291,14 +297,14 @@ def _packed(seen: SlotHistory, shown: int) -> dict[str, Any]:
         return pack(np.array([structure.nodes[node]["pos"] for node in nodes], np.float32).reshape(-1, 2))
 
     # positions · 16 + wanted · 8 + how it was served
-    asked = 16 * seen.counts[:shown].astype(int) + 8 * seen.wanted[:shown] + seen.served[:shown]
+    demand = 16 * seen.counts[:shown].astype(int) + 8 * seen.wanted[:shown] + seen.served[:shown]
     return {
         "policy": seen.result.policy,
         "machine": seen.result.machine,
         "model": seen.result.model_profile,
         "gamma": pack(seen.counts[:shown, 0].sum(axis=1) // geometry.top_k - 1),
         "slots": seen.slots,
-        "asked": pack(asked),
+        "asked": pack(demand),
         "scores": pack(seen.scores[:shown]),
         **({} if seen.tau is None else {"tau": pack(seen.tau[:shown])}),
         "moves": {name: pack(column) for name, column in columns.items()},

@@ -81,14 +81,17 @@ class Race(LiveView):
         trace, notices = beginning(trace, events)
         rounds = Rounds.of(trace, gamma)
         options |= {"gamma": gamma, "timeline": False}
-        self._results = tuple(replay(trace, each, budget, **options) for each in [*racing, get_policy(GHOST)])
+        self._results = tuple(
+            replay(trace, policy, budget, **options) for policy in [*racing, get_policy(GHOST)]
+        )
         ends = [_ends_us(result) for result in self._results]
-        last_us = max(int(each[-1]) for each in ends)
+        last_us = max(int(times[-1]) for times in ends)
         first = self._results[0]
         super().__init__(
             data={
                 "contestants": [
-                    _described(each, of) for each, of in zip([*racing, None], self._results, strict=True)
+                    _described(policy, result)
+                    for policy, result in zip([*racing, None], self._results, strict=True)
                 ],
                 "ends": pack(np.stack(ends)),
                 "emitted": pack(np.array([len(step.emitted) for step in rounds.steps])),
@@ -115,18 +118,18 @@ class Race(LiveView):
         return self._results
 
 
-def _racing(given: Sequence[Policy | str]) -> list[Policy]:
-    if isinstance(given, str) or not FEWEST <= len(given) <= MOST:
-        raise MoespacError(f"policies is {given!r}; expected: a list of {FEWEST} to {MOST} of them")
-    racing = [get_policy(each) for each in given]
-    names = [each.name for each in racing]
+def _racing(policies: Sequence[Policy | str]) -> list[Policy]:
+    if isinstance(policies, str) or not FEWEST <= len(policies) <= MOST:
+        raise MoespacError(f"policies is {policies!r}; expected: a list of {FEWEST} to {MOST} of them")
+    racing = [get_policy(policy) for policy in policies]
+    names = [policy.name for policy in racing]
     if len(set(names)) < len(names):
         raise MoespacError(f"policies is {', '.join(names)}; expected: each of them once")
-    for each in racing:
-        if each.reads_future:
+    for policy in racing:
+        if policy.reads_future:
             raise MoespacError(
-                f"{each.name!r} reads the future, and is no contestant; expected: others, as {GHOST!r} runs "
-                "along as a ghost"
+                f"{policy.name!r} reads the future, and is no contestant; expected: others, as {GHOST!r} "
+                "runs along as a ghost"
             )
     return racing
 
@@ -137,10 +140,10 @@ def _ends_us(result: Result) -> np.ndarray:
     return np.rint(1e6 * np.cumsum(spans[:, 1] - spans[:, 0])).astype(np.int64)
 
 
-def _described(racing: Policy | None, result: Result) -> dict[str, Any]:
+def _described(policy: Policy | None, result: Result) -> dict[str, Any]:
     shown = ("policy", "tps_modelled", "hit_rate", "bytes_per_token")
-    about = get_policy(GHOST).about if racing is None else racing.about
-    return {**{name: getattr(result, name) for name in shown}, "about": about, "ghost": racing is None}
+    about = get_policy(GHOST).about if policy is None else policy.about
+    return {**{name: getattr(result, name) for name in shown}, "about": about, "ghost": policy is None}
 
 
 def _read(trace: Trace, ids: np.ndarray) -> str:

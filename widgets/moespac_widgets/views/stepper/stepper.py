@@ -84,8 +84,8 @@ class Stepper(LiveView):
 def _bytes_a_step(rounds: Rounds) -> float:
     geometry = rounds.geometry
     positions = float(np.mean([step.gamma + 1 for step in rounds.steps]))
-    each = 1 if geometry.experts <= 256 else 2
-    return positions * (geometry.layers * geometry.top_k * (each + 2) + 60)
+    id_bytes = 1 if geometry.experts <= 256 else 2
+    return positions * (geometry.layers * geometry.top_k * (id_bytes + 2) + 60)
 
 
 def _packed(rounds: Rounds, shown: np.ndarray) -> dict[str, Any]:

@@ -87,12 +87,12 @@ class Timeline(LiveView):
         **view: int | str,
     ) -> None:
         self._played = all_played = _checked(results, first)
-        runs = [one.timeline for one in all_played]
+        runs = [result.timeline for result in all_played]
         shown, notices = _shown(all_played, runs, first, limit_bytes)
         end_s = max(end for _, end, _ in shown)
         end_us = max(1, round(1e6 * end_s))
         longest = max(len(ops) for _, _, ops in shown)
-        windows = max(one.windows for one in all_played)
+        windows = max(result.windows for result in all_played)
         super().__init__(
             data=_packed(all_played, shown, end_s),
             limits={
@@ -138,16 +138,16 @@ class Timeline(LiveView):
 def _checked(results: Sequence[Any], first: int) -> list[Played]:
     if not 1 <= len(results) <= MOST:
         raise MoespacError(f"there are {len(results)} results; expected: one to {MOST}")
-    every = [played(result) for result in results]
-    for one in every:
-        if not one.timeline:
+    all_played = [played(result) for result in results]
+    for result in all_played:
+        if not result.timeline:
             raise MoespacError(
-                f"the result of {one.policy!r} has no timeline; expected: one of replay(…, timeline=True)"
+                f"the result of {result.policy!r} has no timeline; expected: one of replay(…, timeline=True)"
             )
-    fewest = min(one.windows for one in every)
+    fewest = min(result.windows for result in all_played)
     if not 0 <= first < fewest:
         raise MoespacError(f"first is {first!r}; expected: 0 to {fewest - 1}, a window of every result")
-    return every
+    return all_played
 
 
 Shown = tuple[float, float, list[Operation]]  # from, to, what began in between
@@ -215,18 +215,18 @@ def waits(operations: Sequence[Operation]) -> list[tuple[str, float, float]]:
         if op.lane != "link" and op.end > op.start
         for edge in ((op.start, 1, op.lane == "cpu"), (op.end, -1, op.lane == "cpu"))
     )
-    found: list[tuple[str, float, float]] = []
+    spans: list[tuple[str, float, float]] = []
     cpu = others = 0
     since = edges[0][0] if edges else 0.0
     for at, change, is_cpu in edges:
         if at > since and not others:
             what = "cpu" if cpu else "copy"
-            if found and found[-1][0] == what and found[-1][2] == since:
-                found[-1] = (what, found[-1][1], at)
+            if spans and spans[-1][0] == what and spans[-1][2] == since:
+                spans[-1] = (what, spans[-1][1], at)
             else:
-                found.append((what, since, at))
+                spans.append((what, since, at))
         cpu, others, since = cpu + change * is_cpu, others + change * (not is_cpu), at
-    return found
+    return spans
 
 
 def _packed(results: Sequence[Played], shown: Sequence[Shown], end_s: float) -> dict[str, Any]:
@@ -237,7 +237,7 @@ def _packed(results: Sequence[Played], shown: Sequence[Shown], end_s: float) -> 
     def ticks(seconds: Any) -> np.ndarray:
         return np.rint(np.asarray(seconds, float) / tick_s).astype(np.int64)
 
-    def one(result: Played, name: str, part: Shown) -> dict[str, Any]:
+    def packed(result: Played, name: str, part: Shown) -> dict[str, Any]:
         run = part[2]
         lanes = [[op for op in run if op.lane == lane] for lane in LANES]
         ops = list(chain(*lanes))
@@ -265,9 +265,9 @@ def _packed(results: Sequence[Played], shown: Sequence[Shown], end_s: float) -> 
 
     called = names(results)
     within = [_within(result, begin, end) for result, (begin, end, _) in zip(results, shown, strict=True)]
-    packed = [one(*each) for each in zip(results, called, shown, strict=True)]
+    parts = [packed(*part) for part in zip(results, called, shown, strict=True)]
     return {
-        "results": {str(i): each for i, each in enumerate(packed)},
+        "results": {str(i): part for i, part in enumerate(parts)},
         "labels": [list(label) for label in labels],
         "sizes": list(sizes),
         "tick_s": tick_s,

@@ -87,7 +87,7 @@ class UtilityInspector(LiveView):
         self._rounds = rounds = Rounds.of(trace, gamma)
         self._evidence = evidence_over_time(rounds, sensor, gamma)
         self._options = {rule: options}
-        self._K, self._gamma = K, max(each.gamma for each in rounds.steps)
+        self._K, self._gamma = K, max(step.gamma for step in rounds.steps)
         self._blocks: dict[str, dict[str, Packed]] = {}
         layers, experts = rounds.geometry.layers, rounds.geometry.experts
         self._kept, notices = kept(len(rounds), experts * CELL_BYTES, limit_bytes)
@@ -96,8 +96,8 @@ class UtilityInspector(LiveView):
             expert = int(self._evidence[:, layer].sum(axis=0).argmax())
         self._sent: dict[str, dict[str, Packed]] = {}
         fits = len(self._kept) * experts * CELL_BYTES * layers <= limit_bytes
-        for each in range(layers) if fits else (layer,):
-            self._sent[f"{rule}/{each}"] = self.answer_block(rule, each)
+        for sent in range(layers) if fits else (layer,):
+            self._sent[f"{rule}/{sent}"] = self.answer_block(rule, sent)
         super().__init__(
             data={
                 "kept": pack(self._kept),
@@ -122,7 +122,15 @@ class UtilityInspector(LiveView):
         )
 
     def answer_block(self, rule: str, layer: int) -> dict[str, Packed]:
-        """The state of every expert of a layer at every step shown, (steps, experts) each."""
+        """Return the state of a layer's experts at every step shown, packed (steps, experts) arrays.
+
+        Parameters
+        ----------
+        rule : str
+            The utility rule.
+        layer : int
+            Which layer, from 0.
+        """
         key = f"{rule}/{layer}"
         if key not in self._blocks:
             options: dict[str, Any] = {"K": self._K, "gamma": self._gamma, **self._options.get(rule, {})}
@@ -133,12 +141,12 @@ class UtilityInspector(LiveView):
     def page_data(self) -> Mapping[str, Any]:
         """All layers, under this rule and then under the others, as far as a page may hold them."""
         layers = range(self._rounds.geometry.layers)
-        wanted = [(self.rule, self.layer)]
+        order = [(self.rule, self.layer)]
         for rule in dict.fromkeys([self.rule, *RULES]):
-            wanted += [(rule, layer) for layer in layers if (rule, layer) not in wanted]
+            order += [(rule, layer) for layer in layers if (rule, layer) not in order]
         blocks: dict[str, dict[str, Packed]] = {}
         size = 0
-        for rule, layer in wanted:
+        for rule, layer in order:
             block = self.answer_block(rule, layer)
             size += sum(np.asarray(packed["bytes"]).nbytes for packed in block.values())
             if blocks and size > PAGE_BYTES:
