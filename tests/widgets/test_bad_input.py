@@ -27,7 +27,7 @@ from moespac_widgets import (
 )
 from moespac_widgets.views.rounds import SENT_BYTES
 from tests.helpers.all_widgets import MAKERS, small
-from tests.widgets.test_views import _buffers, with_geometry
+from tests.helpers.sizes import buffers, with_geometry
 from tools.support.synthetic_trace import made_up
 
 EVERY = pytest.mark.parametrize("name", [*MAKERS, "Dashboard"])
@@ -130,7 +130,7 @@ def test_a_thousand_steps_of_a_big_model_are_thinned_in_seconds_and_the_widget_s
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
     print(f"{name}: {took:.1f} s, {grown:.0f} MiB")
     for view in views(made):
-        assert sum(len(buffer) for buffer in _buffers(view._data)) <= 1.5 * SENT_BYTES
+        assert sum(len(buffer) for buffer in buffers(view._data)) <= 1.5 * SENT_BYTES
     assert any(view._notices for view in views(made)) or name == "UtilityInspector"
     assert took < 30
     assert grown < 1500

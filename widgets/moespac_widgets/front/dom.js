@@ -10,18 +10,18 @@ function filled(node, attributes, children) {
   return node;
 }
 
-/** An element: attributes, `on…` left to host.listen, children as nodes or text. */
+/** An element with attributes and children, which are nodes or text. Events are left to host.listen. */
 export const el = (tag, attributes = {}, ...children) =>
   filled(document.createElement(tag), attributes, children);
 
-/** The same for a part of a drawing. */
+/** An SVG element, in the same way. */
 export const svg = (tag, attributes, ...children) =>
   filled(document.createElementNS("http://www.w3.org/2000/svg", tag), attributes, children);
 
 export const clamp = (value, least, most) => Math.max(least, Math.min(most, value));
 export const reducedMotion = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
 
-/** Probabilities and weights: two digits, and never a 0 or 1 that is not one. */
+/** A probability or weight with two digits; 0 and 1 are written only where they are exact. */
 export function share(value) {
   if (Number.isNaN(value)) return "–";
   if (value > 0 && value < 0.005) return "<.01";
@@ -29,7 +29,7 @@ export function share(value) {
   return value === 1 ? "1" : value.toFixed(2).replace(/^0/, "");
 }
 
-/** A number as briefly as it can be said: up to two decimals. */
+/** A number with at most two decimals. */
 export const brief = (value) => (Number.isNaN(value) ? "–" : String(Math.round(value * 100) / 100));
 
 /** Cividis from 0 to 1 as [r, g, b]. */
@@ -58,14 +58,14 @@ export function unpack({ dtype, shape, bytes }) {
   return Object.assign(new kinds[dtype](copied), { shape });
 }
 
-/** Where each owner's rows begin, one entry more than there are owners. */
+/** The offset of each owner's rows, and behind them the total. */
 export function starts(counts, extra = 0) {
   const begin = new Int32Array(counts.length + 1);
   for (let i = 0; i < counts.length; i++) begin[i + 1] = begin[i] + counts[i] + extra;
   return begin;
 }
 
-/** A row of buttons of which Tab reaches one and the arrows the others; `pick(i)` is told where they go. */
+/** Make Tab reach one button of a row and the arrows the others; pick(i) is called with the new one. */
 export function roving(host, row, pick) {
   host.listen(row, "keydown", (event) => {
     const turn = { ArrowLeft: -1, ArrowRight: 1 }[event.key];

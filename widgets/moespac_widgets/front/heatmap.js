@@ -25,7 +25,7 @@ function stride(size, room) {
 }
 
 export class Grid {
-  /** pick(row, column) is told what a reader chose; hint(row, column) says a cell in words. */
+  /** pick(row, column) is called with the chosen cell; hint(row, column) describes a cell in words. */
   constructor(host, { label, rowLabel, columnLabel, pick, hint, height = 250, tallest = 20, legend = true }) {
     Object.assign(this, { host, rowLabel, columnLabel, pick, hint, height, tallest });
     this.canvas = el("canvas", { tabindex: "0", role: "application", "aria-label": label });

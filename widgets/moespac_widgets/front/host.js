@@ -20,7 +20,7 @@ class Host {
       linked: {},
       closers: [],
       waiting: new Map(),
-      asked: 0
+      questions: 0
     });
     this.alert = el("div", { class: "ms-alert", role: "alert", hidden: true });
     this.stale = el("div", { class: "ms-notice", role: "status", hidden: true });
@@ -29,8 +29,8 @@ class Host {
     this.line = el("p", { class: "ms-sentence", role: "status", "aria-live": "polite" });
     this.body = el("div", { class: "ms-body" });
     this.more = el("div", { class: "ms-more" });
-    // JupyterLab runs a shortcut unless something between it and the key's target has this attribute: said
-    // here, once, for every control of every widget.
+    // JupyterLab runs a shortcut unless an element around the key's target has this attribute; the section
+    // has it for every control of every widget.
     this.root = el(
       "section",
       {
@@ -96,7 +96,7 @@ class Host {
     });
   }
 
-  /** Show what went wrong, until something else is said. */
+  /** Show what went wrong, until there is another message. */
   say(problem) {
     const words = problem instanceof Error ? problem.message : problem;
     this.alert.hidden = !words;
@@ -111,7 +111,7 @@ class Host {
 
   // -- state ---------------------------------------------------------------------------------------------
 
-  /** By trait the models of the views that go along with this one. */
+  /** Find the models of the views that move together with this one, by trait. */
   async findLinked() {
     for (const [name, ids] of Object.entries(this.model.get("_linked") ?? {})) {
       this.linked[name] = await Promise.all(ids.map((id) => this.model.widget_manager.get_model(id)));
@@ -122,7 +122,7 @@ class Host {
     return Object.fromEntries(this.names.map((name) => [name, this.model.get(name)]));
   }
 
-  /** Change traits: drawn in the next frame, told to the kernel once it is quiet. */
+  /** Change traits: drawn in the next frame, sent to the kernel after a pause. */
   set(changes) {
     let changed = false;
     for (const [name, value] of Object.entries(changes)) {
@@ -159,8 +159,8 @@ class Host {
     const state = this.state();
     this.player?.draw(state);
     this.view.draw(state);
-    const said = this.view.sentence(state);
-    if (this.line.textContent !== said) this.line.textContent = said; // what is the same is not read out again
+    const sentence = this.view.sentence(state);
+    if (this.line.textContent !== sentence) this.line.textContent = sentence; // screen readers read out every change
     this.origin.textContent = this.view.origin(state);
     if (this.tableBox.open) this.fillTable(state);
     if (document.activeElement !== this.code) this.code.value = this.viewCode(state);
@@ -170,7 +170,7 @@ class Host {
   /** Ask the kernel; a promise of its answer. */
   ask(command, values = {}) {
     if (!this.model.get("_kernel")) return Promise.reject(new Error(this.text("base.no_kernel")));
-    const id = ++this.asked;
+    const id = ++this.questions;
     this.patience ??= setTimeout(() => this.setStale(true), ANSWER_MS);
     return new Promise((resolve, reject) => {
       this.waiting.set(id, { resolve, reject });
@@ -185,11 +185,11 @@ class Host {
     clearTimeout(this.patience);
     this.patience = undefined;
     this.setStale(false);
-    const filled = JSON.parse(JSON.stringify(value ?? null), (_, held) =>
-      held && typeof held === "object" && "buffer" in held ? { ...held, bytes: buffers[held.buffer] } : held
+    const answered = JSON.parse(JSON.stringify(value ?? null), (_, part) =>
+      part && typeof part === "object" && "buffer" in part ? { ...part, bytes: buffers[part.buffer] } : part
     );
     if (error) reject(new Error(error));
-    else resolve(filled);
+    else resolve(answered);
   }
 
   // -- listening -----------------------------------------------------------------------------------------
@@ -258,7 +258,7 @@ class Host {
     return part;
   }
 
-  /** The one control that goes through a trace: `kept` are the steps that can be shown, in order.
+  /** Add the play control; `kept` are the steps that can be shown, in order.
    *  trait: what it moves; say(value) puts where it is in words; speed: how many a second at first. */
   addPlayer(kept, noun, options = {}) {
     this.player = new Player(this, kept, noun, options);

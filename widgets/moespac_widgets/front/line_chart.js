@@ -7,7 +7,7 @@ import { EDGE, GUTTER } from "./heatmap.js";
 const PAD = 8;
 
 export class Lines {
-  /** pick(column) is told where a reader clicked. */
+  /** pick(column) is called with the column that a reader clicked. */
   constructor(host, { label, height = 84, pick }) {
     Object.assign(this, { host, height });
     this.canvas = el("canvas", { role: "img", "aria-label": label });
@@ -40,7 +40,7 @@ export class Lines {
       ctx.fillStyle = "rgba(128,128,128,0.4)";
       ctx.fillRect(GUTTER, y(value) - 0.5, wide - GUTTER - EDGE, 1);
     }
-    for (const one of series) this.one(ctx, { colour: style.color, ...one }, x, y, low);
+    for (const line of series) this.drawLine(ctx, { colour: style.color, ...line }, x, y, low);
     if (line >= 0) {
       ctx.fillStyle = style.color;
       ctx.fillRect(x(line) + this.width / 2 - 1, 0, 2, height);
@@ -48,7 +48,7 @@ export class Lines {
     this.drawLegend(series);
   }
 
-  one(ctx, { values, style, colour, dash = [], sign }, x, y, low) {
+  drawLine(ctx, { values, style, colour, dash = [], sign }, x, y, low) {
     ctx.strokeStyle = ctx.fillStyle = colour;
     ctx.lineWidth = 2;
     ctx.setLineDash(dash);
@@ -76,8 +76,8 @@ export class Lines {
 
   drawLegend(series) {
     const words = series
-      .filter((one) => one.words)
-      .map((one) => one.words)
+      .filter((line) => line.words)
+      .map((line) => line.words)
       .join();
     if (words === this.shown) return;
     this.shown = words;
@@ -88,7 +88,7 @@ export class Lines {
       return el("i", { style: `width:22px;height:0;vertical-align:4px;border-top:3px ${stroke} ${colour}` });
     };
     this.legend.replaceChildren(
-      ...series.filter((one) => one.words).map((one) => el("span", {}, sample(one), one.words))
+      ...series.filter((line) => line.words).map((line) => el("span", {}, sample(line), line.words))
     );
   }
 }

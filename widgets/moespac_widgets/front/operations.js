@@ -1,5 +1,5 @@
 // What the widgets of time share: the kinds of work with their colours and patterns, times and sizes in words,
-// and a bar of where the time went. A kind is told by its pattern and its word too, never by colour alone.
+// and a bar of where the time went. A kind has a pattern and a word too: colour alone never tells it.
 import { el } from "./dom.js";
 import PALETTE from "./palette.json" with { type: "json" };
 
@@ -61,7 +61,7 @@ function tile(kind, ink, paper) {
   return TILES.get(key);
 }
 
-/** What a canvas fills a kind with: its pattern, or where there is no room for one its colour. */
+/** A canvas fill for each kind: its pattern, or its colour where a pattern has no room. */
 export function workFills(ctx, style) {
   return Object.fromEntries(
     Object.entries(WORK).map(([kind, [colour]]) => [
@@ -79,12 +79,12 @@ function workStyle(kind, style) {
   return `background:url(${tile(kind, style.color, style.backgroundColor).toDataURL()})`;
 }
 
-/** Kinds beside their words: [kind, words] each. */
+/** A legend of [kind, words] pairs. */
 export function workLegend(style, kinds) {
   return kinds.map(([kind, words]) => el("span", {}, el("i", { style: workStyle(kind, style) }), words));
 }
 
-/** Shares of one length, one beside the other: [kind, seconds, words] each, of `whole` seconds. */
+/** A bar of `whole` seconds, split into [kind, seconds, words] parts. */
 export function workBar(style, parts, whole) {
   const pieces = parts
     .filter(([, seconds]) => seconds > 0)

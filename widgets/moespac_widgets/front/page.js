@@ -6,7 +6,7 @@ function decoded(value) {
     return new DataView(bytes.buffer);
   }
   if (Array.isArray(value)) return value.map(decoded);
-  return Object.fromEntries(Object.entries(value).map(([name, each]) => [name, decoded(each)]));
+  return Object.fromEntries(Object.entries(value).map(([name, part]) => [name, decoded(part)]));
 }
 
 class PageModel {
@@ -26,7 +26,7 @@ class PageModel {
     this.handlers[name] = [...(this.handlers[name] ?? []), handler];
   }
   off(name, handler) {
-    this.handlers[name] = (this.handlers[name] ?? []).filter((each) => each !== handler);
+    this.handlers[name] = (this.handlers[name] ?? []).filter((other) => other !== handler);
   }
   save_changes() {
     if (location.protocol !== "about:") requestAnimationFrame(keepInAddress);

@@ -68,7 +68,7 @@ export class Player {
     host.closers.push(() => clearTimeout(this.timer));
   }
 
-  /** The place among `kept` of a step: its own, or that of the nearest one before. */
+  /** The place of a step among `kept`, or that of the nearest step before it. */
   place(step) {
     let place = 0;
     for (let above = this.kept.length; place + 1 < above; ) {
