@@ -59,8 +59,8 @@ def budget_figure(results: Sequence[Result]) -> Figure:
         values = {getattr(result, what) for result in results}
         if len(values) > 1:
             raise MoespacError(
-                f"the results differ in {what}: {', '.join(map(str, values))}; expected: replays of one trace "
-                "on one machine under one accounting"
+                f"the results differ in {what}: {', '.join(map(str, values))}; expected: replays of one "
+                "trace on one machine under one accounting"
             )
     shares = all(result.budget.endswith("%") for result in results)
     figure = make_subplots(rows=1, cols=len(_PANELS), subplot_titles=list(_PANELS), horizontal_spacing=0.07)
