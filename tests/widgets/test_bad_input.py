@@ -25,7 +25,7 @@ from moespac_widgets import (
     Timeline,
     UtilityInspector,
 )
-from moespac_widgets.views.rounds import SENT_BYTES
+from moespac_widgets.views.trace_rounds import SENT_BYTES
 from tests.helpers.all_widgets import MAKERS, small
 from tests.helpers.sizes import buffers, with_geometry
 from tools.support.synthetic_trace import made_up

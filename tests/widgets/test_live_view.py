@@ -15,10 +15,10 @@ import pytest
 from moespac_nb import MoespacError
 from moespac_widgets import LiveView, Stepper, write_page
 from moespac_widgets.base import assets as front_end
-from moespac_widgets.base import cells
+from moespac_widgets.base import cell_lifecycle as cells
 from moespac_widgets.base.live_view import view_trait
-from moespac_widgets.base.packing import pack, split
-from moespac_widgets.views.rounds import Rounds, kept
+from moespac_widgets.base.serialize import pack, split
+from moespac_widgets.views.trace_rounds import Rounds, kept
 from tests.helpers.trace_strategies import one_text
 
 SCRIPT_LIMIT = 40 * 1024

@@ -30,10 +30,10 @@ from moespac_nb import MoespacError
 from moespac_nb.utils.exceptions import did_you_mean
 
 from .assets import Words, bundle, catalogue, style
-from .cells import remember
+from .cell_lifecycle import remember
 from .display import StaticView
 from .fallback import fallback_html
-from .packing import split
+from .serialize import split
 
 __all__ = ["LiveView", "view_trait", "within"]
 

@@ -20,7 +20,7 @@ from moespac_nb.simulation.replay import replay
 from moespac_nb.simulation.result import Result
 
 from ..base.assets import Words, catalogue
-from ..base.cells import remember
+from ..base.cell_lifecycle import remember
 from ..base.display import StaticView
 from ..base.live_view import LiveView
 from ..base.page import LEAST_WIDTH, write_page

@@ -11,7 +11,7 @@ from moespac_nb.estimator.sensors import Sensor, make_sensor
 from moespac_nb.estimator.utility import Estimator, make_estimator
 from moespac_nb.trace.windows import Window, iter_windows
 
-from .rounds import Rounds
+from .trace_rounds import Rounds
 
 __all__ = ["evidence_over_time", "trail", "utility_over_time"]
 

@@ -15,8 +15,8 @@ from moespac_nb.balancer.balancer import FORMULATIONS
 from moespac_nb.simulation.balancer_log import record_balancer_inputs
 
 from ...base.live_view import LiveView, view_trait
-from ...base.packing import pack
-from ..rounds import SENT_BYTES, kept
+from ...base.serialize import pack
+from ..trace_rounds import SENT_BYTES, kept
 
 __all__ = ["UNITS", "BalancerExplorer", "changed"]
 

@@ -23,7 +23,7 @@ from moespac_nb.trace.counterfactual import improve_draft
 
 from ...base.live_view import LiveView, view_trait
 from ..replays import beginning
-from ..rounds import acceptance
+from ..trace_rounds import acceptance
 
 __all__ = ["BudgetLab", "Setting"]
 

@@ -10,8 +10,8 @@ import numpy as np
 from moespac_nb import MoespacError, Trace
 
 from ...base.live_view import LiveView, view_trait, within
-from ...base.packing import pack
-from ..rounds import SENT_BYTES, Rounds, kept
+from ...base.serialize import pack
+from ..trace_rounds import SENT_BYTES, Rounds, kept
 
 __all__ = ["DemandMap", "routing_distance_bits"]
 

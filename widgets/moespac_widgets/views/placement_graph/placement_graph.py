@@ -25,8 +25,8 @@ from moespac_nb.trace.step import MoEShape
 
 from ...base.assets import Words
 from ...base.live_view import LiveView, view_trait
-from ...base.packing import pack
-from ..rounds import SENT_BYTES, Rounds
+from ...base.serialize import pack
+from ..trace_rounds import SENT_BYTES, Rounds
 
 __all__ = ["LANES", "PlacementGraph", "laid_out", "together"]
 

@@ -13,9 +13,9 @@ from moespac_nb.simulation.replay import replay
 from moespac_nb.simulation.result import Result
 
 from ...base.live_view import LiveView, view_trait
-from ...base.packing import pack
+from ...base.serialize import pack
 from ..replays import beginning, scaled
-from ..rounds import Rounds
+from ..trace_rounds import Rounds
 
 __all__ = ["Race"]
 

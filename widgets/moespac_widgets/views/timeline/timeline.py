@@ -20,9 +20,9 @@ from moespac_nb.utils.files import atomic_write
 
 from ...base.assets import Words
 from ...base.live_view import LiveView, view_trait
-from ...base.packing import pack
+from ...base.serialize import pack
 from ..replays import Played, names, played, scaled
-from ..rounds import SENT_BYTES
+from ..trace_rounds import SENT_BYTES
 
 if TYPE_CHECKING:
     from moespac_nb.offloading.session import Run

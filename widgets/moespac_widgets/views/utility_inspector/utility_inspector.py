@@ -13,8 +13,8 @@ from moespac_nb.estimator.utility import RULES
 from moespac_nb.utils.exceptions import did_you_mean
 
 from ...base.live_view import LiveView, view_trait, within
-from ...base.packing import Packed, pack
-from ..rounds import SENT_BYTES, Rounds, kept
+from ...base.serialize import Packed, pack
+from ..trace_rounds import SENT_BYTES, Rounds, kept
 from ..utility_history import FIELDS, evidence_over_time, trail
 
 __all__ = ["UtilityInspector"]
