@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.helpers.dom_counters import counters
 from tests.helpers.trace_strategies import one_text
 from tools.support.jupyterlab import (
     ACTIVE_CELL,
@@ -42,15 +43,6 @@ def sentence_starts(page: Any, words: str) -> None:
     page.wait_for_function(
         "words => document.querySelector('.ms-sentence')?.textContent.startsWith(words)", arg=words
     )
-
-
-def counters(page: Any) -> dict[str, int]:
-    """What the page holds after a thorough garbage collection."""
-    session = page.context.new_cdp_session(page)
-    session.send("HeapProfiler.collectGarbage")
-    found = session.send("Memory.getDOMCounters")
-    session.detach()
-    return {"nodes": int(found["nodes"]), "listeners": int(found["jsEventListeners"])}
 
 
 def test_keys_reach_the_widget_and_a_reload_a_rerun_and_a_dead_kernel_lose_nothing(

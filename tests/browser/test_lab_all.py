@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.browser.test_lab import counters
 from tests.helpers.all_widgets import MAKERS
+from tests.helpers.dom_counters import counters
 from tools.support.jupyterlab import (
     ACTIVE_CELL,
     CELL_COUNT,

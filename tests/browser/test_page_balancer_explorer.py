@@ -138,7 +138,9 @@ def test_the_fast_path_is_asked_while_a_slider_is_held_and_pulp_when_it_is_let_g
       const value = message.command === 'solve' ? solved : null;
       setTimeout(() => this.handlers['msg:custom'].forEach(each => each({ answer: message.ask, value }, [])));
     }"""
-    path.write_text(page.replace('send() { throw new Error("a page has no kernel"); }', answers))
+    no_kernel = 'send() {\n    throw new Error("a page has no kernel");\n  }'
+    assert no_kernel in page
+    path.write_text(page.replace(no_kernel, answers))
     opened = open_page(browser, path)
     solved = (
         "() => (globalThis.asked ?? []).filter(each => each.command === 'solve').map(each => each.values)"

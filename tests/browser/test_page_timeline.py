@@ -362,7 +362,7 @@ def test_every_point_of_a_page_is_what_its_replay_says(browser: Any, tmp_path: P
     for key in made.page_data()["grid"]:
         setting = Setting(*key.split("|"))
         for budget in (17, 35, 100):
-            made.recall(
+            made.restore_view(
                 "&".join(f"{name}={value}" for name, value in setting._asdict().items()) + f"&budget={budget}"
             )
             code.fill(made.view_code)

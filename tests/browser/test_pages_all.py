@@ -171,7 +171,9 @@ def test_without_an_answer_every_widget_says_that_it_is_stale_and_still_scrubs(
     trace = small()
     path = write_page(tmp_path / "all.html", [make(trace) for make in MAKERS.values()], linked=())
     page = path.read_text(encoding="utf-8").replace('"_kernel": false', '"_kernel": true')
-    path.write_text(page.replace('send() { throw new Error("a page has no kernel"); }', "send() {}"))
+    no_kernel = 'send() {\n    throw new Error("a page has no kernel");\n  }'
+    assert no_kernel in page
+    path.write_text(page.replace(no_kernel, "send() {}"))
     opened = open_page(browser, path)
     widgets = opened.page.locator(".moespac").all()
     assert len(widgets) == len(MAKERS)

@@ -24,9 +24,9 @@ KERNEL = "colab"
 TRACE = """\
 from moespac_nb.engine.devices import Operation
 from moespac_nb.simulation.replay import replay
-from moespac_nb.datasets.traces import bundled
+from moespac_nb.datasets.traces import load_trace
 from moespac_widgets import *
-trace = bundled("math", mode="sample", kind="fan", half="report")[:12]
+trace = load_trace("math", mode="sample", kind="fan", half="report")[:12]
 result = replay(trace, "recency", "25%", gamma=4)"""
 VIEWS = (
     "BalancerExplorer(trace, gamma=4)",
@@ -39,7 +39,7 @@ VIEWS = (
     "Timeline(result)",
     "UtilityInspector(trace, gamma=4)",
 )
-FIGURES = ('timeline_figure([Operation("gpu", "L0 gpu", 0.0, 1.0)])', "demand_figure(list(trace))")
+FIGURES = ('timeline_figure([Operation("gpu", "L0 gpu", 0.0, 1.0)])', "parts_figure([result])")
 
 
 @pytest.fixture(scope="module")

@@ -25,9 +25,9 @@ from moespac_widgets import (
     Timeline,
     UtilityInspector,
 )
-from moespac_widgets.views.rounds import SENT_BYTES
+from moespac_widgets.views.trace_rounds import SENT_BYTES
 from tests.helpers.all_widgets import MAKERS, small
-from tests.widgets.test_views import _buffers, with_geometry
+from tests.helpers.sizes import buffers, with_geometry
 from tools.support.synthetic_trace import made_up
 
 EVERY = pytest.mark.parametrize("name", [*MAKERS, "Dashboard"])
@@ -51,7 +51,7 @@ def test_what_is_no_trace_is_refused_with_what_would_be(name: str, given: Any) -
         with pytest.raises(MoespacError, match="expected: what replay"):
             Timeline(given)
         return
-    with pytest.raises(MoespacError, match=r"(trace|given|file).*(accepted|is not there|no such)"):
+    with pytest.raises(MoespacError, match=r"(trace|given|file).*(expected|is not there|no such)"):
         BUILD[name](given)
 
 
@@ -103,7 +103,7 @@ def test_times_that_are_no_numbers_are_refused() -> None:
     trace = small()
     problem = next(iter(BalancerExplorer(trace, budget="20%")._tables.values()))
     broken = replace(problem, cpu_s=np.where(problem.cpu_s > 0, np.nan, problem.cpu_s))
-    with pytest.raises(MoespacError, match=r"cpu_s.*accepted"):
+    with pytest.raises(MoespacError, match=r"cpu_s.*expected"):
         BalancerExplorer(broken)
 
 
@@ -130,7 +130,7 @@ def test_a_thousand_steps_of_a_big_model_are_thinned_in_seconds_and_the_widget_s
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
     print(f"{name}: {took:.1f} s, {grown:.0f} MiB")
     for view in views(made):
-        assert sum(len(buffer) for buffer in _buffers(view._data)) <= 1.5 * SENT_BYTES
+        assert sum(len(buffer) for buffer in buffers(view._data)) <= 1.5 * SENT_BYTES
     assert any(view._notices for view in views(made)) or name == "UtilityInspector"
     assert took < 30
     assert grown < 1500

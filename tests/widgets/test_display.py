@@ -29,9 +29,9 @@ from tools.support.browser import TWO_FRAMES
 from tools.support.jupyterlab import lab, write_notebook
 
 MAKE = (
-    "from moespac_nb.datasets.traces import bundled\n"
+    "from moespac_nb.datasets.traces import load_trace\n"
     "from moespac_widgets import Stepper\n"
-    'trace = bundled("math", mode="sample", kind="fan", half="report")[:12]\n'
+    'trace = load_trace("math", mode="sample", kind="fan", half="report")[:12]\n'
     "Stepper(trace, gamma=4, step=1)"
 )
 ROOT = Path(__file__).resolve().parents[2]

@@ -14,9 +14,8 @@ from moespac_nb.engine.devices import Operation, VirtualDevice
 from moespac_nb.engine.engine import Engine
 from moespac_nb.simulation.replay import replay
 from moespac_nb.trace.step import MoEShape
-from moespac_widgets import budget_figure, busy, parts_figure, residency_figure, timeline_figure
+from moespac_widgets import budget_figure, busy, parts_figure, timeline_figure
 from tests.helpers.checked_device import COSTS
-from tests.helpers.steps import step
 from tools.support.synthetic_trace import made_up
 
 TRACE = made_up(MoEShape(3, 12, 2), gamma=3, steps=6)
@@ -62,18 +61,6 @@ def test_a_span_that_is_none_is_refused(span) -> None:
         timeline_figure([])
 
 
-def test_the_map_of_residents_tells_what_was_there_of_what_was_asked_for() -> None:
-    steps = [step(0, 0, [[[0]], [[1]]], accepted=0), step(1, 1, [[[2]], [[2]]], accepted=0)]
-    held = np.zeros((2, *steps[0].counts.shape), bool)
-    held[0, 0, [1, 3]] = True
-    figure = residency_figure(steps, held)
-    first, second = (frame.data[0].z[0] for frame in figure.frames)
-    assert first[:4].tolist() == [3, 2, 0, 1]
-    assert second[:4].tolist() == [0, 0, 3, 0]
-    assert figure.data[0].text[0][0] == "asked for, in no slot"
-    assert figure.layout.title.text == "Round 0: 2 experts in slots; of 2 asked for, 1 were there"
-
-
 def test_resident_is_what_may_be_read_now() -> None:
     device = VirtualDevice()
     engine = Engine(device, 2, 4, 3, COSTS)
@@ -89,14 +76,6 @@ def test_resident_is_what_may_be_read_now() -> None:
     assert (engine.slots.resident() == wanted).all()
     engine.layer(0, [2], [1])
     assert (engine.slots.resident() == wanted).all()  # pinned
-
-
-def test_a_map_of_residents_that_does_not_fit_its_steps_is_refused() -> None:
-    steps = [step(0, 0, [[[0]], [[1]]], accepted=0)]
-    with pytest.raises(MoespacError, match="1 steps and 0 maps"):
-        residency_figure(steps, [])
-    with pytest.raises(MoespacError, match=r"has shape \(3, 3\); expected: that of the counts"):
-        residency_figure(steps, [np.zeros((3, 3), bool)])
 
 
 def test_every_replay_is_a_point_and_what_does_not_fit_is_open() -> None:

@@ -15,10 +15,10 @@ import pytest
 from moespac_nb import MoespacError
 from moespac_widgets import LiveView, Stepper, write_page
 from moespac_widgets.base import assets as front_end
-from moespac_widgets.base import cells
+from moespac_widgets.base import cell_lifecycle as cells
 from moespac_widgets.base.live_view import view_trait
-from moespac_widgets.base.packing import pack, split
-from moespac_widgets.views.rounds import Rounds, kept
+from moespac_widgets.base.serialize import pack, split
+from moespac_widgets.views.trace_rounds import Rounds, kept
 from tests.helpers.trace_strategies import one_text
 
 SCRIPT_LIMIT = 40 * 1024
@@ -71,35 +71,22 @@ def test_what_is_imported_twice_is_sent_once() -> None:
 
 @pytest.mark.parametrize("widget", every_widget())
 def test_every_text_a_script_asks_for_is_in_the_catalogue(widget: type[LiveView]) -> None:
-    texts = front_end.catalogue("en", "base", *widget.TEXTS)
+    texts = front_end.catalogue("base", *widget.TEXTS)
     asked = set(re.findall(r'\.text\("([\w.]+)"', front_end.bundle(widget.SCRIPT)))
     assert len(asked) > 10
     assert asked <= set(texts)
 
 
-def test_a_translation_is_one_file_and_what_it_lacks_stays_english(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "texts").mkdir()
-    english = (front_end.HOME / "texts/en.json").read_text(encoding="utf-8")
-    (tmp_path / "texts/en.json").write_text(english, encoding="utf-8")
-    german = {"base.play": "Abspielen", "title.stepper": "Schritt für Schritt", "base.language": "de"}
-    german["notice.thinned"] = "Von {steps} Schritten ist einer von {stride} zu sehen."
-    (tmp_path / "texts/de.json").write_text(json.dumps(german), encoding="utf-8")
-    monkeypatch.setattr(front_end, "HOME", tmp_path)
-    monkeypatch.setenv(front_end.LANGUAGE, "de")
+def test_titles_and_notices_come_from_the_catalogue_and_a_page_names_its_language(tmp_path: Path) -> None:
+    texts = front_end.catalogue("base", "title", "notice")
+    assert {key.split(".")[0] for key in texts} == {"base", "title", "notice"}
     widget = Stepper(one_text(1, steps=20), limit_bytes=1000)
-    assert widget._texts["base.play"] == "Abspielen"
-    assert widget._texts["base.pause"] == "Pause"
-    assert widget._title == "Schritt für Schritt"
-    assert re.fullmatch(r"Von 20 Schritten ist einer von \d+ zu sehen.", widget._notices[0])
-    monkeypatch.undo()
+    assert widget._title == texts["title.stepper"]
+    filled = re.escape(texts["notice.thinned"]).replace(r"\{steps\}", "20")
+    assert re.fullmatch(re.sub(r"\\\{\w+\\\}", r"\\d+", filled), widget._notices[0])
     page = widget.to_html(tmp_path / "s.html").read_text(encoding="utf-8")
-    assert '<html lang="de">' in page
-    assert "<title>Schritt für Schritt</title>" in page
-    monkeypatch.setattr(front_end, "HOME", tmp_path)
-    with pytest.raises(MoespacError, match="language is 'fr'; expected: de, en"):
-        Stepper(one_text(1), language="fr")
+    assert f'<html lang="{texts["base.language"]}">' in page
+    assert f"<title>{texts['title.stepper']}</title>" in page
 
 
 def luminance(colour: str) -> float:
@@ -226,7 +213,7 @@ def test_a_view_code_brings_the_state_back() -> None:
     widget = Probe(step=4, rule="b b")
     assert widget.view_code == "step=4&rule=b%20b"
     other = Probe()
-    other.recall(widget.view_code)
+    other.restore_view(widget.view_code)
     assert (other.step, other.rule) == (4, "b b")
 
 
@@ -239,7 +226,7 @@ def test_a_view_code_brings_the_state_back() -> None:
 def test_a_bad_view_code_changes_nothing_and_says_what_is_accepted(code: str, words: str) -> None:
     widget = Probe()
     with pytest.raises(MoespacError, match=re.escape(words)):
-        widget.recall(code)
+        widget.restore_view(code)
     assert widget.view_code == "step=0&rule=a"
 
 

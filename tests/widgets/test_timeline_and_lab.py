@@ -343,7 +343,7 @@ def test_a_trace_of_one_layer_and_one_step_is_shown(tmp_path: Path) -> None:
     ):
         assert view.to_html(tmp_path / "least.html").stat().st_size > 0
         code = view.view_code
-        view.recall(code)
+        view.restore_view(code)
         assert view.view_code == code
 
 

@@ -2,37 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from moespac_nb import MoespacError, Trace
+from moespac_nb import MoespacError
 from moespac_nb.estimator.sensors import make_sensor
 from moespac_nb.estimator.utility import RULES, make_estimator
-from moespac_nb.trace.step import MoEShape
 from moespac_widgets import DemandMap, Stepper, UtilityInspector
 from moespac_widgets.views.demand_map.demand_map import routing_distance_bits
-from moespac_widgets.views.rounds import Rounds
+from moespac_widgets.views.trace_rounds import Rounds
 from moespac_widgets.views.utility_history import evidence_over_time, trail, utility_over_time
+from tests.helpers.sizes import buffers, with_geometry
 from tests.helpers.trace_strategies import GEOMETRY, one_text, several
 
 
 def sent(packed: dict[str, Any]) -> np.ndarray:
     return np.frombuffer(packed["bytes"], packed["dtype"]).reshape(packed["shape"])
-
-
-def with_geometry(layers: int, experts: int, steps: int, top_k: int = 2) -> Trace:
-    """A trace whose routing is of this size; its tokens are those of any other."""
-    small = one_text(1, steps=steps)
-    rng = np.random.default_rng(0)
-    arrays: dict[str, Any] = {}
-    for name, rows in (("", len(small.window)), ("prompt_", len(small.prompt_ids))):
-        scores = rng.random((rows, layers, experts), np.float32)
-        arrays[f"{name}experts"] = np.argpartition(scores, top_k, axis=-1)[..., :top_k].astype(np.int16)
-        arrays[f"{name}gate_weights"] = np.full((rows, layers, top_k), 1 / top_k, np.float32)
-    return replace(small, geometry=MoEShape(layers, experts, top_k), **arrays)
 
 
 # -- stepper ----------------------------------------------------------------------------------------------
@@ -84,7 +71,7 @@ def test_one_layer_one_step_is_shown(widget: Any) -> None:
 @pytest.mark.parametrize("widget", [Stepper, DemandMap, UtilityInspector])
 def test_a_thousand_steps_of_a_big_model_are_thinned_and_the_widget_says_so(widget: Any) -> None:
     view = widget(with_geometry(94, 128, 1000, top_k=8))
-    size = sum(len(buffer) for buffer in _buffers(view._data))
+    size = sum(len(buffer) for buffer in buffers(view._data))
     assert size < 6_000_000
     if widget is not UtilityInspector:  # that one sends a layer at a time, whole
         assert view._notices[0].startswith("Thinned: of 1000 steps one in ")
@@ -97,13 +84,6 @@ def test_a_trace_above_the_limit_is_thinned_and_the_widget_says_so() -> None:
         assert 1 < len(shown) < 20
         assert view._notices[0].startswith("Thinned: of 20 steps one in ")
     assert len(sent(Stepper(trace, limit_bytes=1000)._data["emitted"])) == 20  # the text stays whole
-
-
-def _buffers(value: Any) -> list[memoryview]:
-    if isinstance(value, memoryview):
-        return [value]
-    nested = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return [buffer for each in nested for buffer in _buffers(each)]
 
 
 # -- demand -----------------------------------------------------------------------------------------------

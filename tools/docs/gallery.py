@@ -67,7 +67,7 @@ class Shot(NamedTuple):
 def decoded(domain: str) -> Trace:
     """A sampled decode of the bundled pair, the same each time."""
     model, draft = moespac_nb.load_pair()
-    prompt = moespac_nb.prompts(domain, half="report")[5].text
+    prompt = moespac_nb.load_prompts(domain, half="report")[5].text
     options = {"gamma": 5, "sampling": Sampling("sample", temperature=0.8), "max_new_tokens": 120, "seed": 3}
     return moespac_nb.record(model, prompt, draft=draft, stop_ids=(), **options)
 

@@ -2,9 +2,6 @@ from .base.live_view import LiveView as LiveView
 from .base.page import write_page as write_page
 from .base.table import table as table
 from .figures.budget import budget_figure as budget_figure
-from .figures.demand import demand_figure as demand_figure
-from .figures.growing_text import GrowingText as GrowingText
-from .figures.residency import residency_figure as residency_figure
 from .figures.time_breakdown import parts_figure as parts_figure
 from .figures.timeline import busy as busy
 from .figures.timeline import timeline_figure as timeline_figure

@@ -99,8 +99,8 @@ def alike(size: str) -> dict[str, int]:
 
 def made(name: str, trace: Trace, size: str) -> moespac_widgets.LiveView | moespac_widgets.Dashboard:
     """The widget that the cell makes, here."""
-    known = {**vars(moespac_widgets), "replay": replay, "trace": trace, "alike": alike(size)}
-    return eval(CASES[name].make, known)
+    public = {public: getattr(moespac_widgets, public) for public in moespac_widgets.__all__}
+    return eval(CASES[name].make, {**public, "replay": replay, "trace": trace, "alike": alike(size)})
 
 
 def setup(size: str) -> str:

@@ -9,19 +9,15 @@ reader of the file needs and a browser does not. Names at the top level of the f
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from moespac_nb import MoespacError
-
-__all__ = ["CIVIDIS", "KINDS", "LANGUAGE", "Words", "bundle", "catalogue", "modules", "style"]
+__all__ = ["CIVIDIS", "KINDS", "Words", "bundle", "catalogue", "modules", "style"]
 
 HOME = Path(__file__).resolve().parents[1]
-LANGUAGE = "MOESPAC_LANGUAGE"  # the environment variable that names the catalogue, texts/<name>.json
 _IMPORT = re.compile(
     r'^import (?:\{[^}]*\}|(\w+)) from "[./\w]*?([\w.]+)"(?: with \{ type: "json" \})?;\n', re.M
 )
@@ -32,13 +28,24 @@ CIVIDIS: list[str] = _PALETTE["cividis"]  # amounts, from least to most
 
 
 class Words(NamedTuple):
-    """A text of the catalogue that Python says, a title or a notice, and what its {names} stand for."""
+    """A text of the catalogue that Python shows, a title or a notice, and the values of its {names}."""
 
     key: str
     values: Mapping[str, Any] = {}
 
     def read(self, texts: Mapping[str, str]) -> str:
-        """As the catalogue has it; a value that is Words itself is read too."""
+        """Return the text with its names filled in; a value that is Words itself is read as well.
+
+        Parameters
+        ----------
+        texts : mapping of str to str
+            The catalogue's texts by key.
+
+        Examples
+        --------
+        >>> Words("title", {"n": 2}).read({"title": "{n} steps"})
+        '2 steps'
+        """
 
         def filled(name: re.Match[str]) -> str:
             value = self.values[name[1]]
@@ -48,20 +55,37 @@ class Words(NamedTuple):
 
 
 def bundle(script: str) -> str:
-    """One ES module: the file of that name and before it all that it imports."""
+    """Return a front-end file and everything that it imports as one ES module.
+
+    Parameters
+    ----------
+    script : str
+        The file's name, such as "stepper.js".
+    """
     return "\n".join(modules(script).values())
 
 
 def _path(name: str) -> Path:
-    """Where a script lies: each name is there once."""
+    """The file of that name; no name is used twice."""
     shared = HOME / "front" / name
     return shared if shared.exists() else next((HOME / "views").glob(f"*/{name}"))
 
 
 @cache
 def modules(script: str) -> dict[str, str]:
-    """By their names the files that `script` imports, each before who needs it, and last `script` itself."""
-    found: dict[str, str] = {}
+    """Return the files that a script imports, each before those that need it, and last the script itself.
+
+    Parameters
+    ----------
+    script : str
+        The file's name, such as "stepper.js".
+
+    Returns
+    -------
+    dict of str to str
+        Sources by file name, without imports, comments and indentation.
+    """
+    sources: dict[str, str] = {}
     taken: set[str] = set()
 
     def take(name: str) -> None:
@@ -73,20 +97,20 @@ def modules(script: str) -> dict[str, str]:
             taken.add(imported)
             if constant:
                 value = json.loads(_path(imported).read_text(encoding="utf-8"))
-                found[imported] = f"const {constant} = {json.dumps(value, separators=(',', ':'))};\n"
+                sources[imported] = f"const {constant} = {json.dumps(value, separators=(',', ':'))};\n"
             else:
                 take(imported)
-        found[name] = _lean(_IMPORT.sub("", source))
+        sources[name] = _lean(_IMPORT.sub("", source))
 
     take(script)
-    return found
+    return sources
 
 
 def _lean(source: str) -> str:
     """Without comments, indentation, and line breaks inside brackets. No template literal spans lines.
 
-    A comment behind code goes unless it holds a quote mark, as what looks like one may be part of a text:
-    nothing is put behind such a line.
+    A comment behind code is kept where it holds a quote mark, as it may be part of a text; such a line is
+    not joined with the next.
     """
     unindented = re.sub(r"^\s+", "", source, flags=re.M)
     alone = re.sub(r"^//.*\n|^/\*\*(?:.|\n)*?\*/\n", "", unindented, flags=re.M)
@@ -95,29 +119,38 @@ def _lean(source: str) -> str:
 
 
 def style(*scripts: str) -> str:
-    """The style sheet that all widgets share, then those of these widgets, stepper.css beside stepper.js.
+    """Return the style sheet that all widgets share, followed by the given widgets' own.
 
-    A widget's own sheet is for that widget: on a notebook's page all sheets come together, in any order.
+    A widget's own sheet, stepper.css beside stepper.js, holds inside that widget alone: on a notebook's page
+    all sheets come together, in any order.
+
+    Parameters
+    ----------
+    *scripts : str
+        Front-end files, such as "stepper.js".
     """
     kinds = "".join(f" --ms-{name}: {colour};" for name, colour in KINDS.items())
-    sheets = [f":root {{{kinds} }}", (HOME / "front/base.css").read_text(encoding="utf-8")]
+    sheets = [f":root {{{kinds} }}", _lean_sheet(HOME / "front/base.css")]
     for name in (script.removesuffix(".js") for script in scripts):
         path = HOME / f"views/{name}/{name}.css"
         if path.exists():
-            sheets.append(f".moespac.of-{name} {{\n{path.read_text(encoding='utf-8')}}}")
+            sheets.append(f".moespac.of-{name} {{\n{_lean_sheet(path)}}}")
     return "\n".join(sheets)
 
 
-def catalogue(language: str | None, *prefixes: str) -> dict[str, str]:
-    """The texts whose keys begin with one of the prefixes; what a translation lacks stays English.
+def _lean_sheet(path: Path) -> str:
+    """A rule a line, without comments."""
+    bare = re.sub(r"/\*.*?\*/", "", path.read_text(encoding="utf-8"), flags=re.S)
+    return re.sub(r"(?<=[;{,])\s*\n\s*|\n\s*(?=\})|(?<=\})\n(?=\n)", "", bare)
 
-    language: the name of a file in `texts/`; None takes MOESPAC_LANGUAGE, or English.
+
+def catalogue(*prefixes: str) -> dict[str, str]:
+    """Return the texts whose keys begin with one of the prefixes: `catalogue("base")` has "base.play".
+
+    Parameters
+    ----------
+    *prefixes : str
+        First parts of keys of `texts/en.json`.
     """
-    name = language or os.environ.get(LANGUAGE) or "en"
-    names = sorted(path.stem for path in (HOME / "texts").glob("*.json"))
-    if name not in names:
-        raise MoespacError(f"language is {name!r}; expected: {', '.join(names)}")
-    texts: dict[str, str] = {}
-    for each in ("en", name):
-        texts |= json.loads((HOME / "texts" / f"{each}.json").read_text(encoding="utf-8"))
+    texts = json.loads((HOME / "texts/en.json").read_text(encoding="utf-8"))
     return {key: text for key, text in texts.items() if key.split(".")[0] in prefixes}

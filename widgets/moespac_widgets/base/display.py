@@ -59,27 +59,27 @@ _HEIGHT = 480  # pixels, until the page has told
 
 
 class StaticView:
-    """What every view is displayed by: the first base of its class."""
+    """How a view is displayed: the first base of its class."""
 
     comm: Any
     model_id: str
-    _said: Mapping[str, str]  # the catalogue's titles and what is said here
+    _catalogue: Mapping[str, str]  # titles, and the sentences of this module
     _ipython_display_ = None  # ipywidgets 7 has one, which would be asked first and knows live views only
 
     def caption(self) -> str:
-        """The view's title."""
+        """Return the view's title."""
         raise NotImplementedError
 
     def state_in_words(self) -> Iterable[tuple[str, str]]:
-        """Names and values, for readers who see no view."""
+        """Return names and values of the state, for readers who see no view."""
         raise NotImplementedError
 
-    def still(self) -> str:
-        """HTML of what the view shows, without a script; nothing where its state says all there is."""
+    def fallback_html(self) -> str:
+        """Return HTML of what the view shows, without a script; nothing where its state says all there is."""
         return ""
 
     def to_html(self, path: str | Path) -> Path:
-        """Write the view as one page: no kernel, no network."""
+        """Write the view as one page that needs neither kernel nor network."""
         raise NotImplementedError
 
     def _repr_mimebundle_(self, **options: Any) -> Any:
@@ -96,10 +96,10 @@ class StaticView:
         return {**data, "text/plain": words, "text/html": self._beside(words)}, metadata
 
     def _say(self, key: str) -> str:
-        return Words(key, {"title": self.caption(), "mode": MODE}).read(self._said)
+        return Words(key, {"title": self.caption(), "mode": MODE}).read(self._catalogue)
 
     def _live(self, **_options: Any) -> dict[str, Any]:
-        """For ipywidgets 7, which has no bundle."""
+        """The bundle of ipywidgets 7, which makes none itself."""
         return {WIDGET: {"version_major": 2, "version_minor": 0, "model_id": self.model_id}}
 
     def _beside(self, words: str) -> str:
@@ -108,20 +108,20 @@ class StaticView:
             f'<td style="text-align:left">{escape(value)}</td></tr>'
             for name, value in self.state_in_words()
         )
-        said = re.sub("`(.*?)`", r"<code>\1</code>", escape(words))
-        return f"<p><em>{said}</em></p>{self.still()}<table><tbody>{rows}</tbody></table>"
+        sentence = re.sub("`(.*?)`", r"<code>\1</code>", escape(words))
+        return f"<p><em>{sentence}</em></p>{self.fallback_html()}<table><tbody>{rows}</tbody></table>"
 
 
 def _mode() -> Callable[[Any, str], str] | None:
-    """What displays a view instead of a live one, if anything does."""
-    given = os.environ.get(MODE, "")
-    if given in ("", "live"):
+    """The function that displays a view instead of a live one, if the environment asks for one."""
+    mode = os.environ.get(MODE, "")
+    if mode in ("", "live"):
         return None
-    if given == "static":
+    if mode == "static":
         return _packed
-    folder = given.removeprefix(PAGES)
-    if folder in ("", given):
-        raise MoespacError(f"{MODE} is {given!r}; expected: live, static, or {PAGES} and a folder")
+    folder = mode.removeprefix(PAGES)
+    if folder in ("", mode):
+        raise MoespacError(f"{MODE} is {mode!r}; expected: live, static, or {PAGES} and a folder")
     return lambda view, title: _beside(view, title, Path(folder))
 
 

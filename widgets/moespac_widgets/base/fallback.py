@@ -14,19 +14,28 @@ import numpy as np
 from .assets import CIVIDIS, Words
 from .table import table
 
-__all__ = ["png", "still"]
+__all__ = ["fallback_html", "png"]
 
 CELL_PIXELS = 10
 Data = Mapping[str, Any]
 Texts = Mapping[str, str]
 
 
-def still(script: str, data: Data, state: Mapping[str, Any], texts: Texts) -> str:
-    """HTML of the view whose front end is `script`, or nothing where its state must do.
+def fallback_html(script: str, data: Data, state: Mapping[str, Any], texts: Texts) -> str:
+    """Return HTML of what a view shows, or nothing where its state says all there is.
 
-    data: as it was packed for the browser. texts: the catalogue's "static." texts.
+    Parameters
+    ----------
+    script : str
+        The view's front-end file.
+    data : mapping
+        What was packed for the browser.
+    state : mapping
+        The view's traits by name.
+    texts : mapping of str to str
+        The catalogue's "static." texts.
     """
-    make = _STILLS.get(script)
+    make = _VIEWS.get(script)
     return make(data, state, texts) if make else ""
 
 
@@ -46,14 +55,14 @@ def _stepper(data: Data, state: Mapping[str, Any], texts: Texts) -> str:
 
 
 def _race(data: Data, _state: Mapping[str, Any], texts: Texts) -> str:
-    rows = [(one["policy"], one["tps_modelled"], one["hit_rate"]) for one in data["contestants"]]
+    rows = [(run["policy"], run["tps_modelled"], run["hit_rate"]) for run in data["contestants"]]
     return _results(rows, texts) + _about(data["about"], texts)
 
 
 def _timeline(data: Data, _state: Mapping[str, Any], texts: Texts) -> str:
-    ran = list(data["results"].values())
-    rows = [(one["name"], one["about"]["tps"], one["about"]["hit_rate"]) for one in ran]
-    return _results(rows, texts) + _about(ran[0]["about"], texts)
+    runs = list(data["results"].values())
+    rows = [(run["name"], run["about"]["tps"], run["about"]["hit_rate"]) for run in runs]
+    return _results(rows, texts) + _about(runs[0]["about"], texts)
 
 
 def _results(rows: list[tuple[Any, ...]], texts: Texts) -> str:
@@ -64,7 +73,7 @@ def _about(about: Data, texts: Texts) -> str:
     return f"<p>{escape(Words('static.about', about).read(texts))}</p>"
 
 
-_STILLS: dict[str, Callable[[Data, Mapping[str, Any], Texts], str]] = {
+_VIEWS: dict[str, Callable[[Data, Mapping[str, Any], Texts], str]] = {
     "demand_map.js": _demand,
     "race.js": _race,
     "stepper.js": _stepper,
@@ -84,8 +93,8 @@ def _array(packed: Data) -> np.ndarray:
 def _map(counts: np.ndarray, step: int, texts: Texts) -> str:
     """(layers, experts) of whole numbers as a picture, and what it is in words."""
     layers, experts = counts.shape
-    said = {"step": step, "layers": layers, "experts": experts, "most": int(counts.max())}
-    words = escape(Words("static.map", said).read(texts))
+    values = {"step": step, "layers": layers, "experts": experts, "most": int(counts.max())}
+    words = escape(Words("static.map", values).read(texts))
     picture = base64.b64encode(png(_large(_coloured(counts)))).decode()
     size = f'width="{experts * CELL_PIXELS}" height="{layers * CELL_PIXELS}"'
     return f'<p><img {size} alt="{words}" src="data:image/png;base64,{picture}"></p><p>{words}</p>'
@@ -110,7 +119,20 @@ _PALETTE, _COLOURS = 3, 6  # the format's kinds of pixels: a place in a palette;
 
 
 def png(pixels: np.ndarray, palette: np.ndarray | None = None) -> bytes:
-    """pixels: (height, width, 4) uint8; or with a palette, (n, 3) uint8, (height, width) places in it."""
+    """Return a picture as PNG.
+
+    Parameters
+    ----------
+    pixels : ndarray, uint8
+        (height, width, 4) red, green, blue and opacity; with a palette (height, width) places in it.
+    palette : ndarray, (n, 3), uint8, optional
+        Red, green and blue.
+
+    Examples
+    --------
+    >>> png(np.zeros((2, 3, 4), np.uint8))[:4]
+    b'\\x89PNG'
+    """
     high, wide = pixels.shape[:2]
     kind = _COLOURS if palette is None else _PALETTE
     rows = np.concatenate([np.zeros((high, 1), np.uint8), pixels.reshape(high, -1)], axis=1)  # 0: no filter

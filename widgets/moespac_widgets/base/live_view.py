@@ -1,4 +1,4 @@
-"""What every live widget is: data sent once, a small state that both sides share, a few commands.
+"""The base of every live widget: data sent once, a small state that both sides share, a few commands.
 
 A widget is a subclass that names its front-end file and its state, and packs its data:
 
@@ -6,14 +6,14 @@ A widget is a subclass that names its front-end file and its state, and packs it
         SCRIPT, TEXTS = "demand.js", ("demand",)
         step = view_trait(0)
 
-        def __init__(self, trace, *, step=0, language=None):
-            super().__init__(data={"counts": pack(trace.counts)}, language=language,
+        def __init__(self, trace, *, step=0):
+            super().__init__(data={"counts": pack(trace.counts)},
                              limits={"step": (0, len(trace) - 1)}, step=step)
 
         def answer_refine(self, step):     # what the front end's host.ask("refine", {step}) waits for
             return {"counts": pack(...)}
 
-`docs/gallery.md` tells the front end's side.
+`docs/gallery.md` describes the front end's side.
 """
 
 from __future__ import annotations
@@ -30,18 +30,26 @@ from moespac_nb import MoespacError
 from moespac_nb.utils.exceptions import did_you_mean
 
 from .assets import Words, bundle, catalogue, style
-from .cells import remember
+from .cell_lifecycle import remember
 from .display import StaticView
-from .fallback import still
-from .packing import split
+from .fallback import fallback_html
+from .serialize import split
 
 __all__ = ["LiveView", "view_trait", "within"]
 
-Limit = tuple[int, int] | list[str]  # least and most, or the words accepted
+Limit = tuple[int, int] | list[str]  # the least and most value, or the words
 
 
 def view_trait(default: int | str) -> Any:
-    """A part of the state that a reader changes: it is in the view code, and checked against its limit."""
+    """Declare a part of the state that a reader changes.
+
+    It is in the view code, shared with the browser, and checked against its limit.
+
+    Parameters
+    ----------
+    default : int or str
+        The value before one is given.
+    """
     return _ViewTrait(default).tag(sync=True, view=True)
 
 
@@ -53,7 +61,33 @@ class _ViewTrait(traitlets.Any):
 
 
 class LiveView(StaticView, anywidget.AnyWidget):
-    """Base of the live widgets. `to_html` writes the same view as a page of its own."""
+    """Base of the live widgets.
+
+    Parameters
+    ----------
+    data : mapping
+        Arrays packed by `pack`, and whatever JSON holds. Sent once.
+    limits : mapping
+        For each view trait its least and most value, or the list of its words.
+    title : Words or str, optional
+        None takes the catalogue's "title." and the first of TEXTS.
+    notices : iterable of Words or str
+        What a reader must know: that a part was left out, for example.
+    **state : int or str
+        The first values of the view traits.
+
+    Attributes
+    ----------
+    SCRIPT : str
+        The widget's front-end file.
+    TEXTS : tuple of str
+        First parts of the catalogue's keys that the front end uses.
+
+    Raises
+    ------
+    MoespacError
+        If a value of `state` is out of its limit.
+    """
 
     SCRIPT: ClassVar[str]
     TEXTS: ClassVar[tuple[str, ...]]  # first parts of the catalogue's keys
@@ -80,22 +114,16 @@ class LiveView(StaticView, anywidget.AnyWidget):
         limits: Mapping[str, Limit],
         title: Words | str | None = None,
         notices: Iterable[Words | str] = (),
-        language: str | None = None,
         **state: int | str,
     ) -> None:
-        """data: packed arrays and what JSON holds. limits: of each view trait. state: their first values.
-
-        title: None takes the catalogue's, "title." and the first of TEXTS. notices: what a reader must know,
-        a left-out part say.
-        """
         self._bounds = dict(limits)
         for name, value in state.items():
             self.checked(name, value)
-        self._said = catalogue(language, "title", "notice", "static")
+        self._catalogue = catalogue("title", "notice", "static")
         super().__init__(
             _data=dict(data),
             _title=self._read(title or Words(f"title.{self.TEXTS[0]}")),
-            _texts=catalogue(language, "base", *self.TEXTS),
+            _texts=catalogue("base", *self.TEXTS),
             _notices=[self._read(notice) for notice in notices],
             _parts=self.view_names(),
             _limits={name: list(limit) for name, limit in limits.items()},
@@ -105,26 +133,43 @@ class LiveView(StaticView, anywidget.AnyWidget):
         self.observe(lambda _: setattr(self, "_error", ""), self.view_names())
         remember(self)
 
-    def tell(self, notices: Iterable[Words | str]) -> None:
-        """Say more above the view, before what is said there already."""
+    def add_notices(self, notices: Iterable[Words | str]) -> None:
+        """Show more notices above the view, before those that it has already.
+
+        Parameters
+        ----------
+        notices : iterable of Words or str
+            One paragraph each.
+        """
         self._notices = [*map(self._read, notices), *self._notices]
 
     def _read(self, words: Words | str) -> str:
-        return words.read(self._said) if isinstance(words, Words) else words
+        return words.read(self._catalogue) if isinstance(words, Words) else words
 
     @classmethod
     def view_names(cls) -> list[str]:
-        """The parts of the state that a reader changes, as they are declared."""
+        """Return the names of the view traits in the order of their declaration."""
         declared = [name for kind in reversed(cls.__mro__) for name in vars(kind)]
         return [name for name in declared if name in cls.class_traits(view=True)]
 
     @property
     def view_code(self) -> str:
-        """What brings this view back: the widget's "copy this view", and `recall`."""
+        """The present view as text: what "copy this view" copies and `restore_view` takes."""
         return "&".join(f"{name}={quote(str(getattr(self, name)))}" for name in self.view_names())
 
-    def recall(self, code: str) -> None:
-        """Show again what a view code stands for; all of it, or with MoespacError nothing."""
+    def restore_view(self, code: str) -> None:
+        """Show the view that a view code stands for.
+
+        Parameters
+        ----------
+        code : str
+            What `view_code` was, or a part of it.
+
+        Raises
+        ------
+        MoespacError
+            If a name or value in it is unknown; nothing is changed then.
+        """
         changes: dict[str, Any] = {}
         for name, written in parse_qsl(code.strip(), keep_blank_values=True):
             if name not in self._bounds:
@@ -143,13 +188,24 @@ class LiveView(StaticView, anywidget.AnyWidget):
                 setattr(self, name, value)
 
     def to_html(self, path: str | Path) -> Path:
-        """Write the view as one page: no kernel, no network, the same front end."""
+        """Write the view as a page with the same front end that needs neither kernel nor network.
+
+        Parameters
+        ----------
+        path : str or Path
+            The page to write, a name that ends in .html.
+
+        Returns
+        -------
+        Path
+            The same path.
+        """
         from .page import write_page
 
         return write_page(path, [self])
 
     def close(self) -> None:
-        """End the widget, and its layout with it, which ipywidgets would keep."""
+        """Close the widget and its layout, which ipywidgets would keep."""
         layout, was_open = self.layout, self.comm is not None
         super().close()
         if was_open:
@@ -162,26 +218,45 @@ class LiveView(StaticView, anywidget.AnyWidget):
         shown = ((name, getattr(self, name)) for name in self.view_names())
         return [(name, str(value)) for name, value in shown if value != -1]  # -1: none
 
-    def still(self) -> str:
+    def fallback_html(self) -> str:
         state = {name: getattr(self, name) for name in self.view_names()}
-        return still(self.SCRIPT, self._data, state, self._said)
+        return fallback_html(self.SCRIPT, self._data, state, self._catalogue)
 
     def page_data(self) -> Mapping[str, Any]:
-        """What a page without a kernel is given: what was sent, and what the widget would ask for."""
+        """Return the data of a page: what was sent, and what the widget would ask a kernel for."""
         return self._data
 
     def answer_ping(self) -> None:
-        """The kernel is there."""
+        """Answer the front end's question whether a kernel is there."""
 
     def handle(self, command: str, values: Mapping[str, Any]) -> Any:
-        """What the front end asked for; every command is a method `answer_<command>`."""
+        """Answer a command of the front end by calling the method `answer_<command>`.
+
+        Parameters
+        ----------
+        command : str
+            The command's name.
+        values : mapping
+            The method's arguments.
+
+        Raises
+        ------
+        MoespacError
+            If there is no such command.
+        """
         method = getattr(self, f"answer_{command}", None)
         if method is None:
             raise MoespacError(f"there is no command {command!r}")
         return method(**values)
 
     def set_state(self, sync_data: dict[str, Any]) -> None:
-        """State from the browser: what is wrong with it is shown there, not swallowed by the messaging."""
+        """Take state from the browser; an invalid value is shown there, not swallowed by the messaging.
+
+        Parameters
+        ----------
+        sync_data : dict
+            Values by trait.
+        """
         try:
             super().set_state(sync_data)
         except Exception as problem:
@@ -196,12 +271,45 @@ class LiveView(StaticView, anywidget.AnyWidget):
             self.send({"answer": content.get("ask"), "error": _in_words(problem)})
 
     def checked(self, name: str, value: Any) -> Any:
-        """The value, if it is within the limit of its trait."""
+        """Return the value if it is within its trait's limit.
+
+        Parameters
+        ----------
+        name : str
+            A view trait.
+        value : int or str
+            The value.
+
+        Raises
+        ------
+        MoespacError
+            If the value is not within the limit.
+        """
         return within(name, value, self._bounds[name])
 
 
 def within(name: str, value: Any, limit: Limit) -> Any:
-    """The value, if it is within the limit; else MoespacError says what would be."""
+    """Return the value if it is within the limit.
+
+    Parameters
+    ----------
+    name : str
+        The value's name, for the error.
+    value : int or str
+        The value.
+    limit : tuple of int or list of str
+        The least and most value, or the words.
+
+    Raises
+    ------
+    MoespacError
+        If the value is not within the limit.
+
+    Examples
+    --------
+    >>> within("step", 3, (0, 9))
+    3
+    """
     if isinstance(limit, tuple):
         least, most = limit
         whole = isinstance(value, int) and not isinstance(value, bool)
@@ -214,5 +322,5 @@ def within(name: str, value: Any, limit: Limit) -> Any:
 
 
 def _in_words(problem: Exception) -> str:
-    """What went wrong; anything but a MoespacError is our mistake and says what it is."""
+    """The error as text; anything but a MoespacError is a fault of ours, and keeps its type's name."""
     return str(problem) if isinstance(problem, MoespacError) else f"{type(problem).__name__}: {problem}"

@@ -58,9 +58,35 @@ def write_page(
     linked: Sequence[str] = ("step",),
     columns: Literal[1, 2] = 1,
 ) -> Path:
-    """Write widgets as a page, dealt in turn to its columns; returns its path.
+    """Write widgets as one page that needs neither kernel nor network.
 
-    linked: traits that move together in all widgets that have them.
+    Parameters
+    ----------
+    path : str or Path
+        The page to write, a name that ends in .html.
+    widgets : sequence of LiveView
+        At least one; they are dealt in turn to the columns.
+    title : str, optional
+        The page's heading; None takes the first widget's.
+    linked : sequence of str
+        Traits that move together in all widgets that have them.
+    columns : {1, 2}
+        How many columns a wide window shows.
+
+    Returns
+    -------
+    Path
+        The same path.
+
+    Raises
+    ------
+    MoespacError
+        If there is no widget, or the path does not end in .html.
+
+    Examples
+    --------
+    >>> from moespac_widgets import DemandMap, Stepper
+    >>> write_page("lesson.html", [Stepper(trace), DemandMap(trace)])        # doctest: +SKIP
     """
     if not widgets:
         raise MoespacError("there is no widget to write; expected: at least one")
@@ -99,20 +125,20 @@ def _state(widget: LiveView) -> dict[str, Any]:
 
 
 def _readable(value: Any) -> Any:
-    """The value as JSON holds it: bytes in base 64."""
+    """The value as JSON, with bytes in base 64."""
     if isinstance(value, Mapping):
-        return {key: _readable(each) for key, each in value.items()}
+        return {key: _readable(part) for key, part in value.items()}
     if isinstance(value, list):
-        return [_readable(each) for each in value]
+        return [_readable(part) for part in value]
     if isinstance(value, memoryview):
         return {"base64": base64.b64encode(value).decode()}
     return value
 
 
 def _front_ends(scripts: Iterable[str]) -> str:
-    """By its name each front end as a function that returns its export; what they share stands once."""
+    """Each front end by name as a function that returns its export; shared files stand once."""
     files = {name: source for script in scripts for name, source in modules(script).items()}
     own = [f"{json.dumps(script)}: () => {{\n{files.pop(script)}\n}}" for script in scripts]
-    inside = ",\n".join(re.sub(r"^export default ", "return ", each, flags=re.M) for each in own)
+    inside = ",\n".join(re.sub(r"^export default ", "return ", source, flags=re.M) for source in own)
     shared = "\n".join(files.values())
     return f"(() => {{\n{shared}\nreturn {{ {inside} }};\n}})()".replace("</script", "<\\/script")

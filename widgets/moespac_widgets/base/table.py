@@ -10,7 +10,26 @@ from IPython.display import HTML
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], caption: str = "") -> HTML:
-    """Rows of values; floats get three decimals, None an empty cell."""
+    """Return a small table as HTML: figures to the right, words to the left.
+
+    Parameters
+    ----------
+    columns : sequence of str
+        The headings.
+    rows : iterable of sequences
+        The cells; floats get three decimals, None an empty cell.
+    caption : str
+        A line above the table.
+
+    Returns
+    -------
+    IPython.display.HTML
+
+    Examples
+    --------
+    >>> "0.333" in table(["policy", "hit rate"], [("recency", 1 / 3)]).data
+    True
+    """
     head = "".join(f'<th scope="col" style="text-align:left">{escape(c)}</th>' for c in columns)
     body = "".join("<tr>" + "".join(map(_cell, row)) + "</tr>" for row in rows)
     caption = f'<caption style="text-align:left">{escape(caption)}</caption>' if caption else ""

@@ -1,27 +1,40 @@
-"""What the figures share: a camera for slides, ink and layout for any page, a slider over rounds."""
+"""What the figures share: a camera for slides, and a layout for light and dark pages."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import plotly.graph_objects as go
 import plotly.io
 
-from moespac_nb import MoespacError, Step
+from moespac_nb import MoespacError
 
 FORMATS = ("svg", "png")
 INK = "#808080"  # readable on the light and on the dark theme
 
 
 class Figure(go.Figure):
-    """A plotly figure whose mode bar saves a picture for slides: the camera writes SVG, drawn by the browser.
+    """A plotly figure whose camera, in the mode bar, saves a picture for slides, as SVG or PNG.
 
-    >>> timeline_figure(operations).saving("png")           # its camera writes PNG       # doctest: +SKIP
+    Examples
+    --------
+    >>> Figure().saving("png").config
+    {'toImageButtonOptions': {'format': 'png', 'scale': 3}}
     """
 
     def saving(self, kind: str) -> Figure:
-        """The same figure; its camera writes this kind from now on: svg, or png at three times the size."""
+        """Choose what the camera writes, and return the figure.
+
+        Parameters
+        ----------
+        kind : {"svg", "png"}
+            PNG is written at three times the size.
+
+        Raises
+        ------
+        MoespacError
+            If the kind is another one.
+        """
         if kind not in FORMATS:
             raise MoespacError(f"kind is {kind!r}; expected: {', '.join(FORMATS)}")
         self._camera = kind
@@ -29,7 +42,7 @@ class Figure(go.Figure):
 
     @property
     def config(self) -> dict[str, Any]:
-        """What plotly.js is told beside data and layout."""
+        """The configuration of plotly.js, beside data and layout."""
         camera = getattr(self, "_camera", FORMATS[0])
         return {"toImageButtonOptions": {"format": camera, "scale": 3 if camera == "png" else 1}}
 
@@ -53,7 +66,7 @@ class Figure(go.Figure):
 
 
 def on_any_page(figure: go.Figure, sentence: str, height: int, **layout: Any) -> go.Figure:
-    """The page shows through; the sentence above says the state in words."""
+    """Make the ground clear, and put a sentence above that says in words what is shown."""
     clear = "rgba(0,0,0,0)"
     figure.update_layout(
         title={"text": sentence, "font": {"size": 14}},
@@ -64,22 +77,3 @@ def on_any_page(figure: go.Figure, sentence: str, height: int, **layout: Any) ->
         **layout,
     )
     return figure
-
-
-def rounds_slider(steps: Sequence[Step]) -> dict[str, Any]:
-    """Goes to the frame of each round, which bears the round's number as its name."""
-
-    def go_to(step: Step) -> dict[str, Any]:
-        options = {
-            "mode": "immediate",
-            "frame": {"duration": 0, "redraw": True},
-            "transition": {"duration": 0},
-        }
-        return {"label": str(step.index), "method": "animate", "args": [[str(step.index)], options]}
-
-    return {
-        "steps": [go_to(step) for step in steps],
-        "currentvalue": {"prefix": "round "},
-        "pad": {"t": 40},
-        "transition": {"duration": 0},
-    }

@@ -20,29 +20,55 @@ _COLOURS = (INK, "#CC79A7", "#E69F00", "#56B4E9", "#009E73", "#D55E00", "#0072B2
 _MARKERS = ("circle", "square", "diamond", "cross", "x", "triangle-up", "star")
 _DASHES = ("dot", "dash", "longdash", "solid", "dashdot", "solid", "dot")
 _PANELS = {
-    "tokens a second": lambda one: one.tps_modelled,
-    "experts ready, %": lambda one: 100 * one.hit_rate,
-    "MB copied a token": lambda one: one.bytes_per_token / 1e6,
+    "tokens a second": lambda result: result.tps_modelled,
+    "experts ready, %": lambda result: 100 * result.hit_rate,
+    "MB copied a token": lambda result: result.bytes_per_token / 1e6,
 }
 
 
 def budget_figure(results: Sequence[Result]) -> Figure:
-    """Replays of one trace on one machine; open markers are those that the machine cannot hold."""
+    """Draw speed, hits and bytes over budgets, a line for each policy.
+
+    Parameters
+    ----------
+    results : sequence of Result
+        Replays of one trace on one machine under one accounting.
+
+    Returns
+    -------
+    Figure
+        Open markers are budgets that do not fit the machine.
+
+    Raises
+    ------
+    MoespacError
+        If there are no results, or they differ in machine, model, accounting or tokens.
+
+    Examples
+    --------
+    >>> from moespac_nb.datasets.traces import load_trace
+    >>> from moespac_nb.simulation.replay import replay
+    >>> trace = load_trace("math")[:12]
+    >>> figure = budget_figure([replay(trace, "recency", budget) for budget in ("10%", "50%")])
+    >>> figure.layout.xaxis.title.text
+    'budget, % of all experts'
+    """
     if not results:
         raise MoespacError("there are no results to show; expected: at least one replay")
     for what in ("machine", "model_profile", "accounting", "tokens"):
-        found = {getattr(one, what) for one in results}
-        if len(found) > 1:
+        values = {getattr(result, what) for result in results}
+        if len(values) > 1:
             raise MoespacError(
-                f"the results differ in {what}: {', '.join(map(str, found))}; expected: replays of one trace "
-                "on one machine under one accounting"
+                f"the results differ in {what}: {', '.join(map(str, values))}; expected: replays of one "
+                "trace on one machine under one accounting"
             )
-    shares = all(one.budget.endswith("%") for one in results)
+    shares = all(result.budget.endswith("%") for result in results)
     figure = make_subplots(rows=1, cols=len(_PANELS), subplot_titles=list(_PANELS), horizontal_spacing=0.07)
     styles = zip(cycle(_COLOURS), cycle(_MARKERS), cycle(_DASHES), strict=False)
-    names = dict.fromkeys(one.policy for one in results)
+    names = dict.fromkeys(result.policy for result in results)
     for name, (colour, marker, dash) in zip(names, styles, strict=False):
-        line = sorted((one for one in results if one.policy == name), key=lambda one: _room(one, shares))
+        line = [result for result in results if result.policy == name]
+        line.sort(key=lambda result: _room(result, shares))
         for column, (words, value) in enumerate(_PANELS.items(), start=1):
             figure.add_trace(
                 go.Scatter(
@@ -50,11 +76,14 @@ def budget_figure(results: Sequence[Result]) -> Figure:
                     legendgroup=name,
                     showlegend=column == 1,
                     mode="lines+markers",
-                    x=[_room(one, shares) for one in line],
-                    y=[value(one) for one in line],
-                    customdata=[one.budget for one in line],
+                    x=[_room(result, shares) for result in line],
+                    y=[value(result) for result in line],
+                    customdata=[result.budget for result in line],
                     line={"color": colour, "dash": dash},
-                    marker={"symbol": [marker if one.fits else f"{marker}-open" for one in line], "size": 8},
+                    marker={
+                        "symbol": [marker if result.fits else f"{marker}-open" for result in line],
+                        "size": 8,
+                    },
                     hovertemplate=f"{name}, %{{customdata}}: %{{y:.1f}} {words}<extra></extra>",
                 ),
                 row=1,
@@ -63,9 +92,10 @@ def budget_figure(results: Sequence[Result]) -> Figure:
     unit = "budget, % of all experts" if shares else "budget, GB"
     figure.update_xaxes(title_text=unit, rangemode="tozero", showgrid=False, zeroline=False)
     figure.update_yaxes(rangemode="tozero", gridcolor="rgba(128,128,128,0.25)", zeroline=False)
-    one = results[0]
+    first = results[0]
     sentence = (
-        f"{one.label}: {one.model_profile} on {one.machine}, {one.accounting}; {one.tokens:,} tokens a replay"
+        f"{first.label}: {first.model_profile} on {first.machine}, {first.accounting}; "
+        f"{first.tokens:,} tokens a replay"
     )
     on_any_page(
         figure,
@@ -77,5 +107,5 @@ def budget_figure(results: Sequence[Result]) -> Figure:
     return Figure(figure)
 
 
-def _room(one: Result, shares: bool) -> float:
-    return float(one.budget.rstrip("% ")) if shares else one.budget_bytes / 1e9
+def _room(result: Result, shares: bool) -> float:
+    return float(result.budget.rstrip("% ")) if shares else result.budget_bytes / 1e9

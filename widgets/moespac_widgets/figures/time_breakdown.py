@@ -27,7 +27,32 @@ _PARTS = {
 
 
 def parts_figure(results: Sequence[Result]) -> Figure:
-    """Milliseconds a token; the parts of a bar add up to all of its time."""
+    """Draw where a token's time goes, a bar for each replay.
+
+    Parameters
+    ----------
+    results : sequence of Result
+        Replays that can be told apart: by policy, budget, draft length, machine, model or accounting.
+
+    Returns
+    -------
+    Figure
+        Milliseconds a token; the parts of a bar add up to all of its time.
+
+    Raises
+    ------
+    MoespacError
+        If there are no results, or two of them have the same name.
+
+    Examples
+    --------
+    >>> from moespac_nb.datasets.traces import load_trace
+    >>> from moespac_nb.simulation.replay import replay
+    >>> trace = load_trace("math")[:12]
+    >>> figure = parts_figure([replay(trace, policy, "25%") for policy in ("recency", "on-demand")])
+    >>> figure.data[0].y
+    ('recency', 'on-demand')
+    """
     if not results:
         raise MoespacError("there are no results to show; expected: at least one replay")
     rows = names(results)
@@ -38,7 +63,7 @@ def parts_figure(results: Sequence[Result]) -> Figure:
         )
     figure = go.Figure()
     for part, (words, colour, pattern) in _PARTS.items():
-        ms = [1e3 * getattr(one.parts, part) / one.tokens for one in results]
+        ms = [1e3 * getattr(result.parts, part) / result.tokens for result in results]
         figure.add_bar(
             name=words,
             orientation="h",
@@ -49,7 +74,7 @@ def parts_figure(results: Sequence[Result]) -> Figure:
         )
     figure.update_yaxes(autorange="reversed")
     figure.update_xaxes(title_text="ms a token", gridcolor="rgba(128,128,128,0.25)", zeroline=False)
-    longest = max(results, key=lambda one: one.parts.total_s / one.tokens)
+    longest = max(results, key=lambda result: result.parts.total_s / result.tokens)
     sentence = (
         f"{longest.label}: {rows[list(results).index(longest)]} takes longest, "
         f"{1e3 * longest.parts.total_s / longest.tokens:.1f} ms a token"

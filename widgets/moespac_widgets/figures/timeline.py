@@ -40,14 +40,37 @@ def timeline_figure(
     end_s: float | None = None,
     label: str = "modelled",
 ) -> Figure:
-    """The operations of a run, opened on a span of it; drag along the lanes to see another, or less of it.
+    """Draw the operations of a run, a row for each lane; drag along the lanes to see another span.
 
-    label: what the times are, and of which machine.
+    Parameters
+    ----------
+    operations : iterable of Operation
+        What ran, on all lanes.
+    start_s, end_s : float
+        The span that is shown at first, in seconds; None ends it with the last operation.
+    label : str
+        Whether the times were measured or modelled, and on which machine.
+
+    Returns
+    -------
+    Figure
+
+    Raises
+    ------
+    MoespacError
+        If there are no operations, or the span is empty.
+
+    Examples
+    --------
+    >>> from moespac_nb.engine.devices import Operation
+    >>> figure = timeline_figure([Operation("gpu", "L0 gpu", 0.0, 0.001)])
+    >>> figure.layout.title.text
+    'modelled. 0.0 to 1.0 ms, busy: gpu 100%'
     """
-    ran = sorted(operations, key=lambda one: one.start)
+    ran = sorted(operations, key=lambda op: op.start)
     if not ran:
         raise MoespacError("there are no operations to show; expected: a timeline that holds at least one")
-    last_s = max(one.end for one in ran)
+    last_s = max(op.end for op in ran)
     end_s = last_s if end_s is None else end_s
     if not 0 <= start_s < end_s:
         raise MoespacError(
@@ -55,19 +78,19 @@ def timeline_figure(
         )
     figure = go.Figure()
     for kind, (name, colour, pattern) in _KINDS.items():
-        if of_kind := [one for one in ran if _kind(one) == kind]:
+        if of_kind := [op for op in ran if _kind(op) == kind]:
             figure.add_trace(
                 go.Bar(
                     name=name,
                     orientation="h",
-                    y=[one.lane for one in of_kind],
-                    base=[round(1e3 * one.start, 4) for one in of_kind],
-                    x=[round(1e3 * (one.end - one.start), 4) for one in of_kind],
-                    text=[one.label for one in of_kind],
+                    y=[op.lane for op in of_kind],
+                    base=[round(1e3 * op.start, 4) for op in of_kind],
+                    x=[round(1e3 * (op.end - op.start), 4) for op in of_kind],
+                    text=[op.label for op in of_kind],
                     textposition="inside",
                     insidetextanchor="middle",
                     textangle=0,
-                    customdata=[_words(one) for one in of_kind],
+                    customdata=[_words(op) for op in of_kind],
                     hovertemplate="%{customdata}<extra></extra>",
                     marker={"color": colour, "pattern": {"shape": pattern}, "line": {"width": 0}},
                 )
@@ -87,7 +110,7 @@ def timeline_figure(
     )
     shown_ms = [1e3 * start_s, 1e3 * end_s]
     figure.update_xaxes(title_text="milliseconds", range=shown_ms, showgrid=False, zeroline=False)
-    lanes = [lane for lane in LANES if any(one.lane == lane for one in ran)]
+    lanes = [lane for lane in LANES if any(op.lane == lane for op in ran)]
     figure.update_yaxes(
         categoryorder="array", categoryarray=lanes[::-1], fixedrange=True, showgrid=False, title_text="lane"
     )
@@ -95,25 +118,44 @@ def timeline_figure(
 
 
 def busy(operations: Sequence[Operation], start_s: float, end_s: float) -> dict[str, float]:
-    """For each lane that has something to do, the share of the span in which it does it."""
-    shares = dict.fromkeys((lane for lane in LANES if any(one.lane == lane for one in operations)), 0.0)
-    for one in operations:
-        shares[one.lane] += max(0.0, min(one.end, end_s) - max(one.start, start_s)) / (end_s - start_s)
+    """Return the share of a span in which each lane works; lanes without operations are left out.
+
+    Parameters
+    ----------
+    operations : sequence of Operation
+        What ran, on all lanes.
+    start_s, end_s : float
+        The span, in seconds.
+
+    Returns
+    -------
+    dict of str to float
+        By lane a share from 0 to 1.
+
+    Examples
+    --------
+    >>> from moespac_nb.engine.devices import Operation
+    >>> busy([Operation("gpu", "L0 gpu", 0.0, 1.0), Operation("link", "copy", 0.0, 4.0)], 0.0, 4.0)
+    {'gpu': 0.25, 'link': 1.0}
+    """
+    shares = dict.fromkeys((lane for lane in LANES if any(op.lane == lane for op in operations)), 0.0)
+    for op in operations:
+        shares[op.lane] += max(0.0, min(op.end, end_s) - max(op.start, start_s)) / (end_s - start_s)
     return shares
 
 
-def _kind(one: Operation) -> str:
-    if one.failed:
+def _kind(op: Operation) -> str:
+    if op.failed:
         return "failed"
-    if one.lane == "gpu":
-        return "dense" if one.label == "head" or one.label.endswith("dense") else "gpu"
-    return {"host": "plan", "link": "copy"}.get(one.lane, one.lane)
+    if op.lane == "gpu":
+        return "dense" if op.label == "head" or op.label.endswith("dense") else "gpu"
+    return {"host": "plan", "link": "copy"}.get(op.lane, op.lane)
 
 
-def _words(one: Operation) -> str:
-    size = f", {one.size_bytes / 1e6:.2f} MB" if one.size_bytes else ""
-    failed = ", failed" if one.failed else ""
+def _words(op: Operation) -> str:
+    size = f", {op.size_bytes / 1e6:.2f} MB" if op.size_bytes else ""
+    failed = ", failed" if op.failed else ""
     return (
-        f"{one.label or one.lane}: {1e3 * one.start:.3f} to {1e3 * one.end:.3f} ms, "
-        f"{1e3 * (one.end - one.start):.3f} ms{size}{failed}"
+        f"{op.label or op.lane}: {1e3 * op.start:.3f} to {1e3 * op.end:.3f} ms, "
+        f"{1e3 * (op.end - op.start):.3f} ms{size}{failed}"
     )

@@ -1,6 +1,6 @@
 // The sheet that every drawing begins with.
 
-/** A canvas, as wide as it is laid out where nothing else is said, and `high` pixels high, sharp and empty; its pen. */
+/** The context of a canvas made sharp and empty: `high` pixels high, as wide as it is laid out by default. */
 export function cleared(canvas, high, wide = canvas.clientWidth) {
   const sharp = window.devicePixelRatio || 1;
   if (canvas.width !== Math.round(wide * sharp) || canvas.height !== Math.round(high * sharp)) {
@@ -8,8 +8,8 @@ export function cleared(canvas, high, wide = canvas.clientWidth) {
     canvas.height = Math.round(high * sharp);
     canvas.style.height = `${high}px`;
   }
-  const pen = canvas.getContext("2d");
-  pen.setTransform(sharp, 0, 0, sharp, 0, 0);
-  pen.clearRect(0, 0, wide, high);
-  return pen;
+  const ctx = canvas.getContext("2d");
+  ctx.setTransform(sharp, 0, 0, sharp, 0, 0);
+  ctx.clearRect(0, 0, wide, high);
+  return ctx;
 }

@@ -1,7 +1,8 @@
 // A map of rows x columns on a canvas (layers x experts, experts x steps): amounts by colour, and by figures
 // where there is room; a box around what is chosen, a dot in what is marked. One Tab stop; arrows move the box.
-import { cividis, clamp, el } from "./base.js";
+
 import { cleared } from "./canvas.js";
+import { cividis, clamp, el } from "./dom.js";
 
 export const GUTTER = 34; // left of the columns; a chart under a map takes the same, so that they line up
 export const EDGE = 3; // room for the box around a cell at the edge
@@ -24,7 +25,7 @@ function stride(size, room) {
 }
 
 export class Grid {
-  /** pick(row, column) is told what a reader chose; hint(row, column) says a cell in words. */
+  /** pick(row, column) is called with the chosen cell; hint(row, column) describes a cell in words. */
   constructor(host, { label, rowLabel, columnLabel, pick, hint, height = 250, tallest = 20, legend = true }) {
     Object.assign(this, { host, rowLabel, columnLabel, pick, hint, height, tallest });
     this.canvas = el("canvas", { tabindex: "0", role: "application", "aria-label": label });
@@ -36,12 +37,17 @@ export class Grid {
       const row = Math.floor((event.offsetY - EDGE) / this.tall);
       return row >= 0 && row < this.rows && column >= 0 && column < this.columns ? [row, column] : null;
     };
-    host.listen(this.canvas, "click", (event) => { const cell = under(event); if (cell) pick(...cell); });
+    host.listen(this.canvas, "click", (event) => {
+      const cell = under(event);
+      if (cell) pick(...cell);
+    });
     host.listen(this.canvas, "pointermove", (event) => {
       const cell = under(event);
       this.words.textContent = cell ? hint(...cell) : "";
     });
-    host.listen(this.canvas, "pointerleave", () => { this.words.textContent = this.chosenWords(); });
+    host.listen(this.canvas, "pointerleave", () => {
+      this.words.textContent = this.chosenWords();
+    });
     host.listen(this.canvas, "keydown", (event) => {
       const by = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[event.key];
       if (!by || event.ctrlKey || event.metaKey || event.altKey) return;
@@ -55,86 +61,110 @@ export class Grid {
     return this.chosen ? this.hint(...this.chosen) : "";
   }
 
-  /** values: rows x columns amounts 0..top; chosen: [row, column] or null; marked: a Set of row * columns + column;
-   *  rowName, columnName: what stands at the axes; line: a column to draw a line through, or -1; figures: whether amounts may be written into cells. */
-  draw({ values, rows, columns, top, chosen, marked, rowName = String, columnName = String, line = -1, figures = true }) {
+  /** values: rows x columns amounts 0..top; chosen: [row, column] or null;
+   *  marked: a Set of row * columns + column; rowName, columnName: the labels of the axes;
+   *  line: a column to draw a line through, or -1; figures: whether amounts may be written into cells. */
+  draw({
+    values,
+    rows,
+    columns,
+    top,
+    chosen,
+    marked,
+    rowName = String,
+    columnName = String,
+    line = -1,
+    figures = true
+  }) {
     Object.assign(this, { rows, columns, chosen });
     const { canvas } = this;
     const wide = canvas.clientWidth;
     this.width = (wide - GUTTER - EDGE) / columns;
     this.tall = clamp(Math.floor(this.height / rows), 3, this.tallest);
     const high = this.tall * rows + 2 * AXIS + EDGE;
-    const pen = cleared(canvas, high);
-    pen.translate(0, EDGE);
+    const ctx = cleared(canvas, high);
+    ctx.translate(0, EDGE);
     const { width, tall } = this;
     const gap = width > 4 && tall > 4 ? 1 : 0;
     const style = getComputedStyle(this.host.root);
     const dark = isDark(style);
     const fills = colours(top, dark);
     const left = (column) => GUTTER + column * width;
-    // One colour after another: to change the pen's colour costs more than to fill a cell.
+    // One colour after another: to change the colour costs more than to fill a cell.
     const cells = Array.from({ length: top + 1 }, () => []);
     for (let i = 0; i < rows * columns; i++) cells[clamp(Math.round(values[i]), 0, top)].push(i);
     cells.forEach((some, amount) => {
-      pen.fillStyle = css(fills[amount]);
-      for (const i of some) pen.fillRect(left(i % columns), Math.floor(i / columns) * tall, width - gap, tall - gap);
+      ctx.fillStyle = css(fills[amount]);
+      for (const i of some)
+        ctx.fillRect(left(i % columns), Math.floor(i / columns) * tall, width - gap, tall - gap);
     });
-    if (figures && width >= 9 && tall >= 11) this.figures(pen, cells, fills, left);
-    pen.fillStyle = style.color;
-    pen.font = `11px ${style.fontFamily}`;
-    this.axes(pen, rowName, columnName);
-    if (line >= 0) pen.fillRect(left(line) + width / 2 - 1, 0, 2, tall * rows + 3);
-    for (const i of marked ?? []) this.dot(pen, left(i % columns) + (width - gap) / 2, (Math.floor(i / columns) + 0.5) * tall, style);
-    if (chosen) this.box(pen, left(chosen[1]), chosen[0] * tall, style);
+    if (figures && width >= 9 && tall >= 11) this.figures(ctx, cells, fills, left);
+    ctx.fillStyle = style.color;
+    ctx.font = `11px ${style.fontFamily}`;
+    this.axes(ctx, rowName, columnName);
+    if (line >= 0) ctx.fillRect(left(line) + width / 2 - 1, 0, 2, tall * rows + 3);
+    for (const i of marked ?? [])
+      this.dot(ctx, left(i % columns) + (width - gap) / 2, (Math.floor(i / columns) + 0.5) * tall, style);
+    if (chosen) this.box(ctx, left(chosen[1]), chosen[0] * tall, style);
     this.drawLegend(fills, top, dark);
     if (!canvas.matches(":hover")) this.words.textContent = this.chosenWords();
   }
 
-  figures(pen, cells, fills, left) {
-    pen.font = `${Math.min(11, this.tall - 3)}px sans-serif`;
-    pen.textAlign = "center";
-    pen.textBaseline = "middle";
+  figures(ctx, cells, fills, left) {
+    ctx.font = `${Math.min(11, this.tall - 3)}px sans-serif`;
+    ctx.textAlign = "center";
+    ctx.textBaseline = "middle";
     cells.forEach((some, amount) => {
       if (!amount) return;
-      pen.fillStyle = luma(fills[amount]) > 110 ? "#000" : "#fff";
+      ctx.fillStyle = luma(fills[amount]) > 110 ? "#000" : "#fff";
       for (const i of some) {
-        pen.fillText(amount, left(i % this.columns) + this.width / 2, (Math.floor(i / this.columns) + 0.5) * this.tall);
+        ctx.fillText(
+          amount,
+          left(i % this.columns) + this.width / 2,
+          (Math.floor(i / this.columns) + 0.5) * this.tall
+        );
       }
     });
   }
 
-  axes(pen, rowName, columnName) {
-    pen.textAlign = "right";
-    pen.textBaseline = "middle";
+  axes(ctx, rowName, columnName) {
+    ctx.textAlign = "right";
+    ctx.textBaseline = "middle";
     for (let row = 0, by = stride(this.tall, 12); row < this.rows; row += by) {
-      pen.fillText(rowName(row), GUTTER - 5, Math.max((row + 0.5) * this.tall, 4));
+      ctx.fillText(rowName(row), GUTTER - 5, Math.max((row + 0.5) * this.tall, 4));
     }
     const under = this.tall * this.rows + AXIS / 2 + 1;
-    pen.textAlign = "center";
+    ctx.textAlign = "center";
     for (let column = 0, by = stride(this.width, 26); column < this.columns; column += by) {
-      pen.fillText(columnName(column), GUTTER + (column + 0.5) * this.width, under);
+      ctx.fillText(columnName(column), GUTTER + (column + 0.5) * this.width, under);
     }
-    pen.textAlign = "left";
-    pen.fillText(`↓ ${this.rowLabel}   → ${this.columnLabel}`, GUTTER, under + AXIS);
+    ctx.textAlign = "left";
+    ctx.fillText(`↓ ${this.rowLabel}   → ${this.columnLabel}`, GUTTER, under + AXIS);
   }
 
   // Two rings, one of the ink and one of the page: seen on any amount, on a light page and on a dark one.
-  box(pen, x, y, style) {
+  box(ctx, x, y, style) {
     const width = Math.max(this.width, 4);
-    for (const [colour, wide, out] of [[style.backgroundColor, 5, 1.5], [style.color, 2.5, 1.5]]) {
-      pen.strokeStyle = colour;
-      pen.lineWidth = wide;
-      pen.strokeRect(x - out, y - out, width + 2 * out - 1, this.tall + 2 * out - 1);
+    for (const [colour, wide, out] of [
+      [style.backgroundColor, 5, 1.5],
+      [style.color, 2.5, 1.5]
+    ]) {
+      ctx.strokeStyle = colour;
+      ctx.lineWidth = wide;
+      ctx.strokeRect(x - out, y - out, width + 2 * out - 1, this.tall + 2 * out - 1);
     }
   }
 
-  dot(pen, x, y, style) {
+  dot(ctx, x, y, style) {
     const radius = clamp(Math.min(this.width, this.tall) / 3, 2, 5);
-    for (const [colour, size] of [[style.backgroundColor, radius + 1.5], [style.color, radius]]) {
-      pen.fillStyle = colour;
-      pen.beginPath();
-      pen.arc(x, y, size, 0, 2 * Math.PI);
-      pen.fill();
+    for (const [colour, size] of [
+      [style.backgroundColor, radius + 1.5],
+      [style.color, radius]
+    ]) {
+      ctx.fillStyle = colour;
+      ctx.beginPath();
+      ctx.arc(x, y, size, 0, 2 * Math.PI);
+      ctx.fill();
     }
   }
 
@@ -143,6 +173,8 @@ export class Grid {
     this.shown = `${top} ${dark}`;
     const by = Math.ceil(top / 9) || 1;
     const shown = fills.map((fill, n) => [fill, n]).filter(([, n]) => n % by === 0 || n === top);
-    this.legend.replaceChildren(...shown.map(([fill, n]) => el("span", {}, el("i", { style: `background:${css(fill)}` }), String(n))));
+    this.legend.replaceChildren(
+      ...shown.map(([fill, n]) => el("span", {}, el("i", { style: `background:${css(fill)}` }), String(n)))
+    );
   }
 }

@@ -1,12 +1,13 @@
 // Lines over the steps of a trace, on a canvas that takes the gutter of a map above it, so that steps line up.
-import { brief, clamp, el } from "./base.js";
+
 import { cleared } from "./canvas.js";
+import { brief, clamp, el } from "./dom.js";
 import { EDGE, GUTTER } from "./heatmap.js";
 
 const PAD = 8;
 
 export class Lines {
-  /** pick(column) is told where a reader clicked. */
+  /** pick(column) is called with the column that a reader clicked. */
   constructor(host, { label, height = 84, pick }) {
     Object.assign(this, { host, height });
     this.canvas = el("canvas", { role: "img", "aria-label": label });
@@ -25,60 +26,69 @@ export class Lines {
     const wide = canvas.clientWidth;
     this.columns = columns;
     this.width = (wide - GUTTER - EDGE) / columns;
-    const pen = cleared(canvas, height);
+    const ctx = cleared(canvas, height);
     const style = getComputedStyle(this.host.root);
     const span = high - low || 1;
     const y = (value) => height - PAD - ((value - low) / span) * (height - 2 * PAD);
     const x = (column) => GUTTER + column * this.width;
-    pen.font = `11px ${style.fontFamily}`;
-    pen.textAlign = "right";
-    pen.textBaseline = "middle";
+    ctx.font = `11px ${style.fontFamily}`;
+    ctx.textAlign = "right";
+    ctx.textBaseline = "middle";
     for (const value of new Set([low, low < 0 && high > 0 ? 0 : low, high])) {
-      pen.fillStyle = style.color;
-      pen.fillText(brief(value), GUTTER - 5, y(value));
-      pen.fillStyle = "rgba(128,128,128,0.4)";
-      pen.fillRect(GUTTER, y(value) - 0.5, wide - GUTTER - EDGE, 1);
+      ctx.fillStyle = style.color;
+      ctx.fillText(brief(value), GUTTER - 5, y(value));
+      ctx.fillStyle = "rgba(128,128,128,0.4)";
+      ctx.fillRect(GUTTER, y(value) - 0.5, wide - GUTTER - EDGE, 1);
     }
-    for (const one of series) this.one(pen, { colour: style.color, ...one }, x, y, low);
+    for (const line of series) this.drawLine(ctx, { colour: style.color, ...line }, x, y, low);
     if (line >= 0) {
-      pen.fillStyle = style.color;
-      pen.fillRect(x(line) + this.width / 2 - 1, 0, 2, height);
+      ctx.fillStyle = style.color;
+      ctx.fillRect(x(line) + this.width / 2 - 1, 0, 2, height);
     }
     this.drawLegend(series);
   }
 
-  one(pen, { values, style, colour, dash = [], sign }, x, y, low) {
-    pen.strokeStyle = pen.fillStyle = colour;
-    pen.lineWidth = 2;
-    pen.setLineDash(dash);
-    pen.beginPath();
+  drawLine(ctx, { values, style, colour, dash = [], sign }, x, y, low) {
+    ctx.strokeStyle = ctx.fillStyle = colour;
+    ctx.lineWidth = 2;
+    ctx.setLineDash(dash);
+    ctx.beginPath();
     const base = y(Math.max(low, 0));
     const known = Array.from(values, (value, i) => [value, i]).filter(([value]) => !Number.isNaN(value));
     for (const [value, i] of known) {
-      if (style === "bars") pen.fillRect(x(i), Math.min(base, y(value)), Math.max(this.width - 1, 1), Math.abs(base - y(value)));
-      else if (style === "signs") this.sign(pen, sign, x(i) + this.width / 2, y(value));
+      if (style === "bars")
+        ctx.fillRect(x(i), Math.min(base, y(value)), Math.max(this.width - 1, 1), Math.abs(base - y(value)));
+      else if (style === "signs") this.sign(ctx, sign, x(i) + this.width / 2, y(value));
       else {
-        if (!i || Number.isNaN(values[i - 1])) pen.moveTo(x(i), y(value));
-        pen.lineTo(x(i), y(value));
-        pen.lineTo(x(i + 1), y(value));
+        if (!i || Number.isNaN(values[i - 1])) ctx.moveTo(x(i), y(value));
+        ctx.lineTo(x(i), y(value));
+        ctx.lineTo(x(i + 1), y(value));
       }
     }
-    pen.stroke();
-    pen.setLineDash([]);
+    ctx.stroke();
+    ctx.setLineDash([]);
   }
 
-  sign(pen, sign, x, y) {
-    pen.textAlign = "center";
-    pen.fillText(sign, x, y);
+  sign(ctx, sign, x, y) {
+    ctx.textAlign = "center";
+    ctx.fillText(sign, x, y);
   }
 
   drawLegend(series) {
-    const words = series.filter((one) => one.words).map((one) => one.words).join();
+    const words = series
+      .filter((line) => line.words)
+      .map((line) => line.words)
+      .join();
     if (words === this.shown) return;
     this.shown = words;
-    const sample = ({ style, colour = "currentColor", dash, sign }) => style === "signs" ? `${sign} `
-      : el("i", { style: style === "bars" ? `background:${colour}`
-        : `width:22px;height:0;vertical-align:4px;border-top:3px ${dash ? (dash[0] > 3 ? "dashed" : "dotted") : "solid"} ${colour}` });
-    this.legend.replaceChildren(...series.filter((one) => one.words).map((one) => el("span", {}, sample(one), one.words)));
+    const sample = ({ style, colour = "currentColor", dash, sign }) => {
+      if (style === "signs") return `${sign} `;
+      if (style === "bars") return el("i", { style: `background:${colour}` });
+      const stroke = dash ? (dash[0] > 3 ? "dashed" : "dotted") : "solid";
+      return el("i", { style: `width:22px;height:0;vertical-align:4px;border-top:3px ${stroke} ${colour}` });
+    };
+    this.legend.replaceChildren(
+      ...series.filter((line) => line.words).map((line) => el("span", {}, sample(line), line.words))
+    );
   }
 }

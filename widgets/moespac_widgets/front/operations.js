@@ -1,23 +1,39 @@
 // What the widgets of time share: the kinds of work with their colours and patterns, times and sizes in words,
-// and a bar of where the time went. A kind is told by its pattern and its word too, never by colour alone.
-import { el } from "./base.js";
+// and a bar of where the time went. A kind has a pattern and a word too: colour alone never tells it.
+import { el } from "./dom.js";
 import PALETTE from "./palette.json" with { type: "json" };
 
-const LINES = { // of a tile of 8 pixels: where the page shows through
-  rise: [[0, 8, 8, 0], [-2, 2, 2, -2], [6, 10, 10, 6]],
-  fall: [[0, 0, 8, 8], [-2, 6, 2, 10], [6, -2, 10, 2]],
+const LINES = {
+  // of a tile of 8 pixels: where the page shows through
+  rise: [
+    [0, 8, 8, 0],
+    [-2, 2, 2, -2],
+    [6, 10, 10, 6]
+  ],
+  fall: [
+    [0, 0, 8, 8],
+    [-2, 6, 2, 10],
+    [6, -2, 10, 2]
+  ],
   upright: [[2, 0, 2, 8]],
-  level: [[0, 2, 8, 2], [0, 6, 8, 6]],
-  cross: [[0, 0, 8, 8], [0, 8, 8, 0]],
-  none: [],
+  level: [
+    [0, 2, 8, 2],
+    [0, 6, 8, 6]
+  ],
+  cross: [
+    [0, 0, 8, 8],
+    [0, 8, 8, 0]
+  ],
+  none: []
 };
-const WORK = { // colour of the palette (none: the ink), pattern
+const WORK = {
+  // colour of the palette (none: the ink), pattern
   draft: ["chosen", "upright"],
   plan: [null, "cross"],
   dense: [null, "level"],
   experts: ["own", "none"],
   cpu: ["rejected", "rise"],
-  copy: ["accepted", "fall"],
+  copy: ["accepted", "fall"]
 };
 const TILES = new Map();
 
@@ -27,30 +43,35 @@ function tile(kind, ink, paper) {
   if (!TILES.has(key)) {
     const [colour, lines] = WORK[kind];
     const canvas = el("canvas", { width: 8, height: 8 });
-    const pen = canvas.getContext("2d");
-    pen.fillStyle = colour ? PALETTE.kinds[colour] : ink;
-    pen.globalAlpha = colour ? 1 : 0.75;
-    pen.fillRect(0, 0, 8, 8);
-    pen.globalAlpha = 1;
-    pen.strokeStyle = paper;
-    pen.lineWidth = 1.4;
+    const ctx = canvas.getContext("2d");
+    ctx.fillStyle = colour ? PALETTE.kinds[colour] : ink;
+    ctx.globalAlpha = colour ? 1 : 0.75;
+    ctx.fillRect(0, 0, 8, 8);
+    ctx.globalAlpha = 1;
+    ctx.strokeStyle = paper;
+    ctx.lineWidth = 1.4;
     for (const [x, y, toX, toY] of LINES[lines]) {
-      pen.beginPath();
-      pen.moveTo(x, y);
-      pen.lineTo(toX, toY);
-      pen.stroke();
+      ctx.beginPath();
+      ctx.moveTo(x, y);
+      ctx.lineTo(toX, toY);
+      ctx.stroke();
     }
     TILES.set(key, canvas);
   }
   return TILES.get(key);
 }
 
-/** What a canvas fills a kind with: its pattern, or where there is no room for one its colour. */
-export function workFills(pen, style) {
-  return Object.fromEntries(Object.entries(WORK).map(([kind, [colour]]) => [kind, {
-    pattern: pen.createPattern(tile(kind, style.color, style.backgroundColor), "repeat"),
-    colour: colour ? PALETTE.kinds[colour] : style.color,
-  }]));
+/** A canvas fill for each kind: its pattern, or its colour where a pattern has no room. */
+export function workFills(ctx, style) {
+  return Object.fromEntries(
+    Object.entries(WORK).map(([kind, [colour]]) => [
+      kind,
+      {
+        pattern: ctx.createPattern(tile(kind, style.color, style.backgroundColor), "repeat"),
+        colour: colour ? PALETTE.kinds[colour] : style.color
+      }
+    ])
+  );
 }
 
 /** The same as a style of an element. */
@@ -58,19 +79,26 @@ function workStyle(kind, style) {
   return `background:url(${tile(kind, style.color, style.backgroundColor).toDataURL()})`;
 }
 
-/** Kinds beside their words: [kind, words] each. */
+/** A legend of [kind, words] pairs. */
 export function workLegend(style, kinds) {
   return kinds.map(([kind, words]) => el("span", {}, el("i", { style: workStyle(kind, style) }), words));
 }
 
-/** Shares of one length, one beside the other: [kind, seconds, words] each, of `whole` seconds. */
+/** A bar of `whole` seconds, split into [kind, seconds, words] parts. */
 export function workBar(style, parts, whole) {
-  const pieces = parts.filter(([, seconds]) => seconds > 0).map(([kind, seconds, words]) =>
-    el("i", { style: `width:${(100 * seconds) / whole}%;${workStyle(kind, style)}`, title: `${words}: ${timeWords(seconds)}` }));
+  const pieces = parts
+    .filter(([, seconds]) => seconds > 0)
+    .map(([kind, seconds, words]) =>
+      el("i", {
+        style: `width:${(100 * seconds) / whole}%;${workStyle(kind, style)}`,
+        title: `${words}: ${timeWords(seconds)}`
+      })
+    );
   return el("div", { class: "ms-work", style: "display:flex;height:20px;overflow:hidden" }, ...pieces);
 }
 
-const digits = (value) => (value >= 99.5 ? value.toFixed(0) : value >= 9.95 ? value.toFixed(1) : value.toFixed(2));
+const digits = (value) =>
+  value >= 99.5 ? value.toFixed(0) : value >= 9.95 ? value.toFixed(1) : value.toFixed(2);
 
 /** Seconds in the unit that suits them. */
 export function timeWords(seconds) {
@@ -81,7 +109,11 @@ export function timeWords(seconds) {
 
 /** Bytes in decimal units. */
 export function sizeWords(bytes) {
-  const step = [[1e9, "GB"], [1e6, "MB"], [1e3, "kB"]].find(([unit]) => bytes >= 0.9995 * unit);
+  const step = [
+    [1e9, "GB"],
+    [1e6, "MB"],
+    [1e3, "kB"]
+  ].find(([unit]) => bytes >= 0.9995 * unit);
   return step ? `${digits(bytes / step[0])} ${step[1]}` : `${Math.round(bytes)} B`;
 }
 

@@ -20,7 +20,7 @@ from moespac_nb.simulation.replay import replay
 from moespac_nb.simulation.result import Result
 
 from ..base.assets import Words, catalogue
-from ..base.cells import remember
+from ..base.cell_lifecycle import remember
 from ..base.display import StaticView
 from ..base.live_view import LiveView
 from ..base.page import LEAST_WIDTH, write_page
@@ -40,10 +40,41 @@ WINDOWS = 8  # of them the timeline shows at first
 
 
 class Dashboard(StaticView, ipywidgets.HBox):  # type: ignore[misc]
-    """A step in one view is the same step in all that have steps; the budget lab stays beside them.
+    """Show one decode by stepper, demand map, placement graph, timeline and budget lab at once.
 
-    >>> Dashboard("math")                                                  # doctest: +SKIP
-    >>> Dashboard(trace, policy="recency", budget="10%").to_html("lecture.html")      # doctest: +SKIP
+    A step in one view is the same step in all views that have steps.
+
+    Parameters
+    ----------
+    trace : Trace, str or Path
+        A trace, the file of one, or a domain, whose bundled dense trace is taken (sampled, report half).
+    policy : str or Policy
+        The policy to replay.
+    budget : str or int
+        The memory for experts: "25%", "512MiB", or bytes.
+    gamma : int, optional
+        The draft length to replay a dense trace with; None takes its longest.
+    machine, model_profile : str, Path, Machine or ModelSpec
+        The machine and the model, as `replay` takes them.
+    profile : ndarray or Trace, optional
+        How often other texts used each expert, as `replay` takes it.
+    step : int
+        The step that is shown at first.
+    events : int
+        The most pairs of step and layer that are replayed. Of a longer trace the beginning is shown, and the
+        dashboard says so.
+
+    Raises
+    ------
+    MoespacError
+        If the trace cannot be found or replayed in this way, or a value is out of range.
+
+    Examples
+    --------
+    >>> from moespac_nb.datasets.traces import load_trace
+    >>> dashboard = Dashboard(load_trace("math")[:12], policy="recency", budget="10%", step=3)
+    >>> len(dashboard.views), dashboard.step
+    (5, 3)
     """
 
     def __init__(
@@ -58,52 +89,44 @@ class Dashboard(StaticView, ipywidgets.HBox):  # type: ignore[misc]
         profile: Any = None,
         step: int = 0,
         events: int = EVENTS,
-        language: str | None = None,
     ) -> None:
-        """trace: a Trace, the file of one, or a domain, whose bundled fan (sampled, report half) is taken.
-
-        policy, budget, gamma, machine, model_profile, profile: as `replay` has them. events: how many pairs
-        of step and layer are replayed; of a longer trace the beginning is shown, and the dashboard says so.
-        """
-        played, on, model = get_policy(policy), load_machine(machine), load_model_spec(model_profile)
-        if profile is None and played.needs_profile and _is_domain(trace):
+        policy, machine, model = get_policy(policy), load_machine(machine), load_model_spec(model_profile)
+        if profile is None and policy.needs_profile and _is_domain(trace):
             profile = load_trace(str(trace), mode="sample", kind="fan", half="tune")
         shown, notices = beginning(_trace(trace), events)
-        alike: dict[str, Any] = {"gamma": gamma, "language": language}
-        replayed = {"gamma": gamma, "machine": on, "model_profile": model, "profile": profile}
-        result = replay(shown, played, budget, **replayed)
-        self.stepper = Stepper(shown, step=step, **alike)
+        replayed = {"gamma": gamma, "machine": machine, "model_profile": model, "profile": profile}
+        result = replay(shown, policy, budget, **replayed)
+        self.stepper = Stepper(shown, step=step, gamma=gamma)
         # All of its windows, as `events` bounds them already: every view must have every step.
-        whole: dict[str, Any] = {"limit_bytes": sys.maxsize, "language": language}
-        self.placement = PlacementGraph(shown, played, budget, step=step, **whole, **replayed)
+        self.placement = PlacementGraph(shown, policy, budget, step=step, limit_bytes=sys.maxsize, **replayed)
         amounts = {
             "utility": utility_over_time(shown, gamma=gamma),
             "resident": self.placement.residency.resident,
         }
         labels = {"resident": "modelled"}
-        self.demand = DemandMap(shown, step=step, amounts=amounts, labels=labels, **alike)
-        self.timeline = Timeline(result, step=step, language=language, **_span(result, step))
+        self.demand = DemandMap(shown, step=step, amounts=amounts, labels=labels, gamma=gamma)
+        self.timeline = Timeline(result, step=step, **_span(result, step))
         self.lab = BudgetLab(
             shown,
             budget=_percent(result, shown),
-            policy=played.name,
-            machine=on.name,
+            policy=policy.name,
+            machine=machine.name,
             model=model.name,
-            machines=[on, *(name for name in list_machines() if name != on.name)],
+            machines=[machine, *(name for name in list_machines() if name != machine.name)],
             models=[model, *(name for name in list_model_specs() if name != model.name)],
-            policies=[played, *(name for name in BESIDE if name != played.name)],
+            policies=[policy, *(name for name in BESIDE if name != policy.name)],
             profile=profile,
             step=step,
-            **alike,
+            gamma=gamma,
         )
-        about = {"policy": played.name, "budget": result.budget, "model": model.name, "machine": on.name}
+        about = {"policy": policy.name, "budget": result.budget, "model": model.name, "machine": machine.name}
         title = Words("title.dashboard", {"trace": _name(trace), **about})
-        self._said = catalogue(language, "title", "static")
-        self.title = title.read(self._said)
+        self._catalogue = catalogue("title", "static")
+        self.title = title.read(self._catalogue)
         self.views: tuple[LiveView, ...] = (
             self.stepper, self.demand, self.placement, self.lab, self.timeline,
         )  # fmt: skip
-        self.stepper.tell(notices)
+        self.stepper.add_notices(notices)
         self._stepping = [view for view in self.views if "step" in view.view_names()]
         for view in self._stepping:
             # The browser links its own changes, at once and without a kernel; see _follow for the kernel's.
@@ -118,7 +141,7 @@ class Dashboard(StaticView, ipywidgets.HBox):  # type: ignore[misc]
 
     @property
     def step(self) -> int:
-        """Where all of them are."""
+        """The step that all views show."""
         return int(self.stepper.step)
 
     @step.setter
@@ -139,15 +162,26 @@ class Dashboard(StaticView, ipywidgets.HBox):  # type: ignore[misc]
         parts = ((view.caption(), view.state_in_words()) for view in self.views)
         return [(f"{title}: {name}", value) for title, state in parts for name, value in state]
 
-    def still(self) -> str:
-        return self.stepper.still() + self.timeline.still()
+    def fallback_html(self) -> str:
+        return self.stepper.fallback_html() + self.timeline.fallback_html()
 
     def to_html(self, path: str | Path) -> Path:
-        """Write all of it as one page: no kernel, no network."""
+        """Write all views as one page that needs neither kernel nor network.
+
+        Parameters
+        ----------
+        path : str or Path
+            The page to write, a name that ends in .html.
+
+        Returns
+        -------
+        Path
+            The same path.
+        """
         return write_page(path, self.views, title=self.title, columns=COLUMNS)
 
     def close(self) -> None:
-        """End all that it is made of: ipywidgets would keep each of them."""
+        """Close the dashboard and every part of it, which ipywidgets would keep."""
         if self.comm is not None:
             for column in self.children:
                 for part in column.children:
@@ -161,17 +195,17 @@ def _is_domain(trace: Any) -> bool:
     return trace in DOMAINS if isinstance(trace, str) else False
 
 
-def _trace(given: Any) -> Any:
-    """What is to be shown; what is no trace at all is for `beginning` to refuse."""
-    if _is_domain(given):
-        return load_trace(given, mode="sample", kind="fan", half="report")
-    if not isinstance(given, str | Path):
-        return given
-    return load_trace_file(given)
+def _trace(source: Any) -> Any:
+    """The trace of a domain or a file; anything else is left for `beginning` to refuse."""
+    if _is_domain(source):
+        return load_trace(source, mode="sample", kind="fan", half="report")
+    if not isinstance(source, str | Path):
+        return source
+    return load_trace_file(source)
 
 
-def _name(given: Any) -> str | Words:
-    return Path(given).name if isinstance(given, str | Path) else Words("title.decode")
+def _name(source: Any) -> str | Words:
+    return Path(source).name if isinstance(source, str | Path) else Words("title.decode")
 
 
 def _percent(result: Result, trace: Trace) -> int:
@@ -194,8 +228,8 @@ def _column(views: Sequence[LiveView]) -> Any:
 
 
 def _end(part: Any) -> None:
-    """Close a widget and what ipywidgets made for it."""
+    """Close a widget, and its layout and style, which ipywidgets made for it."""
     belongings = [getattr(part, name) for name in ("layout", "style") if part.has_trait(name)]
     part.close()
-    for each in belongings:
-        each.close()
+    for belonging in belongings:
+        belonging.close()

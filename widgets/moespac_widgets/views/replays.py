@@ -1,4 +1,4 @@
-"""What the widgets of replays share: how much of a trace is replayed, what was played, what is said of it."""
+"""What widgets of replays share: how much of a trace is replayed, and how results are named."""
 
 from __future__ import annotations
 
@@ -17,7 +17,20 @@ __all__ = ["Played", "beginning", "names", "played", "scaled"]
 
 
 def beginning(trace: Any, events: int) -> tuple[Trace, list[Words]]:
-    """As much of a trace as a replay may take, pairs of step and layer, and the notice that says so."""
+    """Return as much of a trace as may be replayed, and the notice that says so.
+
+    Parameters
+    ----------
+    trace : Trace
+        A recorded decode.
+    events : int
+        The most pairs of step and layer.
+
+    Raises
+    ------
+    MoespacError
+        If it is no trace, has no steps or experts, or `events` is no whole number from 1.
+    """
     if not isinstance(trace, Trace):
         raise MoespacError(f"trace is {type(trace).__name__} {str(trace)[:60]!r}; expected: a Trace")
     if not len(trace) or not trace.geometry.layers:
@@ -35,7 +48,7 @@ def beginning(trace: Any, events: int) -> tuple[Trace, list[Words]]:
 
 @dataclass(frozen=True)
 class Played:
-    """A replay's result or a live run, as far as a timeline shows it."""
+    """The parts of a replay's result or a live run that a timeline shows."""
 
     label: str  # measured or modelled
     policy: str
@@ -57,40 +70,51 @@ class Played:
         return len(self.windows_s)
 
 
-def played(given: Any) -> Played:
-    """What `replay(…)` gave, or a run of `offload(…)` as it stands now."""
-    if isinstance(given, Result):
+def played(result: Any) -> Played:
+    """Return what a timeline shows of a result.
+
+    Parameters
+    ----------
+    result : Result or Run
+        A replay's result, or a run of `offload` as it stands now.
+
+    Raises
+    ------
+    MoespacError
+        If it is neither, or a run that has decoded nothing.
+    """
+    if isinstance(result, Result):
         same = ("label", "policy", "budget", "slots", "hit_rate", "timeline", "windows_s", "gamma", "machine",
                 "model_profile", "accounting", "notes")  # fmt: skip
-        return Played(tps=given.tps_modelled, **{name: getattr(given, name) for name in same})
-    offloading = sys.modules.get("moespac_nb.offloading.session")  # where it is not loaded, there is no run
-    if offloading is None or not isinstance(given, offloading.Run):
+        return Played(tps=result.tps_modelled, **{name: getattr(result, name) for name in same})
+    session = sys.modules.get("moespac_nb.offloading.session")  # where it is not loaded, there is no run
+    if session is None or not isinstance(result, session.Run):
         raise MoespacError(
-            f"a result is {type(given).__name__} {str(given)[:60]!r}; expected: what replay(trace, policy, "
+            f"a result is {type(result).__name__} {str(result)[:60]!r}; expected: what replay(trace, policy, "
             "budget) gives, or a run of offload(model, budget)"
         )
-    if not given.windows_s:
+    if not result.windows_s:
         raise MoespacError(
-            f"the run of {given.policy!r} has decoded no window; expected: after run.decode(…)"
+            f"the run of {result.policy!r} has decoded no window; expected: after run.decode(…)"
         )
-    said = given.summary()
+    summary = result.summary()
     return Played(
-        label=given.label,
-        policy=given.policy,
-        budget=f"{said['slots'] / (given.geometry.layers * given.geometry.experts):.0%}",
-        slots=said["slots"],
-        tps=said[f"tokens_per_second_{given.label}"],
-        hit_rate=said["hit_rate"],
-        timeline=given.timeline,
-        windows_s=given.windows_s,
+        label=result.label,
+        policy=result.policy,
+        budget=f"{summary['slots'] / (result.geometry.layers * result.geometry.experts):.0%}",
+        slots=summary["slots"],
+        tps=summary[f"tokens_per_second_{result.label}"],
+        hit_rate=summary["hit_rate"],
+        timeline=result.timeline,
+        windows_s=result.windows_s,
         live=True,
-        machine=f"{said['device']} device",
-        gamma=given.gamma,
+        machine=f"{summary['device']} device",
+        gamma=result.gamma,
     )
 
 
 def names(results: Sequence[Result | Played]) -> list[str]:
-    """What tells the results apart: the policy, and whatever else is not the same in all."""
+    """Return a name for each result: its policy, and whatever else is not the same in all of them."""
     parts = [
         [
             result.policy,
@@ -107,6 +131,6 @@ def names(results: Sequence[Result | Played]) -> list[str]:
 
 
 def scaled(results: Sequence[Result | Played]) -> list[Words]:
-    """What of the profiles does not fit the trace, as a notice."""
+    """Return the notice of what was scaled because machine or model do not fit the trace."""
     notes = dict.fromkeys(note for result in results for note in result.notes)
     return [Words("notice.scaled", {"notes": "; ".join(notes)})] if notes else []

@@ -1,4 +1,4 @@
-"""What a sensor told and what a rule made of it, step by step: numbers for the widgets that show utility."""
+"""A sensor's evidence and a rule's state, step by step: the numbers of the widgets that show utility."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from moespac_nb.estimator.sensors import Sensor, make_sensor
 from moespac_nb.estimator.utility import Estimator, make_estimator
 from moespac_nb.trace.windows import Window, iter_windows
 
-from .rounds import Rounds
+from .trace_rounds import Rounds
 
 __all__ = ["evidence_over_time", "trail", "utility_over_time"]
 
@@ -19,7 +19,21 @@ FIELDS = ("f", "delta", "up", "down", "branch", "s", "value", "next_up", "next_d
 
 
 def evidence_over_time(rounds: Rounds, sensor: str | Sensor, gamma: int | None = None) -> np.ndarray:
-    """What the sensor last said once each window was through, (steps, layers, experts) float32."""
+    """Return a sensor's latest evidence at the end of each window.
+
+    Parameters
+    ----------
+    rounds : Rounds
+        The windows.
+    sensor : str or Sensor
+        The sensor's name, or a sensor that has been fitted already.
+    gamma : int, optional
+        The draft length of the rounds of a dense trace.
+
+    Returns
+    -------
+    ndarray, (steps, layers, experts), float32
+    """
     one = make_sensor(sensor, rounds.geometry) if isinstance(sensor, str) else sensor
     told = np.zeros((len(rounds), rounds.geometry.layers, rounds.geometry.experts), np.float32)
     evidence = np.zeros(told.shape[1:], np.float32)
@@ -48,10 +62,23 @@ def _said(one: Sensor, seen: Window, layers: int) -> Iterator[tuple[slice | int,
 
 
 def trail(rounds: Rounds, evidence: np.ndarray, rule: str, **options: float) -> dict[str, np.ndarray]:
-    """The rule's state after each step, by the fields of `State`, and `before`: s before the step.
+    """Return a rule's state after each step. Each text begins with a new estimator.
 
-    evidence: (steps, layers, experts), of as many layers as are wanted; every array is as large. A text
-    begins with a new estimator.
+    Parameters
+    ----------
+    rounds : Rounds
+        The windows.
+    evidence : ndarray, (steps, layers, experts)
+        A sensor's evidence of any number of layers.
+    rule : str
+        The utility rule, such as "paper".
+    **options : float
+        The rule's parameters.
+
+    Returns
+    -------
+    dict of str to ndarray, (steps, layers, experts)
+        By the fields of `State`, and "before": s before the step.
     """
     state: Estimator | None = None
     kept: dict[str, list[np.ndarray]] = {name: [] for name in (*FIELDS, "before")}
@@ -74,11 +101,31 @@ def utility_over_time(
     gamma: int | None = None,
     **options: float,
 ) -> np.ndarray:
-    """s after each step, (steps, layers, experts): what DemandMap takes as an amount.
+    """Return the utility s after each step, as `DemandMap` takes it as an amount.
 
-    gamma: of a fan, the draft length, as DemandMap is given it.
+    Parameters
+    ----------
+    trace : Trace
+        A recorded decode.
+    rule : str
+        The utility rule, such as "paper".
+    sensor : str or Sensor
+        The sensor's name, or a sensor that has been fitted already.
+    gamma : int, optional
+        The draft length to walk a dense trace with; None takes its longest.
+    **options : float
+        Parameters of `rule`, as `make_estimator` takes them.
 
-    >>> DemandMap(trace, amounts={"utility": utility_over_time(trace)})        # doctest: +SKIP
+    Returns
+    -------
+    ndarray, (steps, layers, experts), uint8
+
+    Examples
+    --------
+    >>> from moespac_nb.datasets.traces import load_trace
+    >>> trace = load_trace("math")[:12]
+    >>> utility_over_time(trace).shape == (len(trace), trace.geometry.layers, trace.geometry.experts)
+    True
     """
     rounds = Rounds.of(trace, gamma)
     options = {"gamma": max(step.gamma for step in rounds.steps), **options}

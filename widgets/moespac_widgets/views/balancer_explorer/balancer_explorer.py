@@ -15,8 +15,8 @@ from moespac_nb.balancer.balancer import FORMULATIONS
 from moespac_nb.simulation.balancer_log import record_balancer_inputs
 
 from ...base.live_view import LiveView, view_trait
-from ...base.packing import pack
-from ..rounds import SENT_BYTES, kept
+from ...base.serialize import pack
+from ..trace_rounds import SENT_BYTES, kept
 
 __all__ = ["UNITS", "BalancerExplorer", "changed"]
 
@@ -29,7 +29,17 @@ PAGE_SLOTS = 9
 
 
 def changed(table: Candidates, slots: int, percents: Mapping[str, int]) -> Candidates:
-    """The same window with another number of slots, and with each unit's times in percent of the given."""
+    """Return the same window with another number of slots and other times.
+
+    Parameters
+    ----------
+    table : Candidates
+        The window's candidates.
+    slots : int
+        How many slots there are now.
+    percents : mapping of str to int
+        For each of UNITS its times in percent of the table's own.
+    """
     times = table.times
     gpu, cpu, copy, draft, dense = (percents[unit] / 100 for unit in UNITS)
     return replace(
@@ -52,13 +62,39 @@ def changed(table: Candidates, slots: int, percents: Mapping[str, int]) -> Candi
 
 
 class BalancerExplorer(LiveView):
-    """Change unit times and slots, and see which thresholds are feasible, and which are chosen.
-
-    >>> BalancerExplorer(trace, budget="17%")                     # doctest: +SKIP
-    >>> BalancerExplorer(balancer.problem(...), layer=3)          # doctest: +SKIP
+    """Show which thresholds are feasible in each layer, and which are chosen, as times and slots change.
 
     The browser computes the tables and the choices a layer at a time, which need no search. The joint
-    programme is the kernel's: its fast path while something changes, PuLP when it has come to rest.
+    integer program is the kernel's: the fast method while something changes, PuLP when it has come to rest.
+
+    Parameters
+    ----------
+    given : Trace, Joint, PerLayer or Candidates
+        A trace, whose replay solves one problem in each window, or one problem of the balancer.
+    step, layer, tau : int, optional
+        What is shown at first; `tau` is the candidate that is explained in words.
+    formulation : str
+        Whose constraints are shown: "joint", for example.
+    slots : int, optional
+        How many slots; None takes the problem's own.
+    limit_bytes : int
+        The most data to send. A longer trace is thinned evenly, and the widget says so.
+    gpu, cpu, copy, draft, dense : int
+        The times of each unit in percent of the problem's own.
+    **options
+        Arguments of a trace's replay: budget, machine and policy, for example.
+
+    Raises
+    ------
+    MoespacError
+        If `given` is neither a trace nor a problem, or a value is out of range.
+
+    Examples
+    --------
+    >>> from moespac_nb.datasets.traces import load_trace
+    >>> view = BalancerExplorer(load_trace("math")[:12], budget="17%", layer=3, cpu=200)
+    >>> view.table().levels
+    4
     """
 
     SCRIPT, TEXTS = "balancer_explorer.js", ("balancer", "grid")
@@ -83,7 +119,6 @@ class BalancerExplorer(LiveView):
         tau: int = 1,
         formulation: str = "joint",
         slots: int | None = None,
-        language: str | None = None,
         limit_bytes: int = SENT_BYTES,
         gpu: int = 100,
         cpu: int = 100,
@@ -92,11 +127,6 @@ class BalancerExplorer(LiveView):
         dense: int = 100,
         **options: Any,
     ) -> None:
-        """given: a trace, whose replay asks the balancer in each window, or one problem of the balancer.
-
-        gpu, cpu, copy, draft, dense: times in percent of the given. options: of a trace's replay, budget,
-        machine and policy (as contestant) among them.
-        """
         self._tables = _tables(given, options)
         windows = list(self._tables)
         first = self._tables[windows[0]]
@@ -117,7 +147,6 @@ class BalancerExplorer(LiveView):
                 **dict.fromkeys(UNITS, PERCENT),
             },
             notices=notices,
-            language=language,
             step=step,
             layer=layer,
             tau=tau,
@@ -126,24 +155,34 @@ class BalancerExplorer(LiveView):
             **percents,
         )
         # What is shown before the kernel has answered, and where it never does.
-        asked = {"step": self._window(step), "slots": slots, **percents}
-        self._data = {**self._data, "first": {"asked": asked, **self.answer_solve("fast", **asked)}}
+        setting = {"step": self._window(step), "slots": slots, **percents}
+        self._data = {**self._data, "first": {"asked": setting, **self.answer_solve("fast", **setting)}}
 
     def table(self) -> Candidates:
-        """The candidate table as it is shown."""
+        """Return the table of candidates as it is shown now."""
         return self._changed(self.step, self.slots, {unit: getattr(self, unit) for unit in UNITS})
 
     def answer_solve(self, how: str, step: int, slots: int, **percents: int) -> dict[str, Any]:
-        """The joint programme's thresholds: by its fast path, or by PuLP within two seconds."""
+        """Return the joint integer program's thresholds.
+
+        Parameters
+        ----------
+        how : {"fast", "pulp"}
+            The fast method, or PuLP within two seconds.
+        step, slots : int
+            The window, and how many slots it has.
+        **percents : int
+            The times of each unit in percent of the problem's own.
+        """
         joint = Joint(self._changed(step, slots, percents))
-        found = joint.solve("pulp", PULP_SECONDS) if how == "pulp" else joint.solve("fast")
+        solution = joint.solve("pulp", PULP_SECONDS) if how == "pulp" else joint.solve("fast")
         return {
-            "tau": pack(found.tau),
-            "how": found.how,
-            "optimal": found.optimal,
-            "feasible": found.feasible,
-            "binding": list(found.binding),
-            "seconds": found.seconds,
+            "tau": pack(solution.tau),
+            "how": solution.how,
+            "optimal": solution.optimal,
+            "feasible": solution.feasible,
+            "binding": list(solution.binding),
+            "seconds": solution.seconds,
         }
 
     def page_data(self) -> Mapping[str, Any]:
@@ -160,16 +199,16 @@ class BalancerExplorer(LiveView):
             Joint(self._changed(window, count, dict(zip(UNITS, setting, strict=True))))
             for window, setting, count in product(self._shown, settings, slots.tolist())
         ]
-        found = [joint.solve("fast") for joint in joints]
-        asked = {"step": self._window(self.step), "slots": self.slots, **dict(zip(UNITS, now, strict=True))}
+        solutions = [joint.solve("fast") for joint in joints]
+        setting = {"step": self._window(self.step), "slots": self.slots, **dict(zip(UNITS, now, strict=True))}
         return {
             **self._data,
-            "first": {"asked": asked, **self.answer_solve("pulp", **asked)},
+            "first": {"asked": setting, **self.answer_solve("pulp", **setting)},
             "solved": {
                 "slots": slots.tolist(),
                 "settings": settings,
-                "tau": pack(np.stack([each.tau for each in found])),
-                "feasible": pack(np.array([each.feasible for each in found])),
+                "tau": pack(np.stack([solution.tau for solution in solutions])),
+                "feasible": pack(np.array([solution.feasible for solution in solutions])),
             },
         }
 
@@ -200,10 +239,10 @@ class BalancerExplorer(LiveView):
 
 def _tables(given: Any, options: Mapping[str, Any]) -> dict[int, Candidates]:
     if isinstance(given, Trace):
-        found = record_balancer_inputs(given, **options)
-        if not found:
+        tables = record_balancer_inputs(given, **options)
+        if not tables:
             raise MoespacError("the trace has no window that follows another; expected: at least one")
-        return found
+        return tables
     if isinstance(given, Joint | PerLayer):
         given = given.table
     if not isinstance(given, Candidates):

@@ -13,9 +13,13 @@ export class Candidates {
     this.window = this.draft / this.layers + this.dense; // what a layer's copies hide behind, were it alone
   }
 
-  at(layer, tau) { return layer * this.levels + tau - 1; }
+  at(layer, tau) {
+    return layer * this.levels + tau - 1;
+  }
 
-  sum(amounts, taus) { return taus.reduce((sum, tau, layer) => sum + amounts[this.at(layer, tau)], 0); }
+  sum(amounts, taus) {
+    return taus.reduce((sum, tau, layer) => sum + amounts[this.at(layer, tau)], 0);
+  }
 
   /** What one layer's candidate breaks if each layer stands alone: { slots, link }. */
   alone(layer, tau) {
@@ -41,9 +45,13 @@ export class Candidates {
     });
   }
 
-  byMax() { return this.perLayer((i) => this.total[i]); }
+  byMax() {
+    return this.perLayer((i) => this.total[i]);
+  }
 
-  byDifference() { return this.perLayer((i) => Math.abs(this.cpu[i] - this.gpu[i])); }
+  byDifference() {
+    return this.perLayer((i) => Math.abs(this.cpu[i] - this.gpu[i]));
+  }
 
   /** What thresholds for all layers together take and break; slack: the link's, where each layer begins. */
   jointly(taus) {

@@ -23,7 +23,7 @@ from moespac_nb.trace.counterfactual import improve_draft
 
 from ...base.live_view import LiveView, view_trait
 from ..replays import beginning
-from ..rounds import acceptance
+from ..trace_rounds import acceptance
 
 __all__ = ["BudgetLab", "Setting"]
 
@@ -40,7 +40,7 @@ FIGURES = (
 
 
 class Setting(NamedTuple):
-    """All but the budget: what one curve is of."""
+    """Everything but the budget: the choices that one curve belongs to."""
 
     machine: str
     model: str
@@ -55,14 +55,56 @@ class Setting(NamedTuple):
 
 
 class BudgetLab(LiveView):
-    """Change the budget and whatever else, and see what it is worth; or guess first.
+    """Show what memory, draft length, link, machine, model and policy are worth; or guess first.
 
-    >>> BudgetLab(fan, gamma=4)                                           # doctest: +SKIP
-    >>> BudgetLab(fan, budget=25, policy="spac-joint", ask="guess")       # doctest: +SKIP
-    >>> BudgetLab(fan, mistakes="½")               # a better draft       # doctest: +SKIP
+    The browser draws straight lines between replays at a few budgets; the kernel replays the budget that the
+    reader stops at. A page holds the replays around the view that it was written from, and no others.
 
-    The browser draws from replays at a few budgets, straight lines between them; the kernel replays the
-    budget that is left standing. A page has the replays around the view it was written from, and no others.
+    Parameters
+    ----------
+    trace : Trace
+        A recorded decode, which is replayed.
+    budget : int
+        Percent of all experts.
+    gamma : int, optional
+        The draft length to replay a dense trace with; None takes its longest.
+    mistakes : {"all", "¾", "½", "¼", "none"}
+        How many of its mistakes the draft of a dense trace keeps; see `improve_draft`.
+    link : {"×¼", "×½", "×1", "×2", "×4"}
+        The link's bandwidth, as a multiple of the machine's own.
+    machine, model, policy : str, optional
+        What is chosen at first, by name.
+    beside : str
+        Another policy whose curve is drawn too, or "none".
+    ask : {"show", "guess"}
+        "guess" hides the answer until a guess is committed.
+    guess : int
+        A guess in tokens a second; 0 for none.
+    step : int
+        The window to mark among the times of all windows; -1 leaves them out.
+    machines, models, policies : iterable, optional
+        What can be chosen; the default is everything bundled.
+    profile : ndarray or Trace, optional
+        How often other texts used each expert. Policies that need it cannot be chosen without it.
+    accounting : str
+        How a draft model's memory is counted, as in `replay`.
+    context : int
+        The number of tokens for which the KV cache is sized.
+    events : int
+        The most pairs of window and layer that a replay takes. Of a longer trace the beginning is replayed,
+        and the widget says so.
+
+    Raises
+    ------
+    MoespacError
+        If a name is unknown, no model can read `context` tokens, or a value is out of range.
+
+    Examples
+    --------
+    >>> from moespac_nb.datasets.traces import load_trace
+    >>> lab = BudgetLab(load_trace("math")[:20], budget=25, machines=["rtx3060"], models=["mixtral-8x7b"])
+    >>> lab.setting.machine, lab.setting.policy
+    ('rtx3060', 'recency')
     """
 
     SCRIPT, TEXTS = "budget_lab.js", ("lab", "lanes")
@@ -101,32 +143,21 @@ class BudgetLab(LiveView):
         accounting: str = "slots-equal",
         context: int = 1024,
         events: int = EVENTS,
-        language: str | None = None,
     ) -> None:
-        """budget: percent of all experts. gamma: of a fan, the draft length; None takes its longest.
-
-        mistakes: of a fan, how many of its mistakes the draft keeps, see `better_draft`. beside: another
-        policy, to be drawn too. ask: "guess" hides the answer until a guess is committed. step: the window
-        to mark among the times of all; -1 leaves those out.
-        machines, models, policies: what can be chosen; all that are bundled, where none are given.
-        profile: how often other texts used each expert, for the policies that need it, which else cannot be
-        chosen. events: how many pairs of window and layer a replay may take; of a longer trace the beginning
-        is replayed, and the widget says so.
-        """
         self._trace, notices = beginning(trace, events)
         self._profile, self._context = profile, context
         self._accounting = check_accounting(accounting)
-        self._machines = {each.name: each for each in map(load_machine, machines or list_machines())}
+        self._machines = {spec.name: spec for spec in map(load_machine, machines or list_machines())}
         profiles = map(load_model_spec, models or list_model_specs())
-        self._models = {each.name: each for each in profiles if each.context >= context}
-        self._policies = {each.name: each for each in _policies(policies, profile)}
+        self._models = {spec.name: spec for spec in profiles if spec.context >= context}
+        self._policies = {choice.name: choice for choice in _policies(policies, profile)}
         if not self._models:
             raise MoespacError(f"context is {context}; expected: what one of the models can read")
         gammas = self._gammas()
         if gamma is not None and str(gamma) not in gammas:
             raise MoespacError(f"gamma is {gamma}; expected: {', '.join(gammas)}, what was recorded")
         self._least = math.ceil(100 / (trace.geometry.layers * trace.geometry.experts))
-        self._known: dict[str, dict[str, list[float]]] = {}
+        self._replayed: dict[str, dict[str, list[float]]] = {}
         start = Setting(
             _or_first(machine, "rtx4090", self._machines),
             _or_first(model, "qwen3-30b-a3b", self._models),
@@ -137,11 +168,11 @@ class BudgetLab(LiveView):
         )
         self._with_windows = step != -1
         left = ["all"] if RECORDED in gammas else list(MISTAKES)
-        better = {each: improve_draft(self._trace, MISTAKES[each]) for each in left[1:]}
+        better = {share: improve_draft(self._trace, MISTAKES[share]) for share in left[1:]}
         self._drafts = {"all": self._trace, **better}
         drafted = {
-            f"{each}|{of}": acceptance(self._drafts[each], None if of == RECORDED else int(of))
-            for each, of in product(left, gammas)
+            f"{share}|{length}": acceptance(self._drafts[share], None if length == RECORDED else int(length))
+            for share, length in product(left, gammas)
         }
         limits: dict[str, Any] = {
             "budget": (self._least, 100),
@@ -165,21 +196,20 @@ class BudgetLab(LiveView):
                 "points": self._points(),
                 "links": LINKS,
                 "accounting": accounting,
-                "policies": {name: each.about for name, each in self._policies.items()},
-                "machines": {name: _described(each) for name, each in self._machines.items()},
-                "notes": {name: mismatch(trace.geometry, each) for name, each in self._models.items()},
-                "larger": {name: each.larger(trace.geometry) for name, each in self._models.items()},
+                "policies": {name: choice.about for name, choice in self._policies.items()},
+                "machines": {name: _described(spec) for name, spec in self._machines.items()},
+                "notes": {name: mismatch(trace.geometry, spec) for name, spec in self._models.items()},
+                "larger": {name: spec.larger(trace.geometry) for name, spec in self._models.items()},
                 "drafted": drafted,
                 "own_gamma": start.gamma,
                 "fits": self._fits(),
                 "grid": {
-                    each.key: self.answer_replays(each.key, self._coarse(budget))
-                    for each in (start, *([start._replace(policy=beside)] if beside != "none" else []))
+                    setting.key: self.answer_replays(setting.key, self._coarse(budget))
+                    for setting in (start, *([start._replace(policy=beside)] if beside != "none" else []))
                 },
             },
             limits=limits,
             notices=notices,
-            language=language,
             budget=budget,
             beside=beside,
             ask=ask,
@@ -190,7 +220,7 @@ class BudgetLab(LiveView):
 
     @property
     def setting(self) -> Setting:
-        """The present one."""
+        """Everything but the budget, as the view shows it now."""
         return Setting(self.machine, self.model, self.link, self.policy, self.gamma, self.mistakes)
 
     @property
@@ -199,21 +229,34 @@ class BudgetLab(LiveView):
         return self._replay(self.setting, self.budget, timeline=True)
 
     def answer_replays(self, key: str, budgets: Sequence[int]) -> dict[str, list[float]]:
-        """The figures at these budgets, in percent, each replayed once; behind them each window's time."""
+        """Return the figures at some budgets, each replayed once, followed by each window's time.
+
+        Parameters
+        ----------
+        key : str
+            A setting, as `Setting.key` writes it.
+        budgets : sequence of int
+            Percent of all experts.
+
+        Returns
+        -------
+        dict of str to list of float
+            By budget the values of FIGURES and PARTS, then milliseconds a window where a step is marked.
+        """
         setting = Setting(*key.split("|"))
         for name, value in setting._asdict().items():
             self.checked(name, value)
-        known = self._known.setdefault(key, {})
+        replayed = self._replayed.setdefault(key, {})
         for budget in budgets:
-            if str(self.checked("budget", budget)) not in known:
+            if str(self.checked("budget", budget)) not in replayed:
                 result = self._replay(setting, budget)
-                known[str(budget)] = _figures(result) + (_windows_ms(result) if self._with_windows else [])
-        return {str(budget): known[str(budget)] for budget in budgets}
+                replayed[str(budget)] = _figures(result) + (_windows_ms(result) if self._with_windows else [])
+        return {str(budget): replayed[str(budget)] for budget in budgets}
 
     def page_data(self) -> Mapping[str, Any]:
         """What can be chosen without a kernel: see `_page_settings`."""
         coarse = self._coarse(self.budget)
-        grid = {each.key: self.answer_replays(each.key, coarse) for each in self._page_settings()}
+        grid = {choice.key: self.answer_replays(choice.key, coarse) for choice in self._page_settings()}
         now = self.setting.key
         return {**self._data, "grid": grid | {now: self.answer_replays(now, self._points() + coarse)}}
 
@@ -231,12 +274,12 @@ class BudgetLab(LiveView):
                     yield now._replace(**{name: value})
 
     def _replay(self, setting: Setting, budget: int, timeline: bool = False) -> Result:
-        on = self._machines[setting.machine]
+        machine = self._machines[setting.machine]
         return replay(
             self._drafts[setting.mistakes],
             self._policies[setting.policy],
             f"{budget}%",
-            machine=replace(on, link_bytes_per_s=LINKS[setting.link] * on.link_bytes_per_s),
+            machine=replace(machine, link_bytes_per_s=LINKS[setting.link] * machine.link_bytes_per_s),
             model_profile=self._models[setting.model],
             gamma=None if setting.gamma == RECORDED else int(setting.gamma),
             accounting=self._accounting,
@@ -259,37 +302,39 @@ class BudgetLab(LiveView):
 
     def _fits(self) -> dict[str, Any]:
         """What each machine has beside each model's experts; with its draft, and without."""
-        found = {}
-        for on, model, draft in product(self._machines.values(), self._models.values(), (True, False)):
-            planned = plan_memory(on, model, context=self._context, draft=draft and model.draft is not None)
-            found[f"{on.name}|{model.name}|{'draft' if draft else 'plain'}"] = {
-                "memory_bytes": planned.memory_bytes,
-                "taken_bytes": dict(planned.taken_bytes),
-                "expert_bytes": planned.expert_bytes,
-                "all_experts": planned.all_experts,
-                "share": planned.share,
-                "fits_host": planned.fits_host,
+        plans = {}
+        for machine, model, draft in product(self._machines.values(), self._models.values(), (True, False)):
+            plan = plan_memory(machine, model, context=self._context, draft=draft and model.draft is not None)
+            plans[f"{machine.name}|{model.name}|{'draft' if draft else 'plain'}"] = {
+                "memory_bytes": plan.memory_bytes,
+                "taken_bytes": dict(plan.taken_bytes),
+                "expert_bytes": plan.expert_bytes,
+                "all_experts": plan.all_experts,
+                "share": plan.share,
+                "fits_host": plan.fits_host,
             }
-        return found
+        return plans
 
 
-def _policies(given: Iterable[Policy | str], profile: Any) -> list[Policy]:
-    """Those that were given, or all that can be played with what is known."""
-    chosen = [get_policy(each) for each in given]
-    return chosen or [each for each in POLICIES.values() if profile is not None or not each.needs_profile]
+def _policies(names: Iterable[Policy | str], profile: Any) -> list[Policy]:
+    """The policies of these names, or all that can be replayed without more being known."""
+    chosen = [get_policy(name) for name in names]
+    return chosen or [
+        policy for policy in POLICIES.values() if profile is not None or not policy.needs_profile
+    ]
 
 
-def _or_first(given: str | None, usual: str, among: Mapping[str, Any]) -> str:
-    return given if given is not None else usual if usual in among else next(iter(among))
+def _or_first(name: str | None, usual: str, among: Mapping[str, Any]) -> str:
+    return name if name is not None else usual if usual in among else next(iter(among))
 
 
-def _described(on: Machine) -> dict[str, Any]:
-    return {"about": on.about, "label": on.label, "link_bytes_per_s": on.link_bytes_per_s}
+def _described(machine: Machine) -> dict[str, Any]:
+    return {"about": machine.about, "label": machine.label, "link_bytes_per_s": machine.link_bytes_per_s}
 
 
 def _figures(result: Result) -> list[float]:
-    every = [getattr(result, name) for name in FIGURES] + [getattr(result.parts, name) for name in PARTS]
-    return [float(f"{value:.6g}") for value in every]
+    values = [getattr(result, name) for name in FIGURES] + [getattr(result.parts, name) for name in PARTS]
+    return [float(f"{value:.6g}") for value in values]
 
 
 def _windows_ms(result: Result) -> list[float]:

@@ -10,8 +10,8 @@ import numpy as np
 from moespac_nb import MoespacError, Trace
 
 from ...base.live_view import LiveView, view_trait, within
-from ...base.packing import pack
-from ..rounds import SENT_BYTES, Rounds, kept
+from ...base.serialize import pack
+from ..trace_rounds import SENT_BYTES, Rounds, kept
 
 __all__ = ["DemandMap", "routing_distance_bits"]
 
@@ -20,11 +20,47 @@ LABELS = ("measured", "modelled", "computed")
 
 
 class DemandMap(LiveView):
-    """A window's counts, and whatever else there is of each step, layer and expert, as linked maps.
+    """Show which experts are used over time and over layers, and compare two domains.
 
-    >>> DemandMap(trace)                                                # doctest: +SKIP
-    >>> DemandMap(trace, amounts={"utility": utility_over_time(trace, "paper")})        # doctest: +SKIP
-    >>> DemandMap(math, against=code, names=("math", "code"), show="domains")        # doctest: +SKIP
+    The maps show a window's counts beside what its first token alone would have shown.
+
+    Parameters
+    ----------
+    trace : Trace
+        A recorded decode.
+    against : Trace, optional
+        Another trace of the same shape; the shares of positions that experts serve are compared.
+    names : tuple of str
+        What the two traces are called.
+    amounts : mapping of str to ndarray, optional
+        More to show than the counts, (steps, layers, experts) whole numbers from 0 to 255: utility or
+        residency, for example.
+    labels : mapping of str to str, optional
+        For each of `amounts` whether it was "measured", "modelled" or "computed" (the default).
+    gamma : int, optional
+        The draft length to show a dense trace with; None takes its longest.
+    step, layer, expert : int
+        What is shown at first; None takes the layer's busiest expert.
+    show : {"time", "bit", "domains"}
+        Which pair of maps; "domains" needs `against`.
+    amount : str
+        Which amount the maps show.
+    limit_bytes : int
+        The most data to send. A longer trace is thinned evenly, and the widget says so.
+
+    Raises
+    ------
+    MoespacError
+        If the traces or amounts do not fit each other, or a value is out of range.
+
+    Examples
+    --------
+    >>> from moespac_nb.datasets.traces import load_trace
+    >>> trace = load_trace("math")[:40]
+    >>> from moespac_widgets import utility_over_time
+    >>> view = DemandMap(trace, amounts={"utility": utility_over_time(trace)}, amount="utility")
+    >>> view.view_code  # doctest: +ELLIPSIS
+    'step=0&layer=0&expert=...&show=time&amount=utility'
     """
 
     SCRIPT, TEXTS = "demand_map.js", ("demand", "grid")
@@ -49,19 +85,12 @@ class DemandMap(LiveView):
         expert: int | None = None,
         show: str = "time",
         amount: str = COUNTS,
-        language: str | None = None,
         limit_bytes: int = SENT_BYTES,
     ) -> None:
-        """against: another trace of the same geometry, to compare the shares of positions experts serve.
-
-        amounts: more to show than the counts, utility or residency say: by name (steps, layers, experts) of
-        whole numbers, 0 and more. labels: what these are, by name: measured, modelled or computed from what
-        was measured, which is taken where nothing is said. expert: None takes the layer's busiest.
-        """
         rounds = Rounds.of(trace, gamma)
         geometry = rounds.geometry
         every = {COUNTS: rounds.counts, **_checked(amounts or {}, rounds.counts.shape)}
-        said = _labels(labels or {}, every)
+        kinds = _labels(labels or {}, every)
         shown, notices = kept(len(rounds), len(every) * rounds.counts[0].size, limit_bytes)
         first = np.stack([step.experts[0] for step in rounds.steps])
         limits: dict[str, Any] = {
@@ -80,13 +109,12 @@ class DemandMap(LiveView):
                 "layers": geometry.layers,
                 "experts_per_layer": geometry.experts,
                 "amounts": {name: pack(values[shown]) for name, values in every.items()},
-                "labels": said,
+                "labels": kinds,
                 "first": pack(first[shown]),
                 "domains": None if against is None else _domains(rounds, against, gamma, names),
             },
             limits=limits,
             notices=notices,
-            language=language,
             step=step,
             layer=layer,
             expert=expert,
@@ -97,8 +125,8 @@ class DemandMap(LiveView):
 
 def _checked(amounts: Mapping[str, np.ndarray], shape: tuple[int, ...]) -> dict[str, np.ndarray]:
     checked = {}
-    for name, given in amounts.items():
-        values = np.asarray(given)
+    for name, amount in amounts.items():
+        values = np.asarray(amount)
         if name == COUNTS or values.shape != shape:
             raise MoespacError(
                 f"amount {name!r} has shape {values.shape}; expected: any name but {COUNTS!r}, "
@@ -110,14 +138,14 @@ def _checked(amounts: Mapping[str, np.ndarray], shape: tuple[int, ...]) -> dict[
     return checked
 
 
-def _labels(given: Mapping[str, str], amounts: Mapping[str, np.ndarray]) -> dict[str, str]:
-    for name, label in given.items():
+def _labels(labels: Mapping[str, str], amounts: Mapping[str, np.ndarray]) -> dict[str, str]:
+    for name, label in labels.items():
         if name == COUNTS or name not in amounts or label not in LABELS:
             raise MoespacError(
                 f"the label of amount {name!r} is {label!r}; expected: {', '.join(LABELS)}, of an amount "
                 "that was given"
             )
-    return {name: "measured" if name == COUNTS else given.get(name, "computed") for name in amounts}
+    return {name: "measured" if name == COUNTS else labels.get(name, "computed") for name in amounts}
 
 
 def _domains(rounds: Rounds, against: Trace, gamma: int | None, names: tuple[str, str]) -> dict[str, Any]:
@@ -126,7 +154,7 @@ def _domains(rounds: Rounds, against: Trace, gamma: int | None, names: tuple[str
         raise MoespacError(
             f"against is of {other.geometry}; expected: a trace of the same geometry, {rounds.geometry}"
         )
-    shares = [_shares(each) for each in (rounds, other)]
+    shares = [_shares(trace_rounds) for trace_rounds in (rounds, other)]
     return {
         "names": list(names),
         "shares": [pack(share.astype(np.float32)) for share in shares],
@@ -141,8 +169,24 @@ def _shares(rounds: Rounds) -> np.ndarray:
 
 
 def routing_distance_bits(p: np.ndarray, q: np.ndarray) -> np.ndarray:
-    """Jensen-Shannon divergence of two routings, layer by layer: (layers, experts) twice, (layers,) bits."""
-    p, q = (each / each.sum(axis=1, keepdims=True) for each in (p, q))
+    """Return the Jensen-Shannon divergence of two routings, layer by layer.
+
+    Parameters
+    ----------
+    p, q : ndarray, (layers, experts)
+        How often each expert was used; each layer is scaled to sum 1.
+
+    Returns
+    -------
+    ndarray, (layers,)
+        Bits, from 0 (alike) to 1 (no expert in common).
+
+    Examples
+    --------
+    >>> routing_distance_bits(np.array([[1.0, 1.0, 0.0]]), np.array([[0.0, 0.0, 1.0]])).tolist()
+    [1.0]
+    """
+    p, q = (uses / uses.sum(axis=1, keepdims=True) for uses in (p, q))
     middle = (p + q) / 2
 
     def surprise(a: np.ndarray) -> np.ndarray:

@@ -1,6 +1,8 @@
 // Placement graph: experts by layer, slots and lanes; who is where, who asks, what moves and why one had to go.
-import { brief, clamp, el, still, unpack, widget } from "../../front/base.js";
+
 import { cleared } from "../../front/canvas.js";
+import { brief, clamp, el, reducedMotion, unpack } from "../../front/dom.js";
+import { widget } from "../../front/host.js";
 import { Dial } from "../../front/slider.js";
 import { Slots } from "./slot_replay.js";
 
@@ -15,29 +17,33 @@ const MARKS = ["absent", "resident", "loading", "slot", "awaited", "cpu"];
 const [ABSENT, RESIDENT, LOADING, USED, AWAITED, ON_CPU] = MARKS.keys();
 const INKS = ["", "--ms-own", "--ms-chosen", "--ms-accepted", "--ms-chosen", "--ms-rejected"];
 
-const unpacked = (packed) => Object.fromEntries(Object.entries(packed)
-  .filter(([, value]) => value?.bytes).map(([name, value]) => [name, unpack(value)]));
+const unpacked = (packed) =>
+  Object.fromEntries(
+    Object.entries(packed)
+      .filter(([, value]) => value?.bytes)
+      .map(([name, value]) => [name, unpack(value)])
+  );
 
 /** A cell as its mark: full, half, with a dot, or crossed; shapes say what colours say. */
-function drawMark(pen, kind, x, y, wide, tall, inks, paper) {
-  pen.fillStyle = pen.strokeStyle = inks[kind];
-  if (kind === RESIDENT || kind === USED) pen.fillRect(x, y, wide, tall);
-  if (kind === LOADING || kind === AWAITED) pen.fillRect(x, y + tall / 2, wide, tall / 2);
+function drawMark(ctx, kind, x, y, wide, tall, inks, paper) {
+  ctx.fillStyle = ctx.strokeStyle = inks[kind];
+  if (kind === RESIDENT || kind === USED) ctx.fillRect(x, y, wide, tall);
+  if (kind === LOADING || kind === AWAITED) ctx.fillRect(x, y + tall / 2, wide, tall / 2);
   if (kind === USED || kind === AWAITED) {
     const radius = clamp(Math.min(wide, tall) / 4, 1.1, 4);
-    pen.fillStyle = kind === USED ? paper : inks[kind];
-    pen.beginPath();
-    pen.arc(x + wide / 2, y + tall * (kind === USED ? 0.5 : 0.25), radius, 0, 2 * Math.PI);
-    pen.fill();
+    ctx.fillStyle = kind === USED ? paper : inks[kind];
+    ctx.beginPath();
+    ctx.arc(x + wide / 2, y + tall * (kind === USED ? 0.5 : 0.25), radius, 0, 2 * Math.PI);
+    ctx.fill();
   }
   if (kind === ON_CPU) {
-    pen.lineWidth = clamp(Math.min(wide, tall) / 5, 1.3, 3);
-    pen.beginPath();
-    pen.moveTo(x, y);
-    pen.lineTo(x + wide, y + tall);
-    pen.moveTo(x + wide, y);
-    pen.lineTo(x, y + tall);
-    pen.stroke();
+    ctx.lineWidth = clamp(Math.min(wide, tall) / 5, 1.3, 3);
+    ctx.beginPath();
+    ctx.moveTo(x, y);
+    ctx.lineTo(x + wide, y + tall);
+    ctx.moveTo(x + wide, y);
+    ctx.lineTo(x, y + tall);
+    ctx.stroke();
   }
 }
 
@@ -79,13 +85,28 @@ function build(host) {
       copies++;
       gone += moves.old[i] >= 0;
     }
-    frame = { step, moment, until, since, kinds, asked, counted, demand, copies, gone, copying: slots.loading.reduce((a, b) => a + b, 0),
-      held: slots.owner.reduce((sum, key) => sum + (key >= 0), 0) };
+    frame = {
+      step,
+      moment,
+      until,
+      since,
+      kinds,
+      asked,
+      counted,
+      demand,
+      copies,
+      gone,
+      copying: slots.loading.reduce((a, b) => a + b, 0),
+      held: slots.owner.reduce((sum, key) => sum + (key >= 0), 0)
+    };
     return frame;
   }
   const total = ({ counted }) => counted[READY] + counted[LATE] + counted[LOADED] + counted[CPU];
-  const momentWords = (window, moment) => host.text(moment > layers ? "placement.at_end" : moment ? "placement.at_layer" : "placement.at_draft",
-    { window, layer: moment - 1 });
+  const momentWords = (window, moment) =>
+    host.text(moment > layers ? "placement.at_end" : moment ? "placement.at_layer" : "placement.at_draft", {
+      window,
+      layer: moment - 1
+    });
 
   // -- words for one expert ---------------------------------------------------------------------------------
   const score = (value) => brief(value);
@@ -93,9 +114,13 @@ function build(host) {
     const { step } = state;
     const layer = Math.floor(key / experts);
     const values = { score: score(d.scores[step * cells + key]) };
-    if (!d.tau) return host.text(d.asked[step * cells + key] & 8 ? "placement.wanted" : "placement.unwanted", values);
+    if (!d.tau)
+      return host.text(d.asked[step * cells + key] & 8 ? "placement.wanted" : "placement.unwanted", values);
     const tau = d.tau[step * layers + layer];
-    return host.text(d.scores[step * cells + key] >= tau ? "placement.above" : "placement.below", { ...values, tau: score(tau) });
+    return host.text(d.scores[step * cells + key] >= tau ? "placement.above" : "placement.below", {
+      ...values,
+      tau: score(tau)
+    });
   }
   /** Why an expert is where it is, with the numbers behind it. */
   function why(state) {
@@ -109,7 +134,13 @@ function build(host) {
     else if (came < 0) parts.push(host.text("placement.never"));
     if (slot >= 0) {
       const words = slots.loading[slot] ? "placement.is_loading" : "placement.is_resident";
-      parts.push(host.text(words, { slot, since: momentWords(moves.window[came], moves.moment[came]), score: score(moves.score[came]) }));
+      parts.push(
+        host.text(words, {
+          slot,
+          since: momentWords(moves.window[came], moves.moment[came]),
+          score: score(moves.score[came])
+        })
+      );
       if (went >= 0) parts.push(`${host.text("placement.earlier")} ${gone(went)}`);
     }
     parts.push(standing(state, key));
@@ -119,15 +150,28 @@ function build(host) {
   }
   function gone(i) {
     const by = split(moves.key[i]);
-    const values = { when: momentWords(moves.window[i], moves.moment[i]), slot: moves.slot[i], old_score: score(moves.old_score[i]),
-      score: score(moves.score[i]), by_layer: by.layer, by_expert: by.expert };
+    const values = {
+      when: momentWords(moves.window[i], moves.moment[i]),
+      slot: moves.slot[i],
+      old_score: score(moves.old_score[i]),
+      score: score(moves.score[i]),
+      by_layer: by.layer,
+      by_expert: by.expert
+    };
     if (moves.demand[i]) return host.text("placement.gone_demand", values);
     const tau = d.tau?.[moves.window[i] * layers + by.layer];
-    return host.text(tau === undefined ? "placement.gone" : "placement.gone_tau", { ...values, tau: score(tau) });
+    return host.text(tau === undefined ? "placement.gone" : "placement.gone_tau", {
+      ...values,
+      tau: score(tau)
+    });
   }
 
   // -- places on the canvas ---------------------------------------------------------------------------------
-  const canvas = el("canvas", { tabindex: "0", role: "application", "aria-label": host.text("placement.canvas") });
+  const canvas = el("canvas", {
+    tabindex: "0",
+    role: "application",
+    "aria-label": host.text("placement.canvas")
+  });
   const over = el("canvas", { class: "ms-over", "aria-hidden": "true" });
   const hint = el("div", { class: "ms-hint" });
   let wide = 0;
@@ -135,13 +179,17 @@ function build(host) {
   const at = (places, i) => [places[2 * i] * wide, down(places[2 * i + 1])];
   const layerTall = (HIGH - 2 * EDGE) / layers;
   const cellWide = () => Math.max(1.5, (d.expert_places[2] - d.expert_places[0] || 0.5) * wide * 0.84);
-  const cellTall = () => Math.max(1.5, Math.min(26, (layerTall * 0.84)));
-  const expertAt = (key) => [d.expert_places[2 * (key % experts)] * wide, down(d.layer_places[2 * Math.floor(key / experts) + 1])];
+  const cellTall = () => Math.max(1.5, Math.min(26, layerTall * 0.84));
+  const expertAt = (key) => [
+    d.expert_places[2 * (key % experts)] * wide,
+    down(d.layer_places[2 * Math.floor(key / experts) + 1])
+  ];
   const slotAt = (slot) => at(d.slot_places, slot);
   const slotSize = () => {
     const next = d.slot_places.findIndex((y, i) => i % 2 && y !== d.slot_places[1]);
-    const row = next < 0 ? 1 : (d.slot_places[next] - d.slot_places[1]);
-    const column = data.slots > 1 && d.slot_places[3] === d.slot_places[1] ? d.slot_places[2] - d.slot_places[0] : 0.1;
+    const row = next < 0 ? 1 : d.slot_places[next] - d.slot_places[1];
+    const column =
+      data.slots > 1 && d.slot_places[3] === d.slot_places[1] ? d.slot_places[2] - d.slot_places[0] : 0.1;
     return [Math.min(26, column * wide * 0.8), Math.min(26, row * (HIGH - 2 * EDGE) * 0.8)];
   };
   function colours() {
@@ -149,128 +197,153 @@ function build(host) {
     const inks = INKS.map((name) => (name ? style.getPropertyValue(name) : "rgba(128,128,128,0.16)"));
     return { ink: style.color, paper: style.backgroundColor, family: style.fontFamily, inks };
   }
-  function outline(pen, x, y, size, { ink }) {
-    pen.strokeStyle = ink;
-    pen.lineWidth = Math.max(1, size / 14);
-    pen.strokeRect(x + 0.5, y + 0.5, size - 1, size - 1);
+  function outline(ctx, x, y, size, { ink }) {
+    ctx.strokeStyle = ink;
+    ctx.lineWidth = Math.max(1, size / 14);
+    ctx.strokeRect(x + 0.5, y + 0.5, size - 1, size - 1);
   }
-  function ring(pen, x, y, width, height, { ink, paper }) {
-    for (const [colour, thick] of [[paper, 5], [ink, 2.5]]) {
-      pen.strokeStyle = colour;
-      pen.lineWidth = thick;
-      pen.strokeRect(x - width / 2 - 2, y - height / 2 - 2, width + 4, height + 4);
+  function ring(ctx, x, y, width, height, { ink, paper }) {
+    for (const [colour, thick] of [
+      [paper, 5],
+      [ink, 2.5]
+    ]) {
+      ctx.strokeStyle = colour;
+      ctx.lineWidth = thick;
+      ctx.strokeRect(x - width / 2 - 2, y - height / 2 - 2, width + 4, height + 4);
     }
   }
 
   // -- first view: experts, slots, lanes --------------------------------------------------------------------
-  function drawPlacement(pen, state, seen, theme) {
+  function drawPlacement(ctx, state, seen, theme) {
     const [width, tall] = [cellWide(), cellTall()];
     const { inks, paper, ink } = theme;
-    pen.fillStyle = inks[ABSENT];
+    ctx.fillStyle = inks[ABSENT];
     for (let key = 0; key < cells; key++) {
       if (seen.kinds[key] !== ABSENT && seen.kinds[key] !== ON_CPU) continue;
       const [x, y] = expertAt(key);
-      pen.fillRect(x - width / 2, y - tall / 2, width, tall);
+      ctx.fillRect(x - width / 2, y - tall / 2, width, tall);
     }
-    drawEdges(pen, state, seen, theme);
+    drawEdges(ctx, state, seen, theme);
     for (let key = 0; key < cells; key++) {
       if (seen.kinds[key] === ABSENT) continue;
       const [x, y] = expertAt(key);
-      drawMark(pen, seen.kinds[key], x - width / 2, y - tall / 2, width, tall, inks, paper);
+      drawMark(ctx, seen.kinds[key], x - width / 2, y - tall / 2, width, tall, inks, paper);
     }
     const [slotWide, slotTall] = slotSize();
     for (let slot = 0; slot < data.slots; slot++) {
       const [x, y] = slotAt(slot);
       const key = slots.owner[slot];
-      pen.fillStyle = inks[ABSENT];
-      pen.fillRect(x - slotWide / 2, y - slotTall / 2, slotWide, slotTall);
-      const kind = key < 0 ? ABSENT : slots.loading[slot] ? LOADING : seen.kinds[key] === USED ? USED : RESIDENT;
-      drawMark(pen, kind, x - slotWide / 2, y - slotTall / 2, slotWide, slotTall, inks, paper);
+      ctx.fillStyle = inks[ABSENT];
+      ctx.fillRect(x - slotWide / 2, y - slotTall / 2, slotWide, slotTall);
+      const kind =
+        key < 0 ? ABSENT : slots.loading[slot] ? LOADING : seen.kinds[key] === USED ? USED : RESIDENT;
+      drawMark(ctx, kind, x - slotWide / 2, y - slotTall / 2, slotWide, slotTall, inks, paper);
     }
-    drawLanes(pen, seen, theme);
-    pen.fillStyle = ink;
-    pen.font = `11px ${theme.family}`;
-    pen.textAlign = "right";
-    pen.textBaseline = "middle";
+    drawLanes(ctx, seen, theme);
+    ctx.fillStyle = ink;
+    ctx.font = `11px ${theme.family}`;
+    ctx.textAlign = "right";
+    ctx.textBaseline = "middle";
     const by = Math.ceil(13 / layerTall);
     for (let layer = 0; layer < layers; layer++) {
       const [, y] = at(d.layer_places, layer);
-      if (layer === state.moment - 1) pen.fillText(`▸${layer}`, 0.035 * wide, y);
-      else if (layer % by === 0 && (!state.moment || Math.abs(layer - state.moment + 1) >= by)) pen.fillText(layer, 0.035 * wide, y);
+      if (layer === state.moment - 1) ctx.fillText(`▸${layer}`, 0.035 * wide, y);
+      else if (layer % by === 0 && (!state.moment || Math.abs(layer - state.moment + 1) >= by))
+        ctx.fillText(layer, 0.035 * wide, y);
     }
     if (state.layer >= 0 && state.expert >= 0) {
       const key = state.layer * experts + state.expert;
       const slot = slots.where[key];
       if (slot >= 0) {
-        line(pen, [expertAt(key), slotAt(slot)], ink, 1.5);
-        ring(pen, ...slotAt(slot), slotWide, slotTall, theme);
+        line(ctx, [expertAt(key), slotAt(slot)], ink, 1.5);
+        ring(ctx, ...slotAt(slot), slotWide, slotTall, theme);
       }
-      ring(pen, ...expertAt(key), width, tall, theme);
+      ring(ctx, ...expertAt(key), width, tall, theme);
     }
   }
-  function line(pen, points, colour, thick, dash = []) {
-    pen.setLineDash(dash);
-    pen.strokeStyle = colour;
-    pen.lineWidth = thick;
-    pen.beginPath();
-    points.forEach(([x, y], i) => (i ? pen.lineTo(x, y) : pen.moveTo(x, y)));
-    pen.stroke();
-    pen.setLineDash([]);
+  function line(ctx, points, colour, thick, dash = []) {
+    ctx.setLineDash(dash);
+    ctx.strokeStyle = colour;
+    ctx.lineWidth = thick;
+    ctx.beginPath();
+    for (const [x, y] of points) ctx.lineTo(x, y);
+    ctx.stroke();
+    ctx.setLineDash([]);
   }
   /** Demand: expert → slot → GPU lane in one stroke, expert → CPU lane dotted; copies: link → slot dashed. */
-  function drawEdges(pen, state, seen, { inks }) {
+  function drawEdges(ctx, state, seen, { inks }) {
     const lane = (name) => at(d.lane_places, LANES.indexOf(name));
     // Of all layers at once the edges are a shade; of the chosen one they are lines.
     const one = !state.moment && state.layer >= 0;
     const some = one ? seen.demand.filter((key) => split(key).layer === state.layer) : seen.demand;
-    pen.globalAlpha = clamp(18 / Math.max(1, some.length), 0.05, 0.75);
+    ctx.globalAlpha = clamp(18 / Math.max(1, some.length), 0.05, 0.75);
     const dots = some.length > DOTTED ? [] : [2, 4];
     for (const key of some) {
       const thick = Math.min(3, 0.5 + 0.4 * (seen.asked[key] >> 4));
-      if (seen.kinds[key] === ON_CPU) line(pen, [expertAt(key), lane("cpu")], inks[ON_CPU], thick, dots);
-      else if (slots.where[key] >= 0) line(pen, [expertAt(key), slotAt(slots.where[key]), lane("gpu")], inks[USED], thick);
+      if (seen.kinds[key] === ON_CPU) line(ctx, [expertAt(key), lane("cpu")], inks[ON_CPU], thick, dots);
+      else if (slots.where[key] >= 0)
+        line(ctx, [expertAt(key), slotAt(slots.where[key]), lane("gpu")], inks[USED], thick);
     }
-    pen.globalAlpha = 0.9;
-    slots.loading.forEach((is, slot) => { if (is) line(pen, [lane("link"), slotAt(slot)], inks[LOADING], 1.5, [6, 3]); });
-    pen.globalAlpha = 1;
+    ctx.globalAlpha = 0.9;
+    slots.loading.forEach((is, slot) => {
+      if (is) line(ctx, [lane("link"), slotAt(slot)], inks[LOADING], 1.5, [6, 3]);
+    });
+    ctx.globalAlpha = 1;
   }
-  function drawLanes(pen, seen, { ink, paper, inks, family }) {
+  function drawLanes(ctx, seen, { ink, paper, inks, family }) {
     const { counted } = seen;
-    const words = { link: host.text("placement.lane_link", { n: seen.copying }), gpu: host.text("placement.lane_gpu", { n: total(seen) - counted[CPU] }),
-      cpu: host.text("placement.lane_cpu", { n: counted[CPU] }), draft: host.text("placement.lane_draft", { n: d.gamma[seen.step] }) };
+    const words = {
+      link: host.text("placement.lane_link", { n: seen.copying }),
+      gpu: host.text("placement.lane_gpu", { n: total(seen) - counted[CPU] }),
+      cpu: host.text("placement.lane_cpu", { n: counted[CPU] }),
+      draft: host.text("placement.lane_draft", { n: d.gamma[seen.step] })
+    };
     const rims = { link: inks[LOADING], gpu: inks[USED], cpu: inks[ON_CPU], draft: ink };
     const [width, tall] = [0.1 * wide, 44];
-    pen.textAlign = "center";
-    pen.textBaseline = "middle";
+    ctx.textAlign = "center";
+    ctx.textBaseline = "middle";
     LANES.forEach((name, i) => {
       const [x, y] = at(d.lane_places, i);
-      pen.fillStyle = paper;
-      pen.fillRect(x - width / 2, y - tall / 2, width, tall);
-      pen.strokeStyle = rims[name];
-      pen.lineWidth = 2;
-      pen.strokeRect(x - width / 2, y - tall / 2, width, tall);
-      pen.fillStyle = ink;
+      ctx.fillStyle = paper;
+      ctx.fillRect(x - width / 2, y - tall / 2, width, tall);
+      ctx.strokeStyle = rims[name];
+      ctx.lineWidth = 2;
+      ctx.strokeRect(x - width / 2, y - tall / 2, width, tall);
+      ctx.fillStyle = ink;
       words[name].split("\n").forEach((text, row) => {
-        pen.font = `${row ? "" : "600 "}${row ? 11 : 13}px ${family}`;
-        pen.fillText(text, x, y + (row ? 9 : -9), width - 6);
+        ctx.font = `${row ? "" : "600 "}${row ? 11 : 13}px ${family}`;
+        ctx.fillText(text, x, y + (row ? 9 : -9), width - 6);
       });
     });
   }
 
   // -- second view: who is asked for by the same token ------------------------------------------------------
-  const known = new Map(Object.entries(data.together).map(([layer, graph]) => [Number(layer), unpacked(graph)]));
+  const known = new Map(
+    Object.entries(data.together).map(([layer, graph]) => [Number(layer), unpacked(graph)])
+  );
   const asking = new Set();
   function ties(layer) {
     if (!known.has(layer) && !asking.has(layer)) {
       asking.add(layer);
-      host.ask("together", { layer }).then((graph) => { known.set(layer, unpacked(graph)); host.frame(); }, (problem) => host.say(problem))
+      host
+        .ask("together", { layer })
+        .then(
+          (graph) => {
+            known.set(layer, unpacked(graph));
+            host.frame();
+          },
+          (problem) => host.say(problem)
+        )
         .finally(() => asking.delete(layer));
     }
     return known.get(layer);
   }
-  const nodeAt = (graph, expert) => [(0.02 + 0.94 * graph.pos[2 * expert]) * wide, (0.05 + 0.9 * graph.pos[2 * expert + 1]) * HIGH];
+  const nodeAt = (graph, expert) => [
+    (0.02 + 0.94 * graph.pos[2 * expert]) * wide,
+    (0.05 + 0.9 * graph.pos[2 * expert + 1]) * HIGH
+  ];
   const shownLayer = (state) => Math.max(0, state.moment ? state.moment - 1 : state.layer);
-  function drawTogether(pen, state, seen, theme) {
+  function drawTogether(ctx, state, seen, theme) {
     const layer = shownLayer(state);
     const graph = ties(layer);
     if (!graph) return;
@@ -279,33 +352,50 @@ function build(host) {
     graph.weights.forEach((weight, i) => {
       const [a, b] = [graph.ties[2 * i], graph.ties[2 * i + 1]];
       const own = a === chosen || b === chosen;
-      pen.globalAlpha = own ? 1 : 0.15 + 0.5 * weight / strongest;
-      line(pen, [nodeAt(graph, a), nodeAt(graph, b)], theme.ink, (own ? 1 : 0.4) + 2.6 * weight / strongest);
+      ctx.globalAlpha = own ? 1 : 0.15 + (0.5 * weight) / strongest;
+      line(
+        ctx,
+        [nodeAt(graph, a), nodeAt(graph, b)],
+        theme.ink,
+        (own ? 1 : 0.4) + (2.6 * weight) / strongest
+      );
     });
-    pen.globalAlpha = 1;
+    ctx.globalAlpha = 1;
     const most = Math.max(...graph.uses, 1);
-    pen.font = `11px ${theme.family}`;
-    pen.textAlign = "left";
-    pen.textBaseline = "middle";
+    ctx.font = `11px ${theme.family}`;
+    ctx.textAlign = "left";
+    ctx.textBaseline = "middle";
     for (let expert = 0; expert < experts; expert++) {
       const [x, y] = nodeAt(graph, expert);
       const size = 6 + 12 * Math.sqrt(graph.uses[expert] / most);
-      pen.fillStyle = theme.paper;
-      pen.fillRect(x - size / 2 - 1, y - size / 2 - 1, size + 2, size + 2);
-      pen.fillStyle = theme.inks[ABSENT];
-      pen.fillRect(x - size / 2, y - size / 2, size, size);
-      if (seen.kinds[layer * experts + expert] === ABSENT) outline(pen, x - size / 2, y - size / 2, size, theme);
-      drawMark(pen, seen.kinds[layer * experts + expert], x - size / 2, y - size / 2, size, size, theme.inks, theme.paper);
-      if (expert === chosen) ring(pen, x, y, size, size, theme);
-      pen.fillStyle = theme.ink;
-      pen.fillText(expert, x + size / 2 + 3, y);
+      ctx.fillStyle = theme.paper;
+      ctx.fillRect(x - size / 2 - 1, y - size / 2 - 1, size + 2, size + 2);
+      ctx.fillStyle = theme.inks[ABSENT];
+      ctx.fillRect(x - size / 2, y - size / 2, size, size);
+      if (seen.kinds[layer * experts + expert] === ABSENT)
+        outline(ctx, x - size / 2, y - size / 2, size, theme);
+      drawMark(
+        ctx,
+        seen.kinds[layer * experts + expert],
+        x - size / 2,
+        y - size / 2,
+        size,
+        size,
+        theme.inks,
+        theme.paper
+      );
+      if (expert === chosen) ring(ctx, x, y, size, size, theme);
+      ctx.fillStyle = theme.ink;
+      ctx.fillText(expert, x + size / 2 + 3, y);
     }
   }
   function companions(layer, expert) {
     const graph = ties(layer);
     if (!graph || expert < 0) return [];
     return Array.from(graph.weights, (weight, i) => [graph.ties[2 * i], graph.ties[2 * i + 1], weight])
-      .filter(([a, b]) => a === expert || b === expert).map(([a, b, weight]) => [a === expert ? b : a, weight]).sort((a, b) => b[1] - a[1]);
+      .filter(([a, b]) => a === expert || b === expert)
+      .map(([a, b, weight]) => [a === expert ? b : a, weight])
+      .sort((a, b) => b[1] - a[1]);
   }
 
   // -- what moves -------------------------------------------------------------------------------------------
@@ -321,41 +411,54 @@ function build(host) {
     if (steady && running) return;
     cancelAnimationFrame(running);
     running = undefined;
-    const pen = cleared(over, HIGH, wide);
-    if (steady || many < 0 || many > DRAWN_MOVES || still() || state.view !== "placement") return;
+    const ctx = cleared(over, HIGH, wide);
+    if (steady || many < 0 || many > DRAWN_MOVES || reducedMotion() || state.view !== "placement") return;
     const theme = colours();
     const some = Array.from({ length: many }, (_, i) => from + i).filter((i) => !moves.came[i]);
     const start = performance.now();
-    const tick = (time) => host.guard(() => {
-      const part = clamp((time - start) / MOVE_MS, 0, 1);
-      pen.clearRect(0, 0, wide, HIGH);
-      if (part === 1) { running = undefined; return; }
-      const between = ([ax, ay], [bx, by]) => [ax + (bx - ax) * part, ay + (by - ay) * part];
-      for (const i of some) {
-        const [x, y] = between(expertAt(moves.key[i]), slotAt(moves.slot[i]));
-        pen.fillStyle = theme.inks[LOADING];
-        pen.beginPath();
-        pen.arc(x, y, 4, 0, 2 * Math.PI);
-        pen.fill();
-        if (moves.old[i] < 0) continue;
-        pen.strokeStyle = theme.ink;
-        pen.lineWidth = 1.5;
-        pen.beginPath();
-        pen.arc(...between(slotAt(moves.slot[i]), expertAt(moves.old[i])), 4, 0, 2 * Math.PI);
-        pen.stroke();
-      }
-      running = requestAnimationFrame(tick);
-    });
+    const tick = (time) =>
+      host.guard(() => {
+        const part = clamp((time - start) / MOVE_MS, 0, 1);
+        ctx.clearRect(0, 0, wide, HIGH);
+        if (part === 1) {
+          running = undefined;
+          return;
+        }
+        const between = ([ax, ay], [bx, by]) => [ax + (bx - ax) * part, ay + (by - ay) * part];
+        for (const i of some) {
+          const [x, y] = between(expertAt(moves.key[i]), slotAt(moves.slot[i]));
+          ctx.fillStyle = theme.inks[LOADING];
+          ctx.beginPath();
+          ctx.arc(x, y, 4, 0, 2 * Math.PI);
+          ctx.fill();
+          if (moves.old[i] < 0) continue;
+          ctx.strokeStyle = theme.ink;
+          ctx.lineWidth = 1.5;
+          ctx.beginPath();
+          ctx.arc(...between(slotAt(moves.slot[i]), expertAt(moves.old[i])), 4, 0, 2 * Math.PI);
+          ctx.stroke();
+        }
+        running = requestAnimationFrame(tick);
+      });
     running = requestAnimationFrame(tick);
   }
 
   // -- controls ---------------------------------------------------------------------------------------------
   const kept = Int32Array.from({ length: windows }, (_, i) => i);
   host.addPlayer(kept, host.text("placement.window"));
-  const view = host.choice("view", host.text("placement.view"), ["placement", "together"].map((name) => [name, host.text(`placement.view_${name}`)]));
+  const view = host.choice(
+    "view",
+    host.text("placement.view"),
+    ["placement", "together"].map((name) => [name, host.text(`placement.view_${name}`)])
+  );
   host.bar.append(view);
-  const moment = new Dial(host, "moment", host.text("placement.moment"), Array.from({ length: layers + 1 }, (_, i) => i),
-    (value) => host.text(value ? "placement.moment_layer" : "placement.moment_whole", { layer: value - 1 }));
+  const moment = new Dial(
+    host,
+    "moment",
+    host.text("placement.moment"),
+    Array.from({ length: layers + 1 }, (_, i) => i),
+    (value) => host.text(value ? "placement.moment_layer" : "placement.moment_whole", { layer: value - 1 })
+  );
   /** What lies under the pointer, as a choice. */
   function under(event) {
     const [x, y] = [event.offsetX, event.offsetY];
@@ -384,7 +487,10 @@ function build(host) {
     now(state);
     return slot < 0 || slots.owner[slot] < 0 ? null : split(slots.owner[slot]);
   }
-  host.listen(canvas, "click", (event) => { const found = under(event); if (found) host.set(found); });
+  host.listen(canvas, "click", (event) => {
+    const found = under(event);
+    if (found) host.set(found);
+  });
   host.listen(canvas, "pointermove", (event) => {
     const found = under(event);
     hint.textContent = found ? why({ ...host.state(), ...found }) : "";
@@ -396,34 +502,52 @@ function build(host) {
     event.preventDefault();
     const { layer, expert } = host.state();
     if (layer < 0 || expert < 0) host.set({ layer: Math.max(0, layer), expert: Math.max(0, expert) });
-    else host.set({ layer: clamp(layer + by[0], 0, layers - 1), expert: clamp(expert + by[1], 0, experts - 1) });
+    else
+      host.set({ layer: clamp(layer + by[0], 0, layers - 1), expert: clamp(expert + by[1], 0, experts - 1) });
   });
-  const legend = el("div", { class: "ms-legend ms-marks" }, ...MARKS.map((name, kind) => {
-    const sample = el("canvas", { width: 28, height: 28, "aria-hidden": "true" });
-    return Object.assign(el("span", {}, sample, host.text(`placement.mark_${name}`)), { show(theme, together) {
-      const pen = sample.getContext("2d");
-      pen.clearRect(0, 0, 28, 28);
-      pen.fillStyle = theme.inks[ABSENT];
-      pen.fillRect(3, 3, 22, 22);
-      if (together && kind === ABSENT) outline(pen, 3, 3, 22, theme);
-      drawMark(pen, kind, 3, 3, 22, 22, theme.inks, theme.paper);
-    } });
-  }));
+  const legend = el(
+    "div",
+    { class: "ms-legend ms-marks" },
+    ...MARKS.map((name, kind) => {
+      const sample = el("canvas", { width: 28, height: 28, "aria-hidden": "true" });
+      return Object.assign(el("span", {}, sample, host.text(`placement.mark_${name}`)), {
+        show(theme, together) {
+          const ctx = sample.getContext("2d");
+          ctx.clearRect(0, 0, 28, 28);
+          ctx.fillStyle = theme.inks[ABSENT];
+          ctx.fillRect(3, 3, 22, 22);
+          if (together && kind === ABSENT) outline(ctx, 3, 3, 22, theme);
+          drawMark(ctx, kind, 3, 3, 22, 22, theme.inks, theme.paper);
+        }
+      });
+    })
+  );
   const clear = host.button(host.text("placement.clear"), () => host.set(CLEARED));
   const caption = el("p", { class: "ms-caption" });
-  host.body.append(el("div", { class: "ms-moment" }, moment.element), caption,
-    el("div", { class: "ms-stage" }, canvas, over), legend, hint, clear);
+  host.body.append(
+    el("div", { class: "ms-moment" }, moment.element),
+    caption,
+    el("div", { class: "ms-stage" }, canvas, over),
+    legend,
+    hint,
+    clear
+  );
 
   return {
     draw(state) {
       const seen = now(state);
       wide = canvas.clientWidth;
       const theme = colours();
-      const pen = cleared(canvas, HIGH, wide);
+      const ctx = cleared(canvas, HIGH, wide);
       view.show(state.view);
       moment.draw(state);
-      caption.textContent = host.text(`placement.caption_${state.view}`, { policy: data.policy, slots: data.slots, layer: shownLayer(state), held: seen.held });
-      (state.view === "together" ? drawTogether : drawPlacement)(pen, state, seen, theme);
+      caption.textContent = host.text(`placement.caption_${state.view}`, {
+        policy: data.policy,
+        slots: data.slots,
+        layer: shownLayer(state),
+        held: seen.held
+      });
+      (state.view === "together" ? drawTogether : drawPlacement)(ctx, state, seen, theme);
       animate(state, seen);
       for (const part of legend.children) part.show(theme, state.view === "together");
       const chosen = state.layer >= 0 && state.expert >= 0;
@@ -433,27 +557,64 @@ function build(host) {
     sentence(state) {
       const seen = now(state);
       const { counted } = seen;
-      const values = { window: state.step, asked: total(seen), ready: counted[READY], late: counted[LATE], loaded: counted[LOADED], cpu: counted[CPU],
-        copies: seen.copies, gone: seen.gone, layer: state.moment - 1 };
+      const values = {
+        window: state.step,
+        asked: total(seen),
+        ready: counted[READY],
+        late: counted[LATE],
+        loaded: counted[LOADED],
+        cpu: counted[CPU],
+        copies: seen.copies,
+        gone: seen.gone,
+        layer: state.moment - 1
+      };
       const words = host.text(state.moment ? "placement.sentence_layer" : "placement.sentence", values);
       if (state.layer < 0 || state.expert < 0) return words;
-      const some = state.view === "together" ? companions(state.layer, state.expert).map(([expert, weight]) => `${expert} (${brief(weight)})`) : [];
-      return [words, why(state), ...(some.length ? [host.text("placement.companions", { some: some.join(", ") })] : [])].join(" ");
+      const some =
+        state.view === "together"
+          ? companions(state.layer, state.expert).map(([expert, weight]) => `${expert} (${brief(weight)})`)
+          : [];
+      return [
+        words,
+        why(state),
+        ...(some.length ? [host.text("placement.companions", { some: some.join(", ") })] : [])
+      ].join(" ");
     },
-    origin: () => host.text("placement.origin", { machine: data.machine ?? host.text("placement.own_costs"), model: data.model ?? host.text("placement.own_costs") }),
+    origin: () =>
+      host.text("placement.origin", {
+        machine: data.machine ?? host.text("placement.own_costs"),
+        model: data.model ?? host.text("placement.own_costs")
+      }),
     table(state) {
       const seen = now(state);
       const rows = seen.demand.map((key) => {
         const { layer, expert } = split(key);
         const row = state.step * cells + key;
-        return [layer, expert, seen.asked[key] >> 4, host.text(`placement.how_${seen.asked[key] & 7}`), slots.where[key] < 0 ? "–" : String(slots.where[key]),
-          d.scores[row], ...(d.tau ? [d.tau[state.step * layers + layer]] : [])];
+        return [
+          layer,
+          expert,
+          seen.asked[key] >> 4,
+          host.text(`placement.how_${seen.asked[key] & 7}`),
+          slots.where[key] < 0 ? "–" : String(slots.where[key]),
+          d.scores[row],
+          ...(d.tau ? [d.tau[state.step * layers + layer]] : [])
+        ];
       });
-      const names = ["positions", "how", "slot", "score"].map((name) => host.text(`placement.column_${name}`));
-      return { columns: [host.text("grid.layer"), host.text("grid.expert"), ...names, ...(d.tau ? ["τ"] : [])], rows };
-    },
+      const names = ["positions", "how", "slot", "score"].map((name) =>
+        host.text(`placement.column_${name}`)
+      );
+      return {
+        columns: [host.text("grid.layer"), host.text("grid.expert"), ...names, ...(d.tau ? ["τ"] : [])],
+        rows
+      };
+    }
   };
 }
 
 const CLEARED = { layer: -1, expert: -1 };
-export default widget({ name: "placement_graph", build, help: ["placement.help"], keys: { Escape: (host) => host.set(CLEARED) } });
+export default widget({
+  name: "placement_graph",
+  build,
+  help: ["placement.help"],
+  keys: { Escape: (host) => host.set(CLEARED) }
+});

@@ -25,8 +25,8 @@ from moespac_nb.trace.step import MoEShape
 
 from ...base.assets import Words
 from ...base.live_view import LiveView, view_trait
-from ...base.packing import pack
-from ..rounds import SENT_BYTES, Rounds
+from ...base.serialize import pack
+from ..trace_rounds import SENT_BYTES, Rounds
 
 __all__ = ["LANES", "PlacementGraph", "laid_out", "together"]
 
@@ -35,10 +35,45 @@ STRONGEST = 3  # ties that each expert is drawn with
 
 
 class PlacementGraph(LiveView):
-    """Who is resident, loading, pinned or on the CPU; who asks for whom; what moves from window to window.
+    """Show experts, slots and lanes of a replay, moment by moment, and why an expert was evicted.
 
-    >>> PlacementGraph(trace, "spac-joint", "17%")                # doctest: +SKIP
-    >>> PlacementGraph(trace, "recency", "25%", step=4, layer=3, expert=17)       # doctest: +SKIP
+    Parameters
+    ----------
+    trace : Trace
+        A recorded decode, which is replayed.
+    policy : str or Policy
+        The policy to replay.
+    budget : str or int
+        The memory for experts: "17%", "512MiB", or bytes.
+    gamma : int, optional
+        The draft length to replay a dense trace with; None takes its longest.
+    step, moment, layer, expert : int
+        What is shown at first. `moment` is 0 for the whole window, or 1 + l while layer l computes; -1
+        chooses no layer or expert.
+    view : {"placement", "together"}
+        The placement, or the experts that are used by the same tokens.
+    limit_bytes : int
+        The most data to send. Of a longer trace the first windows are shown, and the widget says so.
+    **options
+        Further arguments of `replay`, the machine and the model among them.
+
+    Attributes
+    ----------
+    residency : SlotHistory
+        The replay's slots: residents, loads and evictions.
+
+    Raises
+    ------
+    MoespacError
+        If the trace cannot be replayed in this way, or a value is out of range.
+
+    Examples
+    --------
+    >>> from moespac_nb.datasets.traces import load_trace
+    >>> view = PlacementGraph(load_trace("math")[:20], "recency", "25%", step=4, layer=3, expert=17)
+    >>> graph = view.graph()
+    >>> graph.nodes["lane", "gpu"]["pos"]
+    (0.945, 0.37)
     """
 
     SCRIPT, TEXTS = "placement_graph.js", ("placement", "grid")
@@ -61,14 +96,9 @@ class PlacementGraph(LiveView):
         layer: int = -1,
         expert: int = -1,
         view: str = "placement",
-        language: str | None = None,
         limit_bytes: int = SENT_BYTES,
         **options: Any,
     ) -> None:
-        """policy, budget, gamma and options, machine and model_profile among them: of `replay`.
-
-        limit_bytes: what may be sent; of a longer trace the first windows are shown, and the widget says so.
-        """
         self._trace = Rounds.of(trace, gamma).trace
         self.residency = slot_history(trace, policy, budget, gamma=gamma, **options)
         geometry = self.residency.geometry
@@ -84,7 +114,6 @@ class PlacementGraph(LiveView):
                 "view": ["placement", "together"],
             },
             notices=notices,
-            language=language,
             step=step,
             moment=moment,
             layer=layer,
@@ -93,18 +122,39 @@ class PlacementGraph(LiveView):
         )
 
     def graph(self) -> nx.DiGraph:
-        """What is shown, as a graph: nodes ("layer", l), ("expert", l, e), ("slot", s) and ("lane", name).
+        """Return what is shown as a graph.
 
-        Nodes have `pos`; edges say of which `kind` they are: asks (with positions), holds, loads, serves.
+        Returns
+        -------
+        networkx.DiGraph
+            Nodes are ("layer", l), ("expert", l, e), ("slot", s) and ("lane", name), each with its place
+            `pos`. An edge's `kind` is "asks" (with `positions`), "holds", "loads" or "serves".
         """
         return _with_edges(self._structure.copy(), self.residency, self.step, self.moment)
 
     def together(self, layer: int) -> nx.Graph:
-        """Which experts of a layer are asked for by the same token: nodes have `pos`, edges a `weight`."""
+        """Return which experts of a layer are used by the same tokens.
+
+        Parameters
+        ----------
+        layer : int
+            Which layer, from 0.
+
+        Returns
+        -------
+        networkx.Graph
+            Nodes are experts with `pos` and `uses`; see the function `together` for an edge's `weight`.
+        """
         return together(self._trace.experts[:, layer], self.residency.geometry.experts)
 
     def answer_together(self, layer: int) -> dict[str, Any]:
-        """One layer's graph, for the second view."""
+        """Return one layer's graph for the view "together", packed.
+
+        Parameters
+        ----------
+        layer : int
+            Which layer, from 0.
+        """
         graph = self.together(layer)
         ties = [(a, b, weight) for a, b, weight in graph.edges(data="weight")]
         return {
@@ -125,7 +175,20 @@ class PlacementGraph(LiveView):
 
 
 def laid_out(geometry: MoEShape, slots: int) -> nx.DiGraph:
-    """Layers, experts, slots and lanes with their places, x and y from 0 to 1, y downwards; no edges yet."""
+    """Return layers, experts, slots and lanes with their places, and no edges.
+
+    Parameters
+    ----------
+    geometry : MoEShape
+        How many layers and experts there are.
+    slots : int
+        How many slots there are.
+
+    Returns
+    -------
+    networkx.DiGraph
+        Each node's `pos` is x and y from 0 to 1, y downwards.
+    """
     graph = nx.DiGraph()
     down = (np.arange(geometry.layers) + 0.5) / geometry.layers
     across = 0.04 + 0.58 * (np.arange(geometry.experts) + 0.5) / geometry.experts
@@ -145,9 +208,20 @@ def laid_out(geometry: MoEShape, slots: int) -> nx.DiGraph:
 
 
 def together(experts: np.ndarray, count: int) -> nx.Graph:
-    """experts: (positions, k), what the router chose for each. Weight: shared positions over the mean use.
+    """Return which experts are used by the same tokens; each keeps its three strongest ties.
 
-    Each expert keeps its three strongest ties.
+    Parameters
+    ----------
+    experts : ndarray, (positions, k)
+        The experts that the router chose for each position.
+    count : int
+        How many experts the layer has.
+
+    Returns
+    -------
+    networkx.Graph
+        A node's `uses` is its positions. An edge's `weight` is the positions that two experts share over the
+        geometric mean of their uses.
     """
     chosen = np.zeros((len(experts), count), np.float32)
     np.put_along_axis(chosen, experts.astype(np.int64), 1.0, axis=1)
@@ -166,7 +240,7 @@ def together(experts: np.ndarray, count: int) -> nx.Graph:
 
 
 def _places(graph: nx.Graph) -> dict[int, tuple[float, float]]:
-    """x and y from 0 to 1: ties pull, the crowd in the middle is spread, who has no tie is at the foot."""
+    """Spring layout with positions equalised by rank; experts without a tie are placed on the bottom row."""
     alone = [expert for expert, degree in graph.degree if not degree]
     tied = graph.subgraph(sorted(set(graph) - set(alone)))
     places = {expert: ((i + 0.5) / len(alone), 1.0) for i, expert in enumerate(alone)}
@@ -223,14 +297,14 @@ def _packed(seen: SlotHistory, shown: int) -> dict[str, Any]:
         return pack(np.array([structure.nodes[node]["pos"] for node in nodes], np.float32).reshape(-1, 2))
 
     # positions · 16 + wanted · 8 + how it was served
-    asked = 16 * seen.counts[:shown].astype(int) + 8 * seen.wanted[:shown] + seen.served[:shown]
+    demand = 16 * seen.counts[:shown].astype(int) + 8 * seen.wanted[:shown] + seen.served[:shown]
     return {
         "policy": seen.result.policy,
         "machine": seen.result.machine,
         "model": seen.result.model_profile,
         "gamma": pack(seen.counts[:shown, 0].sum(axis=1) // geometry.top_k - 1),
         "slots": seen.slots,
-        "asked": pack(asked),
+        "asked": pack(demand),
         "scores": pack(seen.scores[:shown]),
         **({} if seen.tau is None else {"tau": pack(seen.tau[:shown])}),
         "moves": {name: pack(column) for name, column in columns.items()},

@@ -35,9 +35,13 @@ export class Slots {
   until(window, moment) {
     const { moves } = this;
     let low = 0;
-    for (let high = this.count; low < high;) {
+    for (let high = this.count; low < high; ) {
       const middle = (low + high) >> 1;
-      if (moves.window[middle] < window || (moves.window[middle] === window && moves.moment[middle] <= moment)) low = middle + 1;
+      if (
+        moves.window[middle] < window ||
+        (moves.window[middle] === window && moves.moment[middle] <= moment)
+      )
+        low = middle + 1;
       else high = middle;
     }
     return low;
@@ -48,11 +52,14 @@ export class Slots {
     if (until < this.at) {
       const mark = this.marks.findLast(({ at }) => at <= until);
       this.clear();
-      if (mark) Object.assign(this, { at: mark.at, owner: mark.owner.slice(), loading: mark.loading.slice() });
+      if (mark)
+        Object.assign(this, { at: mark.at, owner: mark.owner.slice(), loading: mark.loading.slice() });
     }
     while (this.at < until) this.apply(this.at++);
     this.where = new Int32Array(this.keys).fill(NOBODY);
-    this.owner.forEach((key, slot) => { if (key !== NOBODY) this.where[key] = slot; });
+    this.owner.forEach((key, slot) => {
+      if (key !== NOBODY) this.where[key] = slot;
+    });
   }
 
   /** The last of so many moves that did something to a key: it was copied, or had to go; -1 for none. */

@@ -13,9 +13,9 @@ from moespac_nb.simulation.replay import replay
 from moespac_nb.simulation.result import Result
 
 from ...base.live_view import LiveView, view_trait
-from ...base.packing import pack
+from ...base.serialize import pack
 from ..replays import beginning, scaled
-from ..rounds import Rounds
+from ..trace_rounds import Rounds
 
 __all__ = ["Race"]
 
@@ -26,11 +26,40 @@ FRAMES = 300  # the scrubber's places, evenly over the time
 
 
 class Race(LiveView):
-    """Play or scrub through the time; the oracle, which reads the future, runs along as a ghost.
+    """Race two to four policies over one text: each token at the time at which it would have come.
 
-    >>> Race(trace, policies=["recency", "on-demand"], budget="25%")          # doctest: +SKIP
+    The oracle, which reads the future, runs along as a ghost. The clock counts decoding only: prompts are
+    read before it starts, and left out between texts.
 
-    The clock is that of decoding: prompts are read before it starts, and left out between texts.
+    Parameters
+    ----------
+    trace : Trace
+        A recorded decode, which is replayed once for each policy.
+    policies : sequence of str or Policy
+        Two to four different policies that do not read the future.
+    budget : str or int
+        The memory for experts: "25%", "512MiB", or bytes.
+    gamma : int, optional
+        The draft length to replay a dense trace with; None takes its longest.
+    time_us : int
+        The time that is shown at first, in microseconds.
+    events : int
+        The most pairs of window and layer that a replay takes. Of a longer trace the beginning is replayed,
+        and the widget says so.
+    **options
+        Further arguments of `replay`, the machine and the model among them.
+
+    Raises
+    ------
+    MoespacError
+        If the policies are too few, too many, repeated or read the future, or a value is out of range.
+
+    Examples
+    --------
+    >>> from moespac_nb.datasets.traces import load_trace
+    >>> view = Race(load_trace("math")[:20], ["recency", "on-demand"], "25%")
+    >>> [result.policy for result in view.results]
+    ['recency', 'on-demand', 'next-window-oracle']
     """
 
     SCRIPT, TEXTS = "race.js", ("race", "lanes")
@@ -46,25 +75,23 @@ class Race(LiveView):
         gamma: int | None = None,
         time_us: int = 0,
         events: int = EVENTS,
-        language: str | None = None,
         **options: Any,
     ) -> None:
-        """gamma: of a fan, the draft length; None takes its longest. events: how many pairs of window and
-        layer a replay may take; of a longer trace the beginning is raced over, and the widget says so.
-        options: as `replay` has them, machine and model profile among them.
-        """
         racing = _racing(policies)
         trace, notices = beginning(trace, events)
         rounds = Rounds.of(trace, gamma)
         options |= {"gamma": gamma, "timeline": False}
-        self._results = tuple(replay(trace, each, budget, **options) for each in [*racing, get_policy(GHOST)])
+        self._results = tuple(
+            replay(trace, policy, budget, **options) for policy in [*racing, get_policy(GHOST)]
+        )
         ends = [_ends_us(result) for result in self._results]
-        last_us = max(int(each[-1]) for each in ends)
+        last_us = max(int(times[-1]) for times in ends)
         first = self._results[0]
         super().__init__(
             data={
                 "contestants": [
-                    _described(each, of) for each, of in zip([*racing, None], self._results, strict=True)
+                    _described(policy, result)
+                    for policy, result in zip([*racing, None], self._results, strict=True)
                 ],
                 "ends": pack(np.stack(ends)),
                 "emitted": pack(np.array([len(step.emitted) for step in rounds.steps])),
@@ -82,28 +109,27 @@ class Race(LiveView):
             },
             limits={"time_us": (0, last_us)},
             notices=notices + scaled(self._results),
-            language=language,
             time_us=time_us,
         )
 
     @property
     def results(self) -> tuple[Result, ...]:
-        """The replays, the ghost's last."""
+        """The replays in the order of `policies`, the oracle's last."""
         return self._results
 
 
-def _racing(given: Sequence[Policy | str]) -> list[Policy]:
-    if isinstance(given, str) or not FEWEST <= len(given) <= MOST:
-        raise MoespacError(f"policies is {given!r}; expected: a list of {FEWEST} to {MOST} of them")
-    racing = [get_policy(each) for each in given]
-    names = [each.name for each in racing]
+def _racing(policies: Sequence[Policy | str]) -> list[Policy]:
+    if isinstance(policies, str) or not FEWEST <= len(policies) <= MOST:
+        raise MoespacError(f"policies is {policies!r}; expected: a list of {FEWEST} to {MOST} of them")
+    racing = [get_policy(policy) for policy in policies]
+    names = [policy.name for policy in racing]
     if len(set(names)) < len(names):
         raise MoespacError(f"policies is {', '.join(names)}; expected: each of them once")
-    for each in racing:
-        if each.reads_future:
+    for policy in racing:
+        if policy.reads_future:
             raise MoespacError(
-                f"{each.name!r} reads the future, and is no contestant; expected: others, as {GHOST!r} runs "
-                "along as a ghost"
+                f"{policy.name!r} reads the future, and is no contestant; expected: others, as {GHOST!r} "
+                "runs along as a ghost"
             )
     return racing
 
@@ -114,10 +140,10 @@ def _ends_us(result: Result) -> np.ndarray:
     return np.rint(1e6 * np.cumsum(spans[:, 1] - spans[:, 0])).astype(np.int64)
 
 
-def _described(racing: Policy | None, result: Result) -> dict[str, Any]:
+def _described(policy: Policy | None, result: Result) -> dict[str, Any]:
     shown = ("policy", "tps_modelled", "hit_rate", "bytes_per_token")
-    about = get_policy(GHOST).about if racing is None else racing.about
-    return {**{name: getattr(result, name) for name in shown}, "about": about, "ghost": racing is None}
+    about = get_policy(GHOST).about if policy is None else policy.about
+    return {**{name: getattr(result, name) for name in shown}, "about": about, "ghost": policy is None}
 
 
 def _read(trace: Trace, ids: np.ndarray) -> str:

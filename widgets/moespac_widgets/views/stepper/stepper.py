@@ -9,8 +9,8 @@ import numpy as np
 from moespac_nb import Step, Trace
 
 from ...base.live_view import LiveView, view_trait
-from ...base.packing import pack
-from ..rounds import SENT_BYTES, Rounds, kept
+from ...base.serialize import pack
+from ..trace_rounds import SENT_BYTES, Rounds, kept
 
 __all__ = ["Stepper"]
 
@@ -18,10 +18,30 @@ WEIGHT_LEVELS = 65535  # gate weights travel as 16-bit shares of the largest
 
 
 class Stepper(LiveView):
-    """Play, step and scrub through a trace; ask a token for its experts and an expert for its tokens.
+    """Step through a decode: what was drafted, what became of it, which experts it used.
 
-    >>> Stepper(trace)                            # doctest: +SKIP
-    >>> Stepper(fan, gamma=4, step=12, layer=3, expert=17)        # doctest: +SKIP
+    Parameters
+    ----------
+    trace : Trace
+        A recorded decode.
+    gamma : int, optional
+        The draft length to show a dense trace with; None takes its longest.
+    step, token, layer, expert : int
+        What is shown at first. `token` is a position in the window; -1 chooses none.
+    limit_bytes : int
+        The most data to send. A longer trace is thinned evenly, and the widget says so.
+
+    Raises
+    ------
+    MoespacError
+        If `trace` is no trace, has no steps or no experts, or a value is out of range.
+
+    Examples
+    --------
+    >>> from moespac_nb.datasets.traces import load_trace
+    >>> view = Stepper(load_trace("math")[:40], step=12, layer=3)
+    >>> view.view_code
+    'step=12&token=-1&layer=3&expert=-1'
     """
 
     SCRIPT, TEXTS = "stepper.js", ("stepper", "grid")
@@ -40,13 +60,8 @@ class Stepper(LiveView):
         token: int = -1,
         layer: int = -1,
         expert: int = -1,
-        language: str | None = None,
         limit_bytes: int = SENT_BYTES,
     ) -> None:
-        """gamma: of a fan, the draft length to decode with.
-
-        limit_bytes: what may be sent; a longer trace is thinned, and the widget says so.
-        """
         rounds = Rounds.of(trace, gamma)
         longest = max(step.gamma for step in rounds.steps)
         shown, notices = kept(len(rounds), _bytes_a_step(rounds), limit_bytes)
@@ -59,7 +74,6 @@ class Stepper(LiveView):
                 "expert": (-1, rounds.geometry.experts - 1),
             },
             notices=notices,
-            language=language,
             step=step,
             token=token,
             layer=layer,
@@ -70,8 +84,8 @@ class Stepper(LiveView):
 def _bytes_a_step(rounds: Rounds) -> float:
     geometry = rounds.geometry
     positions = float(np.mean([step.gamma + 1 for step in rounds.steps]))
-    each = 1 if geometry.experts <= 256 else 2
-    return positions * (geometry.layers * geometry.top_k * (each + 2) + 60)
+    id_bytes = 1 if geometry.experts <= 256 else 2
+    return positions * (geometry.layers * geometry.top_k * (id_bytes + 2) + 60)
 
 
 def _packed(rounds: Rounds, shown: np.ndarray) -> dict[str, Any]:

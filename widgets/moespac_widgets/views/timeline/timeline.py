@@ -20,9 +20,9 @@ from moespac_nb.utils.files import atomic_write
 
 from ...base.assets import Words
 from ...base.live_view import LiveView, view_trait
-from ...base.packing import pack
+from ...base.serialize import pack
 from ..replays import Played, names, played, scaled
-from ..rounds import SENT_BYTES
+from ..trace_rounds import SENT_BYTES
 
 if TYPE_CHECKING:
     from moespac_nb.offloading.session import Run
@@ -37,10 +37,36 @@ TICKS = 2**30  # times travel as whole ticks, so many in the longest result
 
 
 class Timeline(LiveView):
-    """Zoom, pan and hover over lanes; step from window to window; save all of it for Perfetto.
+    """Show what ran on each lane and when, for up to four runs on one clock.
 
-    >>> Timeline(replay(trace, "recency", "25%"), replay(trace, "on-demand", "25%"))      # doctest: +SKIP
-    >>> Timeline(run)              # of offload(model, "25%", device="host"): measured     # doctest: +SKIP
+    Zoom, pan and hover; step from window to window; save all of it for Perfetto.
+
+    Parameters
+    ----------
+    *results : Result or Run
+        One to four replays that were made with their timelines, or runs of `offload` as they stand now.
+    first : int
+        The window to begin with where the operations take more than `limit_bytes`; the widget says so.
+    step : int, optional
+        The window that is marked at first; None takes `first`.
+    limit_bytes : int
+        The most data to send.
+    **view : int or str
+        The part that is shown at first, in the names of `view_code`: start_us, span_us, align, row, op.
+
+    Raises
+    ------
+    MoespacError
+        If a result has no timeline, or a value is out of range.
+
+    Examples
+    --------
+    >>> from moespac_nb.datasets.traces import load_trace
+    >>> from moespac_nb.simulation.replay import replay
+    >>> trace = load_trace("math")[:20]
+    >>> view = Timeline(replay(trace, "recency", "25%"), replay(trace, "on-demand", "25%"))
+    >>> view.step, view.align
+    (0, 'start')
     """
 
     SCRIPT, TEXTS = "timeline.js", ("timeline", "lanes")
@@ -57,22 +83,16 @@ class Timeline(LiveView):
         *results: Result | Run,
         first: int = 0,
         step: int | None = None,
-        language: str | None = None,
         limit_bytes: int = SENT_BYTES,
         **view: int | str,
     ) -> None:
-        """One to four: results that were made with their timelines, or runs of `offload` as they stand now.
-
-        first: the window to begin with, where all of them are more than `limit_bytes`; the widget says so.
-        view: where to look at first, as `view_code` has it: start_us, span_us, align, row, op.
-        """
         self._played = all_played = _checked(results, first)
-        runs = [one.timeline for one in all_played]
+        runs = [result.timeline for result in all_played]
         shown, notices = _shown(all_played, runs, first, limit_bytes)
         end_s = max(end for _, end, _ in shown)
         end_us = max(1, round(1e6 * end_s))
         longest = max(len(ops) for _, _, ops in shown)
-        windows = max(one.windows for one in all_played)
+        windows = max(result.windows for result in all_played)
         super().__init__(
             data=_packed(all_played, shown, end_s),
             limits={
@@ -84,7 +104,6 @@ class Timeline(LiveView):
                 "op": (-1, longest - 1),
             },
             notices=notices + scaled(all_played),
-            language=language,
             **{
                 "step": first if step is None else step,
                 "start_us": min(end_us, int(1e6 * min(begin for begin, _, _ in shown))),
@@ -95,7 +114,18 @@ class Timeline(LiveView):
         )
 
     def to_perfetto(self, path: str | Path) -> Path:
-        """Write all results as one Chrome trace, which Perfetto and chrome://tracing open: a process each."""
+        """Write all results as one Chrome trace, a process for each; Perfetto and chrome://tracing open it.
+
+        Parameters
+        ----------
+        path : str or Path
+            The JSON file to write.
+
+        Returns
+        -------
+        Path
+            The same path.
+        """
         events: list[dict[str, Any]] = []
         for number, (result, name) in enumerate(zip(self._played, names(self._played), strict=True), 1):
             trace = chrome_trace(result.timeline, f"{result.label}: {name}")
@@ -108,16 +138,16 @@ class Timeline(LiveView):
 def _checked(results: Sequence[Any], first: int) -> list[Played]:
     if not 1 <= len(results) <= MOST:
         raise MoespacError(f"there are {len(results)} results; expected: one to {MOST}")
-    every = [played(result) for result in results]
-    for one in every:
-        if not one.timeline:
+    all_played = [played(result) for result in results]
+    for result in all_played:
+        if not result.timeline:
             raise MoespacError(
-                f"the result of {one.policy!r} has no timeline; expected: one of replay(…, timeline=True)"
+                f"the result of {result.policy!r} has no timeline; expected: one of replay(…, timeline=True)"
             )
-    fewest = min(one.windows for one in every)
+    fewest = min(result.windows for result in all_played)
     if not 0 <= first < fewest:
         raise MoespacError(f"first is {first!r}; expected: 0 to {fewest - 1}, a window of every result")
-    return every
+    return all_played
 
 
 Shown = tuple[float, float, list[Operation]]  # from, to, what began in between
@@ -162,10 +192,22 @@ def kind(op: Operation) -> str:
 
 
 def waits(operations: Sequence[Operation]) -> list[tuple[str, float, float]]:
-    """Where no lane computed ("copy"), or the CPU lane alone did ("cpu"), each with start and end in seconds.
+    """Return the spans in which no lane computed ("copy"), or the CPU lane alone did ("cpu").
 
+    Parameters
+    ----------
+    operations : sequence of Operation
+        What ran, on all lanes.
+
+    Returns
+    -------
+    list of (str, float, float)
+        What was waited for, and the start and end of the span in seconds.
+
+    Notes
+    -----
     In a replay nothing computes only while a copy is waited for. In a live run the caller's thread computes
-    what of the model no lane is given, so that there it is not known to be waiting.
+    the parts of the model that no lane is given, so that an idle lane there need not be waiting.
     """
     edges = sorted(
         edge
@@ -173,18 +215,18 @@ def waits(operations: Sequence[Operation]) -> list[tuple[str, float, float]]:
         if op.lane != "link" and op.end > op.start
         for edge in ((op.start, 1, op.lane == "cpu"), (op.end, -1, op.lane == "cpu"))
     )
-    found: list[tuple[str, float, float]] = []
+    spans: list[tuple[str, float, float]] = []
     cpu = others = 0
     since = edges[0][0] if edges else 0.0
     for at, change, is_cpu in edges:
         if at > since and not others:
             what = "cpu" if cpu else "copy"
-            if found and found[-1][0] == what and found[-1][2] == since:
-                found[-1] = (what, found[-1][1], at)
+            if spans and spans[-1][0] == what and spans[-1][2] == since:
+                spans[-1] = (what, spans[-1][1], at)
             else:
-                found.append((what, since, at))
+                spans.append((what, since, at))
         cpu, others, since = cpu + change * is_cpu, others + change * (not is_cpu), at
-    return found
+    return spans
 
 
 def _packed(results: Sequence[Played], shown: Sequence[Shown], end_s: float) -> dict[str, Any]:
@@ -195,7 +237,7 @@ def _packed(results: Sequence[Played], shown: Sequence[Shown], end_s: float) -> 
     def ticks(seconds: Any) -> np.ndarray:
         return np.rint(np.asarray(seconds, float) / tick_s).astype(np.int64)
 
-    def one(result: Played, name: str, part: Shown) -> dict[str, Any]:
+    def packed(result: Played, name: str, part: Shown) -> dict[str, Any]:
         run = part[2]
         lanes = [[op for op in run if op.lane == lane] for lane in LANES]
         ops = list(chain(*lanes))
@@ -223,9 +265,9 @@ def _packed(results: Sequence[Played], shown: Sequence[Shown], end_s: float) -> 
 
     called = names(results)
     within = [_within(result, begin, end) for result, (begin, end, _) in zip(results, shown, strict=True)]
-    packed = [one(*each) for each in zip(results, called, shown, strict=True)]
+    parts = [packed(*part) for part in zip(results, called, shown, strict=True)]
     return {
-        "results": {str(i): each for i, each in enumerate(packed)},
+        "results": {str(i): part for i, part in enumerate(parts)},
         "labels": [list(label) for label in labels],
         "sizes": list(sizes),
         "tick_s": tick_s,

@@ -1,5 +1,5 @@
 // One result's operations, lane by lane in the order of time, and what is asked of them.
-import { starts, unpack } from "../../front/base.js";
+import { starts, unpack } from "../../front/dom.js";
 
 /** The first of `from` to `to` at which `later` holds. */
 export function halve(from, to, later) {
@@ -15,7 +15,17 @@ export function halve(from, to, later) {
 export class Run {
   constructor(packed) {
     Object.assign(this, packed);
-    for (const name of ["begin", "length", "what", "size", "windows", "wait_begin", "wait_length", "wait_is_copy"]) this[name] = unpack(packed[name]);
+    for (const name of [
+      "begin",
+      "length",
+      "what",
+      "size",
+      "windows",
+      "wait_begin",
+      "wait_length",
+      "wait_is_copy"
+    ])
+      this[name] = unpack(packed[name]);
     this.from = starts(packed.lane_counts);
     this.count = this.windows.length / 2;
   }
@@ -33,8 +43,13 @@ export class Run {
   waited(begin, end) {
     const sums = { copy: 0, cpu: 0 };
     const n = this.wait_begin.length;
-    for (let i = halve(0, n, (j) => this.wait_begin[j] + this.wait_length[j] > begin); i < n && this.wait_begin[i] < end; i++) {
-      const part = Math.min(end, this.wait_begin[i] + this.wait_length[i]) - Math.max(begin, this.wait_begin[i]);
+    for (
+      let i = halve(0, n, (j) => this.wait_begin[j] + this.wait_length[j] > begin);
+      i < n && this.wait_begin[i] < end;
+      i++
+    ) {
+      const part =
+        Math.min(end, this.wait_begin[i] + this.wait_length[i]) - Math.max(begin, this.wait_begin[i]);
       sums[this.wait_is_copy[i] ? "copy" : "cpu"] += part;
     }
     return sums;

@@ -13,8 +13,8 @@ from moespac_nb.estimator.utility import RULES
 from moespac_nb.utils.exceptions import did_you_mean
 
 from ...base.live_view import LiveView, view_trait, within
-from ...base.packing import Packed, pack
-from ..rounds import SENT_BYTES, Rounds, kept
+from ...base.serialize import Packed, pack
+from ..trace_rounds import SENT_BYTES, Rounds, kept
 from ..utility_history import FIELDS, evidence_over_time, trail
 
 __all__ = ["UtilityInspector"]
@@ -24,10 +24,41 @@ CELL_BYTES = 24  # of one expert at one step, at most
 
 
 class UtilityInspector(LiveView):
-    """f, what the rule looks at, its boundaries, s, and the reason in words, step by step.
+    """Follow one expert's utility through time, and read why it moved.
 
-    >>> UtilityInspector(trace, rule="paper", layer=3, expert=17)        # doctest: +SKIP
-    >>> UtilityInspector(trace, rule="level", sensor="draft-gates", up=5, K=5)        # doctest: +SKIP
+    The widget shows the count f, the evidence, its boundaries, the utility s, and the reason in words.
+
+    Parameters
+    ----------
+    trace : Trace
+        A recorded decode.
+    rule : str
+        The utility rule, such as "paper".
+    sensor : str or Sensor
+        The sensor's name, or a sensor that has been fitted already.
+    K : int
+        The highest utility level.
+    gamma : int, optional
+        The draft length to show a dense trace with; None takes its longest.
+    step, layer, expert : int
+        What is shown at first; None takes the layer's busiest expert.
+    limit_bytes : int
+        The most data to send. A longer trace is thinned evenly, and the widget says so.
+    **options : float
+        Parameters of `rule`, as `make_estimator` takes them. The other rules, which a reader may choose in
+        the widget, keep their defaults.
+
+    Raises
+    ------
+    MoespacError
+        If there is no such rule or sensor, the trace lacks the sensor's channel, or a value is out of range.
+
+    Examples
+    --------
+    >>> from moespac_nb.datasets.traces import load_trace
+    >>> view = UtilityInspector(load_trace("math")[:40], rule="level", up=5, K=5, layer=3, expert=17)
+    >>> view.view_code
+    'step=0&layer=3&expert=17&rule=level'
     """
 
     SCRIPT, TEXTS = "utility_inspector.js", ("inspector", "grid")
@@ -48,21 +79,15 @@ class UtilityInspector(LiveView):
         step: int = 0,
         layer: int = 0,
         expert: int | None = None,
-        language: str | None = None,
         limit_bytes: int = SENT_BYTES,
         **options: float,
     ) -> None:
-        """sensor: its name, or one that has learned already. expert: None takes the layer's busiest.
-
-        gamma: of a fan, the draft length to decode with. options: of this rule, as `estimator` takes them;
-        the other rules, which a reader may choose in the widget, have their own defaults.
-        """
         if rule not in RULES:
             raise MoespacError(f"rule is {rule!r}; expected: {', '.join(RULES)}{did_you_mean(rule, RULES)}")
         self._rounds = rounds = Rounds.of(trace, gamma)
         self._evidence = evidence_over_time(rounds, sensor, gamma)
         self._options = {rule: options}
-        self._K, self._gamma = K, max(each.gamma for each in rounds.steps)
+        self._K, self._gamma = K, max(step.gamma for step in rounds.steps)
         self._blocks: dict[str, dict[str, Packed]] = {}
         layers, experts = rounds.geometry.layers, rounds.geometry.experts
         self._kept, notices = kept(len(rounds), experts * CELL_BYTES, limit_bytes)
@@ -71,8 +96,8 @@ class UtilityInspector(LiveView):
             expert = int(self._evidence[:, layer].sum(axis=0).argmax())
         self._sent: dict[str, dict[str, Packed]] = {}
         fits = len(self._kept) * experts * CELL_BYTES * layers <= limit_bytes
-        for each in range(layers) if fits else (layer,):
-            self._sent[f"{rule}/{each}"] = self.answer_block(rule, each)
+        for sent in range(layers) if fits else (layer,):
+            self._sent[f"{rule}/{sent}"] = self.answer_block(rule, sent)
         super().__init__(
             data={
                 "kept": pack(self._kept),
@@ -90,7 +115,6 @@ class UtilityInspector(LiveView):
                 "rule": list(RULES),
             },
             notices=notices,
-            language=language,
             step=step,
             layer=layer,
             expert=expert,
@@ -98,7 +122,15 @@ class UtilityInspector(LiveView):
         )
 
     def answer_block(self, rule: str, layer: int) -> dict[str, Packed]:
-        """The state of every expert of a layer at every step shown, (steps, experts) each."""
+        """Return the state of a layer's experts at every step shown, packed (steps, experts) arrays.
+
+        Parameters
+        ----------
+        rule : str
+            The utility rule.
+        layer : int
+            Which layer, from 0.
+        """
         key = f"{rule}/{layer}"
         if key not in self._blocks:
             options: dict[str, Any] = {"K": self._K, "gamma": self._gamma, **self._options.get(rule, {})}
@@ -109,12 +141,12 @@ class UtilityInspector(LiveView):
     def page_data(self) -> Mapping[str, Any]:
         """All layers, under this rule and then under the others, as far as a page may hold them."""
         layers = range(self._rounds.geometry.layers)
-        wanted = [(self.rule, self.layer)]
+        order = [(self.rule, self.layer)]
         for rule in dict.fromkeys([self.rule, *RULES]):
-            wanted += [(rule, layer) for layer in layers if (rule, layer) not in wanted]
+            order += [(rule, layer) for layer in layers if (rule, layer) not in order]
         blocks: dict[str, dict[str, Packed]] = {}
         size = 0
-        for rule, layer in wanted:
+        for rule, layer in order:
             block = self.answer_block(rule, layer)
             size += sum(np.asarray(packed["bytes"]).nbytes for packed in block.values())
             if blocks and size > PAGE_BYTES:

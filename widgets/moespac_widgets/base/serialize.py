@@ -16,7 +16,24 @@ _WHOLE = [np.dtype(name) for name in ("uint8", "int8", "uint16", "int16", "int32
 
 
 def pack(array: np.ndarray) -> Packed:
-    """Whole numbers in as few bytes as hold them all, others as float32."""
+    """Return an array as bytes with type and shape: whole numbers in the smallest type, others as float32.
+
+    Parameters
+    ----------
+    array : ndarray
+        Numbers of any type.
+
+    Raises
+    ------
+    MoespacError
+        If whole numbers need more than 32 bits.
+
+    Examples
+    --------
+    >>> packed = pack(np.array([[1, 2, 300]]))
+    >>> packed["dtype"], packed["shape"]
+    ('uint16', [1, 3])
+    """
     array = np.asarray(array)
     smallest = _smallest(array)
     return {
@@ -37,12 +54,20 @@ def _smallest(array: np.ndarray) -> np.dtype[Any]:
 
 
 def split(value: Any, buffers: list[memoryview]) -> Any:
-    """The value with its bytes moved to `buffers`: what a message can carry."""
+    """Return a value whose bytes are moved to buffers, as a message can carry it.
+
+    Parameters
+    ----------
+    value : Any
+        Mappings and lists of packed arrays and JSON values.
+    buffers : list of memoryview
+        Is extended by the bytes.
+    """
     if isinstance(value, Mapping):
         if "bytes" in value:
             buffers.append(value["bytes"])
             return {"dtype": value["dtype"], "shape": value["shape"], "buffer": len(buffers) - 1}
-        return {key: split(each, buffers) for key, each in value.items()}
+        return {key: split(part, buffers) for key, part in value.items()}
     if isinstance(value, list):
-        return [split(each, buffers) for each in value]
+        return [split(part, buffers) for part in value]
     return value

@@ -20,7 +20,7 @@ SENT_BYTES = 4_000_000  # of one widget; a notebook's widgets together should st
 
 @dataclass(frozen=True, eq=False)
 class Rounds:
-    """A trace's steps; of a fan, the rounds that decoding with one draft length would have been."""
+    """The steps of a trace; for a dense trace, the rounds of a decode with one draft length."""
 
     trace: Trace
     steps: tuple[Step, ...]
@@ -28,7 +28,22 @@ class Rounds:
 
     @classmethod
     def of(cls, trace: Any, gamma: int | None = None, name: str = "trace") -> Rounds:
-        """gamma: None takes a trace as it was decoded, and a fan at its longest draft."""
+        """Return the rounds of a trace.
+
+        Parameters
+        ----------
+        trace : Trace
+            A recorded decode.
+        gamma : int, optional
+            None takes a trace as it was decoded, and a dense one at its longest draft.
+        name : str
+            What errors call the trace.
+
+        Raises
+        ------
+        MoespacError
+            If it is no trace, has no steps or experts, or cannot be walked with this draft length.
+        """
         if not isinstance(trace, Trace):
             raise MoespacError(
                 f"{name} is {type(trace).__name__} {str(trace)[:60]!r}; expected: a Trace, such as "
@@ -57,12 +72,12 @@ class Rounds:
 
     @cached_property
     def counts(self) -> np.ndarray:
-        """The windows' counts, (steps, layers, experts)."""
+        """How many positions of each window use each expert, (steps, layers, experts)."""
         return np.stack([step.counts for step in self.steps])
 
     @cached_property
     def bits(self) -> np.ndarray:
-        """Whether each window's first token alone used an expert, (steps, layers, experts) of 0 and 1."""
+        """Whether each window's first token alone uses an expert, (steps, layers, experts) of 0 and 1."""
         bits = np.zeros_like(self.counts)
         first = np.stack([step.experts[0] for step in self.steps]).astype(np.int64)
         np.put_along_axis(bits, first, 1, axis=2)
@@ -70,9 +85,19 @@ class Rounds:
 
 
 def acceptance(trace: Trace, gamma: int | None = None) -> dict[str, Any]:
-    """What the draft was worth: windows, tokens in each, and the share of what it drafted that was accepted.
+    """Return how well a draft did: windows, tokens a window, and the share of drafted tokens accepted.
 
-    gamma: of a fan, the draft length; None takes a trace that is none as it was decoded.
+    Parameters
+    ----------
+    trace : Trace
+        A recorded decode.
+    gamma : int, optional
+        The draft length to walk a dense trace with; None takes a trace as it was decoded.
+
+    Returns
+    -------
+    dict
+        "windows", "tokens_a_window", and "accepted", which is None where nothing was drafted.
     """
     if gamma is None:
         rows, grown, most = np.arange(len(trace)), trace.committed, int(trace.gamma.max())
@@ -93,7 +118,22 @@ def acceptance(trace: Trace, gamma: int | None = None) -> dict[str, Any]:
 
 
 def kept(steps: int, bytes_a_step: float, limit: int = SENT_BYTES) -> tuple[np.ndarray, list[Words]]:
-    """The steps that fit into `limit` bytes, evenly thinned, and the notice that says so."""
+    """Return the steps that fit into so many bytes, evenly thinned, and the notice that says so.
+
+    Parameters
+    ----------
+    steps : int
+        How many there are.
+    bytes_a_step : float
+        How much each takes.
+    limit : int
+        The most bytes.
+
+    Examples
+    --------
+    >>> kept(10, 100, limit=400)[0].tolist()
+    [0, 3, 6, 9]
+    """
     stride = max(1, int(np.ceil(steps * bytes_a_step / limit)))
     if stride == 1:
         return np.arange(steps), []
