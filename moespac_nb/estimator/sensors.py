@@ -44,6 +44,7 @@ class VerifyCounts(Sensor):
     window_s, cell_s = 5e-6, 0.5e-9
 
     def verified(self, step: Step, /) -> np.ndarray:
+        """Return evidence about the next window, see `Sensor.verified`."""
         return step.counts
 
 
@@ -54,6 +55,7 @@ class CommittedCounts(Sensor):
     window_s, cell_s = 3.5e-6, 0.1e-9
 
     def verified(self, step: Step, /) -> np.ndarray:
+        """Return evidence about the next window, see `Sensor.verified`."""
         return expert_counts(step.experts[: step.accepted + 1], step.experts_per_layer)
 
 
@@ -64,6 +66,7 @@ class LastWindow(Sensor):
     window_s, cell_s = 5e-6, 0.5e-9
 
     def verified(self, step: Step, /) -> np.ndarray:
+        """Return evidence about the next window, see `Sensor.verified`."""
         return (step.counts > 0).astype(np.int64)
 
 
@@ -74,11 +77,13 @@ class Recency(Sensor):
     window_s, cell_s = 14e-6, 0.25e-9
 
     def begin(self, prefill: Prefill, /) -> None:
+        """Begin a text, see `Sensor.begin`."""
         self._used = np.full((self.geometry.layers, self.geometry.experts), -np.inf)
         self._tokens = 0
         self._mark(prefill.experts)
 
     def verified(self, step: Step, /) -> np.ndarray:
+        """Return evidence about the next window, see `Sensor.verified`."""
         self._mark(step.experts[: step.accepted + 1])
         evidence: np.ndarray = (step.gamma + 1) / (self._tokens - self._used)
         return evidence
@@ -110,13 +115,16 @@ class Popularity(Sensor):
         return np.asarray(self._counts / self._positions)
 
     def learn(self, rows: RoutedTokens) -> None:
+        """Learn from other texts, see `Sensor.learn`."""
         self._counts += expert_counts(rows.experts, self.geometry.experts)
         self._positions += len(rows.tokens)
 
     def begin(self, _prefill: Prefill, /) -> np.ndarray:
+        """Begin a text, see `Sensor.begin`."""
         return self.shares
 
     def verified(self, step: Step, /) -> np.ndarray:
+        """Return evidence about the next window, see `Sensor.verified`."""
         # The next window is taken to be as long as this one.
         return self.shares * (step.gamma + 1)
 
@@ -142,6 +150,7 @@ class TokenTable(Sensor):
         self._positions = 1
 
     def learn(self, rows: RoutedTokens) -> None:
+        """Learn from other texts, see `Sensor.learn`."""
         order = np.argsort(rows.tokens, kind="stable")
         tokens, starts = np.unique(rows.tokens[order], return_index=True)
         for token, group in zip(tokens.tolist(), np.split(order, starts)[1:], strict=True):
@@ -153,6 +162,7 @@ class TokenTable(Sensor):
                 self._seen[token] = len(group) + self._seen.get(token, 0)
 
     def drafted(self, tokens: np.ndarray, _gates: np.ndarray | None = None, /) -> np.ndarray:
+        """Return evidence about the drafted window, see `Sensor.drafted`."""
         popular = self._total / np.float32(self._positions)
         evidence, weight = np.zeros_like(popular), np.float32(0)
         for token in tokens.tolist():
@@ -163,6 +173,7 @@ class TokenTable(Sensor):
         return np.asarray(evidence + weight * popular)
 
     def verified(self, step: Step, /) -> None:
+        """Learn from a verified window, see `Sensor.verified`."""
         self.learn(RoutedTokens(step.window, step.experts))
 
 
@@ -176,6 +187,7 @@ class DraftGates(Sensor):
     window_s, cell_s = 6.4e-6, 0.12e-9
 
     def drafted(self, tokens: np.ndarray, gates: np.ndarray | None = None, /) -> np.ndarray:
+        """Return evidence about the drafted window, see `Sensor.drafted`."""
         if len(tokens) == 1:  # nothing is drafted
             return np.zeros((self.geometry.layers, self.geometry.experts), np.int64)
         return self._counted(gates)
@@ -194,10 +206,12 @@ class NextGate(Sensor):
     window_s, cell_s = 6.4e-6, 0.0
 
     def layer(self, _layer: int, gates: np.ndarray | None = None, /) -> np.ndarray:
+        """Return evidence about a layer, see `Sensor.layer`."""
         counts: np.ndarray = self._counted(None if gates is None else gates[:, None])[0]
         return counts
 
     def overhead_s(self, _gamma: int) -> float:
+        """Return the modelled seconds of a window, see `Sensor.overhead_s`."""
         return self.window_s * (self.geometry.layers - 1)  # once for each layer
 
     def _gates(self, _gamma: int) -> int:

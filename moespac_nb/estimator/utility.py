@@ -273,6 +273,7 @@ class Ema(Estimator):
 
     @property
     def value(self) -> np.ndarray:
+        """The average, (layers, experts)."""
         return self._average
 
     def _transition(self, f: np.ndarray, s: np.ndarray, at: Any) -> None:
@@ -290,6 +291,7 @@ class LastCount(Estimator):
 
     @property
     def value(self) -> np.ndarray:
+        """The last evidence, (layers, experts)."""
         return self._f
 
     def _transition(self, f: np.ndarray, s: np.ndarray, at: Any) -> None:

@@ -145,7 +145,7 @@ def committed_experts(trace: Trace, text: int) -> np.ndarray:
 
 
 def distinct_by_gamma(trace: Trace) -> list[float]:
-    """Return how many distinct experts the first γ + 1 positions of a window use, for γ = 0, 1, …
+    """Return how many distinct experts the first γ + 1 positions of a window use, for each γ from 0.
 
     Parameters
     ----------

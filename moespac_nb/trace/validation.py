@@ -61,8 +61,8 @@ def check(trace: TraceColumns) -> None:
             _check_fan(trace, number, text.fan)
 
 
-def _wrong(name: str, given: object, expected: object) -> TraceFormatError:
-    return TraceFormatError(f"{name} is {given}; expected: {expected}")
+def _wrong(name: str, actual: object, expected: object) -> TraceFormatError:
+    return TraceFormatError(f"{name} is {actual}; expected: {expected}")
 
 
 def _check_header(trace: TraceColumns) -> None:
@@ -128,10 +128,10 @@ def _whole(name: str, value: Any, least: int, most: int) -> None:
 
 
 def _check_kind(name: str, array: Any, column: Column) -> None:
-    """The type and the number of dimensions; what is counted by is checked for negative numbers here."""
+    """Check the type and the number of dimensions, and that counts are not negative."""
     if not isinstance(array, np.ndarray) or array.dtype != column.dtype:
-        given = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
-        raise _wrong(name, f"an array of {given}", f"one of {column.dtype}")
+        kind = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
+        raise _wrong(name, f"an array of {kind}", f"one of {column.dtype}")
     if array.ndim != 1 + len(column.shape):
         raise _wrong(name, f"of shape {array.shape}", f"{1 + len(column.shape)} dimensions")
     if name in _SIGNED and array.size and array.min() < 0:
@@ -180,8 +180,8 @@ def _check_channel(trace: TraceColumns, name: str, sensor: Channel) -> None:
         raise _wrong(f"sensors.{name}.rows", repr(sensor.rows), repr(EXPERT_CHANNELS[name]))
     values, layers = sensor.values, trace.geometry.layers
     if values.dtype != "int16" or values.ndim != 3 or values.shape[1] != layers:
-        given = f"of {values.dtype} and shape {values.shape}"
-        raise _wrong(f"sensor.{name}", given, f"int16 (rows, {layers} layers, experts named)")
+        actual = f"of {values.dtype} and shape {values.shape}"
+        raise _wrong(f"sensor.{name}", actual, f"int16 (rows, {layers} layers, experts named)")
     _between(f"sensor.{name}", values, -1, trace.geometry.experts - 1)
 
 
@@ -222,7 +222,7 @@ def _between(name: str, values: np.ndarray | None, least: float, most: float) ->
 
 
 def _check_course(trace: TraceColumns) -> None:
-    """The steps of a text follow one another, and what they commit is what they accepted."""
+    """Check that the steps of a text follow one another and commit what they accepted."""
     steps, starts = trace.starts["steps"], trace.starts
     if len(trace.texts) and trace.text_steps.min() < 1:
         raise _wrong("text_steps", "0", "at least one step a text")
@@ -252,7 +252,7 @@ def _check_course(trace: TraceColumns) -> None:
 
 
 def _check_accepted(trace: TraceColumns) -> None:
-    """Each accepted token is the text's next one, and passes the rule that was used."""
+    """Check that each accepted token is the text's next one and passes the acceptance rule."""
     step = np.repeat(np.arange(len(trace)), trace.gamma)
     offset = np.arange(len(step)) - trace.starts["drafted"][step]
     accepted = offset < trace.accepted[step]
@@ -261,9 +261,9 @@ def _check_accepted(trace: TraceColumns) -> None:
     token = trace.window[drafted]
     place = trace.starts["committed"][step] + offset
     end = trace.starts["committed"][trace.starts["steps"][trace.text_of_step[step] + 1]]
-    known = accepted & (place < end)
+    recorded = accepted & (place < end)
     agrees = np.ones(len(step), bool)
-    agrees[known] = token[known] == trace.committed_ids[place[known]]
+    agrees[recorded] = token[recorded] == trace.committed_ids[place[recorded]]
     _everywhere("committed_ids", agrees, "the accepted tokens", step)
     own = trace.target_ids[trace.starts["verified"][step] + offset]
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
@@ -274,13 +274,15 @@ def _check_accepted(trace: TraceColumns) -> None:
 
 
 def _check_fan(trace: TraceColumns, text: int, most: int) -> None:
-    """Every row holds γ_max drafted tokens, or those up to a stop token, or all there is room for."""
+    """Check that every row has γ_max drafted tokens, or those up to a stop token or the end of the text."""
     rows = np.arange(*trace.starts["steps"][text : text + 2])
-    held = trace.gamma[rows]
+    drafted = trace.gamma[rows]
     last = trace.window[trace.starts["verified"][rows + 1] - 1]
-    stopped = (held > 0) & np.isin(last, trace.texts[text].stop_ids)
-    complete = (held >= np.minimum(most, np.arange(len(rows))[::-1])) | stopped
-    _everywhere("gamma", complete & (held <= most), f"{most} a row, as the fan says: there is a hole", rows)
+    stopped = (drafted > 0) & np.isin(last, trace.texts[text].stop_ids)
+    complete = (drafted >= np.minimum(most, np.arange(len(rows))[::-1])) | stopped
+    _everywhere(
+        "gamma", complete & (drafted <= most), f"{most} a row, as the fan says: there is a hole", rows
+    )
 
 
 def _everywhere(name: str, holds: np.ndarray, expected: str, step: np.ndarray | None = None) -> None:
