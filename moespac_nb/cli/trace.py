@@ -32,10 +32,12 @@ def record_arguments(parser: argparse.ArgumentParser) -> None:
 
 def record(options: argparse.Namespace) -> int:
     """Decode, write the file, and say what is in it; interrupted, it writes nothing."""
+    from ..trace.editing import redact
+
     check_file("--out", options.out)
     trace = recorded(options)
     if options.redact:
-        trace = trace.redacted()
+        trace = redact(trace)
     trace.save(options.out)
     _print(trace, options.out, options.json)
     return 0

@@ -1,147 +1,89 @@
-"""Sensors: what a decode shows of a window to come, as evidence: how many positions each expert will serve.
+"""Sensors: predictors of the experts that the next window will use, by name. Numpy only.
 
-    one = sensor("token-table", trace.geometry, verified_rows(another))   # what it may learn from beforehand
-    one.begin(trace.prefill())
-    for seen in windows(trace, gamma=4):
-        evidence = one.drafted(seen.step.window, seen.draft_gates)   # (layers, experts), or None: nothing new
-        ...                                                          # verification
-        evidence = one.verified(seen.step)
-
-A sensor is asked at three moments and answers at the one that its `known` names: after verification, about
-the next window; after drafting, about the window about to be verified; at the layer before, about one layer
-of the window being verified. What it is not given at that moment it cannot know. What it costs in time is
-`cost_s`; replays charge it. Numpy only: what needs a model is read from a trace's channels, see `seen.py`.
+Sensors that need a model read its answers from a trace's channels, see `decoder.channels`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import ClassVar, Literal
 
 import numpy as np
 
 from ..trace.step import MoEShape, Prefill, Step, expert_counts
 from ..trace.windows import DRAFT_GATES, NEXT_GATE, RoutedTokens
-from ..utils.exceptions import MoespacError, did_you_mean
+from ..utils.exceptions import InvalidInputError
+from ..utils.validation import check_choice
+from .base import Sensor, ask
 
-__all__ = ["SENSORS", "Sensor", "make_sensor"]
-
-GATE_S = 10e-6  # an assumption: a gate is a small product, on a GPU as long as its launch
-Known = Literal["verified", "drafted", "layer"]
-
-
-class Sensor:
-    """One that sees nothing; each of the others answers at one of the moments.
-
-    window_s, cell_s: calibrated once for all, see `thinking_s`, on one core of an x86 server (2026), so that
-    results can be made again anywhere.
-    """
-
-    name: ClassVar[str]
-    known: ClassVar[Known]
-    channel: ClassVar[str | None] = None  # what it needs of a trace
-    fitted: ClassVar[bool] = False  # whether it can do nothing before it has learned
-    window_s: ClassVar[float]
-    cell_s: ClassVar[float]
-
-    def __init__(self, geometry: MoEShape) -> None:
-        self.geometry = geometry
-
-    def cost_s(self, gamma: int) -> float:
-        """Seconds a window takes it, modelled: its thinking, and what it asks of the target's gates."""
-        return self.overhead_s(gamma) + GATE_S * self._gates(gamma)
-
-    def overhead_s(self, gamma: int) -> float:
-        """Seconds of plain computing, from constants that `moespac foretell --timing` measures."""
-        cells = self.geometry.layers * self.geometry.experts
-        return self.window_s + self.cell_s * cells * (gamma + 1)
-
-    def learn(self, rows: RoutedTokens) -> None:
-        """Take in what other texts have shown, before any is begun."""
-
-    def begin(self, prefill: Prefill, /) -> np.ndarray | None:
-        """A text begins: what was seen of the last one is forgotten, what was learned is kept."""
-
-    def drafted(self, tokens: np.ndarray, gates: np.ndarray | None = None, /) -> np.ndarray | None:
-        """The window stands, or so much of it: its first token and those drafted so far.
-
-        May be asked again as the draft grows; what it says then replaces what it said.
-        tokens: (n+1,). gates: (n, layers, m), what the target's gates pick from the draft's state at each.
-        """
-
-    def layer(self, layer: int, gates: np.ndarray | None = None, /) -> np.ndarray | None:
-        """The layer before is being computed: evidence about this one, (experts,).
-
-        gates: (positions, m), what its gate picks from the input of the layer before's; -1 for none.
-        """
-
-    def verified(self, step: Step, /) -> np.ndarray | None:
-        """The window has been verified: its routing is known, and how much of it was accepted."""
-
-    def _gates(self, _gamma: int) -> int:
-        """Products of gates that a window asks for beyond those of the routers."""
-        return 0
-
-    def _counted(self, gates: np.ndarray | None) -> np.ndarray:
-        """Picks (positions, layers, m) to counts: of each position the first k, as many as a router takes."""
-        if gates is None:
-            raise MoespacError(
-                f"sensor {self.name!r} was given no {self.channel!r}; expected: a trace with that channel; "
-                "record one, or choose a sensor that needs none"
-            )
-        experts, picks = self.geometry.experts, gates[..., : self.geometry.top_k]
-        if picks.size and not -1 <= picks.min() <= picks.max() < experts:
-            raise MoespacError(
-                f"channel {self.channel!r} names experts {picks.min()} to {picks.max()}; expected: 0 to "
-                f"{experts - 1}, or -1 for none"
-            )
-        counts: np.ndarray = expert_counts(picks + 1, experts + 1)[:, 1:]
-        return counts
+__all__ = [
+    "SENSORS",
+    "CommittedCounts",
+    "DraftGates",
+    "LastWindow",
+    "NextGate",
+    "Popularity",
+    "Recency",
+    "Sensor",
+    "TokenTable",
+    "VerifyCounts",
+    "ask",
+    "make_sensor",
+]
 
 
 class VerifyCounts(Sensor):
-    """The paper's: the counts f of the last window, rejected positions included."""
+    """Counts f of the last window, rejected positions included: the paper's sensor.
+
+    References
+    ----------
+    The paper, arXiv 2603.09983.
+    """
 
     name, known = "verify-counts", "verified"
     window_s, cell_s = 5e-6, 0.5e-9
 
     def verified(self, step: Step, /) -> np.ndarray:
+        """Return evidence about the next window, see `Sensor.verified`."""
         return step.counts
 
 
 class CommittedCounts(Sensor):
-    """The counts of the last window's positions that were kept: its first token and the accepted ones."""
+    """Counts of the last window's committed positions: its first token and the accepted ones."""
 
     name, known = "committed-counts", "verified"
     window_s, cell_s = 3.5e-6, 0.1e-9
 
     def verified(self, step: Step, /) -> np.ndarray:
+        """Return evidence about the next window, see `Sensor.verified`."""
         return expert_counts(step.experts[: step.accepted + 1], step.experts_per_layer)
 
 
 class LastWindow(Sensor):
-    """One bit: whether any position of the last window used the expert. Against the counts, what they add."""
+    """Whether any position of the last window used the expert: one bit, to compare the counts with."""
 
     name, known = "last-window", "verified"
     window_s, cell_s = 5e-6, 0.5e-9
 
     def verified(self, step: Step, /) -> np.ndarray:
+        """Return evidence about the next window, see `Sensor.verified`."""
         return (step.counts > 0).astype(np.int64)
 
 
 class Recency(Sensor):
-    """How lately a committed token used the expert: (γ+1) / (1 + tokens since), 0 if none ever did."""
+    """Recency of an expert's last use by a committed token: (γ+1) / (1 + tokens since), 0 if never used."""
 
     name, known = "recency", "verified"
     window_s, cell_s = 14e-6, 0.25e-9
 
     def begin(self, prefill: Prefill, /) -> None:
+        """Begin a text, see `Sensor.begin`."""
         self._used = np.full((self.geometry.layers, self.geometry.experts), -np.inf)
         self._tokens = 0
         self._mark(prefill.experts)
 
     def verified(self, step: Step, /) -> np.ndarray:
+        """Return evidence about the next window, see `Sensor.verified`."""
         self._mark(step.experts[: step.accepted + 1])
         evidence: np.ndarray = (step.gamma + 1) / (self._tokens - self._used)
         return evidence
@@ -153,7 +95,7 @@ class Recency(Sensor):
 
 
 class Popularity(Sensor):
-    """How often experts are used in the texts it has learned from, and nothing about this one."""
+    """Share of positions that used an expert in the texts it has learned from; nothing about this text."""
 
     name, known, fitted = "popularity", "verified", True
     window_s, cell_s = 2e-6, 0.04e-9
@@ -165,31 +107,34 @@ class Popularity(Sensor):
 
     @property
     def shares(self) -> np.ndarray:
-        """Share of positions that go to each expert, (layers, experts); a layer's sum is k."""
+        """Share of positions that use each expert, (layers, experts); a layer's sum is k."""
         if not self._positions:
-            raise MoespacError(
-                f"sensor {self.name!r} has nothing to go by; expected: after learn(), or sensor(…, rows)"
+            raise InvalidInputError(
+                f"sensor {self.name!r} has nothing to go by; expected: after learn(), or make_sensor(…, rows)"
             )
         return np.asarray(self._counts / self._positions)
 
     def learn(self, rows: RoutedTokens) -> None:
+        """Learn from other texts, see `Sensor.learn`."""
         self._counts += expert_counts(rows.experts, self.geometry.experts)
         self._positions += len(rows.tokens)
 
     def begin(self, _prefill: Prefill, /) -> np.ndarray:
+        """Begin a text, see `Sensor.begin`."""
         return self.shares
 
     def verified(self, step: Step, /) -> np.ndarray:
+        """Return evidence about the next window, see `Sensor.verified`."""
         # The next window is taken to be as long as this one.
         return self.shares * (step.gamma + 1)
 
 
 class TokenTable(Sensor):
-    """Which experts each token was sent to before; of a token not seen yet, what all tokens were sent to.
+    """Experts that each token used before; for a token not seen yet, those that all tokens used.
 
-    A token's shares are of its counts and one position more of what is popular: seen once, it is believed
-    half. The table goes on learning from every verified position, and keeps an array (layers, experts) of
-    float32 for each token it has seen.
+    A token's shares are those of its counts and one more position of what is popular: a token seen once
+    counts half. The table goes on learning from every verified position, and keeps an array
+    (layers, experts) of float32 for each token it has seen.
     """
 
     name, known = "token-table", "drafted"
@@ -200,22 +145,24 @@ class TokenTable(Sensor):
         shape = (geometry.layers, geometry.experts)
         self._counts: dict[int, np.ndarray] = {}
         self._seen: dict[int, int] = {}
-        # As if one position had gone everywhere alike: before anything is learned, no expert is preferred.
+        # One position spread over all experts: before anything is learned, no expert is preferred.
         self._total = np.full(shape, geometry.top_k / geometry.experts, np.float32)
         self._positions = 1
 
     def learn(self, rows: RoutedTokens) -> None:
+        """Learn from other texts, see `Sensor.learn`."""
         order = np.argsort(rows.tokens, kind="stable")
         tokens, starts = np.unique(rows.tokens[order], return_index=True)
         for token, group in zip(tokens.tolist(), np.split(order, starts)[1:], strict=True):
             counts = expert_counts(rows.experts[group], self.geometry.experts)
             self._total += counts
             self._positions += len(group)
-            if token >= 0:  # less than 0 is a token that was redacted
+            if token >= 0:  # a token below 0 was redacted
                 self._counts[token] = counts + self._counts.get(token, np.float32(0))
                 self._seen[token] = len(group) + self._seen.get(token, 0)
 
     def drafted(self, tokens: np.ndarray, _gates: np.ndarray | None = None, /) -> np.ndarray:
+        """Return evidence about the drafted window, see `Sensor.drafted`."""
         popular = self._total / np.float32(self._positions)
         evidence, weight = np.zeros_like(popular), np.float32(0)
         for token in tokens.tolist():
@@ -226,36 +173,46 @@ class TokenTable(Sensor):
         return np.asarray(evidence + weight * popular)
 
     def verified(self, step: Step, /) -> None:
+        """Learn from a verified window, see `Sensor.verified`."""
         self.learn(RoutedTokens(step.window, step.experts))
 
 
 class DraftGates(Sensor):
-    """The target's gates on the draft's state at each drafted token: all but the window's first position."""
+    """Experts that the target's gates choose from the draft's state at each drafted token.
+
+    Nothing is known of the window's first position.
+    """
 
     name, known, channel = "draft-gates", "drafted", DRAFT_GATES
     window_s, cell_s = 6.4e-6, 0.12e-9
 
     def drafted(self, tokens: np.ndarray, gates: np.ndarray | None = None, /) -> np.ndarray:
-        if len(tokens) == 1:  # nothing is drafted, so nothing is to be seen
+        """Return evidence about the drafted window, see `Sensor.drafted`."""
+        if len(tokens) == 1:  # nothing is drafted
             return np.zeros((self.geometry.layers, self.geometry.experts), np.int64)
         return self._counted(gates)
 
     def _gates(self, gamma: int) -> int:
-        return gamma  # all layers' in one product, at each drafted token
+        return gamma  # the gates of all layers are one product, at each drafted token
 
 
 class NextGate(Sensor):
-    """Each layer's gate on the input of the gate before it, one layer ahead: nothing is known of layer 0."""
+    """Experts that each layer's gate chooses from the input of the gate before it, one layer ahead.
+
+    Nothing is known of layer 0.
+    """
 
     name, known, channel = "next-gate", "layer", NEXT_GATE
     window_s, cell_s = 6.4e-6, 0.0
 
     def layer(self, _layer: int, gates: np.ndarray | None = None, /) -> np.ndarray:
+        """Return evidence about a layer, see `Sensor.layer`."""
         counts: np.ndarray = self._counted(None if gates is None else gates[:, None])[0]
         return counts
 
     def overhead_s(self, _gamma: int) -> float:
-        return self.window_s * (self.geometry.layers - 1)  # asked anew at each layer
+        """Return the modelled seconds of a window, see `Sensor.overhead_s`."""
+        return self.window_s * (self.geometry.layers - 1)  # once for each layer
 
     def _gates(self, _gamma: int) -> int:
         return self.geometry.layers - 1
@@ -279,10 +236,39 @@ SENSORS: Mapping[str, type[Sensor]] = MappingProxyType(
 
 
 def make_sensor(name: str, geometry: MoEShape, *learned: RoutedTokens) -> Sensor:
-    """A new sensor by its name, that has learned from these rows."""
-    if name not in SENSORS:
-        raise MoespacError(f"sensor is {name!r}; expected: {', '.join(SENSORS)}{did_you_mean(name, SENSORS)}")
-    made = SENSORS[name](geometry)
+    """Make a sensor by its name.
+
+    Parameters
+    ----------
+    name : str
+        One of `SENSORS`.
+    geometry : MoEShape
+        Shape of the target's routing.
+    *learned : RoutedTokens
+        What the sensor learns from: tokens of other texts and their experts.
+
+    Returns
+    -------
+    Sensor
+
+    Raises
+    ------
+    InvalidInputError
+        If there is no such sensor.
+
+    Examples
+    --------
+    >>> from moespac_nb.datasets.traces import load_trace
+    >>> from moespac_nb.trace.windows import verified_tokens
+    >>> trace = load_trace("chat", half="report")
+    >>> others = verified_tokens(load_trace("chat", half="tune"))
+    >>> sensor = make_sensor("token-table", trace.geometry, others)
+    >>> sensor.begin(trace.prefill())
+    >>> evidence = sensor.drafted(trace[0].window)
+    >>> evidence.shape, round(float(evidence.sum()))  # 9 positions × 8 layers × 4 experts
+    ((8, 64), 288)
+    """
+    sensor = SENSORS[check_choice("sensor", name, SENSORS)](geometry)
     for rows in learned:
-        made.learn(rows)
-    return made
+        sensor.learn(rows)
+    return sensor

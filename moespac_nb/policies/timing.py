@@ -15,10 +15,10 @@ from time import perf_counter
 
 import numpy as np
 
-from ..estimator.sensors import SENSORS, Sensor, make_sensor
+from ..estimator.sensors import SENSORS, Sensor, ask, make_sensor
 from ..estimator.utility import RULES, make_estimator
 from ..trace.step import MoEShape, Prefill, Step, Top
-from ..trace.windows import RoutedTokens
+from ..trace.windows import RoutedTokens, Window
 
 __all__ = ["PolicyOverhead", "measure_overhead", "measure_planning_s"]
 
@@ -56,10 +56,8 @@ def _asked(one: Sensor, step: Step) -> Callable[[], object]:
 
     def window() -> None:
         step.__dict__.pop("counts", None)  # counted once a step, and that is part of what it costs
-        one.drafted(step.window, step.experts[1:])
-        if one.known == "layer":
-            for layer in range(1, one.geometry.layers):
-                one.layer(layer, step.experts[:, layer])
+        for _ in ask(one, Window(step, draft_gates=step.experts[1:], next_gates=step.experts)):
+            pass
         one.verified(step)
 
     return window

@@ -1,1 +1,1 @@
-"""A recorded decode: steps, columns, files, and what can be read from them. Numpy only."""
+"""A decode written down: steps, traces, their files and their locality. Numpy only."""

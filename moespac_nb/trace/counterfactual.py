@@ -1,14 +1,10 @@
-"""What a draft that errs less often would have had verified: a fan made of a fan's own positions.
+"""Build a counterfactual trace for a more accurate draft by splicing recorded positions.
 
-    better = better_draft(fan, forgiven=0.5)       # half of the draft's mistakes, as if it had not made them
-    replay(better, "recency", "25%", gamma=4)
+Where the draft errs, a better one would have proposed the text's own token. The target's routing of that
+token, and the draft's proposals after it, are recorded in the row that begins there, after the same text. So
+a window with a mistake fixed consists of recorded positions only.
 
-Where the draft errs, a better one would have gone on with the text's own token. What the target routes for
-that token, and what the draft says after it, stand in the row that begins there, with the same text before
-them. So a window with a mistake forgiven is put together of recorded positions, and nothing in it is made up.
-
-A worse draft cannot be had like that: the wrong tokens that it would have proposed were never read by the
-target.
+A worse draft cannot be built like that: the target never read the wrong tokens that it would have proposed.
 """
 
 from __future__ import annotations
@@ -18,7 +14,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..utils.exceptions import MoespacError
+from ..utils.exceptions import InvalidInputError
+from ..utils.validation import check_number
 from .trace import Trace
 
 __all__ = ["improve_draft"]
@@ -31,59 +28,80 @@ _DRAFTED = ("draft_probs", "target_probs", "uniforms", "draft_top_ids", "draft_t
 
 
 class _Read(NamedTuple):
-    """Where a window's position was read: in which row, how far from its beginning."""
+    """Where a position of a window was recorded: its row, and its offset in that row's window."""
 
     row: int
     offset: int
-    good: bool = False  # a mistake was made good here
+    fixed: bool = False  # the draft's mistake here was fixed
 
 
 def improve_draft(fan: Trace, fix_fraction: float, seed: int = 0) -> Trace:
-    """A fan as a draft would have left it that makes this share of the mistakes less, 0 to 1.
+    """Return the dense trace of a draft that makes a share of the mistakes less.
 
-    Which ones is drawn once for each place in the text: all windows agree about them, and a larger share
-    forgives the same and more. The text stays. Of a token that makes a mistake good the probability is not
-    known: 1 stands there. Times, and channels that foretell of drafted tokens, are left out.
+    Mistakes to fix are drawn once for each position of the text: all windows agree about them, and a larger
+    share fixes the same ones and more. The text stays. The probability of a token that replaces a mistake is
+    not known and becomes 1. Times, and sensor channels of drafted tokens, are left out.
+
+    Parameters
+    ----------
+    fan : Trace
+        A dense trace.
+    fix_fraction : float
+        Share of the draft's mistakes to fix, 0 to 1.
+    seed : int
+        Of the draw.
+
+    Returns
+    -------
+    Trace
+
+    Raises
+    ------
+    InvalidInputError
+        If the trace is not dense, or the share out of range.
+
+    Examples
+    --------
+    >>> from moespac_nb.datasets.traces import load_trace
+    >>> fan = load_trace("chat", kind="fan", half="report")
+    >>> better = improve_draft(fan, fix_fraction=0.5)
+    >>> [round(float(trace.accepted.mean()), 1) for trace in (fan, better)]
+    [3.8, 4.9]
     """
-    if (
-        isinstance(fix_fraction, bool)
-        or not isinstance(fix_fraction, int | float)
-        or not 0 <= fix_fraction <= 1
-    ):
-        raise MoespacError(f"forgiven is {fix_fraction!r}; expected: a share of the mistakes, 0 to 1")
+    check_number("fix_fraction", fix_fraction, least=0, most=1)
     if any(text.fan is None for text in fan.texts):
-        raise MoespacError("the trace is no fan recording; expected: one of record(…, fan=8) say")
-    pardoned = np.random.default_rng(seed).random(len(fan)) < fix_fraction
-    windows = [_window(fan, row, pardoned) for row in range(len(fan))]
-    read = [one for window, _ in windows for one in window]
-    drafted = [one for window, _ in windows for one in window[1:]]
-    verified_at = _at(fan, "verified", read)
-    # What the draft said instead of a token that makes good stands first in the row before that one's.
-    said = [_Read(one.row - 1, 0) if one.good else _Read(one.row, one.offset - 1) for one in drafted]
-    drafted_at = _at(fan, "drafted", said)
-    every = {name: getattr(fan, name) for name in (*_VERIFIED, *_DRAFTED)}
+        raise InvalidInputError("the trace is no fan recording; expected: one of record(…, fan=8) say")
+    to_fix = np.random.default_rng(seed).random(len(fan)) < fix_fraction
+    windows = [_window(fan, row, to_fix) for row in range(len(fan))]
+    verified = [position for window, _ in windows for position in window]
+    drafted = [position for window, _ in windows for position in window[1:]]
+    verified_rows = _rows(fan, "verified", verified)
+    # What the draft proposed instead of a fixed token is the first proposal of the row before.
+    proposed = [_Read(p.row - 1, 0) if p.fixed else _Read(p.row, p.offset - 1) for p in drafted]
+    drafted_rows = _rows(fan, "drafted", proposed)
+    columns = {name: getattr(fan, name) for name in (*_VERIFIED, *_DRAFTED)}
     arrays: dict[str, Any] = {
-        name: array[verified_at if name in _VERIFIED else drafted_at]
-        for name, array in every.items()
+        name: array[verified_rows if name in _VERIFIED else drafted_rows]
+        for name, array in columns.items()
         if array is not None
     }
-    # The committed text holds where a greedy choice was a near tie, as it does in the fan itself.
+    # The committed text holds where a greedy choice was a near tie, as it does in the dense trace itself.
     greedy = np.array([text.mode == "greedy" for text in fan.texts])[fan.text_of_step]
-    righted = np.array([i for i, one in enumerate(read) if one.good and greedy[one.row]], int)
-    arrays["target_ids"][righted - 1] = arrays["window"][righted]
-    good = np.array([one.good for one in drafted], bool)
-    arrays["draft_probs"][good] = arrays["target_probs"][good] = 1.0
-    arrays["uniforms"][good] *= 0.0  # NaN stays, where nothing was drawn
+    replaced = np.array([i for i, p in enumerate(verified) if p.fixed and greedy[p.row]], int)
+    arrays["target_ids"][replaced - 1] = arrays["window"][replaced]
+    fixed = np.array([p.fixed for p in drafted], bool)
+    arrays["draft_probs"][fixed] = arrays["target_probs"][fixed] = 1.0
+    arrays["uniforms"][fixed] *= 0.0  # NaN stays, where nothing was drawn
     return replace(
         fan,
         texts=tuple(
-            replace(text, draft=f"{text.draft}, {fix_fraction:.0%} of its mistakes forgiven")
+            replace(text, draft=f"{text.draft}, {fix_fraction:.0%} of its mistakes fixed")
             for text in fan.texts
         ),
         sensors={
-            name: replace(sensor, values=sensor.values[verified_at])
-            for name, sensor in fan.sensors.items()
-            if sensor.rows == "verified"
+            name: replace(channel, values=channel.values[verified_rows])
+            for name, channel in fan.sensors.items()
+            if channel.rows == "verified"
         },
         gamma=np.array([len(window) - 1 for window, _ in windows], np.int32),
         accepted=np.array([accepted for _, accepted in windows], np.int32),
@@ -93,26 +111,26 @@ def improve_draft(fan: Trace, fix_fraction: float, seed: int = 0) -> Trace:
     )
 
 
-def _window(fan: Trace, first: int, pardoned: np.ndarray) -> tuple[list[_Read], int]:
-    """Where the positions of the window that begins with this row were read, and how many are accepted."""
+def _window(fan: Trace, first: int, to_fix: np.ndarray) -> tuple[list[_Read], int]:
+    """Return where a window's positions were recorded, and its accepted length."""
     text = int(fan.text_of_step[first])
     end = int(fan.starts["steps"][text + 1])
     most = min(int(fan.texts[text].fan or 0), end - 1 - first)
     row, offset, accepted = first, 0, 0
-    read = [_Read(first, 0)]
-    while len(read) <= most and offset < fan.gamma[row]:
-        place = row + offset  # in the text: a fan has a row for each
-        right = offset < fan.accepted[row]
-        still = accepted == len(read) - 1
-        if still and not right and pardoned[place] and place + 1 < end:
+    positions = [_Read(first, 0)]
+    while len(positions) <= most and offset < fan.gamma[row]:
+        place = row + offset  # in the text: a dense trace has a row for each
+        correct = offset < fan.accepted[row]
+        all_accepted = accepted == len(positions) - 1
+        if all_accepted and not correct and to_fix[place] and place + 1 < end:
             row, offset = place + 1, 0
         else:
             offset += 1
-        accepted += still and (right or not offset)
-        read.append(_Read(row, offset, good=not offset))
-    return read, accepted
+        accepted += all_accepted and (correct or not offset)
+        positions.append(_Read(row, offset, fixed=not offset))
+    return positions, accepted
 
 
-def _at(fan: Trace, axis: str, read: list[_Read]) -> np.ndarray:
-    rows, offsets = (np.array([one[i] for one in read], np.int64) for i in (0, 1))
+def _rows(fan: Trace, axis: str, positions: list[_Read]) -> np.ndarray:
+    rows, offsets = (np.array([position[i] for position in positions], np.int64) for i in (0, 1))
     return np.asarray(fan.starts[axis][rows] + offsets)

@@ -1,4 +1,4 @@
-"""Traces made of traces: a part, several in one, one without its prompts; and whether two are the same."""
+"""Make a trace of other traces: concatenate several, take the prompts out of one."""
 
 from __future__ import annotations
 
@@ -8,83 +8,121 @@ from typing import Any
 
 import numpy as np
 
-from ..utils.exceptions import MoespacError
-from .schema import COLUMNS, REDACTED, Channel
-from .trace import Trace, _kind_of, _same_array
+from ..utils.exceptions import InvalidInputError
+from .schema import COLUMNS, REDACTED, Channel, same_array
+from .trace import Trace
 
 __all__ = ["concatenate", "redact"]
 
 
 def concatenate(traces: Sequence[Trace]) -> Trace:
-    """Several traces in one, in this order; where one goes on with the text the last one ended in, it is one.
+    """Concatenate traces in the order given.
 
-    They must have the same geometry, vocabulary, sensors and optional columns, or MoespacError is raised.
+    Where a trace goes on with the text in which the one before it ends, the two parts become one text again.
+
+    Parameters
+    ----------
+    traces : sequence of Trace
+        At least one; all of the same geometry, vocabulary, sensors and optional columns.
+
+    Returns
+    -------
+    Trace
+
+    Raises
+    ------
+    InvalidInputError
+        If there is none, or they differ in what they must agree in.
+
+    Examples
+    --------
+    >>> from moespac_nb.datasets.traces import load_trace
+    >>> trace = load_trace("math", half="report")
+    >>> concatenate([trace[:5], trace[5:]]) == trace
+    True
     """
     if not traces:
-        raise MoespacError("there is no trace to concatenate; expected: at least one")
-    whole, *others = traces
+        raise InvalidInputError("there is no trace to concatenate; expected: at least one")
+    result, *others = traces
     for number, other in enumerate(others, start=1):
-        if (ours := _kind_of(whole)) != (theirs := _kind_of(other)):
-            name = next(name for name in ours if ours[name] != theirs[name])
-            raise MoespacError(
-                f"trace {number} cannot follow: its {name} is {theirs[name]}, before it {ours[name]}; "
+        if (before := result.layout) != (layout := other.layout):
+            name = next(name for name in before if before[name] != layout[name])
+            raise InvalidInputError(
+                f"trace {number} cannot follow: its {name} is {layout[name]}, before it {before[name]}; "
                 "expected: traces that agree in it"
             )
-        whole = _joined(whole, other)
-    return whole
+        result = _joined(result, other)
+    return result
 
 
 def _joined(a: Trace, b: Trace) -> Trace:
     for token in a.pieces.keys() & b.pieces.keys():
         if a.pieces[token] != b.pieces[token]:
-            raise MoespacError(
+            raise InvalidInputError(
                 f"token {token} reads {a.pieces[token]!r} in one trace and {b.pieces[token]!r} in the next; "
                 "expected: traces of the same tokenizer"
             )
-    theirs, more_texts = b.columns, b.texts
+    appended, more_texts = b.columns, b.texts
     text_steps = a.text_steps
     if _goes_on(a, b):
-        read = int(b.text_prompt[0])
+        prompt_tokens = int(b.text_prompt[0])
         for name, column in COLUMNS.items():
             if column.axis in ("texts", "prompt"):
-                theirs[name] = theirs[name][1 if column.axis == "texts" else read :]
+                appended[name] = appended[name][1 if column.axis == "texts" else prompt_tokens :]
         text_steps = text_steps.copy()
         text_steps[-1] += b.text_steps[0]
         more_texts = more_texts[1:]
     arrays: dict[str, Any] = {
-        name: np.concatenate([array, theirs[name]]) for name, array in a.columns.items()
+        name: np.concatenate([array, appended[name]]) for name, array in a.columns.items()
     }
-    arrays["text_steps"] = np.concatenate([text_steps, theirs["text_steps"]])
+    arrays["text_steps"] = np.concatenate([text_steps, appended["text_steps"]])
     sensors = {
-        name: Channel(sensor.rows, np.concatenate([sensor.values, b.sensors[name].values]))
-        for name, sensor in a.sensors.items()
+        name: Channel(channel.rows, np.concatenate([channel.values, b.sensors[name].values]))
+        for name, channel in a.sensors.items()
     }
     return replace(a, texts=a.texts + more_texts, pieces={**a.pieces, **b.pieces}, sensors=sensors, **arrays)
 
 
 def _goes_on(a: Trace, b: Trace) -> bool:
-    """Whether b begins in the middle of the text that a ends in, just there."""
+    """Tell whether b goes on where a ends, within one text."""
     if not len(a) or not len(b) or a.texts[-1] != b.texts[0]:
         return False
     last, first = a.prefill(len(a.texts) - 1), b.prefill(0)
     return (
         b.step_index[0] == a.step_index[-1] + 1
         and b.step_position[0] == a.step_position[-1] + a.committed[-1]
-        and all(_same_array(getattr(last, name), getattr(first, name)) for name in ("ids", "gate_weights"))
+        and all(same_array(getattr(last, name), getattr(first, name)) for name in ("ids", "gate_weights"))
     )
 
 
 def redact(trace: Trace) -> Trace:
-    """The same without the prompts: neither their text nor their token ids.
+    """Take the prompts out of a trace: their text and their token ids.
 
-    What was routed for them stays, and so does what the target then said and the draft proposed, which may
-    repeat them.
+    The experts chosen for the prompts stay. So do the tokens that the target and the draft proposed after
+    them, which may repeat a prompt.
+
+    Parameters
+    ----------
+    trace : Trace
+        The trace; it is left as it is.
+
+    Returns
+    -------
+    Trace
+        With token id -1 in place of the prompts' own.
+
+    Examples
+    --------
+    >>> from moespac_nb.datasets.traces import load_trace
+    >>> redacted = redact(load_trace("math", half="report"))
+    >>> redacted.texts[0].prompt, set(redacted.prompt_ids.tolist())
+    (None, {-1})
     """
     opening = trace.starts["verified"][:-1][trace.step_index == 0]
     window = trace.window.copy()
     window[opening] = REDACTED
-    shown = [window, trace.committed_ids, trace.target_ids, trace.target_top_ids, trace.draft_top_ids]
-    used = set(np.concatenate([array.ravel() for array in shown]).tolist())
+    token_ids = [window, trace.committed_ids, trace.target_ids, trace.target_top_ids, trace.draft_top_ids]
+    used = set(np.concatenate([array.ravel() for array in token_ids]).tolist())
     return replace(
         trace,
         texts=tuple(replace(text, prompt=None, prompt_id=None, redacted=True) for text in trace.texts),

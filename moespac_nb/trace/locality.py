@@ -1,6 +1,6 @@
-"""How local a trace is: how much of what one token needs the next one needs too, and what a window asks for.
+"""Locality of a trace: experts that consecutive tokens share, and distinct experts of a window. Numpy only.
 
-Numpy only. Figures are means over layers and texts of what was recorded.
+Figures are means over layers and texts of what was recorded.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..utils.exceptions import MoespacError
+from ..utils.exceptions import InvalidInputError
 from .cache_bounds import one_hot
 from .step import MoEShape, expert_counts
 from .trace import Trace
@@ -29,17 +29,35 @@ __all__ = [
 
 
 def locality(trace: Trace) -> dict[str, Any]:
-    """The figures of a trace; None where there is nothing to compute one from.
+    """Return figures that describe a trace.
 
-    overlap, overlap_shuffled: see `overlap`. distinct_experts_by_gamma: see `distinct_by_gamma`.
-    acceptance_rate: accepted of all drafted tokens. acceptance_by_offset: of the first, second, … drafted
-    token of a window. In a fan each committed position counts once, in an ordinary recording each round.
+    In a dense trace each committed position counts once, in an ordinary recording each step.
+
+    Parameters
+    ----------
+    trace : Trace
+        The trace.
+
+    Returns
+    -------
+    dict
+        None where there is nothing to compute a figure from. `overlap` and `overlap_shuffled`: see
+        `overlap`. `distinct_experts_by_gamma`: see `distinct_by_gamma`. `acceptance_rate`: share of the
+        drafted tokens that were accepted. `acceptance_by_offset`: the same of the first, second, … drafted
+        token of a window.
+
+    Examples
+    --------
+    >>> from moespac_nb.datasets.traces import load_trace
+    >>> figures = locality(load_trace("chat", half="report"))
+    >>> {name: round(figures[name], 2) for name in ("overlap", "overlap_shuffled", "acceptance_rate")}
+    {'overlap': 0.18, 'overlap_shuffled': 0.15, 'acceptance_rate': 0.46}
     """
     drafted = int(trace.gamma.sum())
     most = int(trace.gamma.max(initial=0))
-    next_to, shuffled = overlap(trace) if trace.geometry.layers else (None, None)
+    in_order, shuffled = overlap(trace) if trace.geometry.layers else (None, None)
     return {
-        "overlap": next_to,
+        "overlap": in_order,
         "overlap_shuffled": shuffled,
         "distinct_experts_by_gamma": distinct_by_gamma(trace) if trace.geometry.layers else None,
         "acceptance_rate": int(trace.accepted.sum()) / drafted if drafted else None,
@@ -48,25 +66,47 @@ def locality(trace: Trace) -> dict[str, Any]:
 
 
 def overlap(trace: Trace) -> tuple[float | None, float | None]:
-    """Share of a committed token's experts that the next one uses too, and the same with tokens shuffled.
+    """Return the share of a committed token's experts that the next token uses too.
 
-    The means over layers of `overlap_by_layer`; None where no text has two tokens.
+    Parameters
+    ----------
+    trace : Trace
+        The trace.
+
+    Returns
+    -------
+    in_order, shuffled : float or None
+        Means over layers of `overlap_by_layer`; None where no text has two tokens.
+
+    Raises
+    ------
+    InvalidInputError
+        If the model has no experts.
     """
     if not trace.geometry.layers:
-        raise MoespacError("the trace is of a dense model; expected: one with experts")
+        raise InvalidInputError("the trace is of a dense model; expected: one with experts")
     texts = [committed_experts(trace, text) for text in range(len(trace.texts))]
-    found = overlap_by_layer(texts, trace.geometry.experts)
-    return (None, None) if found is None else (float(found[0].mean()), float(found[1].mean()))
+    by_layer = overlap_by_layer(texts, trace.geometry.experts)
+    return (None, None) if by_layer is None else (float(by_layer[0].mean()), float(by_layer[1].mean()))
 
 
 def overlap_by_layer(
     texts: Iterable[np.ndarray], experts_per_layer: int
 ) -> tuple[np.ndarray, np.ndarray] | None:
-    """Share of a token's experts that the next one uses too, and with tokens shuffled, each (layers,).
+    """Return the share of a token's experts that the next token uses too, by layer.
 
-    texts: experts of each text's tokens in their order, (tokens, layers, k); None where none has two tokens.
-    Shuffled is no trial but the mean over all orders of a text's own tokens: what its popular experts alone
-    would give.
+    Parameters
+    ----------
+    texts : iterable of ndarray
+        Experts of each text's tokens in order, (tokens, layers, k).
+    experts_per_layer : int
+        Number of experts of a layer.
+
+    Returns
+    -------
+    in_order, shuffled : ndarray
+        (layers,) each; None instead of both where no text has two tokens. `shuffled` is the mean over all
+        orders of a text's own tokens: the overlap that its popular experts alone would give.
     """
     in_order, in_any, pairs = 0.0, 0.0, 0
     for experts in texts:
@@ -83,7 +123,20 @@ def overlap_by_layer(
 
 
 def committed_experts(trace: Trace, text: int) -> np.ndarray:
-    """Experts of a text's committed tokens in their order, (tokens, layers, k); its last is not read yet."""
+    """Return the experts of a text's committed tokens in order.
+
+    Parameters
+    ----------
+    trace : Trace
+        The trace.
+    text : int
+        Number of the text, from 0.
+
+    Returns
+    -------
+    ndarray
+        (tokens, layers, k), without the last token, which the target has not read.
+    """
     first, last = trace.starts["steps"][text : text + 2]
     step = np.repeat(np.arange(first, last), trace.committed[first:last])
     offset = np.arange(len(step)) + trace.starts["committed"][first] - trace.starts["committed"][step]
@@ -92,60 +145,133 @@ def committed_experts(trace: Trace, text: int) -> np.ndarray:
 
 
 def distinct_by_gamma(trace: Trace) -> list[float]:
-    """Mean number of experts a layer that the first γ + 1 positions of a window ask for, γ = 0, 1, …
+    """Return how many distinct experts the first γ + 1 positions of a window use, for each γ from 0.
 
-    Over the windows that have so many positions.
+    Parameters
+    ----------
+    trace : Trace
+        The trace.
+
+    Returns
+    -------
+    list of float
+        Means over layers, and over the windows that have so many positions.
     """
-    seen = np.zeros((len(trace), trace.geometry.layers, trace.geometry.experts), bool)
+    used = np.zeros((len(trace), trace.geometry.layers, trace.geometry.experts), bool)
     means = []
     for gamma in range(int(trace.gamma.max(initial=-1)) + 1):
-        held = np.flatnonzero(trace.gamma >= gamma)
-        chosen = trace.experts[trace.starts["verified"][held] + gamma]
-        seen[held] |= one_hot(chosen, trace.geometry.experts)
-        means.append(float(seen[held].sum() / (len(held) * trace.geometry.layers)))
+        steps = np.flatnonzero(trace.gamma >= gamma)
+        chosen = trace.experts[trace.starts["verified"][steps] + gamma]
+        used[steps] |= one_hot(chosen, trace.geometry.experts)
+        means.append(float(used[steps].sum() / (len(steps) * trace.geometry.layers)))
     return means
 
 
 def distinct_by_chance(shares: np.ndarray, positions: int) -> float:
-    """Mean number of a layer's experts that positions would ask for if each chose by itself.
+    """Return how many distinct experts independent positions would use, in the mean.
 
-    shares: (experts,) or, of several layers, whose mean is given, (layers, experts): the probability that a
-    position asks for each expert. An expert is spared where every position passes it over.
+    Parameters
+    ----------
+    shares : ndarray
+        (experts,), or (layers, experts): the probability that a position uses each expert.
+    positions : int
+        Number of positions.
+
+    Returns
+    -------
+    float
+        The expected number of a layer, the mean over layers: an expert is not used where no position
+        chooses it.
+
+    Examples
+    --------
+    >>> distinct_by_chance(np.array([0.5, 0.5, 1.0]), positions=2)
+    2.5
     """
     return float((1 - (1 - shares) ** positions).sum(axis=-1).mean())
 
 
 def distinct_in_a_row(texts: Iterable[np.ndarray], experts_per_layer: int, longest: int) -> list[float]:
-    """Mean number of experts a layer that 1, 2, … `longest` consecutive tokens ask for together.
+    """Return how many distinct experts 1, 2, … `longest` consecutive tokens use together.
 
-    texts: experts of each text's tokens in their order, (tokens, layers, k). What a window would ask for
-    if every drafted token were right, over all places where it fits; lengths that fit nowhere are left out.
+    This is what a window would use if every drafted token were right.
+
+    Parameters
+    ----------
+    texts : iterable of ndarray
+        Experts of each text's tokens in order, (tokens, layers, k).
+    experts_per_layer : int
+        Number of experts of a layer.
+    longest : int
+        Number of tokens of the longest window.
+
+    Returns
+    -------
+    list of float
+        Means over layers and over all places where the window fits; lengths that fit nowhere are left out.
     """
     sums, places = np.zeros(longest), np.zeros(longest)
     for experts in texts:
         used = one_hot(experts, experts_per_layer)
-        seen = np.zeros_like(used)
+        window = np.zeros_like(used)
         for length in range(1, min(longest, len(used)) + 1):
-            seen = seen[: len(used) - length + 1] | used[length - 1 :]
-            sums[length - 1] += seen.sum() / used.shape[1]
-            places[length - 1] += len(seen)
+            window = window[: len(used) - length + 1] | used[length - 1 :]
+            sums[length - 1] += window.sum() / used.shape[1]
+            places[length - 1] += len(window)
     fits = places > 0
     return [float(mean) for mean in sums[fits] / places[fits]]
 
 
 def expert_usage(trace: Trace) -> np.ndarray:
-    """How often a trace's verified positions used each expert, (layers, experts): for `static-hot`."""
+    """Count how often a trace's verified positions used each expert, for the policy `static-hot`.
+
+    Parameters
+    ----------
+    trace : Trace
+        The trace.
+
+    Returns
+    -------
+    ndarray
+        (layers, experts) int64.
+
+    Examples
+    --------
+    >>> from moespac_nb.datasets.traces import load_trace
+    >>> expert_usage(load_trace("chat", half="tune")).shape
+    (8, 64)
+    """
     return expert_counts(trace.experts, trace.geometry.experts)
 
 
 def check_expert_usage(
     profile: np.ndarray | Trace | None, geometry: MoEShape, whose: str
 ) -> np.ndarray | None:
-    """A profile as an array (layers, experts), fit for this geometry. whose: it is, for the error."""
-    known = expert_usage(profile) if isinstance(profile, Trace) else profile
-    if known is not None and known.shape != (geometry.layers, geometry.experts):
-        raise MoespacError(
-            f"the profile has shape {known.shape}; expected: the {whose}'s {geometry.layers} layers × "
+    """Return the usage of experts as an array that fits a model.
+
+    Parameters
+    ----------
+    profile : ndarray, Trace or None
+        (layers, experts), or a trace to count in.
+    geometry : MoEShape
+        Shape of the model's routing.
+    whose : str
+        What the geometry is of, for the error message.
+
+    Returns
+    -------
+    ndarray or None
+        (layers, experts).
+
+    Raises
+    ------
+    InvalidInputError
+        If the shape does not fit.
+    """
+    usage = expert_usage(profile) if isinstance(profile, Trace) else profile
+    if usage is not None and usage.shape != (geometry.layers, geometry.experts):
+        raise InvalidInputError(
+            f"the profile has shape {usage.shape}; expected: the {whose}'s {geometry.layers} layers × "
             f"{geometry.experts} experts"
         )
-    return known
+    return usage

@@ -1,8 +1,8 @@
-"""A trace as one file: an npz without pickle, whose entry `header.json` holds all that is no array.
+"""Trace files: npz without pickle; the entry `header.json` holds everything that is no array.
 
-Nothing in a file is trusted: before an array is unpacked, its size is known from the zip directory and from
-its own header, and so is what it will take in memory, all within a limit; what then comes out is checked like
-every trace. Files of schema 1, whose arrays all lie as they are in memory, are read like those of today.
+Files are not trusted. The zip directory and an array's own header must agree on its size, and its size in
+memory must be within the limit, before it is unpacked. The result is validated like every trace. Files of
+schema 1, whose arrays are stored as they are in memory, are read too.
 """
 
 from __future__ import annotations
@@ -11,21 +11,21 @@ import io
 import json
 import math
 import zipfile
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 import numpy as np
 from numpy.lib import format as npy
 
-from ..utils.exceptions import MoespacError
+from ..utils.exceptions import InvalidInputError, MissingDataError, TraceFormatError
 from ..utils.files import atomic_write
+from ..utils.validation import is_whole
 from .packing import MOST_BITS, SENSOR, Kind, kind, pack, unpack
-from .schema import COLUMNS, Channel, TextInfo
+from .schema import COLUMNS, Channel, TextInfo, TraceColumns
 from .step import MoEShape
-from .trace import Trace
 
 __all__ = ["LIMIT_BYTES", "SCHEMA", "read", "write"]
 
@@ -36,15 +36,31 @@ LIMIT_HEADER_BYTES = 2**26
 _HEADER, _SUFFIX = "header.json", ".npy"
 _LATER = {"min_p", "stop_strings", "processors"}  # of a text, since there are traces without
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the same trace is the same file, byte for byte
+_T = TypeVar("_T")
 
 
-def write(trace: Trace, path: Path) -> None:
-    """Save a trace; the file is replaced only once the new one is whole on the disk."""
+def write(trace: TraceColumns, path: Path) -> None:
+    """Write a trace to a file, which is replaced only when the new one is complete on the disk.
+
+    Parameters
+    ----------
+    trace : TraceColumns
+        The trace.
+    path : Path
+        The file.
+
+    Raises
+    ------
+    InvalidInputError
+        If the trace is larger than `LIMIT_BYTES`.
+    MoespacError
+        If the file cannot be written.
+    """
     arrays = trace.columns | {SENSOR + name: sensor.values for name, sensor in trace.sensors.items()}
     packed = {name: pack(name, array) for name, array in arrays.items()}
     header = _header_of(trace, {name: bits for name, (_, bits) in packed.items() if bits is not None})
     if len(header) + sum(array.nbytes for array in arrays.values()) > LIMIT_BYTES:
-        raise MoespacError(f"{path}: the trace is larger than {LIMIT_BYTES} bytes; save it in parts")
+        raise InvalidInputError(f"{path}: the trace is larger than {LIMIT_BYTES} bytes; save it in parts")
     with atomic_write(path, "the trace") as file:
         _pack(file, {_HEADER: header, **{name: array for name, (array, _) in packed.items()}})
 
@@ -59,7 +75,7 @@ def _pack(file: IO[bytes], arrays: Mapping[str, np.ndarray]) -> None:
             archive.writestr(entry, packed.getvalue(), zipfile.ZIP_DEFLATED, compresslevel=9)
 
 
-def _header_of(trace: Trace, bits: Mapping[str, int]) -> np.ndarray:
+def _header_of(trace: TraceColumns, bits: Mapping[str, int]) -> np.ndarray:
     header = {
         "format": FORMAT,
         "schema": SCHEMA,
@@ -74,57 +90,79 @@ def _header_of(trace: Trace, bits: Mapping[str, int]) -> np.ndarray:
 
 
 def _members_of(text: TextInfo) -> dict[str, Any]:
-    """Those of `_LATER` only where they say something: files without them are as old."""
+    """Leave out members of `_LATER` that are empty: files without them stay as they were."""
     return {
         name: value for name, value in asdict(text).items() if name not in _LATER or value not in (None, ())
     }
 
 
-def read(path: Path, limit_bytes: int = LIMIT_BYTES) -> Trace:
-    """Load a trace. limit_bytes: the most that all its arrays may take."""
+def read(path: Path, build: Callable[..., _T], limit_bytes: int = LIMIT_BYTES) -> _T:
+    """Read a trace from a file.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    build : callable
+        Makes the trace from its fields, given by keyword: the class `Trace`.
+    limit_bytes : int
+        The most that all arrays together may take in memory.
+
+    Returns
+    -------
+    Trace
+        What `build` returns.
+
+    Raises
+    ------
+    MissingDataError
+        If there is no such file.
+    TraceFormatError
+        If the file is damaged, too large, no trace, or a trace that contradicts itself.
+    """
     try:
         with zipfile.ZipFile(path) as archive:
             arrays = _Arrays(archive, _entries(archive, limit_bytes), limit_bytes)
-            return _trace(_read_header(arrays), arrays)
-    except MoespacError as error:
-        raise MoespacError(f"{path}: {error}") from error.__cause__
+            return build(**_fields(_read_header(arrays), arrays))
+    except TraceFormatError as error:
+        raise TraceFormatError(f"{path}: {error}") from error.__cause__
     except FileNotFoundError:
-        raise MoespacError(f"{path}: there is no such file") from None
+        raise MissingDataError(f"{path}: there is no such file") from None
     except zipfile.BadZipFile as error:
-        raise MoespacError(f"{path}: not a whole trace file ({error}); record it again") from error
+        raise TraceFormatError(f"{path}: not a whole trace file ({error}); record it again") from error
     except OSError as error:
-        raise MoespacError(f"{path}: cannot be read: {error}") from error
-    except Exception as error:  # zipfile says in many ways that a directory is nonsense
-        raise MoespacError(f"{path}: damaged ({_first_line(error)}); record it again") from error
+        raise TraceFormatError(f"{path}: cannot be read: {error}") from error
+    except Exception as error:  # zipfile has many exceptions for a damaged directory
+        raise TraceFormatError(f"{path}: damaged ({_first_line(error)}); record it again") from error
 
 
 def _entries(archive: zipfile.ZipFile, limit_bytes: int) -> dict[str, zipfile.ZipInfo]:
-    """The arrays by name, as the zip directory lists them; nothing is unpacked yet."""
+    """List the arrays by name from the zip directory; nothing is unpacked yet."""
     entries: dict[str, zipfile.ZipInfo] = {}
     for entry in archive.infolist():
         name = entry.filename.removesuffix(_SUFFIX)
         if name == entry.filename or not (
             name in {_HEADER, *COLUMNS} or (name.startswith(SENSOR) and "/" not in name)
         ):
-            raise MoespacError(f"{entry.filename!r} has no place in a trace; expected: what `save` writes")
+            raise TraceFormatError(f"unexpected entry {entry.filename!r}; expected: what `Trace.save` writes")
         if name in entries:
-            raise MoespacError(f"{name} is there twice; expected: once")
+            raise TraceFormatError(f"duplicate entry {name!r}; expected: each once")
         if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            raise MoespacError(f"{name} is packed by method {entry.compress_type}; expected: deflate")
+            raise TraceFormatError(f"{name} is packed by method {entry.compress_type}; expected: deflate")
         entries[name] = entry
     unpacked = sum(entry.file_size for entry in entries.values())
     if unpacked > limit_bytes:
-        raise MoespacError(f"its arrays unpack to {unpacked} bytes; expected: at most {limit_bytes}")
+        raise TraceFormatError(f"its arrays unpack to {unpacked} bytes; expected: at most {limit_bytes}")
     if _HEADER not in entries:
-        raise MoespacError(f"{_HEADER} is missing: not a trace; expected: a file that `Trace.save` wrote")
+        raise TraceFormatError(f"{_HEADER} is missing: not a trace; expected: a file that `Trace.save` wrote")
     if entries[_HEADER].file_size > LIMIT_HEADER_BYTES:
         size = entries[_HEADER].file_size
-        raise MoespacError(f"{_HEADER} has {size} bytes; expected: at most {LIMIT_HEADER_BYTES}")
+        raise TraceFormatError(f"{_HEADER} has {size} bytes; expected: at most {LIMIT_HEADER_BYTES}")
     return entries
 
 
 class _Arrays:
-    """The arrays of an archive, read one by one while all that were read stay within the limit."""
+    """The arrays of an archive, read one by one within a limit for all of them together."""
 
     def __init__(
         self, archive: zipfile.ZipFile, entries: Mapping[str, zipfile.ZipInfo], limit_bytes: int
@@ -137,36 +175,36 @@ class _Arrays:
         try:
             with self._archive.open(entry) as file:
                 return unpack(self._stored(file, name, entry.file_size, kind), kind.dtype, bits)
-        except MoespacError:
+        except TraceFormatError:
             raise
-        except Exception as error:  # zipfile, zlib and npy each say it in their way
-            raise MoespacError(f"{name} is damaged ({_first_line(error)}); record it again") from error
+        except Exception as error:  # zipfile, zlib and npy have exceptions of their own
+            raise TraceFormatError(f"{name} is damaged ({_first_line(error)}); record it again") from error
 
     def _stored(self, file: IO[bytes], name: str, file_size: int, kind: Kind) -> np.ndarray:
-        """An npy file's array. Its header must agree with the zip directory before more is unpacked."""
+        """Read an npy file whose header agrees with the zip directory; else nothing more is unpacked."""
         if (version := npy.read_magic(file)) != (1, 0):
-            raise MoespacError(f"{name} is npy of version {version}; expected: 1.0")
+            raise TraceFormatError(f"{name} is npy of version {version}; expected: 1.0")
         shape, column_major, dtype = npy.read_array_header_1_0(file)
         if dtype.name not in kind.stored:  # objects, which would be pickled, are in none of them
-            raise MoespacError(f"{name} is an array of {dtype}; expected: {' or '.join(kind.stored)}")
+            raise TraceFormatError(f"{name} is an array of {dtype}; expected: {' or '.join(kind.stored)}")
         if column_major and len(shape) > 1:
-            raise MoespacError(f"{name} lies in columns; expected: rows, as `save` wrote it")
+            raise TraceFormatError(f"{name} is Fortran-ordered; expected: C order, as `Trace.save` writes it")
         if min(shape, default=0) < 0:
-            raise MoespacError(f"{name} is of shape {shape}; expected: 0 and more")
+            raise TraceFormatError(f"{name} is of shape {shape}; expected: 0 and more")
         size, listed = math.prod(shape) * dtype.itemsize, file_size - file.tell()
         if size != listed:
-            raise MoespacError(
+            raise TraceFormatError(
                 f"{name} is of shape {shape}, {size} bytes, and the zip directory lists {listed}; "
                 "expected: the same"
             )
         self._bytes += math.prod(shape) * (kind.dtype or dtype).itemsize
         if self._bytes > self._limit_bytes:
-            raise MoespacError(
+            raise TraceFormatError(
                 f"its arrays, up to {name}, take {self._bytes} bytes; expected: at most {self._limit_bytes}"
             )
         data = file.read(size)  # no more than this is ever unpacked
         if len(data) != size:
-            raise MoespacError(f"{name} ends after {len(data)} of {size} bytes; record it again")
+            raise TraceFormatError(f"{name} ends after {len(data)} of {size} bytes; record it again")
         return np.frombuffer(data, dtype).reshape(shape).astype(dtype.newbyteorder("="), copy=False)
 
 
@@ -179,49 +217,53 @@ def _read_header(arrays: _Arrays) -> dict[str, Any]:
     try:
         header = json.loads(raw.tobytes().decode())
     except (ValueError, RecursionError) as error:
-        raise MoespacError(f"{_HEADER} is no JSON ({error}); record it again") from error
+        raise TraceFormatError(f"{_HEADER} is no JSON ({error}); record it again") from error
     if not isinstance(header, dict) or header.get("format") != FORMAT:
-        raise MoespacError(f"{_HEADER}: format is not {FORMAT!r}; expected: a file that `Trace.save` wrote")
+        raise TraceFormatError(
+            f"{_HEADER}: format is not {FORMAT!r}; expected: a file that `Trace.save` wrote"
+        )
     schema = header.get("schema")
     if isinstance(schema, int) and schema > SCHEMA:
-        raise MoespacError(f"{_HEADER}: schema is {schema}, this version reads {SCHEMA}; update moespac-nb")
+        raise TraceFormatError(
+            f"{_HEADER}: schema is {schema}, this version reads {SCHEMA}; update moespac-nb"
+        )
     if schema not in _READ or isinstance(schema, bool):
-        raise MoespacError(f"{_HEADER}: schema is {schema!r}; expected: {' or '.join(map(str, _READ))}")
+        raise TraceFormatError(f"{_HEADER}: schema is {schema!r}; expected: {' or '.join(map(str, _READ))}")
     return header
 
 
-def _trace(header: Mapping[str, Any], arrays: _Arrays) -> Trace:
+def _fields(header: Mapping[str, Any], arrays: _Arrays) -> dict[str, Any]:
     geometry = MoEShape(**_members(header, "geometry", {field.name for field in fields(MoEShape)}))
     texts = _member(header, "texts", list)
     names = {field.name for field in fields(TextInfo)}
     sensors = _member(header, "sensors", dict)
     listed = {_HEADER, *COLUMNS, *(SENSOR + name for name in sensors)}
     if strangers := sorted(set(arrays.entries) - listed):
-        raise MoespacError(f"{strangers[0]} is not in {_HEADER}; expected: the sensors it lists")
+        raise TraceFormatError(f"{strangers[0]} is not in {_HEADER}; expected: the sensors it lists")
     needed = {name for name in listed if name not in COLUMNS or not COLUMNS[name].optional}
     if missing := sorted(needed - set(arrays.entries)):
-        raise MoespacError(f"{missing[0]} is missing; expected: all of the columns")
+        raise TraceFormatError(f"{missing[0]} is missing; expected: all of the columns")
     bits = {} if header["schema"] == 1 else _bits(_member(header, "bits", dict))
 
     def array(name: str) -> np.ndarray:
         return arrays.read(name, kind(name, bits.get(name)), bits.get(name))
 
-    return Trace(
-        geometry=geometry,
-        vocabulary=_member(header, "vocabulary", int),
-        texts=tuple(_text(_members(texts, number, names, _LATER)) for number in range(len(texts))),
-        pieces={_token(token): piece for token, piece in _member(header, "pieces", dict).items()},
-        sensors={name: Channel(rows, array(SENSOR + name)) for name, rows in sensors.items()},
+    return {
+        "geometry": geometry,
+        "vocabulary": _member(header, "vocabulary", int),
+        "texts": tuple(_text(_members(texts, number, names, _LATER)) for number in range(len(texts))),
+        "pieces": {_token(token): piece for token, piece in _member(header, "pieces", dict).items()},
+        "sensors": {name: Channel(rows, array(SENSOR + name)) for name, rows in sensors.items()},
         **{name: array(name) for name in COLUMNS if name in arrays.entries},
-    )
+    }
 
 
 def _bits(listed: dict[str, Any]) -> dict[str, int]:
     for name, bits in listed.items():
         if name not in COLUMNS or not COLUMNS[name].dtype.startswith("float"):
-            raise MoespacError(f"{_HEADER}: bits has {name[:40]!r}; expected: columns of floats")
-        if isinstance(bits, bool) or not isinstance(bits, int) or not 0 <= bits <= MOST_BITS:
-            raise MoespacError(f"{_HEADER}: bits.{name} is {bits!r}; expected: 0 to {MOST_BITS}")
+            raise TraceFormatError(f"{_HEADER}: bits has {name[:40]!r}; expected: columns of floats")
+        if not is_whole(bits, 0, MOST_BITS):
+            raise TraceFormatError(f"{_HEADER}: bits.{name} is {bits!r}; expected: 0 to {MOST_BITS}")
     return listed
 
 
@@ -229,15 +271,17 @@ def _member(holder: Any, name: Any, kind: type) -> Any:
     with suppress(LookupError):
         if isinstance(value := holder[name], kind):
             return value
-    raise MoespacError(f"{_HEADER}: {name} is missing or no {kind.__name__}; record it again")
+    raise TraceFormatError(f"{_HEADER}: {name} is missing or no {kind.__name__}; record it again")
 
 
 def _members(holder: Any, name: Any, names: set[str], optional: Collection[str] = ()) -> dict[str, Any]:
-    """An object of the header that has these members, no more and no less but for optional ones."""
+    """Return an object of the header that has exactly these members, but for optional ones."""
     value: dict[str, Any] = _member(holder, name, dict)
     if odd := sorted(value.keys() ^ names - (names & set(optional) - value.keys())):
         where = name if isinstance(name, str) else f"texts[{name}]"
-        raise MoespacError(f"{_HEADER}: {where}.{odd[0]} is missing or unknown; expected: {sorted(names)}")
+        raise TraceFormatError(
+            f"{_HEADER}: {where}.{odd[0]} is missing or unknown; expected: {sorted(names)}"
+        )
     return value
 
 
@@ -248,5 +292,5 @@ def _text(members: dict[str, Any]) -> TextInfo:
 
 def _token(written: str) -> int:
     if not (written.isascii() and written.isdecimal() and len(written) < 11):
-        raise MoespacError(f"{_HEADER}: pieces has {written[:20]!r}; expected: token ids")
+        raise TraceFormatError(f"{_HEADER}: pieces has {written[:20]!r}; expected: token ids")
     return int(written)

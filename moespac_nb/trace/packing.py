@@ -1,7 +1,7 @@
-"""How a trace's arrays lie in a file, so that they take little room and come back bit for bit.
+"""Compact storage of a trace's arrays, bit for bit.
 
-Whole numbers lie in the narrowest type that holds them. Floats that are all n / 2^bits, as rounding makes
-them, lie as their n; the file says how many bits. Whatever else there is lies as it is.
+Integers are stored in the narrowest type that holds them. Floats that are all n / 2^bits, as rounding makes
+them, are stored as their n, and the file's header has the bits. Other arrays are stored as they are.
 """
 
 from __future__ import annotations
@@ -20,14 +20,26 @@ _NARROW = ("uint8", "int8", "uint16", "int16")
 
 
 class Kind(NamedTuple):
-    """What an array may lie in, and what it is in memory; None: what it lies in."""
+    """Dtypes in which an array may be stored, and its dtype in memory; None is the stored one."""
 
     stored: tuple[str, ...]
     dtype: np.dtype[Any] | None
 
 
 def kind(name: str, bits: int | None) -> Kind:
-    """Of a column or, by `sensor.` and its name, of a sensor. bits: where it lies as n / 2^bits."""
+    """Return how an array may be stored.
+
+    Parameters
+    ----------
+    name : str
+        Of a column, or `sensor.` and the name of a channel.
+    bits : int or None
+        Of floats that are stored as n in n / 2^bits.
+
+    Returns
+    -------
+    Kind
+    """
     dtype = _in_memory(name)
     if dtype is None:
         return Kind(SENSOR_DTYPES, None)
@@ -43,7 +55,27 @@ def _in_memory(name: str) -> np.dtype[Any] | None:
 
 
 def pack(name: str, array: np.ndarray) -> tuple[np.ndarray, int | None]:
-    """The array as it is to lie, and its bits."""
+    """Return an array as it is stored, and its bits.
+
+    Parameters
+    ----------
+    name : str
+        Of a column, or `sensor.` and the name of a channel.
+    array : ndarray
+        As it is in memory.
+
+    Returns
+    -------
+    array : ndarray
+        In the narrowest dtype that holds it.
+    bits : int or None
+        Of floats that became n in n / 2^bits.
+
+    Examples
+    --------
+    >>> pack("draft_ms", np.array([0.25, 1.5]))
+    (array([1, 6], dtype=uint8), 2)
+    """
     dtype, bits = _in_memory(name), None
     if dtype is None or not array.size:
         return array, None
@@ -56,7 +88,21 @@ def pack(name: str, array: np.ndarray) -> tuple[np.ndarray, int | None]:
 
 
 def unpack(array: np.ndarray, dtype: np.dtype[Any] | None, bits: int | None) -> np.ndarray:
-    """The array as it was in memory."""
+    """Return a stored array as it was in memory.
+
+    Parameters
+    ----------
+    array : ndarray
+        As `pack` returned it.
+    dtype : dtype or None
+        In memory; None is the stored one.
+    bits : int or None
+        As `pack` returned them.
+
+    Returns
+    -------
+    ndarray
+    """
     if dtype is None:
         return array
     floats: np.ndarray = array.astype(dtype, copy=False)
@@ -64,7 +110,7 @@ def unpack(array: np.ndarray, dtype: np.dtype[Any] | None, bits: int | None) -> 
 
 
 def _bits(floats: np.ndarray) -> int | None:
-    """The fewest for which all are n / 2^bits with an n of at most 16 bits; None where there are none."""
+    """Return the fewest bits for which all are n / 2^bits with an n of at most 16 bits, or None."""
     if not np.isfinite(floats).all() or np.signbit(floats[floats == 0]).any():
         return None  # -0 would come back as 0
     for bits in range(MOST_BITS + 1):

@@ -1,49 +1,113 @@
-"""Columns of a trace: what each array holds, its dtype, and what its rows are."""
+"""Columns of a trace: what each array holds, its dtype, and what its rows are. Numpy only."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-__all__ = ["COLUMNS", "EXPERT_CHANNELS", "REDACTED", "SENSOR_DTYPES", "Channel", "Column", "TextInfo"]
+from .step import MoEShape
 
+__all__ = [
+    "COLUMNS",
+    "EXPERT_CHANNELS",
+    "MOST_EXPERTS",
+    "MOST_VOCABULARY",
+    "REDACTED",
+    "SENSOR_DTYPES",
+    "Channel",
+    "Column",
+    "TextInfo",
+    "TraceColumns",
+    "same",
+    "same_array",
+]
 
 Axis = Literal["texts", "prompt", "steps", "committed", "verified", "drafted"]
+Rows = Literal["verified", "drafted"]
+
+REDACTED = -1  # stands for a token id of a prompt that was taken out
+SENSOR_DTYPES = ("bool", "uint8", "int16", "int32", "float16", "float32")
+# Channels that name experts, best first, -1 for none: int16 (rows, layers, m); and what their rows are.
+EXPERT_CHANNELS: dict[str, Rows] = {"draft-gates": "drafted", "next-gate": "verified"}
+MOST_VOCABULARY, MOST_EXPERTS = 2**31 - 1, 2**15 - 1  # the largest int32 id and int16 expert
 
 
 @dataclass(frozen=True)
 class TextInfo:
-    """Where the steps of one text come from. `text` is all of it, also in a slice that holds a part."""
+    """Provenance of the steps of one text.
+
+    Parameters
+    ----------
+    target, draft : str
+        Names of the models; `draft` is None for plain decoding.
+    mode : {"greedy", "sample"}
+        How tokens are chosen.
+    temperature, top_k, top_p, min_p : float, int, float, float
+        Sampling options; None when greedy, and where an option was not used.
+    gamma : str
+        The draft length, or the policy that chose it.
+    fan : int
+        γ_max of a dense trace, None for an ordinary recording.
+    seed : int
+        Of the random numbers that were drawn.
+    stop_ids : tuple of int
+        Token ids that end the text, and end a draft too.
+    prompt_id : str
+        Of a bundled prompt, else None.
+    prompt : str
+        None where token ids were given, or where the prompt was redacted.
+    text : str
+        The whole text, also in a slice that holds a part of it; None where there was no tokenizer.
+    finish_reason : str
+        None where the text could have gone on.
+    versions : mapping of str to str
+        Of the packages that recorded the text.
+    redacted : bool
+        Whether the prompt was taken out.
+    stop_strings : tuple of str
+        The text ends with the token that completes any of these.
+    processors : tuple of str
+        Type names of what changed the logits before a token was chosen.
+    """
 
     target: str
-    draft: str | None  # None for plain decoding
-    mode: str  # greedy or sample
-    temperature: float | None  # None when greedy, as top_k and top_p
+    draft: str | None
+    mode: str
+    temperature: float | None
     top_k: int | None
     top_p: float | None
-    gamma: str  # the draft length, or the policy that chose it
-    fan: int | None  # γ_max of a fan, None of an ordinary recording
+    gamma: str
+    fan: int | None
     seed: int
-    stop_ids: tuple[int, ...]  # it ends with any of these, and so does a draft
-    prompt_id: str | None  # of a bundled prompt
-    prompt: str | None  # None where it was given as ids, or redacted
-    text: str | None  # None where there was no tokenizer
-    finish_reason: str | None  # None where more could have come
-    versions: Mapping[str, str]  # of what recorded it
+    stop_ids: tuple[int, ...]
+    prompt_id: str | None
+    prompt: str | None
+    text: str | None
+    finish_reason: str | None
+    versions: Mapping[str, str]
     redacted: bool = False
-    min_p: float | None = None  # None when greedy too
-    stop_strings: tuple[str, ...] = ()  # it ends with the token that completes any of these
-    processors: tuple[str, ...] = ()  # what changed the logits before a token was chosen, by type
+    min_p: float | None = None
+    stop_strings: tuple[str, ...] = ()
+    processors: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
 class Channel:
-    """What something else saw at each verified position or drafted token: one row for each, of any shape."""
+    """Recorded answers of a sensor that needs a model.
 
-    rows: Literal["verified", "drafted"]
+    Parameters
+    ----------
+    rows : {"verified", "drafted"}
+        What a row of `values` belongs to: a verified position or a drafted token.
+    values : ndarray
+        One row each, of any shape; a dtype of `SENSOR_DTYPES`.
+    """
+
+    rows: Rows
     values: np.ndarray
 
 
@@ -86,17 +150,131 @@ COLUMNS: dict[str, Column] = {
     "draft_top_probs": Column("float32", "drafted", ("alternatives",)),
 }
 
-Rows = Literal["verified", "drafted"]
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class TraceColumns:
+    """The columns of a trace: arrays grouped by what their rows are, see `COLUMNS` for dtypes and shapes.
+
+    Column `text_steps` shares the steps out to the texts, `text_prompt` the prompt tokens; `committed` and
+    `gamma` share the tokens and positions out to the steps. `Trace` documents the fields.
+    """
+
+    geometry: MoEShape
+    vocabulary: int
+    texts: tuple[TextInfo, ...]
+    pieces: Mapping[int, str] = field(default_factory=dict)
+    sensors: Mapping[str, Channel] = field(default_factory=dict)
+
+    # one row a text
+    text_steps: np.ndarray
+    text_prompt: np.ndarray  # tokens before the one that opens the first window
+    prefill_ms: np.ndarray
+    # one row a prompt token
+    prompt_ids: np.ndarray
+    prompt_experts: np.ndarray
+    prompt_gate_weights: np.ndarray
+    # one row a step
+    step_index: np.ndarray  # from 0 in each text
+    step_position: np.ndarray
+    gamma: np.ndarray  # drafted tokens
+    accepted: np.ndarray
+    committed: np.ndarray  # tokens that the text grew by: 1 in a dense trace
+    draft_ms: np.ndarray  # measured, NaN where it was not
+    verify_ms: np.ndarray
+    # one row a committed token
+    committed_ids: np.ndarray
+    # one row a verified position, γ + 1 a step
+    window: np.ndarray
+    target_ids: np.ndarray
+    target_top_ids: np.ndarray
+    target_top_probs: np.ndarray
+    experts: np.ndarray
+    gate_weights: np.ndarray
+    score_experts: np.ndarray | None = None
+    scores: np.ndarray | None = None
+    # one row a drafted token, γ a step
+    draft_probs: np.ndarray
+    target_probs: np.ndarray
+    uniforms: np.ndarray  # NaN when greedy
+    draft_top_ids: np.ndarray
+    draft_top_probs: np.ndarray
+
+    @property
+    def columns(self) -> dict[str, np.ndarray]:
+        """Every array by its name, without the optional ones that were not recorded."""
+        named = {name: getattr(self, name) for name in COLUMNS}
+        return {name: array for name, array in named.items() if array is not None}
+
+    @cached_property
+    def starts(self) -> dict[str, np.ndarray]:
+        """First row of each text's steps, prompt; of each step's other rows; the last entry is the end.
+
+        By axis: "steps" and "prompt" have (texts + 1,) entries, "committed", "verified" and "drafted" have
+        (steps + 1,).
+        """
+        counts = {
+            "steps": self.text_steps,
+            "prompt": self.text_prompt,
+            "committed": self.committed,
+            "verified": self.gamma + 1,
+            "drafted": self.gamma,
+        }
+        return {axis: np.concatenate([[0], np.cumsum(n, dtype=np.int64)]) for axis, n in counts.items()}
+
+    @cached_property
+    def text_of_step(self) -> np.ndarray:
+        """Number of the text that each step belongs to, (steps,)."""
+        return np.repeat(np.arange(len(self.texts)), self.text_steps)
+
+    @property
+    def layout(self) -> dict[str, Any]:
+        """What two traces must agree in to be concatenated, by the name for an error message."""
+        return {
+            "geometry": self.geometry,
+            "vocabulary": self.vocabulary,
+            "row shapes": {name: array.shape[1:] for name, array in self.columns.items()},
+            "sensors": {
+                name: (channel.rows, channel.values.dtype.str, channel.values.shape[1:])
+                for name, channel in self.sensors.items()
+            },
+        }
+
+    def __len__(self) -> int:
+        """Return the number of steps."""
+        return len(self.step_index)
 
 
-REDACTED = -1  # stands for a token id of a prompt that was taken out
+def same(a: TraceColumns, b: TraceColumns) -> bool:
+    """Tell whether two traces are the same in every bit, times and provenance included.
+
+    Parameters
+    ----------
+    a, b : TraceColumns
+        The traces.
+
+    Returns
+    -------
+    bool
+    """
+    columns = b.columns
+    return (
+        a.layout == b.layout
+        and (a.texts, a.pieces) == (b.texts, b.pieces)
+        and all(same_array(array, columns[name]) for name, array in a.columns.items())
+        and all(same_array(channel.values, b.sensors[name].values) for name, channel in a.sensors.items())
+    )
 
 
-SENSOR_DTYPES = ("bool", "uint8", "int16", "int32", "float16", "float32")
+def same_array(a: np.ndarray, b: np.ndarray) -> bool:
+    """Tell whether two arrays are the same in dtype, shape and every bit.
 
+    Parameters
+    ----------
+    a, b : ndarray
+        The arrays.
 
-# Sensors that name experts, best first, -1 for none: int16 (rows, layers, m); and what their rows are.
-EXPERT_CHANNELS: dict[str, Rows] = {"draft-gates": "drafted", "next-gate": "verified"}
-
-
-MOST_VOCABULARY, MOST_EXPERTS = 2**31 - 1, 2**15 - 1  # what int32 ids and int16 experts can name
+    Returns
+    -------
+    bool
+    """
+    return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()

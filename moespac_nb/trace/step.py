@@ -1,6 +1,6 @@
-"""What travels out of the decoder: `Prefill` once, then one `Step` a round. Numpy only.
+"""Output of the decoder: one `Prefill`, then one `Step` for each verified window. Numpy only.
 
-Knows nothing of models: a step can be pickled, replayed and drawn where no torch is installed.
+A step can be pickled, replayed and drawn where no torch is installed.
 """
 
 from __future__ import annotations
@@ -11,25 +11,45 @@ from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
+__all__ = ["GammaPolicy", "MoEShape", "Prefill", "Step", "Top", "expert_counts"]
+
 
 @dataclass(frozen=True)
 class MoEShape:
-    """The shape of a model's routing; a dense model has 0 layers."""
+    """Shape of a model's routing; a dense model has 0 layers.
 
-    layers: int  # with experts; dense ones in between are not counted
-    experts: int  # in each of them
-    top_k: int  # chosen for each token
+    Parameters
+    ----------
+    layers : int
+        Layers with experts; dense layers in between are not counted.
+    experts : int
+        Experts of each such layer.
+    top_k : int
+        Experts chosen for each token.
+    """
+
+    layers: int
+    experts: int
+    top_k: int
 
 
 class Top(NamedTuple):
-    """The likeliest tokens at each position, likeliest first."""
+    """The likeliest tokens at each position, likeliest first.
 
-    ids: np.ndarray  # (positions, m) int64
-    probs: np.ndarray  # (positions, m) float32
+    Parameters
+    ----------
+    ids : ndarray
+        (positions, m) int64.
+    probs : ndarray
+        (positions, m) float32.
+    """
+
+    ids: np.ndarray
+    probs: np.ndarray
 
 
 class _ReadOnlyArrays:
-    """What was recorded stays as it was: every array field is closed for writing."""
+    """Make every array field of a dataclass read-only."""
 
     def __post_init__(self) -> None:
         for field in fields(self):  # type: ignore[arg-type]
@@ -41,75 +61,149 @@ class _ReadOnlyArrays:
 
 @dataclass(frozen=True, eq=False)
 class Prefill(_ReadOnlyArrays):
-    """The target's reading of the prompt, without its last token: that one opens the first window."""
+    """The target's reading of the prompt without its last token, which opens the first window.
 
-    ids: np.ndarray  # (n,) int64, the prompt without its last token
-    experts: np.ndarray  # (n, layers, k) int16
-    gate_weights: np.ndarray  # (n, layers, k) float32
-    ms: float  # measured: target and draft together
+    Parameters
+    ----------
+    ids : ndarray
+        (n,) int64, the prompt without its last token.
+    experts : ndarray
+        (n, layers, k) int16, the experts chosen for each token.
+    gate_weights : ndarray
+        (n, layers, k) float32.
+    ms : float
+        Milliseconds measured, of target and draft together.
+    """
+
+    ids: np.ndarray
+    experts: np.ndarray
+    gate_weights: np.ndarray
+    ms: float
 
 
 @dataclass(frozen=True, eq=False)
 class Step(_ReadOnlyArrays):
-    """One round: the draft proposes γ tokens, the target reads the window in one pass, a prefix is accepted.
+    """One step: the draft proposes γ tokens, the target verifies them in one pass and accepts a prefix.
 
     The window is the last committed token and the γ drafted ones. The target's distribution at window
-    position i judges drafted token i; the one at the last accepted position gives the round's own token: a
-    correction where a drafted token was rejected, a bonus where none was.
+    position i judges drafted token i. The one at the last accepted position gives the target's own token: a
+    correction where a drafted token was rejected, a bonus where none was. Arrays are read-only.
 
+    Parameters
+    ----------
+    index : int
+        Number of the step, from 0.
+    position : int
+        Position of the window's first token in the sequence.
+    window : ndarray
+        (γ+1,) int64, token ids.
+    draft_probs, target_probs : ndarray
+        (γ,) float32, probabilities q and p of each drafted token.
+    uniforms : ndarray
+        (γ,) float64 in [0, 1), the random numbers of the acceptance rule; None when greedy.
+    target_ids : ndarray
+        (γ+1,) int64, the target's likeliest token at each position.
+    accepted : int
+        Accepted length: drafted tokens accepted, 0 to γ.
+    emitted : ndarray
+        (accepted + 1,) int64, the committed tokens; shorter where a stop token cut it.
+    experts : ndarray
+        (γ+1, layers, k) int16, the experts that the target's routers chose.
+    gate_weights : ndarray
+        (γ+1, layers, k) float32, the weights of the experts' outputs.
+    experts_per_layer : int
+        Number of experts that a router chooses from.
+    draft_top, target_top : Top
+        (γ, 3) and (γ+1, 3), the likeliest tokens of both models.
+    draft_ms, verify_ms : float
+        Milliseconds measured, NaN where they were not.
+
+    Notes
+    -----
     Greedy: token i is accepted if `drafted[i] == target_ids[i]`; probabilities are the plain softmax.
-    Sampling: if `uniforms[i] < target_probs[i] / draft_probs[i]`, after temperature, top-k and top-p.
+    Sampling: if `uniforms[i] < target_probs[i] / draft_probs[i]`, after temperature, top-k and top-p [1]_.
+
+    References
+    ----------
+    .. [1] Leviathan, Kalman, Matias, "Fast inference from transformers via speculative decoding", 2023.
+
+    Examples
+    --------
+    >>> from moespac_nb.datasets.traces import load_trace
+    >>> step = load_trace("chat", half="report")[0]
+    >>> step.gamma, step.accepted, step.outcome, len(step.emitted)
+    (8, 2, 'corrected', 3)
+    >>> step.counts.shape, int(step.counts.sum())  # 9 positions × 8 layers × 4 experts
+    ((8, 64), 288)
     """
 
-    index: int  # number of the round, from 0
-    position: int  # of the window's first token in the sequence
-    window: np.ndarray  # (γ+1,) int64
-    draft_probs: np.ndarray  # (γ,) float32, q of each drafted token
-    target_probs: np.ndarray  # (γ,) float32, p of each drafted token
-    uniforms: np.ndarray | None  # (γ,) float64 in [0, 1), None when greedy
-    target_ids: np.ndarray  # (γ+1,) int64, the target's likeliest token at each position
-    accepted: int  # drafted tokens accepted, 0..γ
-    emitted: np.ndarray  # (accepted + 1,) int64, shorter where a stop token cut it
-    experts: np.ndarray  # (γ+1, layers, k) int16, as the target's routers chose
-    gate_weights: np.ndarray  # (γ+1, layers, k) float32, as the experts' outputs were weighted
-    experts_per_layer: int  # how many there are to choose from
-    draft_top: Top  # (γ, 3)
-    target_top: Top  # (γ+1, 3)
-    draft_ms: float  # measured
-    verify_ms: float  # measured
+    index: int
+    position: int
+    window: np.ndarray
+    draft_probs: np.ndarray
+    target_probs: np.ndarray
+    uniforms: np.ndarray | None
+    target_ids: np.ndarray
+    accepted: int
+    emitted: np.ndarray
+    experts: np.ndarray
+    gate_weights: np.ndarray
+    experts_per_layer: int
+    draft_top: Top
+    target_top: Top
+    draft_ms: float
+    verify_ms: float
 
     @property
     def drafted(self) -> np.ndarray:
-        """Drafted ids, (γ,)."""
+        """Drafted token ids, (γ,)."""
         return self.window[1:]
 
     @property
     def gamma(self) -> int:
-        """Draft length of this round; 0 is plain decoding."""
+        """Draft length of this step; 0 is plain decoding."""
         return len(self.window) - 1
 
     @property
     def accepted_mask(self) -> np.ndarray:
-        """Which drafted positions were accepted, (γ,) bool."""
+        """Whether each drafted token was accepted, (γ,) bool."""
         return np.arange(self.gamma) < self.accepted
 
     @property
     def outcome(self) -> Literal["bonus", "corrected", "cut"]:
-        """What the last emitted token is: the target's bonus, its correction, or an accepted stop token."""
+        """Kind of the last emitted token: the target's bonus, its correction, or an accepted stop token."""
         if len(self.emitted) <= self.accepted:
             return "cut"
         return "bonus" if self.accepted == self.gamma else "corrected"
 
     @cached_property
     def counts(self) -> np.ndarray:
-        """The window's counts f: how many of its positions went to each expert, (layers, experts) int64."""
+        """Counts f of the window: positions that used each expert, (layers, experts) int64."""
         counts = expert_counts(self.experts, self.experts_per_layer)
         counts.setflags(write=False)
         return counts
 
 
 def expert_counts(experts: np.ndarray, experts_per_layer: int) -> np.ndarray:
-    """How many of the positions went to each expert: (positions, layers, k) -> (layers, experts) int64."""
+    """Count the positions that used each expert.
+
+    Parameters
+    ----------
+    experts : ndarray
+        (positions, layers, k), the experts chosen for each position.
+    experts_per_layer : int
+        Number of experts of a layer.
+
+    Returns
+    -------
+    ndarray
+        (layers, experts) int64.
+
+    Examples
+    --------
+    >>> expert_counts(np.array([[[0, 2]], [[2, 1]]]), experts_per_layer=4)
+    array([[1, 1, 2, 0]])
+    """
     layers = experts.shape[1]
     flat = experts.astype(np.int64) + np.arange(layers)[:, None] * experts_per_layer
     counts = np.bincount(flat.ravel(), minlength=layers * experts_per_layer)
@@ -118,6 +212,8 @@ def expert_counts(experts: np.ndarray, experts_per_layer: int) -> np.ndarray:
 
 @runtime_checkable
 class GammaPolicy(Protocol):
-    """Chooses the next draft length from the last step, which is None before the first."""
+    """Protocol of what chooses draft lengths."""
 
-    def next_gamma(self, last_step: Step | None, /) -> int: ...
+    def next_gamma(self, last_step: Step | None, /) -> int:
+        """Return the next draft length; `last_step` is None before the first step of a text."""
+        ...

@@ -1,4 +1,4 @@
-"""A trace as a table, one row for each expert that a position was sent to: for pandas, or as CSV."""
+"""A trace as a table for pandas or as CSV: one row for each expert that was chosen for a position."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..utils.files import frame, write_csv
-from .trace import Trace
+from .schema import TraceColumns
 
 __all__ = ["COLUMNS", "table", "to_csv", "to_frame"]
 
@@ -17,17 +17,28 @@ COLUMNS = (
     "step",  # number of the round in its text
     "offset",  # in the window; 0 is the token committed before the draft
     "position",  # in the sequence
-    "token",  # id that was read there
-    "accepted",  # whether it stayed in the text; the window's first always did
+    "token",  # id of the token there
+    "accepted",  # whether it stayed in the text; the first of a window always did
     "layer",
-    "rank",  # in the order the router named them
+    "rank",  # among those chosen, from 0, as the router ordered them
     "expert",
     "gate_weight",
 )
 
 
-def table(trace: Trace) -> dict[str, np.ndarray]:
-    """The table's columns by name, each (verified positions × layers × top_k,)."""
+def table(trace: TraceColumns) -> dict[str, np.ndarray]:
+    """Return the columns of the table by name.
+
+    Parameters
+    ----------
+    trace : Trace
+        The trace.
+
+    Returns
+    -------
+    dict of str to ndarray
+        The keys are `COLUMNS`; each array is (verified positions × layers × top_k,).
+    """
     step = np.repeat(np.arange(len(trace)), trace.gamma + 1)
     offset = np.arange(len(step)) - trace.starts["verified"][step]
     by_position = {
@@ -49,13 +60,42 @@ def table(trace: Trace) -> dict[str, np.ndarray]:
     return columns | {name: values.ravel() for name, values in chosen.items()}
 
 
-def to_frame(trace: Trace) -> Any:
-    """The table as a pandas DataFrame."""
+def to_frame(trace: TraceColumns) -> Any:
+    """Return the table as a pandas DataFrame.
+
+    Parameters
+    ----------
+    trace : Trace
+        The trace.
+
+    Returns
+    -------
+    pandas.DataFrame
+        With the columns `COLUMNS`.
+
+    Raises
+    ------
+    MoespacError
+        If pandas is not installed.
+    """
     return frame(table(trace))
 
 
-def to_csv(trace: Trace, path: Path) -> None:
-    """The table as CSV, a header line first."""
+def to_csv(trace: TraceColumns, path: str | Path) -> None:
+    """Write the table as CSV, the names of the columns first.
+
+    Parameters
+    ----------
+    trace : Trace
+        The trace.
+    path : str or Path
+        The file to write.
+
+    Raises
+    ------
+    MoespacError
+        If the file cannot be written.
+    """
     columns = table(trace)
     rows = zip(*columns.values(), strict=True)
     write_csv(path, columns, ([value.item() for value in row] for row in rows))

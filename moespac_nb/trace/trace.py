@@ -1,88 +1,68 @@
-"""A recorded decode: one array a column, of which a `Step` is a view. Numpy only; knows nothing of models.
-
-    trace = Trace.load("math.npz")
-    trace[0].accepted, trace[10:20], trace.counts.shape   # a Step, ten of them, (steps, layers, experts)
-
-A trace holds the steps of one text or of several, one after another. A **fan** has a row at every committed
-position: a draft of γ_max tokens and its verification. A row commits one token, so the next row stands at the
-next position, and a replay that takes `step(i, gamma)` and goes on at `i + len(step.emitted)` is on recorded
-ground whatever γ ≤ γ_max it chooses each time.
-
-A trace that exists is whole: whatever disagrees within one raises MoespacError when it is made or read.
-"""
+"""A recorded decode: one array a column; a `Step` is a view of them. Numpy only; knows nothing of models."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import Any, overload
 
 import numpy as np
 
-from ..utils.exceptions import MoespacError
-from .schema import COLUMNS, Channel, TextInfo
-from .step import MoEShape, Prefill, Step, Top
+from ..utils.exceptions import InvalidInputError
+from . import npz
+from .schema import COLUMNS, TextInfo, TraceColumns, same
+from .step import GammaPolicy, MoEShape, Prefill, Step, Top
+from .validation import check
 
-if TYPE_CHECKING:
-    from .step import GammaPolicy
-
-__all__ = ["Trace", "cut", "same"]
+__all__ = ["Trace", "cut"]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Trace:
-    """Columns by what their rows are; the counts of one axis say how the rows of another are shared out.
+class Trace(TraceColumns):
+    """The steps of one text or of several, one after another.
 
-    Times are measured, NaN where they were not.
+    A **dense trace** (a fan) has a row at every committed position: a draft of γ_max tokens and its
+    verification. A row commits one token, so the next row stands at the next position, and a replay that
+    takes `step(i, gamma)` and goes on at `i + len(step.emitted)` stays on recorded ground whatever
+    γ ≤ γ_max it chooses each time.
+
+    Parameters
+    ----------
+    geometry : MoEShape
+        Shape of the target's routing.
+    vocabulary : int
+        Number of token ids.
+    texts : tuple of TextInfo
+        Provenance of each text.
+    pieces : mapping of int to str
+        What a token id reads as.
+    sensors : mapping of str to Channel
+        Recorded sensor channels by name.
+    text_steps, text_prompt, prefill_ms, … : ndarray
+        Columns; `schema.COLUMNS` has their dtypes, what their rows are, and the shapes of the rows. Times
+        are measured, NaN where they were not.
+
+    Raises
+    ------
+    TraceFormatError
+        If the columns are incomplete or contradict one another.
+
+    Examples
+    --------
+    >>> from moespac_nb.datasets.traces import load_trace
+    >>> trace = load_trace("chat", half="report")
+    >>> trace[0].gamma, trace[0].accepted, trace[0].outcome
+    (8, 2, 'corrected')
+    >>> len(trace), len(trace[10:20]), trace.counts.shape  # (steps, layers, experts)
+    (109, 10, (109, 8, 64))
     """
 
-    geometry: MoEShape
-    vocabulary: int
-    texts: tuple[TextInfo, ...]
-    pieces: Mapping[int, str] = field(default_factory=dict)  # what a token id reads as
-    sensors: Mapping[str, Channel] = field(default_factory=dict)
-
-    # one row a text
-    text_steps: np.ndarray
-    text_prompt: np.ndarray  # tokens before the one that opens a window
-    prefill_ms: np.ndarray
-    # one row a prompt token
-    prompt_ids: np.ndarray
-    prompt_experts: np.ndarray
-    prompt_gate_weights: np.ndarray
-    # one row a step
-    step_index: np.ndarray  # from 0 in each text
-    step_position: np.ndarray
-    gamma: np.ndarray  # drafted tokens
-    accepted: np.ndarray
-    committed: np.ndarray  # what the text grew by: in a fan 1
-    draft_ms: np.ndarray
-    verify_ms: np.ndarray
-    # one row a committed token
-    committed_ids: np.ndarray
-    # one row a verified position, γ + 1 a step
-    window: np.ndarray
-    target_ids: np.ndarray
-    target_top_ids: np.ndarray
-    target_top_probs: np.ndarray
-    experts: np.ndarray
-    gate_weights: np.ndarray
-    score_experts: np.ndarray | None = None
-    scores: np.ndarray | None = None
-    # one row a drafted token, γ a step
-    draft_probs: np.ndarray
-    target_probs: np.ndarray
-    uniforms: np.ndarray  # NaN when greedy
-    draft_top_ids: np.ndarray
-    draft_top_probs: np.ndarray
-
     def __post_init__(self) -> None:
-        from .validation import check
-
         check(self)
-        for array in [*self.columns.values(), *(sensor.values for sensor in self.sensors.values())]:
+        channels = [channel.values for channel in self.sensors.values()]
+        for array in [*self.columns.values(), *channels]:
             array.setflags(write=False)
 
     @classmethod
@@ -95,9 +75,38 @@ class Trace:
         steps: Sequence[Step],
         pieces: Mapping[int, str] | None = None,
     ) -> Trace:
-        """The steps of one text as columns; at least one."""
+        """Make a trace of the steps of one text.
+
+        Parameters
+        ----------
+        text : TextInfo
+            Provenance of the text.
+        geometry : MoEShape
+            Shape of the target's routing.
+        vocabulary : int
+            Number of token ids.
+        prefill : Prefill
+            Reading of the prompt.
+        steps : sequence of Step
+            At least one.
+        pieces : mapping of int to str, optional
+            What a token id reads as.
+
+        Returns
+        -------
+        Trace
+
+        Raises
+        ------
+        InvalidInputError
+            If there is no step.
+        TraceFormatError
+            If the steps do not follow one another.
+        """
         if not steps:
-            raise MoespacError("there is no step to make a trace of; expected: a decode with at least one")
+            raise InvalidInputError(
+                "there is no step to make a trace of; expected: a decode with at least one"
+            )
         alternatives = steps[0].target_top.ids.shape[1]
         tops = [step.draft_top for step in steps if step.gamma] or [
             Top(np.empty((0, alternatives)), np.empty((0, alternatives)))
@@ -132,42 +141,17 @@ class Trace:
             geometry=geometry, vocabulary=vocabulary, texts=(text,), pieces=dict(pieces or {}), **typed
         )
 
-    @property
-    def columns(self) -> dict[str, np.ndarray]:
-        """Every array by its name; optional ones that were not recorded are left out."""
-        named = {name: getattr(self, name) for name in COLUMNS}
-        return {name: array for name, array in named.items() if array is not None}
-
-    @cached_property
-    def starts(self) -> dict[str, np.ndarray]:
-        """Where rows begin, one entry more than there are owners: of each text's, or of each step's rows."""
-        counts = {
-            "steps": self.text_steps,
-            "prompt": self.text_prompt,
-            "committed": self.committed,
-            "verified": self.gamma + 1,
-            "drafted": self.gamma,
-        }
-        return {axis: np.concatenate([[0], np.cumsum(n, dtype=np.int64)]) for axis, n in counts.items()}
-
-    @cached_property
-    def text_of_step(self) -> np.ndarray:
-        """Which text each step belongs to, (steps,)."""
-        return np.repeat(np.arange(len(self.texts)), self.text_steps)
-
     @cached_property
     def counts(self) -> np.ndarray:
-        """The windows' counts f: how many positions went to each expert, (steps, layers, experts) int32."""
+        """Counts f of each window: positions that used each expert, (steps, layers, experts) int32."""
         layers, experts = self.geometry.layers, self.geometry.experts
         step = np.repeat(np.arange(len(self)), self.gamma + 1)[:, None, None]
         flat = (step * layers + np.arange(layers)[:, None]) * experts + self.experts
         counts = np.bincount(flat.ravel(), minlength=len(self) * layers * experts)
         return counts.reshape(len(self), layers, experts).astype(np.int32)
 
-    def __len__(self) -> int:
-        return len(self.step_index)
-
     def __iter__(self) -> Iterator[Step]:
+        """Iterate over the steps."""
         return (self.step(i) for i in range(len(self)))
 
     @overload
@@ -175,75 +159,128 @@ class Trace:
     @overload
     def __getitem__(self, which: slice) -> Trace: ...
     def __getitem__(self, which: int | slice) -> Step | Trace:
+        """Return a step, or the trace of a slice of steps in a row with the prompts of their texts."""
         if not isinstance(which, slice):
             return self.step(which)
         first, last, stride = which.indices(len(self))
         if stride != 1:
-            raise MoespacError(f"the slice goes in strides of {stride}; expected: 1, steps in a row")
-
+            raise InvalidInputError(f"the slice goes in strides of {stride}; expected: 1, steps in a row")
         return cut(self, first, max(first, last))
 
     def __eq__(self, other: object) -> bool:
-        """Same in every bit, times and provenance included."""
+        """Tell whether two traces are the same in every bit, times and provenance included."""
         if not isinstance(other, Trace):
             return NotImplemented
-
         return same(self, other)
 
     def step(self, i: int, gamma: int | None = None) -> Step:
-        """Step i. Of a fan, the round a draft of `gamma` tokens would have been; None takes all it holds.
+        """Return step i.
 
-        Times are those measured; a round shorter than the recorded one was not measured: NaN.
+        Parameters
+        ----------
+        i : int
+            Number of the step, from 0; negative numbers count from the end.
+        gamma : int, optional
+            Draft length, for a dense trace only: the step that a draft of so many tokens would have been.
+            None takes all that were recorded.
+
+        Returns
+        -------
+        Step
+            A view. A step shorter than the recorded one was not measured: its times are NaN.
+
+        Raises
+        ------
+        IndexError
+            If there is no such step.
+        InvalidInputError
+            If `gamma` is longer than what was recorded, or the trace is not dense.
+
+        Examples
+        --------
+        >>> from moespac_nb.datasets.traces import load_trace
+        >>> fan = load_trace("chat", kind="fan", half="report")
+        >>> [fan.step(7, gamma).accepted for gamma in (0, 2, 8)]
+        [0, 2, 4]
         """
         if not -len(self) <= i < len(self):
             raise IndexError(f"step {i} of a trace of {len(self)}")
         i %= len(self)
         text = int(self.text_of_step[i])
-        held = int(self.gamma[i])
-        if gamma is not None and (self.texts[text].fan is None or gamma < 0):
-            raise MoespacError(f"gamma is {gamma}; expected: None, or 0 and more in a fan recording")
-        if gamma is not None and gamma > (self.texts[text].fan or 0):
-            raise MoespacError(f"gamma is {gamma}; expected: 0 to {self.texts[text].fan}, this fan's γ_max")
-        used = held if gamma is None else min(gamma, held)
+        recorded, gamma_max = int(self.gamma[i]), self.texts[text].fan
+        if gamma is not None and (gamma_max is None or gamma < 0):
+            raise InvalidInputError(f"gamma is {gamma}; expected: None, or 0 and more in a fan recording")
+        if gamma is not None and gamma > (gamma_max or 0):
+            raise InvalidInputError(f"gamma is {gamma}; expected: 0 to {gamma_max}, this fan's γ_max")
+        used = recorded if gamma is None else min(gamma, recorded)
         accepted = min(int(self.accepted[i]), used)
-        at, of = int(self.starts["verified"][i]), int(self.starts["drafted"][i])
-        seen, drafted = slice(at, at + used + 1), slice(of, of + used)
-        # In a fan the tokens that follow are those the next rows commit.
+        first_verified, first_drafted = int(self.starts["verified"][i]), int(self.starts["drafted"][i])
+        verified = slice(first_verified, first_verified + used + 1)
+        drafted = slice(first_drafted, first_drafted + used)
+        # In a dense trace the tokens that follow are those that the next rows commit.
         begin, end = self.starts["committed"][i], self.starts["committed"][self.starts["steps"][text + 1]]
-        measured = 1.0 if used == held else float("nan")
+        measured = 1.0 if used == recorded else float("nan")
         return Step(
             index=int(self.step_index[i]),
             position=int(self.step_position[i]),
-            window=self.window[seen].astype(np.int64),
+            window=self.window[verified].astype(np.int64),
             draft_probs=self.draft_probs[drafted],
             target_probs=self.target_probs[drafted],
             uniforms=None if self.texts[text].mode == "greedy" else self.uniforms[drafted],
-            target_ids=self.target_ids[seen].astype(np.int64),
+            target_ids=self.target_ids[verified].astype(np.int64),
             accepted=accepted,
             emitted=self.committed_ids[begin : min(begin + accepted + 1, end)].astype(np.int64),
-            experts=self.experts[seen],
-            gate_weights=self.gate_weights[seen],
+            experts=self.experts[verified],
+            gate_weights=self.gate_weights[verified],
             experts_per_layer=self.geometry.experts,
             draft_top=Top(self.draft_top_ids[drafted].astype(np.int64), self.draft_top_probs[drafted]),
-            target_top=Top(self.target_top_ids[seen].astype(np.int64), self.target_top_probs[seen]),
+            target_top=Top(self.target_top_ids[verified].astype(np.int64), self.target_top_probs[verified]),
             draft_ms=float(self.draft_ms[i]) * measured,
             verify_ms=float(self.verify_ms[i]) * measured,
         )
 
     def rounds(self, gamma: int | GammaPolicy) -> Iterator[Step]:
-        """What decoding with this draft length, or policy, would have been: a walk over a fan."""
+        """Iterate over the steps that decoding with another draft length would have taken.
+
+        Parameters
+        ----------
+        gamma : int or GammaPolicy
+            The draft length, or the policy that chooses it; the trace must be dense.
+
+        Yields
+        ------
+        Step
+            Numbered from 0 in each text.
+
+        Examples
+        --------
+        >>> from moespac_nb.datasets.traces import load_trace
+        >>> fan = load_trace("chat", kind="fan", half="report")
+        >>> [step.accepted for step in fan[:12].rounds(4)]
+        [2, 1, 0, 0, 4]
+        """
         i = 0
         while i < len(self):
             if i in self.starts["steps"]:  # the next text
                 number, last_step = 0, None
-            wanted = gamma if isinstance(gamma, int | np.integer) else gamma.next_gamma(last_step)
-            last_step = replace(self.step(i, wanted), index=number)
+            length = gamma if isinstance(gamma, int | np.integer) else gamma.next_gamma(last_step)
+            last_step = replace(self.step(i, length), index=number)
             yield last_step
             i += len(last_step.emitted)
             number += 1
 
     def prefill(self, text: int = 0) -> Prefill:
-        """The reading of a text's prompt."""
+        """Return the target's reading of a text's prompt.
+
+        Parameters
+        ----------
+        text : int
+            Number of the text, from 0.
+
+        Returns
+        -------
+        Prefill
+        """
         rows = slice(*self.starts["prompt"][text : text + 2])
         return Prefill(
             self.prompt_ids[rows].astype(np.int64),
@@ -252,40 +289,42 @@ class Trace:
             float(self.prefill_ms[text]),
         )
 
-    def redacted(self) -> Trace:
-        """The same without the prompts, see `trace_edit.redact`."""
-        from .editing import redact
-
-        return redact(self)
-
     def save(self, path: str | Path) -> None:
-        """Write one npz file; whatever happens, the file is then the old one or the whole new one."""
-        from .npz import write
+        """Write the trace to one npz file, which is replaced only when the new one is complete.
 
-        write(self, Path(path))
+        Parameters
+        ----------
+        path : str or Path
+            The file.
+
+        Raises
+        ------
+        MoespacError
+            If the file cannot be written.
+        """
+        npz.write(self, Path(path))
 
     @classmethod
     def load(cls, path: str | Path) -> Trace:
-        """Read a file that `save` wrote. Raises MoespacError that names the file and what is wrong."""
-        from .npz import read
+        """Read a file that `save` wrote.
 
-        return read(Path(path))
+        Parameters
+        ----------
+        path : str or Path
+            The file.
 
-    def to_frame(self) -> Any:
-        """A pandas DataFrame: one row an expert chosen, see `trace_table.COLUMNS`."""
-        from .table import to_frame
-
-        return to_frame(self)
-
-    def to_csv(self, path: str | Path) -> None:
-        """The same rows as `to_frame`, as text."""
-        from .table import to_csv
-
-        to_csv(self, Path(path))
+        Raises
+        ------
+        MissingDataError
+            If there is no such file.
+        TraceFormatError
+            If it is damaged or no trace; the message names what is wrong.
+        """
+        return npz.read(Path(path), cls)
 
 
 def cut(trace: Trace, first: int, last: int) -> Trace:
-    """Steps first to last - 1, with the whole prompt of every text that they belong to."""
+    """Return steps `first` to `last` - 1, with the whole prompt of every text that they belong to."""
     begin, end = trace.starts["steps"][:-1], trace.starts["steps"][1:]
     inside = np.minimum(end, last) - np.maximum(begin, first)
     texts = np.flatnonzero(inside > 0)
@@ -303,31 +342,3 @@ def cut(trace: Trace, first: int, last: int) -> Trace:
         for name, sensor in trace.sensors.items()
     }
     return replace(trace, texts=trace.texts[t0:t1], sensors=sensors, **arrays)
-
-
-def same(a: Trace, b: Trace) -> bool:
-    """The same in every bit, times and provenance included."""
-    theirs = b.columns
-    return (
-        _kind_of(a) == _kind_of(b)
-        and (a.texts, a.pieces) == (b.texts, b.pieces)
-        and all(_same_array(array, theirs[name]) for name, array in a.columns.items())
-        and all(_same_array(s.values, b.sensors[name].values) for name, s in a.sensors.items())
-    )
-
-
-def _same_array(a: np.ndarray, b: np.ndarray) -> bool:
-    return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
-
-
-def _kind_of(trace: Trace) -> dict[str, Any]:
-    """What two traces must agree in to be one."""
-    return {
-        "geometry": trace.geometry,
-        "vocabulary": trace.vocabulary,
-        "row shapes": {name: array.shape[1:] for name, array in trace.columns.items()},
-        "sensors": {
-            name: (sensor.rows, sensor.values.dtype.str, sensor.values.shape[1:])
-            for name, sensor in trace.sensors.items()
-        },
-    }

@@ -1,4 +1,4 @@
-"""Whether a trace is whole: shapes, types, ranges, and that its columns tell the same story.
+"""Validation of traces: types, shapes, ranges, and that the columns agree with one another.
 
 Every message begins with the field that is wrong.
 """
@@ -9,21 +9,27 @@ import re
 import sys
 from collections.abc import Mapping
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from ..utils.exceptions import MoespacError
-from .schema import EXPERT_CHANNELS, MOST_EXPERTS, MOST_VOCABULARY, REDACTED, SENSOR_DTYPES
+from ..utils.exceptions import TraceFormatError
+from ..utils.validation import is_whole
+from .schema import (
+    COLUMNS,
+    EXPERT_CHANNELS,
+    MOST_EXPERTS,
+    MOST_VOCABULARY,
+    REDACTED,
+    SENSOR_DTYPES,
+    Channel,
+    Column,
+    TextInfo,
+    TraceColumns,
+)
 from .step import MoEShape
 
-if TYPE_CHECKING:
-    from .schema import Channel, Column, TextInfo
-    from .trace import Trace
-
-
 __all__ = ["check"]
-
 
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 _FINITE = float(np.finfo(np.float32).min), float(np.finfo(np.float32).max)
@@ -31,14 +37,23 @@ _ROUNDING = 1e-3  # a softmax may exceed 1 by as much as its precision
 _SIGNED = {"accepted", "committed", "gamma", "text_steps", "text_prompt", "step_index", "step_position"}
 
 
-def check(trace: Trace) -> None:
-    """Raises MoespacError for the first thing that is wrong."""
-    from .schema import COLUMNS
+def check(trace: TraceColumns) -> None:
+    """Check that the columns of a trace are complete and agree with one another.
 
+    Parameters
+    ----------
+    trace : TraceColumns
+        What to check.
+
+    Raises
+    ------
+    TraceFormatError
+        For the first thing that is wrong; the message begins with the field.
+    """
     _check_header(trace)
     for name, array in trace.columns.items():
         _check_kind(name, array, COLUMNS[name])
-    _check_shapes(trace, COLUMNS)
+    _check_shapes(trace)
     _check_ranges(trace)
     _check_course(trace)
     for number, text in enumerate(trace.texts):
@@ -46,11 +61,11 @@ def check(trace: Trace) -> None:
             _check_fan(trace, number, text.fan)
 
 
-def _wrong(name: str, given: object, accepted: object) -> MoespacError:
-    return MoespacError(f"{name} is {given}; expected: {accepted}")
+def _wrong(name: str, actual: object, expected: object) -> TraceFormatError:
+    return TraceFormatError(f"{name} is {actual}; expected: {expected}")
 
 
-def _check_header(trace: Trace) -> None:
+def _check_header(trace: TraceColumns) -> None:
     shape = trace.geometry
     for name in ("layers", "experts", "top_k"):
         _whole(f"geometry.{name}", getattr(shape, name), 0, MOST_EXPERTS)
@@ -73,8 +88,6 @@ def _check_header(trace: Trace) -> None:
 
 
 def _check_text(where: str, text: TextInfo) -> None:
-    from .schema import TextInfo
-
     number = (int, float)
     kinds: dict[str, tuple[type, ...]] = {
         "target": (str,), "draft": (str, type(None)), "mode": (str,), "temperature": (*number, type(None)),
@@ -86,9 +99,9 @@ def _check_text(where: str, text: TextInfo) -> None:
     }  # fmt: skip
     for field in fields(TextInfo):
         value = getattr(text, field.name)
-        accepted = kinds[field.name]
-        if not isinstance(value, accepted) or (isinstance(value, bool) and bool not in accepted):
-            names = " or ".join("null" if kind is type(None) else kind.__name__ for kind in accepted)
+        expected = kinds[field.name]
+        if not isinstance(value, expected) or (isinstance(value, bool) and bool not in expected):
+            names = " or ".join("null" if kind is type(None) else kind.__name__ for kind in expected)
             raise _wrong(f"{where}.{field.name}", repr(value), names)
     if text.mode not in ("greedy", "sample"):
         raise _wrong(f"{where}.mode", repr(text.mode), "'greedy' or 'sample'")
@@ -99,7 +112,7 @@ def _check_text(where: str, text: TextInfo) -> None:
     if text.min_p is not None and not 0 <= text.min_p <= 1:
         raise _wrong(f"{where}.min_p", text.min_p, "null, or 0 to 1.0")
     for name in ("stop_strings", "processors"):
-        if not all(isinstance(one, str) for one in getattr(text, name)):
+        if not all(isinstance(value, str) for value in getattr(text, name)):
             raise _wrong(f"{where}.{name}", repr(getattr(text, name)), "texts")
     if text.fan is not None:
         _whole(f"{where}.fan", text.fan, 1, MOST_EXPERTS)
@@ -110,22 +123,22 @@ def _check_text(where: str, text: TextInfo) -> None:
 
 
 def _whole(name: str, value: Any, least: int, most: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or not least <= value <= most:
+    if not is_whole(value, least, most):
         raise _wrong(name, repr(value), f"a whole number from {least} to {most}")
 
 
 def _check_kind(name: str, array: Any, column: Column) -> None:
-    """The type and the number of dimensions; what is counted by is checked for negative numbers here."""
+    """Check the type and the number of dimensions, and that counts are not negative."""
     if not isinstance(array, np.ndarray) or array.dtype != column.dtype:
-        given = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
-        raise _wrong(name, f"an array of {given}", f"one of {column.dtype}")
+        kind = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
+        raise _wrong(name, f"an array of {kind}", f"one of {column.dtype}")
     if array.ndim != 1 + len(column.shape):
         raise _wrong(name, f"of shape {array.shape}", f"{1 + len(column.shape)} dimensions")
     if name in _SIGNED and array.size and array.min() < 0:
         raise _wrong(name, f"{array.min()} at row {array.argmin()}", "0 and more")
 
 
-def _check_shapes(trace: Trace, columns: Mapping[str, Column]) -> None:
+def _check_shapes(trace: TraceColumns) -> None:
     rows = {
         "texts": len(trace.texts),
         "prompt": int(trace.text_prompt.sum(dtype=np.int64)),
@@ -147,11 +160,10 @@ def _check_shapes(trace: Trace, columns: Mapping[str, Column]) -> None:
     if (trace.scores is None) != (trace.score_experts is None):
         raise _wrong("scores", "there without score_experts, or the other way round", "both or neither")
     for name, array in trace.columns.items():
-        column = columns[name]
+        column = COLUMNS[name]
         expected = (rows[column.axis], *(sizes[size] for size in column.shape))
         if array.shape != expected:
-            accepted = f"{expected}, a row for each of {column.axis}"
-            raise _wrong(name, f"of shape {array.shape}", accepted)
+            raise _wrong(name, f"of shape {array.shape}", f"{expected}, a row for each of {column.axis}")
     for name, sensor in trace.sensors.items():
         values = sensor.values
         if not isinstance(values, np.ndarray) or values.dtype.name not in SENSOR_DTYPES:
@@ -163,17 +175,17 @@ def _check_shapes(trace: Trace, columns: Mapping[str, Column]) -> None:
             _check_channel(trace, name, sensor)
 
 
-def _check_channel(trace: Trace, name: str, sensor: Channel) -> None:
+def _check_channel(trace: TraceColumns, name: str, sensor: Channel) -> None:
     if sensor.rows != EXPERT_CHANNELS[name]:
         raise _wrong(f"sensors.{name}.rows", repr(sensor.rows), repr(EXPERT_CHANNELS[name]))
     values, layers = sensor.values, trace.geometry.layers
     if values.dtype != "int16" or values.ndim != 3 or values.shape[1] != layers:
-        given = f"of {values.dtype} and shape {values.shape}"
-        raise _wrong(f"sensor.{name}", given, f"int16 (rows, {layers} layers, experts named)")
+        actual = f"of {values.dtype} and shape {values.shape}"
+        raise _wrong(f"sensor.{name}", actual, f"int16 (rows, {layers} layers, experts named)")
     _between(f"sensor.{name}", values, -1, trace.geometry.experts - 1)
 
 
-def _check_ranges(trace: Trace) -> None:
+def _check_ranges(trace: TraceColumns) -> None:
     experts, tokens = trace.geometry.experts - 1, trace.vocabulary - 1
     redacted = np.array([text.redacted for text in trace.texts], bool)
     hidden = np.repeat(redacted, trace.text_prompt)
@@ -209,8 +221,8 @@ def _between(name: str, values: np.ndarray | None, least: float, most: float) ->
         raise _wrong(name, values[~inside].flat[0], f"{least} to {most}")
 
 
-def _check_course(trace: Trace) -> None:
-    """The steps of a text follow one another, and what they commit is what they accepted."""
+def _check_course(trace: TraceColumns) -> None:
+    """Check that the steps of a text follow one another and commit what they accepted."""
     steps, starts = trace.starts["steps"], trace.starts
     if len(trace.texts) and trace.text_steps.min() < 1:
         raise _wrong("text_steps", "0", "at least one step a text")
@@ -222,9 +234,9 @@ def _check_course(trace: Trace) -> None:
     fan = np.array([text.fan is not None for text in trace.texts], bool)[trace.text_of_step]
 
     _everywhere("accepted", trace.accepted <= trace.gamma, "at most gamma")
-    whole = np.where(fan, 1, trace.accepted + 1)
-    ended = last & (trace.committed >= 1) & (trace.committed <= whole)  # a stop token may cut the last one
-    _everywhere("committed", (trace.committed == whole) | ended, "accepted + 1, in a fan 1")
+    complete = np.where(fan, 1, trace.accepted + 1)
+    ended = last & (trace.committed >= 1) & (trace.committed <= complete)  # a stop token may cut the last one
+    _everywhere("committed", (trace.committed == complete) | ended, "accepted + 1, in a fan 1")
     behind = follows - 1
     _everywhere("step_index", np.diff(trace.step_index)[behind] == 1, "one more each step", follows)
     moved = np.diff(trace.step_position)[behind] == trace.committed[behind]
@@ -239,8 +251,8 @@ def _check_course(trace: Trace) -> None:
     _check_accepted(trace)
 
 
-def _check_accepted(trace: Trace) -> None:
-    """Each accepted token is the text's next one, and passes the rule that was used."""
+def _check_accepted(trace: TraceColumns) -> None:
+    """Check that each accepted token is the text's next one and passes the acceptance rule."""
     step = np.repeat(np.arange(len(trace)), trace.gamma)
     offset = np.arange(len(step)) - trace.starts["drafted"][step]
     accepted = offset < trace.accepted[step]
@@ -249,9 +261,9 @@ def _check_accepted(trace: Trace) -> None:
     token = trace.window[drafted]
     place = trace.starts["committed"][step] + offset
     end = trace.starts["committed"][trace.starts["steps"][trace.text_of_step[step] + 1]]
-    known = accepted & (place < end)
+    recorded = accepted & (place < end)
     agrees = np.ones(len(step), bool)
-    agrees[known] = token[known] == trace.committed_ids[place[known]]
+    agrees[recorded] = token[recorded] == trace.committed_ids[place[recorded]]
     _everywhere("committed_ids", agrees, "the accepted tokens", step)
     own = trace.target_ids[trace.starts["verified"][step] + offset]
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
@@ -261,18 +273,20 @@ def _check_accepted(trace: Trace) -> None:
     _everywhere("accepted", passes | ~accepted, "no more than the rule accepts", step)
 
 
-def _check_fan(trace: Trace, text: int, most: int) -> None:
-    """Every row holds γ_max drafted tokens, or those up to a stop token, or all there is room for."""
+def _check_fan(trace: TraceColumns, text: int, most: int) -> None:
+    """Check that every row has γ_max drafted tokens, or those up to a stop token or the end of the text."""
     rows = np.arange(*trace.starts["steps"][text : text + 2])
-    held = trace.gamma[rows]
+    drafted = trace.gamma[rows]
     last = trace.window[trace.starts["verified"][rows + 1] - 1]
-    stopped = (held > 0) & np.isin(last, trace.texts[text].stop_ids)
-    whole = (held >= np.minimum(most, np.arange(len(rows))[::-1])) | stopped
-    _everywhere("gamma", whole & (held <= most), f"{most} a row, as the fan says: there is a hole", rows)
+    stopped = (drafted > 0) & np.isin(last, trace.texts[text].stop_ids)
+    complete = (drafted >= np.minimum(most, np.arange(len(rows))[::-1])) | stopped
+    _everywhere(
+        "gamma", complete & (drafted <= most), f"{most} a row, as the fan says: there is a hole", rows
+    )
 
 
-def _everywhere(name: str, holds: np.ndarray, accepted: str, step: np.ndarray | None = None) -> None:
+def _everywhere(name: str, holds: np.ndarray, expected: str, step: np.ndarray | None = None) -> None:
     if not holds.all():
         row = int(np.flatnonzero(~holds)[0])
         at = row if step is None else step[row]
-        raise MoespacError(f"{name} disagrees at step {at}; expected: {accepted}")
+        raise TraceFormatError(f"{name} disagrees at step {at}; expected: {expected}")

@@ -1,10 +1,4 @@
-"""What a trace lets a sensor see: its windows one after another, each with what the channels hold for it.
-
-    for seen in windows(trace, text=0, gamma=4):
-        seen.step, seen.draft_gates, seen.next_gates
-
-Numpy only. A channel is a recording of what a sensor would have asked a model, see `recording.py`.
-"""
+"""Iterate over a trace's verification windows together with their recorded sensor channels. Numpy only."""
 
 from __future__ import annotations
 
@@ -22,32 +16,87 @@ DRAFT_GATES, NEXT_GATE = "draft-gates", "next-gate"  # the channels by name, of 
 
 
 class RoutedTokens(NamedTuple):
-    """Positions that the target has read: what to learn from."""
+    """Positions that the target has verified, from which sensors learn.
 
-    tokens: np.ndarray  # (n,)
-    experts: np.ndarray  # (n, layers, k)
+    Parameters
+    ----------
+    tokens : ndarray
+        (n,), token ids.
+    experts : ndarray
+        (n, layers, k), the experts chosen for each.
+    """
+
+    tokens: np.ndarray
+    experts: np.ndarray
 
 
 class Window(NamedTuple):
-    """A window of a trace, with what its channels hold for it; None where the trace lacks one."""
+    """A window of a trace and its rows of the sensor channels.
+
+    Parameters
+    ----------
+    step : Step
+        The window, verified.
+    draft_gates : ndarray
+        (γ, layers, m) experts, best first; None where the trace has no such channel.
+    next_gates : ndarray
+        (γ+1, layers, m) experts, best first, -1 for none; None where the trace has no such channel.
+    """
 
     step: Step
-    draft_gates: np.ndarray | None  # (γ, layers, m) experts, best first
-    next_gates: np.ndarray | None  # (γ+1, layers, m) experts, best first, -1 for none
+    draft_gates: np.ndarray | None
+    next_gates: np.ndarray | None
 
 
 def verified_tokens(trace: Trace, texts: Iterable[int] | None = None) -> RoutedTokens:
-    """Every position that a trace, or some of its texts, shows the target reading in a window."""
-    rows = trace.starts["verified"][trace.starts["steps"]]
-    which = range(len(trace.texts)) if texts is None else list(texts)
-    at = np.concatenate([np.arange(rows[t], rows[t + 1]) for t in which] or [np.zeros(0, np.int64)])
-    return RoutedTokens(trace.window[at], trace.experts[at])
+    """Return every verified position of a trace.
+
+    Parameters
+    ----------
+    trace : Trace
+        The trace.
+    texts : iterable of int, optional
+        Numbers of the texts to take; None takes all.
+
+    Returns
+    -------
+    RoutedTokens
+
+    Examples
+    --------
+    >>> from moespac_nb.datasets.traces import load_trace
+    >>> verified_tokens(load_trace("chat", half="report"), texts=[0]).experts.shape
+    (124, 8, 4)
+    """
+    starts = trace.starts["verified"][trace.starts["steps"]]
+    numbers = range(len(trace.texts)) if texts is None else list(texts)
+    rows = np.concatenate([np.arange(starts[t], starts[t + 1]) for t in numbers] or [np.zeros(0, np.int64)])
+    return RoutedTokens(trace.window[rows], trace.experts[rows])
 
 
 def iter_windows(trace: Trace, text: int = 0, gamma: int | None = None) -> Iterator[Window]:
-    """The windows of one text with their channels; of a fan, those of decoding with this draft length.
+    """Iterate over the windows of one text with their sensor channels.
 
-    gamma: None takes what is recorded, and of a fan all it drafted. An ordinary recording has its own.
+    Parameters
+    ----------
+    trace : Trace
+        The trace.
+    text : int
+        Number of the text, from 0.
+    gamma : int, optional
+        Draft length in a dense trace; None takes the longest. An ordinary recording has its own.
+
+    Yields
+    ------
+    Window
+
+    Examples
+    --------
+    >>> from moespac_nb.datasets.traces import load_trace
+    >>> fan = load_trace("chat", kind="fan", half="report")
+    >>> first = next(iter_windows(fan, text=0, gamma=4))
+    >>> first.step.gamma, first.draft_gates.shape[:2], first.next_gates.shape[:2]
+    (4, (4, 8), (5, 8))
     """
     i, end = (int(step) for step in trace.starts["steps"][text : text + 2])
     fan = trace.texts[text].fan is not None

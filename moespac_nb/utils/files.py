@@ -1,4 +1,4 @@
-"""Writing a file so that it is the old one or the whole new one, whatever happens in between."""
+"""Atomic file writes (temporary file, fsync, rename), and tables as files."""
 
 from __future__ import annotations
 
@@ -18,9 +18,27 @@ __all__ = ["atomic_write", "check_writable", "frame", "write_csv"]
 
 @contextmanager
 def atomic_write(path: Path, what: str) -> Iterator[IO[bytes]]:
-    """A new file that takes its place at `path` once the block is through and it is whole on the disk.
+    """Open a temporary file that replaces `path` at the end of the block.
 
-    Raises MoespacError that names the path and `what` cannot be written, where the system refuses.
+    The file at `path` is the old one until the new one is complete on the disk. Where the block raises, the
+    old one stays.
+
+    Parameters
+    ----------
+    path : Path
+        The file to write.
+    what : str
+        What it holds, for the error message: "the trace" for example.
+
+    Yields
+    ------
+    binary file
+        Open for writing.
+
+    Raises
+    ------
+    MoespacError
+        If the operating system refuses.
     """
     temporary = _beside(path)
     try:
@@ -29,6 +47,8 @@ def atomic_write(path: Path, what: str) -> Iterator[IO[bytes]]:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
+    except MoespacError:
+        raise
     except OSError as error:
         raise MoespacError(f"{path}: {what} cannot be written: {error}") from error
     finally:
@@ -36,7 +56,20 @@ def atomic_write(path: Path, what: str) -> Iterator[IO[bytes]]:
 
 
 def check_writable(path: Path, what: str) -> None:
-    """Raises the same error now, for work whose file comes at its end; leaves nothing behind."""
+    """Raise the error of `atomic_write` early, for work that writes its file at the end.
+
+    Parameters
+    ----------
+    path : Path
+        The file to be written; it is left as it is.
+    what : str
+        What it will hold, for the error message.
+
+    Raises
+    ------
+    MoespacError
+        If the operating system refuses.
+    """
     temporary = _beside(path)
     try:
         temporary.touch(exist_ok=False)
@@ -46,12 +79,27 @@ def check_writable(path: Path, what: str) -> None:
 
 
 def _beside(path: Path) -> Path:
-    """A name that nobody else uses, in the same folder."""
+    """Return a name in the same folder that no other process uses."""
     return path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
 
 
 def frame(data: Any) -> Any:
-    """A pandas DataFrame of columns by name, or of rows."""
+    """Return a pandas DataFrame.
+
+    Parameters
+    ----------
+    data : mapping or sequence
+        Columns by name, or rows.
+
+    Returns
+    -------
+    pandas.DataFrame
+
+    Raises
+    ------
+    MoespacError
+        If pandas is not installed.
+    """
     try:
         import pandas as pd  # type: ignore[import-untyped,unused-ignore]
     except ImportError:
@@ -60,7 +108,22 @@ def frame(data: Any) -> Any:
 
 
 def write_csv(path: str | Path, columns: Iterable[str], rows: Iterable[Sequence[Any]]) -> None:
-    """A header line, then a line each."""
+    """Write a table as CSV in UTF-8, the names of its columns first.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file to write.
+    columns : iterable of str
+        Names of the columns.
+    rows : iterable of sequences
+        One value for each column.
+
+    Raises
+    ------
+    MoespacError
+        If the file cannot be written.
+    """
     with atomic_write(Path(path), "the table") as file:
         writer = csv.writer(codecs.getwriter("utf-8")(file))
         writer.writerow(columns)

@@ -15,7 +15,7 @@ from moespac_nb.decoder.callbacks import DecodeCallback
 from moespac_nb.decoder.recording import record
 from moespac_nb.decoder.speculative import decode
 from moespac_nb.offloading.session import offload, offloaded
-from moespac_nb.trace.trace import same
+from moespac_nb.trace.schema import same
 from tests.helpers.interrupts import InterruptAtLine, lines_of
 from tests.offloading.test_devices_and_faults import SLOW_CPU
 from tests.offloading.test_session import running

@@ -138,7 +138,7 @@ def test_it_can_be_replayed_with_any_draft_length() -> None:
 
 @pytest.mark.parametrize("share", [-0.1, 1.1, float("nan"), "half", None, True])
 def test_what_is_no_share_is_refused(share: Any) -> None:
-    with pytest.raises(MoespacError, match="expected: a share of the mistakes, 0 to 1"):
+    with pytest.raises(MoespacError, match=r"^fix_fraction is .*; expected: a number from 0, at most 1$"):
         improve_draft(one_text(1, fan=3), share)
 
 

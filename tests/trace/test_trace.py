@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from moespac_nb.trace.editing import concatenate
+from moespac_nb.trace.editing import concatenate, redact
 from moespac_nb.trace.locality import committed_experts, distinct_by_gamma, locality, overlap
 from moespac_nb.trace.schema import COLUMNS, Channel
 from moespac_nb.trace.step import MoEShape, Step, Top
 from moespac_nb.trace.table import COLUMNS as TABLE
-from moespac_nb.trace.table import table
+from moespac_nb.trace.table import table, to_csv, to_frame
 from moespac_nb.trace.trace import Trace
 from moespac_nb.utils.exceptions import MoespacError
 from tests.helpers.steps import text as by_hand
@@ -377,7 +377,7 @@ def test_a_row_of_a_fan_may_end_with_a_stop_token():
 
 def test_a_redacted_trace_tells_nothing_of_the_prompt(tmp_path):
     trace = one_text(4)
-    hidden = trace.redacted()
+    hidden = redact(trace)
     assert hidden.texts[0].prompt is None
     assert set(hidden.prompt_ids.tolist()) == {-1}
     assert hidden.window[0] == -1
@@ -414,8 +414,8 @@ def test_the_table_has_a_row_for_each_expert_chosen():
 def test_a_frame_and_the_csv_are_the_table(tmp_path):
     pandas = pytest.importorskip("pandas")
     trace = one_text(4)
-    frame = trace.to_frame()
-    trace.to_csv(tmp_path / "trace.csv")
+    frame = to_frame(trace)
+    to_csv(trace, tmp_path / "trace.csv")
     pandas.testing.assert_frame_equal(pandas.read_csv(tmp_path / "trace.csv"), frame, check_dtype=False)
     assert frame.gate_weight.tolist() == trace.gate_weights.ravel().tolist()
 
@@ -423,21 +423,21 @@ def test_a_frame_and_the_csv_are_the_table(tmp_path):
 def test_csv_needs_nothing_but_python(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pandas", None)
     trace = one_text(4)
-    trace.to_csv(tmp_path / "trace.csv")
+    to_csv(trace, tmp_path / "trace.csv")
     with (tmp_path / "trace.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [int(row["expert"]) for row in rows] == trace.experts.ravel().tolist()
     with pytest.raises(MoespacError, match="cannot be written"):
-        trace.to_csv(tmp_path)
+        to_csv(trace, tmp_path)
     rows_that_break = lambda *_, **__: (1 / 0 for _ in [0])  # noqa: E731
     monkeypatch.setattr("moespac_nb.trace.table.zip", rows_that_break, raising=False)
     before = (tmp_path / "trace.csv").read_bytes()
     with pytest.raises(ZeroDivisionError):
-        trace.to_csv(tmp_path / "trace.csv")
+        to_csv(trace, tmp_path / "trace.csv")
     assert (tmp_path / "trace.csv").read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["trace.csv"]
     with pytest.raises(MoespacError, match="pip install pandas"):
-        trace.to_frame()
+        to_frame(trace)
 
 
 # locality

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 
 from moespac_nb import Trace
-from moespac_nb.estimator.sensors import Sensor, make_sensor
+from moespac_nb.estimator.sensors import Sensor, ask, make_sensor
 from moespac_nb.estimator.utility import Estimator, make_estimator
-from moespac_nb.trace.windows import Window, iter_windows
+from moespac_nb.trace.windows import iter_windows
 
 from .trace_rounds import Rounds
 
@@ -34,31 +32,22 @@ def evidence_over_time(rounds: Rounds, sensor: str | Sensor, gamma: int | None =
     -------
     ndarray, (steps, layers, experts), float32
     """
-    one = make_sensor(sensor, rounds.geometry) if isinstance(sensor, str) else sensor
-    told = np.zeros((len(rounds), rounds.geometry.layers, rounds.geometry.experts), np.float32)
-    evidence = np.zeros(told.shape[1:], np.float32)
+    if isinstance(sensor, str):
+        sensor = make_sensor(sensor, rounds.geometry)
+    history = np.zeros((len(rounds), rounds.geometry.layers, rounds.geometry.experts), np.float32)
+    evidence = np.zeros(history.shape[1:], np.float32)
     n = 0
     for text in range(len(rounds.trace.texts)):
-        evidence[...] = 0
-        first = one.begin(rounds.trace.prefill(text))
+        first = sensor.begin(rounds.trace.prefill(text))
         evidence[...] = 0 if first is None else first
-        for seen in iter_windows(rounds.trace, text, gamma):
-            for layer, said in _said(one, seen, rounds.geometry.layers):
-                evidence[layer] = said
-            told[n] = evidence
+        for window in iter_windows(rounds.trace, text, gamma):
+            for layers, values in ask(sensor, window):
+                evidence[layers] = values
+            if (after := sensor.verified(window.step)) is not None:
+                evidence[...] = after
+            history[n] = evidence
             n += 1
-    return told
-
-
-def _said(one: Sensor, seen: Window, layers: int) -> Iterator[tuple[slice | int, np.ndarray]]:
-    if (said := one.drafted(seen.step.window, seen.draft_gates)) is not None:
-        yield slice(None), said
-    for layer in range(1, layers) if one.known == "layer" else ():
-        gates = None if seen.next_gates is None else seen.next_gates[:, layer]
-        if (said := one.layer(layer, gates)) is not None:
-            yield layer, said
-    if (said := one.verified(seen.step)) is not None:
-        yield slice(None), said
+    return history
 
 
 def trail(rounds: Rounds, evidence: np.ndarray, rule: str, **options: float) -> dict[str, np.ndarray]:
