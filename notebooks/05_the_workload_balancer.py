@@ -271,9 +271,8 @@ check("05.3", binding)
 # %%
 rows = []
 for budget in ("5%", "17%", "50%", "100%"):
-    found = [
-        PerLayer(one) for one in record_balancer_inputs(recorded(), "spac-joint", budget, gamma=8).values()
-    ]
+    inputs = record_balancer_inputs(recorded(), "spac-joint", budget, gamma=8).values()
+    found = [PerLayer(table) for table in inputs]
     link, slots = (
         np.array([getattr(f, f"breaks_{name}")[:, 0] for f in found]) for name in ("link", "slots")
     )

@@ -85,7 +85,7 @@ def test_the_badge_opens_the_first_notebook_in_jupyterlab(
 def test_the_last_step_installs_the_project_and_its_data(root: Path, tmp_path: Path) -> None:
     """postBuild itself, in a copy of the checkout, where what the requirements bring is there already."""
     copy, home = tmp_path / "copy", tmp_path / "home"
-    for name in ("binder", "data", "moespac_nb", "widgets"):
+    for name in ("binder", "data", "moespac_nb", "notebooks", "widgets"):
         shutil.copytree(root / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(root / name, copy / name)

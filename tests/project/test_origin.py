@@ -144,12 +144,13 @@ def test_missing_marks_are_named(checkout: Path, launch: ModuleType) -> None:
 
 @pytest.mark.slow
 def test_the_command_makes_every_notebooks_badges_and_first_cell(checkout: Path, root: Path) -> None:
-    for name in ("tools", "notebooks"):
-        shutil.copytree(root / name, checkout / name, ignore=shutil.ignore_patterns("__pycache__"))
+    left_out = shutil.ignore_patterns("__pycache__")
+    for name in ("moespac_nb", "notebooks", "tools"):
+        shutil.copytree(root / name, checkout / name, ignore=left_out, dirs_exist_ok=True)
 
     def run(*arguments: str) -> dict[str, nbformat.NotebookNode]:
         command = [sys.executable, "-m", "tools.release.set_origin", *arguments]
-        subprocess.run(command, check=True, capture_output=True)
+        subprocess.run(command, cwd=checkout, check=True, capture_output=True)
         paths = sorted((checkout / "notebooks").glob("*.ipynb"))
         return {path.stem: nbformat.read(path, as_version=4) for path in paths}
 
