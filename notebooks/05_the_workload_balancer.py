@@ -337,10 +337,8 @@ print("the package chooses τ =", PerLayer(asked, "difference").solve().tau[laye
 # %%
 rows = []
 for name in list_machines():
-    found = [
-        Joint(one)
-        for one in record_balancer_inputs(recorded(), "spac-joint", "17%", gamma=8, machine=name).values()
-    ]
+    inputs = record_balancer_inputs(recorded(), "spac-joint", "17%", gamma=8, machine=name)
+    found = [Joint(table) for table in inputs.values()]
     alone = [(joint, PerLayer(joint.table).solve().tau) for joint in found]
     fits = [(joint, tau) for joint, tau in alone if not joint.breaks(tau)]
     too_many = sum("slots" in joint.breaks(tau) for joint, tau in alone)
