@@ -83,8 +83,8 @@ from moespac_exercises.lessons.the_workload_balancer import (
     to_read,
 )
 from moespac_nb import DOMAINS
-from moespac_nb.balancer import Candidates, Joint, PerLayer
-from moespac_nb.balancer.highs import solve
+from moespac_nb.balancer import Candidates, Joint, PerLayer, solve
+from moespac_nb.balancer.highs import solve_program
 from moespac_nb.datasets.traces import load_trace
 
 # %%
@@ -178,7 +178,7 @@ predict("05.P2", slower_guess)
 # %%
 def longer(asked):
     """(layers,) how many times as long each layer takes with the difference's τ as with the maximum's."""
-    even, fast = (PerLayer(asked, by).solve().tau for by in ("difference", "max"))
+    even, fast = (solve(PerLayer(asked, by), "enumerate").tau for by in ("difference", "max"))
     return asked.of(asked.total_s, even) / asked.of(asked.total_s, fast)
 
 
@@ -225,7 +225,7 @@ table(head, rows, "All layers of all windows; modelled")
 
 # %%
 ratio, quick, per_cent, number, at = worst
-by_difference, by_maximum = (PerLayer(quick, by).solve().tau[at] for by in ("difference", "max"))
+by_difference, by_maximum = (solve(PerLayer(quick, by), "enumerate").tau[at] for by in ("difference", "max"))
 print(f"difference: τ = {by_difference}; maximum: τ = {by_maximum}; {ratio:.2f} times as long")
 lanes_figure(quick, at, f"The worst one: window {number}, layer {at}, a CPU of {per_cent} % of the time")
 
@@ -323,11 +323,11 @@ programme += at_tau(x, asked.loads[layer] - asked.room) <= 0, "slots"
 print(programme)
 
 # %%
-print(solve(programme), {tau: round(bit.value()) for tau, bit in x.items()})
-print("the package chooses τ =", PerLayer(asked, "difference").solve().tau[layer])
+print(solve_program(programme), {tau: round(bit.value()) for tau, bit in x.items()})
+print("the package chooses τ =", solve(PerLayer(asked, "difference"), "enumerate").tau[layer])
 
 # %% [markdown]
-# `solve` is the package's: `programme.solve(pulp.HiGHS(msg=False, threads=1))`, silent, and it reads
+# `solve_program` is the package's: `programme.solve(pulp.HiGHS(msg=False, threads=1))`, silent, and it reads
 # `programme.sol_status`, of which more below.
 #
 # ## All layers at once
@@ -339,10 +339,10 @@ rows = []
 for name in list_machines():
     inputs = record_balancer_inputs(recorded(), "spac-joint", "17%", gamma=8, machine=name)
     found = [Joint(table) for table in inputs.values()]
-    alone = [(joint, PerLayer(joint.table).solve().tau) for joint in found]
-    fits = [(joint, tau) for joint, tau in alone if not joint.breaks(tau)]
-    too_many = sum("slots" in joint.breaks(tau) for joint, tau in alone)
-    planned = [joint.solve("fast").objective_s / joint.objective_s(tau) for joint, tau in fits]
+    alone = [(joint, solve(PerLayer(joint.table), "enumerate").tau) for joint in found]
+    fits = [(joint, tau) for joint, tau in alone if not joint.violations(tau)]
+    too_many = sum("slots" in joint.violations(tau) for joint, tau in alone)
+    planned = [solve(joint, "lagrangian").objective_s / joint.objective_s(tau) for joint, tau in fits]
     rows.append((name, len(found), too_many, np.mean(planned)))
 head = ["machine", "windows", "ask for too many slots", "joint plan's time over theirs, where they fit"]
 table(head, rows, "Each layer alone, 17 % budget; times modelled")
@@ -408,8 +408,8 @@ def begun(asked):
 # ### Exercise 05.5: all layers at once
 # Add what is missing: the slots (`asked.hot`, at most `asked.slots` over all layers), and a deadline for each
 # layer (`asked.loads`, `asked.times.copy_s`, `asked.times.draft_window_s`; leave `dense_s` out, it is 0 in
-# the tests). Then `solve(programme)`, and return the list of thresholds. If it says `"infeasible"`, every τ
-# is K = `asked.levels`.
+# the tests). Then `solve_program(programme)`, and return the list of thresholds. If it says `"infeasible"`,
+# every τ is K = `asked.levels`.
 
 
 # %%
@@ -420,7 +420,7 @@ def thresholds(asked):
     programme += pulp.lpSum(summed(x, asked.hot)) <= asked.slots
     for at in range(asked.layers):
         programme += pulp.lpSum(loads[: at + 1]) <= asked.times.draft_window_s + pulp.lpSum(takes[:at])
-    if solve(programme) == "infeasible":
+    if solve_program(programme) == "infeasible":
         return [asked.levels] * asked.layers
     return [max(chosen, key=lambda tau: chosen[tau].value()) for chosen in x]
     ### END SOLUTION
@@ -434,11 +434,14 @@ check("05.5", thresholds)
 
 # %%
 joint = Joint(asked)
-ways = {"each alone": PerLayer(asked, "difference").solve(), "together, PuLP": joint.solve("pulp")}
-ways["together, fast path"] = joint.solve("fast")
+ways = {
+    "each alone": solve(PerLayer(asked, "difference"), "enumerate"),
+    "together, PuLP": solve(joint, "pulp"),
+}
+ways["together, fast path"] = solve(joint, "lagrangian")
 rows = []
 for way, found in ways.items():
-    used, breaks = asked.of(asked.hot, found.tau).sum(), ", ".join(joint.breaks(found.tau)) or "nothing"
+    used, breaks = asked.of(asked.hot, found.tau).sum(), ", ".join(joint.violations(found.tau)) or "nothing"
     rows.append((way, *found.tau, int(used), 1e3 * joint.objective_s(found.tau), breaks))
 head = ["", *(f"τ of {at}" for at in range(asked.layers)), "slots", "ms", "breaks"]
 table(head, rows, f"Window {window}: each layer's τ; {asked.slots} slots; times modelled")
@@ -464,7 +467,7 @@ def stacked(found):
 every, rows = list(tables().values()), []
 for windows, picked in ((1, range(20, 160, 7)), (6, range(20, 150, 18))):
     problem = [Joint(stacked(every[at : at + windows])) for at in picked if at + windows <= len(every)]
-    quick, exact = ([joint.solve(how) for joint in problem] for how in ("fast", "pulp"))
+    quick, exact = ([solve(joint, method) for joint in problem] for method in ("lagrangian", "pulp"))
     gaps = [100 * (q.objective_s / e.objective_s - 1) for q, e in zip(quick, exact, strict=True)]
     took = [1e3 * np.median([one.seconds for one in found]) for found in (quick, exact)]
     rows.append((8 * windows, len(problem), *took, np.median(gaps), max(gaps), all(e.optimal for e in exact)))
@@ -479,8 +482,8 @@ table(head, rows, "Medians; the two times are measured on your machine, gaps are
 # %%
 rows = []
 for limit_ms in (0.1, 3, 10, 30, None):
-    programme, _ = Joint(stacked(every[20:26])).programme()
-    said = solve(programme, limit_ms and limit_ms / 1e3)
+    programme, _ = Joint(stacked(every[20:26])).program()
+    said = solve_program(programme, limit_ms and limit_ms / 1e3)
     rows.append(
         (limit_ms or "none", pulp.LpStatus[programme.status], pulp.LpSolution[programme.sol_status], said)
     )
@@ -494,9 +497,9 @@ table(["time limit, ms", "status", "sol_status", "the package's word"], rows)
 # %%
 full = max(every, key=lambda one: one.hot[:, -1].sum())
 short = Joint(replace(full, slots=max(0, int(full.hot[:, -1].sum()) - 1)))
-for how in ("pulp", "fast"):
-    found = short.solve(how)
-    print(f"{how}: feasible {found.feasible}, τ {found.tau.tolist()}, breaks {', '.join(found.binding)}")
+for method in ("pulp", "lagrangian"):
+    found = solve(short, method)
+    print(f"{method}: feasible {found.feasible}, τ {found.tau.tolist()}, breaks {', '.join(found.binding)}")
 
 # %% [markdown]
 # Nothing terrible follows, because thresholds are wishes. The engine of notebook 06 copies what is wanted in

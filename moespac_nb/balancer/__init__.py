@@ -6,10 +6,12 @@ from .demand import Demand, LevelRates
 from .joint import Joint
 from .per_expert import PerExpert, PerExpertSolution
 from .per_layer import PerLayer
+from .solve import METHODS, solve
 from .thresholds import Thresholds
 from .times import LaneTimes
 
 __all__ = [
+    "METHODS",
     "Balancer",
     "Candidates",
     "Demand",
@@ -21,4 +23,5 @@ __all__ = [
     "PerLayer",
     "Thresholds",
     "candidates",
+    "solve",
 ]

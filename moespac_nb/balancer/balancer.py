@@ -19,6 +19,7 @@ from .candidates import candidates
 from .demand import LevelRates
 from .joint import Joint
 from .per_layer import PerLayer
+from .solve import solve
 from .thresholds import Thresholds
 from .times import LaneTimes
 
@@ -57,7 +58,7 @@ class Balancer:
             raise MoespacError(f"time_limit_s is {time_limit_s}; expected: seconds above 0, or None")
         self.formulation, self.exact_every, self.time_limit_s = formulation, exact_every, time_limit_s
         self.rates = LevelRates(layers, levels, warmup)
-        self.asked = 0
+        self.solved = 0
 
     def observe(self, utility: np.ndarray, counts: np.ndarray) -> None:
         """Learn from a window: its counts (layers, experts), and the utility that was known before it."""
@@ -81,11 +82,12 @@ class Balancer:
         utility: (layers, experts) integers 0 … K. resident: bool, alike. pairs: (γ + 1)·k of each layer.
         """
         start = perf_counter()
-        asked = self.problem(utility, resident, slots=slots, times=times, pairs=pairs)
-        if isinstance(asked, PerLayer):
-            found = asked.solve("enumerate")
+        problem = self.problem(utility, resident, slots=slots, times=times, pairs=pairs)
+        if isinstance(problem, PerLayer):
+            solution = solve(problem, "enumerate")
+        elif self.exact_every and self.solved % self.exact_every == 0:
+            solution = solve(problem, "pulp", self.time_limit_s)
         else:
-            exact = self.exact_every and self.asked % self.exact_every == 0
-            found = asked.solve("pulp", self.time_limit_s) if exact else asked.solve("fast")
-        self.asked += 1
-        return replace(found, seconds=perf_counter() - start)
+            solution = solve(problem, "lagrangian")
+        self.solved += 1
+        return replace(solution, seconds=perf_counter() - start)

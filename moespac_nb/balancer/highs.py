@@ -10,17 +10,17 @@ from tempfile import TemporaryFile
 from threading import Lock
 from typing import Any
 
-__all__ = ["linear", "problem", "solve"]
+__all__ = ["linear", "new_program", "solve_program"]
 
-# Searches that cost these programmes a fifth of their time and find them nothing.
+# Searches that cost these programs a fifth of their time and find them nothing.
 SPARED = {"mip_detect_symmetry": False, "mip_heuristic_run_feasibility_jump": False}
 
 BANNER = (b"Running HiGHS", b"Includes third-party", b"Copyright (c)")  # the lines of it begin so
 FIRST = Lock()  # `cache` alone lets two threads in, and the later one would keep the redirected descriptor
 
 
-def problem(name: str) -> Any:
-    """An empty programme to minimise."""
+def new_program(name: str) -> Any:
+    """An empty program to minimise."""
     import pulp
 
     return pulp.LpProblem(name, pulp.LpMinimize)
@@ -33,21 +33,21 @@ def linear(terms: Iterable[tuple[Any, float]]) -> Any:
     return pulp.LpAffineExpression([(variable, value) for variable, value in terms if value])
 
 
-def solve(programme: Any, time_limit_s: float | None = None) -> str:
+def solve_program(program: Any, time_limit_s: float | None = None) -> str:
     """Solve in place: "optimal", "feasible" (stopped with a point), "infeasible", "unsolved"."""
     import pulp
 
     with FIRST:
         _meet_highs()
-    # Gaps of 0: the programmes are small, and the fast path is measured against them.
+    # Gaps of 0: the programs are small, and the Lagrangian heuristic is measured against them.
     options = {"gapRel": 0.0, "gapAbs": 1e-9, **SPARED}
-    programme.solve(pulp.HiGHS(msg=False, threads=1, timeLimit=time_limit_s, **options))
+    program.solve(pulp.HiGHS(msg=False, threads=1, timeLimit=time_limit_s, **options))
     # `status` says optimal also of a solve that ran out of time; `sol_status` tells the two apart.
     return {
         pulp.LpSolutionOptimal: "optimal",
         pulp.LpSolutionIntegerFeasible: "feasible",
         pulp.LpSolutionInfeasible: "infeasible",
-    }.get(programme.sol_status, "unsolved")
+    }.get(program.sol_status, "unsolved")
 
 
 @cache

@@ -2,7 +2,8 @@
 
     joint = Joint(table)
     print(joint)
-    joint.solve("pulp"), joint.solve("fast"), joint.explain()
+    thresholds = solve(joint)
+    joint.explain(thresholds.tau)
 
 A copy for layer l must be there when layer l begins its experts. It can hide in the drafting and in the
 layers before l, never in what comes later: hence one deadline a layer, not one sum over the window.
@@ -10,23 +11,18 @@ layers before l, never in what comes later: hence one deadline a layer, not one 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from itertools import product
-from time import perf_counter
-from typing import Any, Literal, NamedTuple
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..utils.exceptions import MoespacError
 from .candidates import Candidates
-from .highs import linear, problem, solve
+from .highs import linear, new_program
 from .thresholds import Thresholds
 
 __all__ = ["Joint", "Switches"]
 
 Array = np.ndarray
-ENUMERATED_AT_MOST = 100_000
 
 
 class Switches(NamedTuple):
@@ -49,7 +45,7 @@ class Switches(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Joint:
-    """One integer programme for the whole window."""
+    """One integer program for the whole window."""
 
     table: Candidates
 
@@ -63,7 +59,7 @@ class Joint:
         begins_s = times.draft_window_s + (total_s + times.dense_s).cumsum() - total_s
         return np.asarray(begins_s - times.copy_s * table.of(table.loads, tau).cumsum())
 
-    def breaks(self, tau: Array) -> tuple[str, ...]:
+    def violations(self, tau: Array) -> tuple[str, ...]:
         """The constraints that these thresholds break; of the deadlines the first."""
         late = np.flatnonzero(self.slack_s(tau) < -self.table.tolerance_s)
         slots = ("slots",) if self.table.of(self.table.hot, tau).sum() > self.table.slots else ()
@@ -91,49 +87,15 @@ class Joint:
         return names
 
     def thresholds(
-        self, tau: Array | None, how: str, optimal: bool, switches: Switches | None = None
+        self, tau: Array | None, method: str, optimal: bool, switches: Switches | None = None
     ) -> Thresholds:
         """A feasible point as a result; None says that there is none, and every τ is K."""
         if tau is None:
             tau = np.full(self.table.layers, self.table.levels)
-            return Thresholds(tau, self.objective_s(tau), False, False, how, self.breaks(tau))
-        return Thresholds(tau, self.objective_s(tau), True, optimal, how, self.binding(tau, switches))
+            return Thresholds(tau, self.objective_s(tau), False, False, method, self.violations(tau))
+        return Thresholds(tau, self.objective_s(tau), True, optimal, method, self.binding(tau, switches))
 
-    def solve(
-        self, how: Literal["pulp", "fast", "enumerate"] = "pulp", time_limit_s: float | None = None
-    ) -> Thresholds:
-        """The best thresholds: proven by PuLP and by enumeration, a good point by the fast path.
-
-        time_limit_s: PuLP's; when it strikes, the better of its point and the fast path's is kept.
-        """
-        start = perf_counter()
-        if how == "fast":
-            from .lagrangian import fast
-
-            found = fast(self)
-        elif how == "pulp":
-            found = self._by_pulp(time_limit_s)
-        elif how == "enumerate":
-            found = self._by_enumeration()
-        else:
-            raise MoespacError(f"how is {how!r}; expected: pulp, fast, enumerate")
-        return replace(found, seconds=perf_counter() - start)
-
-    def _by_enumeration(self) -> Thresholds:
-        points = self.table.levels**self.table.layers
-        if points > ENUMERATED_AT_MOST:
-            raise MoespacError(
-                f"{self.table.layers} layers of {self.table.levels} levels have {points} points; expected: "
-                f"at most {ENUMERATED_AT_MOST} to enumerate, else how='pulp'"
-            )
-        feasible = [tau for tau in self._points() if not self.breaks(tau)]
-        return self.thresholds(min(feasible, key=self.objective_s, default=None), "enumerate", True)
-
-    def _points(self) -> Iterator[Array]:
-        for tau in product(range(self.table.levels, 0, -1), repeat=self.table.layers):
-            yield np.array(tau)
-
-    def programme(self) -> tuple[Any, list[dict[int, Any]]]:
+    def program(self) -> tuple[Any, list[dict[int, Any]]]:
         """The PuLP problem, times in units of `unit_s`, and its choices: chosen[layer][τ] is 0 or 1.
 
         A layer's time is known at each τ, so max(T_cpu, T_gpu) is a coefficient; the link's slack is carried
@@ -141,59 +103,41 @@ class Joint:
         """
         table, times, unit_s = self.table, self.table.times, self.table.unit_s
         taus = range(1, table.levels + 1)
-        programme = problem("joint")
+        program = new_program("joint")
         chosen = [
-            programme.add_variable_dicts(f"tau_{layer}", taus, cat="Binary") for layer in range(table.layers)
+            program.add_variable_dicts(f"tau_{layer}", taus, cat="Binary") for layer in range(table.layers)
         ]
-        slack = [programme.add_variable(f"slack_{layer}", 0) for layer in range(table.layers)]
+        slack = [program.add_variable(f"slack_{layer}", 0) for layer in range(table.layers)]
         total, copies = (table.total_s / unit_s).tolist(), (table.loads * (times.copy_s / unit_s)).tolist()
         hot, dense = table.hot.tolist(), times.dense_s / unit_s
-        programme += linear((x[tau], total[row][tau - 1]) for row, x in enumerate(chosen) for tau in taus)
-        programme += (
+        program += linear((x[tau], total[row][tau - 1]) for row, x in enumerate(chosen) for tau in taus)
+        program += (
             linear((x[tau], hot[row][tau - 1]) for row, x in enumerate(chosen) for tau in taus)
             <= table.slots,
             "slots",
         )
         for layer, x in enumerate(chosen):
-            programme += linear((x[tau], 1.0) for tau in taus) == 1, f"one_{layer}"
+            program += linear((x[tau], 1.0) for tau in taus) == 1, f"one_{layer}"
             terms = [(slack[layer], 1.0), *((x[tau], copies[layer][tau - 1]) for tau in taus)]
             if layer:
                 terms.append((slack[layer - 1], -1.0))
                 terms += [(chosen[layer - 1][tau], -total[layer - 1][tau - 1]) for tau in taus]
             begins = dense if layer else dense + times.draft_window_s / unit_s
-            programme += linear(terms) == begins, f"link_{layer}"
-        return programme, chosen
+            program += linear(terms) == begins, f"link_{layer}"
+        return program, chosen
 
-    def _by_pulp(self, time_limit_s: float | None) -> Thresholds:
-        programme, chosen = self.programme()
-        status = solve(programme, time_limit_s)
-        if status == "infeasible":
-            return self.thresholds(None, "pulp", False)
-        tau = None
-        if status != "unsolved":
-            tau = np.array([max((bit.value() or 0.0, tau) for tau, bit in x.items())[1] for x in chosen])
-        if status == "optimal" and tau is not None and not self.breaks(tau):
-            return self.thresholds(tau, "pulp", True)
-        from .lagrangian import fast
-
-        other = fast(self)
-        if tau is None or self.breaks(tau) or (other.feasible and other.objective_s < self.objective_s(tau)):
-            return other
-        return self.thresholds(tau, "pulp", False)
-
-    def explain(self, tau: Array | None = None) -> list[dict[str, Any]]:
-        """Every candidate of every layer beside the thresholds chosen (the fast path's if None).
+    def explain(self, tau: Array) -> list[dict[str, Any]]:
+        """Every candidate of every layer beside the thresholds chosen.
 
         A candidate is feasible where that layer alone may switch to it; `binding` names what it would break.
         """
         table = self.table
-        tau = self.solve("fast").tau if tau is None else tau
         switches = self.switches(tau)
         rows = []
         for layer, level in np.ndindex(table.hot.shape):
             other = tau.copy()
             other[layer] = level + 1
-            broken = self.breaks(other)
+            broken = self.violations(other)
             rows.append(
                 {
                     **table.row(layer, level),

@@ -1,4 +1,4 @@
-"""A good point of the joint programme within half a millisecond, by putting a price on what the layers share.
+"""A good point of the joint program within half a millisecond, by putting a price on what the layers share.
 
 Given a price on a slot and one on a second of the link, the layers have nothing more to do with each other:
 each takes the τ whose time and charges come to least. Many pairs of prices are looked at together. At the
@@ -8,44 +8,40 @@ What is then free goes to whom it helps most, and layers trade where both togeth
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
+from .joint import Joint, Switches
 from .thresholds import Thresholds
 
-if TYPE_CHECKING:
-    from .joint import Joint, Switches
-
-__all__ = ["fast"]
+__all__ = ["solve"]
 
 Array = np.ndarray
 SLOT_PRICES, LINK_PRICES = 12, 5  # looked at together
 ROUNDS, GIVERS, PAIRS = 6, 40, 3  # more finds little more
 
 
-def fast(joint: Joint) -> Thresholds:
+def solve(joint: Joint) -> Thresholds:
     """A feasible point wherever there is one; optimal only where every layer can have its own best."""
     table = joint.table
     tau = table.fastest
-    if not joint.breaks(tau):
-        return joint.thresholds(tau, "fast", True)
+    if not joint.violations(tau):
+        return joint.thresholds(tau, "lagrangian", True)
     way_out = np.full(table.layers, table.levels)  # the least slots and copies
-    if joint.breaks(way_out):
-        found = most_slack(joint)
-        if found is None:
-            return joint.thresholds(None, "fast", False)
-        way_out = found
-    tau = min(walk(joint, priced(joint), way_out), way_out, key=joint.objective_s)
+    if joint.violations(way_out):
+        feasible = max_slack_point(joint)
+        if feasible is None:
+            return joint.thresholds(None, "lagrangian", False)
+        way_out = feasible
+    tau = min(round_greedily(joint, dual_prices(joint), way_out), way_out, key=joint.objective_s)
     switches = joint.switches(tau)
     for _ in range(ROUNDS):
-        if not (improve(joint, tau, switches) or exchange(joint, tau, switches)):
+        if not (improve(joint, tau, switches) or swap(joint, tau, switches)):
             break
         switches = joint.switches(tau)
-    return joint.thresholds(tau, "fast", False, switches)
+    return joint.thresholds(tau, "lagrangian", False, switches)
 
 
-def priced(joint: Joint) -> Array:
+def dual_prices(joint: Joint) -> Array:
     """What each τ of each layer costs, charges included, (layers, K), at the prices that promise most.
 
     At any prices the layers' least costs, less what the shared resources are worth at them, bound the optimum
@@ -78,7 +74,7 @@ def _prices(gain_s: Array, used: Array, number: int) -> Array:
     return np.append(0.0, worth[np.linspace(0, worth.size - 1, number - 1).astype(int)])
 
 
-def walk(joint: Joint, cost: Array, way_out: Array) -> Array:
+def round_greedily(joint: Joint, cost: Array, way_out: Array) -> Array:
     """Each layer in turn takes its cheapest τ after which `way_out` is still feasible for those to come."""
     table, times = joint.table, joint.table.times
     out_s = table.of(table.total_s, way_out).tolist()
@@ -138,7 +134,7 @@ def improve(joint: Joint, tau: Array, switches: Switches) -> bool:
     return bool(changed)
 
 
-def exchange(joint: Joint, tau: Array, switches: Switches) -> bool:
+def swap(joint: Joint, tau: Array, switches: Switches) -> bool:
     """Slow one layer down for another that gains more by it, in place; False where no pair is found."""
     table, gain_s, K = joint.table, switches.gain_s, joint.table.levels
     takers = np.flatnonzero(gain_s > table.tolerance_s)
@@ -163,14 +159,14 @@ def exchange(joint: Joint, tau: Array, switches: Switches) -> bool:
         other = tau.copy()
         for cell in (givers[giver], takers[taker]):
             other[cell // K] = cell % K + 1
-        if not joint.breaks(other):
+        if not joint.violations(other):
             tau[:] = other
             return True
         won_s[giver, taker] = 0.0
     return False
 
 
-def most_slack(joint: Joint) -> Array | None:
+def max_slack_point(joint: Joint) -> Array | None:
     """A feasible point, or None: for each number of slots used so far, the most time the link can have left.
 
     More slack with no more slots is never worse, so one number for each count of slots decides. Needed only

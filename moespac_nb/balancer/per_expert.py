@@ -1,19 +1,19 @@
 """One bit an expert: the finest choice there is, slower to solve, and a bound on every choice by thresholds.
 
-placement = Placement(counts, resident, slots, times)
-placement.solve(time_limit_s=2).bound_s     # no thresholds on these counts take less
+problem = PerExpert(counts, resident, slots, times)
+solve(problem, time_limit_s=2).bound_s     # no thresholds on these counts take less
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from time import perf_counter
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from ..utils.exceptions import MoespacError
-from .highs import linear, problem, solve
+from .highs import linear, new_program
 from .times import LaneTimes
 
 __all__ = ["PerExpert", "PerExpertSolution"]
@@ -27,7 +27,7 @@ class PerExpertSolution:
     objective_s: float
     bound_s: float  # proven: no placement takes less
     optimal: bool
-    seconds: float  # measured
+    seconds: float = 0.0  # measured
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,36 +53,28 @@ class PerExpert:
         if self.slots < 1:
             raise MoespacError(f"slots is {self.slots}; expected: 1 or more")
 
-    def solve(self, time_limit_s: float | None = None) -> PerExpertSolution:
-        """Through PuLP. Stopped before any point is found nothing is hot, which always works."""
-        start = perf_counter()
-        programme, hot_bits, takes, unit_s = self._programme()
-        status = solve(programme, time_limit_s)
-        hot = np.zeros(np.shape(self.counts), bool)
-        if status in ("optimal", "feasible"):
-            for cell, bit in hot_bits.items():
-                hot[cell] = bit.value() > 0.5
-            objective_s = unit_s * sum(layer.value() for layer in takes)
-        else:
-            objective_s = self._cold_s()
-        bound_s = objective_s if status == "optimal" else unit_s * _bound(programme)
-        return PerExpertSolution(hot, objective_s, bound_s, status == "optimal", perf_counter() - start)
-
-    def _cold_s(self) -> float:
+    @cached_property
+    def cold_s(self) -> float:
+        """Seconds that the window takes when nothing is hot."""
         pairs, used = np.sum(self.counts, axis=1), np.count_nonzero(self.counts, axis=1)
         return float(np.maximum(pairs * self.times.cpu_pair_s, used * self.times.cpu_expert_s).sum())
 
-    def _programme(self) -> tuple[Any, dict[tuple[int, int], Any], list[Any], float]:
-        times = self.times
-        unit_s = max(self._cold_s() / len(self.counts), times.copy_s, times.draft_window_s) or 1.0
-        programme = problem("placement")
-        takes = [programme.add_variable(f"takes_{layer}", 0) for layer in range(len(self.counts))]
-        slack = [programme.add_variable(f"slack_{layer}", 0) for layer in range(len(self.counts))]
-        programme += linear((layer, 1.0) for layer in takes)
+    @cached_property
+    def unit_s(self) -> float:
+        """The unit of the program's times, so that a solver's tolerances fit any machine."""
+        return max(self.cold_s / len(self.counts), self.times.copy_s, self.times.draft_window_s) or 1.0
+
+    def program(self) -> tuple[Any, dict[tuple[int, int], Any], list[Any]]:
+        """Build the PuLP problem, each (layer, expert) in use's bit, and each layer's time in `unit_s`."""
+        times, unit_s = self.times, self.unit_s
+        program = new_program("per_expert")
+        takes = [program.add_variable(f"takes_{layer}", 0) for layer in range(len(self.counts))]
+        slack = [program.add_variable(f"slack_{layer}", 0) for layer in range(len(self.counts))]
+        program += linear((layer, 1.0) for layer in takes)
         bits: dict[tuple[int, int], Any] = {}
         for layer, counts in enumerate(np.asarray(self.counts, float)):
             used = np.flatnonzero(counts)  # who serves nobody needs no slot
-            own = [programme.add_variable(f"hot_{layer}_{e}", cat="Binary") for e in used]
+            own = [program.add_variable(f"hot_{layer}_{e}", cat="Binary") for e in used]
             bits |= {(layer, int(e)): bit for e, bit in zip(used, own, strict=True)}
             for hot, amount, seconds in (
                 (True, np.ones(used.size), times.gpu_expert_s),
@@ -92,7 +84,7 @@ class PerExpert:
             ):
                 each = amount * (seconds / unit_s)
                 terms = [(bit, -s if hot else s) for bit, s in zip(own, each.tolist(), strict=True)]
-                programme += linear([(takes[layer], 1.0), *terms]) >= (0.0 if hot else float(each.sum()))
+                program += linear([(takes[layer], 1.0), *terms]) >= (0.0 if hot else float(each.sum()))
             copied = [bit for e, bit in zip(used, own, strict=True) if not self.resident[layer, e]]
             terms = [(slack[layer], 1.0), *((bit, times.copy_s / unit_s) for bit in copied)]
             begins = times.dense_s / unit_s
@@ -100,9 +92,9 @@ class PerExpert:
                 terms += [(slack[layer - 1], -1.0), (takes[layer - 1], -1.0)]
             else:
                 begins += times.draft_window_s / unit_s
-            programme += linear(terms) == begins, f"link_{layer}"
-        programme += linear((bit, 1.0) for bit in bits.values()) <= self.slots, "slots"
-        return programme, bits, takes, unit_s
+            program += linear(terms) == begins, f"link_{layer}"
+        program += linear((bit, 1.0) for bit in bits.values()) <= self.slots, "slots"
+        return program, bits, takes
 
     def explain(self, placed: PerExpertSolution) -> list[dict[str, Any]]:
         """Each layer's share of a placement: its lanes' times, its loads, and whether the slots are full."""
@@ -142,8 +134,3 @@ class PerExpert:
                 "T_l above both lanes' times: the layer waits for the link.",
             ]
         )
-
-
-def _bound(programme: Any) -> float:
-    """What HiGHS had proven when it was stopped; minus infinity where nothing."""
-    return float(programme.solverModel.getInfo().mip_dual_bound)

@@ -1,21 +1,20 @@
 """The paper's formulation: each layer alone chooses its threshold, as if link and slots were its own.
 
 print(PerLayer(table, "difference"))
-PerLayer(table).solve("enumerate").tau
+solve(PerLayer(table), "enumerate").tau
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from time import perf_counter
 from typing import Any, Literal
 
 import numpy as np
 
 from ..utils.exceptions import MoespacError
 from .candidates import Candidates, lowest
-from .highs import linear, problem, solve
+from .highs import linear, new_program
 from .thresholds import Thresholds
 
 __all__ = ["PerLayer"]
@@ -25,7 +24,7 @@ OBJECTIVES = {"difference": "|T_cpu(τ) − T_gpu(τ)|", "max": "max(T_cpu(τ), 
 
 @dataclass(frozen=True, eq=False)
 class PerLayer:
-    """One small programme a layer. `difference` is the paper's objective, `max` what a layer takes."""
+    """One small program a layer. `difference` is the paper's objective, `max` what a layer takes."""
 
     table: Candidates
     objective: Literal["difference", "max"] = "max"
@@ -59,64 +58,50 @@ class PerLayer:
     def feasible(self) -> np.ndarray:
         return np.asarray(~(self.breaks_link | self.breaks_slots))
 
-    def solve(
-        self, how: Literal["enumerate", "pulp"] = "enumerate", time_limit_s: float | None = None
-    ) -> Thresholds:
-        """Every layer's best feasible τ, K where there is none. The time limit is each layer's, PuLP only."""
-        start = perf_counter()
-        if how == "enumerate":
-            tau, stopped = lowest(np.where(self.feasible, self.cost_s, np.inf)), False
-            tau[~self.feasible.any(axis=1)] = self.table.levels
-        elif how == "pulp":
-            solved = [self._solve_layer(layer, time_limit_s) for layer in range(self.table.layers)]
-            tau, stopped = np.array([t for t, _ in solved]), not all(proven for _, proven in solved)
-        else:
-            raise MoespacError(f"how is {how!r}; expected: enumerate, pulp")
+    @cached_property
+    def best(self) -> np.ndarray:
+        """(layers,) each layer's feasible τ of least cost; K where no τ is feasible."""
+        return lowest(np.where(self.feasible, self.cost_s, np.inf))
+
+    def thresholds(self, tau: np.ndarray, method: str, proven: bool) -> Thresholds:
+        """These τ as a result. proven: whether each is its layer's best."""
         feasible = bool(self.table.of(self.feasible, tau).all())
         return Thresholds(
             tau=tau,
             objective_s=float(self.table.of(self.cost_s, tau).sum()),
             feasible=feasible,
-            optimal=feasible and not stopped,
-            how=how,
+            optimal=feasible and proven,
+            method=method,
             binding=self._binding(),
-            seconds=perf_counter() - start,
         )
 
-    def _solve_layer(self, layer: int, time_limit_s: float | None) -> tuple[int, bool]:
-        """One layer's τ through PuLP, and whether it is proven."""
+    def program(self, layer: int) -> tuple[Any, dict[int, Any]]:
+        """Build one layer's PuLP problem, times in units of `unit_s`; and chosen[τ], 0 or 1."""
         table, unit_s = self.table, self.table.unit_s
         taus = range(1, table.levels + 1)
-        programme = problem("per_layer")
-        chosen = programme.add_variable_dicts("tau", taus, cat="Binary")
+        program = new_program("per_layer")
+        chosen = program.add_variable_dicts("tau", taus, cat="Binary")
 
         def at_tau(row: np.ndarray) -> Any:
             return linear((chosen[tau], float(value)) for tau, value in zip(taus, row, strict=True))
 
         cpu, gpu = at_tau(table.cpu_s[layer] / unit_s), at_tau(table.gpu_s[layer] / unit_s)
-        cost = programme.add_variable("cost", 0)
-        programme += cost
-        programme += at_tau(np.ones(table.levels)) == 1
+        cost = program.add_variable("cost", 0)
+        program += cost
+        program += at_tau(np.ones(table.levels)) == 1
         if self.objective == "difference":
-            programme += cost >= cpu - gpu
-            programme += cost >= gpu - cpu
+            program += cost >= cpu - gpu
+            program += cost >= gpu - cpu
         else:
-            programme += cost >= cpu
-            programme += cost >= gpu
+            program += cost >= cpu
+            program += cost >= gpu
         loads = table.loads[layer]
-        programme += (
+        program += (
             at_tau((loads * table.times.copy_s - table.total_s[layer]) / unit_s) <= self.window_s / unit_s,
             "link",
         )
-        programme += at_tau(loads - table.room) <= 0, "slots"
-        status = solve(programme, time_limit_s)
-        if status == "infeasible":
-            return table.levels, True
-        own = int(lowest(np.where(self.feasible, self.cost_s, np.inf)[[layer]])[0])
-        if status == "unsolved":
-            return own, False
-        tau = max(taus, key=lambda t: chosen[t].value())
-        return (tau, True) if status == "optimal" else (own, False)
+        program += at_tau(loads - table.room) <= 0, "slots"
+        return program, chosen
 
     def _binding(self) -> tuple[str, ...]:
         """What a layer's unconstrained best would break; where nothing is feasible, what K breaks."""
@@ -127,9 +112,9 @@ class PerLayer:
             names += [f"{name} at layer {layer}" for layer in layers]
         return tuple(names)
 
-    def explain(self) -> list[dict[str, Any]]:
+    def explain(self, tau: np.ndarray | None = None) -> list[dict[str, Any]]:
         """Every candidate of every layer: its times, loads, what it breaks, and which one is chosen."""
-        table, tau = self.table, self.solve().tau
+        table, tau = self.table, self.best if tau is None else tau
         free_s = table.total_s + self.window_s
         return [
             {

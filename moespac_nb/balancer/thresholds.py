@@ -1,4 +1,4 @@
-"""What a balancer decides: one threshold a layer, how it was found, what keeps it from a better one."""
+"""What a balancer decides: one threshold a layer, and what keeps it from a better one."""
 
 from __future__ import annotations
 
@@ -17,6 +17,6 @@ class Thresholds:
     objective_s: float  # what was minimised, at these thresholds
     feasible: bool
     optimal: bool  # proven; False of a heuristic's point and of a solver stopped by its time limit
-    how: str  # "pulp", "enumerate" or "fast": whose point this is
+    method: str  # "pulp", "enumerate" or "lagrangian": the method that found this point
     binding: tuple[str, ...] = ()  # constraints that it breaks, or that keep layers from a better τ
     seconds: float = 0.0  # measured: what finding it took

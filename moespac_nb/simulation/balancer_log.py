@@ -1,7 +1,7 @@
 """What the balancer was asked in each window of a replay: to look at afterwards, or to solve another way.
 
 for window, table in problems(trace, "spac-joint", "17%").items():
-    print(window, Joint(table).solve("pulp").tau)
+    print(window, solve(Joint(table)).tau)
 """
 
 from __future__ import annotations

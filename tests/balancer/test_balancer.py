@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moespac_nb import MoespacError
-from moespac_nb.balancer import Balancer, Demand, Joint, LaneTimes, LevelRates, PerLayer
+from moespac_nb.balancer import Balancer, Demand, Joint, LaneTimes, LevelRates, PerLayer, solve
 from moespac_nb.hardware.cost_model import Costs
 from tests.helpers.balancer_instances import instance
 
@@ -87,8 +87,10 @@ def test_pulp_solves_at_the_chosen_interval_and_the_fast_path_in_between() -> No
     seed = next(
         s for s in range(99) if not ask(Balancer(4, 3), s).optimal and ask(Balancer(4, 3), s).feasible
     )
-    assert [ask(balancer, seed).how for _ in range(7)] == ["pulp", "fast", "fast"] * 2 + ["pulp"]
-    assert {ask(Balancer(layers=4, levels=3), seed).how for _ in range(3)} == {"fast"}
+    assert [ask(balancer, seed).method for _ in range(7)] == ["pulp", "lagrangian", "lagrangian"] * 2 + [
+        "pulp"
+    ]
+    assert {ask(Balancer(layers=4, levels=3), seed).method for _ in range(3)} == {"lagrangian"}
 
 
 def test_the_same_windows_get_the_same_thresholds() -> None:
@@ -112,7 +114,11 @@ def test_the_thresholds_are_those_of_the_problem_shown() -> None:
         )
         assert isinstance(problem, kind)
         found = ask(balancer)
-        assert [row["tau"] for row in problem.explain() if row["chosen"]] == found.tau.tolist()
+        assert (
+            solve(problem, "lagrangian" if kind is Joint else "enumerate").tau.tolist() == found.tau.tolist()
+        )
+        rows = problem.explain(found.tau)
+        assert [row["tau"] for row in rows if row["chosen"]] == found.tau.tolist()
         assert found.seconds > 0
 
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moespac_nb import MoespacError
-from moespac_nb.balancer import Candidates, Demand, Joint, LaneTimes, PerExpert, PerLayer, candidates
+from moespac_nb.balancer import Candidates, Demand, Joint, LaneTimes, PerExpert, PerLayer, candidates, solve
 from moespac_nb.hardware.cost_model import cost_model
 from tests.helpers.balancer_instances import instance
 from tests.helpers.small_profiles import MACHINE, MODEL
@@ -92,7 +92,7 @@ def test_the_papers_times_are_the_shares_of_pairs_and_of_distinct_experts() -> N
 @given(seeds, st.sampled_from(["difference", "max"]))
 def test_per_layer_by_pulp_is_the_enumeration(seed: int, objective) -> None:
     problem = PerLayer(instance(seed, layers=2).table(), objective)
-    enumerated, solved = problem.solve("enumerate"), problem.solve("pulp")
+    enumerated, solved = solve(problem, "enumerate"), solve(problem, "pulp")
     assert solved.feasible == enumerated.feasible
     assert problem.table.of(problem.cost_s, solved.tau) == pytest.approx(
         problem.table.of(problem.cost_s, enumerated.tau), abs=1e-9
@@ -102,15 +102,18 @@ def test_per_layer_by_pulp_is_the_enumeration(seed: int, objective) -> None:
 @given(seeds)
 def test_by_difference_a_layer_is_never_faster_than_by_what_it_takes(seed: int) -> None:
     table = instance(seed).table()
-    by_max, by_difference = PerLayer(table, "max").solve(), PerLayer(table, "difference").solve()
+    by_max, by_difference = (
+        solve(PerLayer(table, "max"), "enumerate"),
+        solve(PerLayer(table, "difference"), "enumerate"),
+    )
     taken = [table.of(table.total_s, found.tau) for found in (by_max, by_difference)]
     assert (taken[0] <= taken[1] + 1e-12).all()
 
 
 def test_balanced_lanes_are_not_the_fastest() -> None:
     table = replace(table_of([[3, 5]], [[2, 1]], [[0, 0]], slots=2), gpu_s=np.array([[1.0, 5.0]]))
-    assert PerLayer(table, "difference").solve().tau.tolist() == [2]  # 5 and 5
-    assert PerLayer(table, "max").solve().tau.tolist() == [1]  # 3 and 1
+    assert solve(PerLayer(table, "difference"), "enumerate").tau.tolist() == [2]  # 5 and 5
+    assert solve(PerLayer(table, "max"), "enumerate").tau.tolist() == [1]  # 3 and 1
 
 
 def test_a_layer_of_the_paper_copies_in_its_share_of_the_drafting_and_in_its_own_time() -> None:
@@ -123,8 +126,8 @@ def test_where_a_layer_has_nothing_feasible_its_threshold_is_k_and_the_constrain
     late = PerLayer(table_of([[1, 2]], [[4, 3]], [[4, 3]], slots=9))
     full = PerLayer(table_of([[1, 2]], [[4, 3]], [[4, 3]], slots=2, copy_s=0.1))
     for problem, name in ((late, "link at layer 0"), (full, "slots at layer 0")):
-        for how in ("enumerate", "pulp"):
-            found = problem.solve(how)
+        for method in ("enumerate", "pulp"):
+            found = solve(problem, method)
             assert (found.tau.tolist(), found.feasible, found.binding) == ([2], False, (name,))
     assert [row["binding"] for row in full.explain()] == [["slots"], ["slots"]]
 
@@ -136,18 +139,18 @@ def test_where_a_layer_has_nothing_feasible_its_threshold_is_k_and_the_constrain
 @given(seeds)
 def test_joint_by_pulp_is_the_enumeration_and_the_fast_path_is_feasible_and_no_better(seed: int) -> None:
     problem = Joint(instance(seed).table())
-    best, solved, fast = (problem.solve(how) for how in ("enumerate", "pulp", "fast"))
+    best, solved, fast = (solve(problem, method) for method in ("enumerate", "pulp", "lagrangian"))
     assert best.feasible == solved.feasible == fast.feasible
     if best.feasible:
         assert solved.optimal
-        assert problem.breaks(solved.tau) == problem.breaks(fast.tau) == ()
+        assert problem.violations(solved.tau) == problem.violations(fast.tau) == ()
         assert solved.objective_s == pytest.approx(best.objective_s, abs=1e-9)
         assert fast.objective_s >= best.objective_s - 1e-9
         assert not fast.optimal or fast.objective_s == pytest.approx(best.objective_s)
     else:
         for found in (best, solved, fast):
             assert (found.tau == 3).all()
-            assert found.binding == problem.breaks(found.tau) != ()
+            assert found.binding == problem.violations(found.tau) != ()
 
 
 @pytest.mark.full
@@ -155,7 +158,7 @@ def test_joint_by_pulp_is_the_enumeration_and_the_fast_path_is_feasible_and_no_b
 @given(seeds)
 def test_joint_by_pulp_is_the_enumeration_at_length(seed: int) -> None:
     problem = Joint(instance(seed, layers=5).table())
-    best, solved, fast = (problem.solve(how) for how in ("enumerate", "pulp", "fast"))
+    best, solved, fast = (solve(problem, method) for method in ("enumerate", "pulp", "lagrangian"))
     assert best.feasible == solved.feasible == fast.feasible
     if best.feasible:
         assert solved.objective_s == pytest.approx(best.objective_s, abs=1e-9)
@@ -166,14 +169,14 @@ def test_joint_by_pulp_is_the_enumeration_at_length(seed: int) -> None:
 @given(seeds)
 def test_more_slots_a_faster_link_and_longer_drafting_never_cost_time(seed: int) -> None:
     given = instance(seed, layers=3)
-    before = Joint(given.table()).solve("pulp")
+    before = solve(Joint(given.table()), "pulp")
     times = given.times
     for better in (
         replace(given, slots=given.slots + 1),
         replace(given, times=replace(times, copy_s=times.copy_s / 2)),
         replace(given, times=replace(times, draft_window_s=times.draft_window_s + 1e-3)),
     ):
-        after = Joint(better.table()).solve("pulp")
+        after = solve(Joint(better.table()), "pulp")
         if before.feasible:
             assert after.feasible
             assert after.objective_s <= before.objective_s + 1e-9
@@ -183,9 +186,9 @@ def test_more_slots_a_faster_link_and_longer_drafting_never_cost_time(seed: int)
 @given(seeds)
 def test_one_bit_an_expert_bounds_every_choice_by_thresholds(seed: int) -> None:
     given = instance(seed, layers=3, experts=5)
-    joint = Joint(given.table()).solve("enumerate")
+    joint = solve(Joint(given.table()), "enumerate")
     placement = PerExpert(given.counts, given.resident, given.slots, given.times)
-    placed = placement.solve()
+    placed = solve(placement)
     assert placed.optimal
     assert placed.hot.sum() <= given.slots
     if joint.feasible:
@@ -198,29 +201,29 @@ def test_a_copy_cannot_hide_in_time_that_comes_after_its_layer() -> None:
     # Three seconds are computed and two are copied, but layer 0 begins after one second of drafting.
     early = Joint(table_of([[1, 2], [1, 2]], [[2, 0], [0, 0]], [[2, 0], [0, 0]], slots=9, draft_s=1))
     late = Joint(table_of([[1, 2], [1, 2]], [[0, 0], [2, 0]], [[0, 0], [2, 0]], slots=9, draft_s=1))
-    for how in ("pulp", "fast", "enumerate"):
-        assert early.solve(how).tau.tolist() == [2, 1]
-        assert early.solve(how).binding == ("link by layer 0",)
-        assert late.solve(how).tau.tolist() == [1, 1]
-        assert late.solve(how).binding == ()
+    for method in ("pulp", "lagrangian", "enumerate"):
+        assert solve(early, method).tau.tolist() == [2, 1]
+        assert solve(early, method).binding == ("link by layer 0",)
+        assert solve(late, method).tau.tolist() == [1, 1]
+        assert solve(late, method).binding == ()
 
 
 def test_the_fast_path_finds_the_one_way_out_that_a_slower_layer_opens() -> None:
     # At τ = K layer 1 misses its deadline; layer 0 at τ = 1 takes longer and gives the link its time.
     problem = Joint(table_of([[3, 1], [1, 1]], [[2, 1], [3, 3]], [[0, 0], [3, 3]], slots=5))
-    assert problem.breaks(np.array([2, 2])) == ("link by layer 1",)
-    for how in ("fast", "pulp", "enumerate"):
-        found = problem.solve(how)
+    assert problem.violations(np.array([2, 2])) == ("link by layer 1",)
+    for method in ("lagrangian", "pulp", "enumerate"):
+        found = solve(problem, method)
         assert (found.feasible, found.tau[0]) == (True, 1)
     tighter = Joint(replace(problem.table, slots=4))
-    assert not tighter.solve("fast").feasible
-    assert tighter.solve("pulp").binding == ("link by layer 1",)
+    assert not solve(tighter, "lagrangian").feasible
+    assert solve(tighter, "pulp").binding == ("link by layer 1",)
 
 
 def test_slots_are_given_where_they_save_most() -> None:
     problem = Joint(table_of([[1, 9], [5, 9]], [[3, 0], [3, 0]], [[0, 0], [0, 0]], slots=4))
-    for how in ("fast", "pulp"):
-        found = problem.solve(how)
+    for method in ("lagrangian", "pulp"):
+        found = solve(problem, method)
         assert (found.tau.tolist(), found.binding, found.objective_s) == ([1, 2], ("slots",), 10)
 
 
@@ -228,7 +231,7 @@ def test_slots_are_given_where_they_save_most() -> None:
 @given(seeds)
 def test_the_explanation_says_of_every_candidate_what_switching_to_it_would_break(seed: int) -> None:
     problem = Joint(instance(seed).table())
-    found = problem.solve("fast")
+    found = solve(problem, "lagrangian")
     rows = problem.explain(found.tau)
     assert len(rows) == problem.table.hot.size
     assert [row["tau"] for row in rows if row["chosen"]] == found.tau.tolist()
@@ -264,16 +267,16 @@ def big() -> Joint:
 
 def test_a_time_limit_keeps_the_better_point_and_does_not_call_it_proven() -> None:
     problem = big()
-    fast, stopped = problem.solve("fast"), problem.solve("pulp", time_limit_s=1e-4)
+    fast, stopped = solve(problem, "lagrangian"), solve(problem, "pulp", time_limit_s=1e-4)
     assert stopped.feasible
     assert not stopped.optimal
     assert stopped.objective_s <= fast.objective_s
-    assert problem.breaks(stopped.tau) == ()
+    assert problem.violations(stopped.tau) == ()
 
 
 def test_placement_stopped_at_once_is_still_a_placement() -> None:
     given = instance(1)
-    placed = PerExpert(given.counts, given.resident, given.slots, given.times).solve(time_limit_s=1e-9)
+    placed = solve(PerExpert(given.counts, given.resident, given.slots, given.times), time_limit_s=1e-9)
     assert placed.bound_s <= placed.objective_s
 
 
@@ -283,7 +286,7 @@ def test_nothing_is_printed_by_the_solver() -> None:
         "from moespac_nb.balancer import *\n"
         "u = np.array([[1, 0]])\n"
         "t = LaneTimes(gpu_expert_s=1, cpu_pair_s=2, copy_s=1, draft_window_s=1)\n"
-        "Joint(candidates(u, u > 1, 1, t, Demand.of(u, u, 1))).solve('pulp')\n"
+        "solve(Joint(candidates(u, u > 1, 1, t, Demand.of(u, u, 1))), 'pulp')\n"
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert (ran.stdout, ran.stderr) == ("", "")
@@ -292,7 +295,7 @@ def test_nothing_is_printed_by_the_solver() -> None:
 FIRST_SOLVES = """
 import os, threading, time
 import highspy, pulp
-from moespac_nb.balancer import solver
+from moespac_nb.balancer import highs, solve
 
 class Slow(highspy.Highs):
     order = iter(range(9))
@@ -309,9 +312,9 @@ def talk():
         time.sleep(0.002)
 
 def first():
-    programme = solver.problem("x")
-    programme += pulp.LpVariable("a", 1, 2)
-    assert solver.solve(programme) == "optimal"
+    program = highs.new_program("x")
+    program += pulp.LpVariable("a", 1, 2)
+    assert highs.solve_program(program) == "optimal"
 
 threads = [threading.Thread(target=work) for work in (talk, first, first, first, first)]
 for thread in threads:
@@ -356,8 +359,8 @@ DEMAND = Demand.of(UTILITY, UTILITY, 2)
         (lambda: candidates(UTILITY, UTILITY > 9, 0, FREE, DEMAND), "slots is 0"),
         (lambda: candidates(UTILITY[:1], UTILITY[:1] > 0, 9, FREE, DEMAND), "1 layers and the demand 2"),
         (lambda: PerLayer(big().table, "sum"), "'sum'; expected: difference, max"),
-        (lambda: big().solve("guess"), "'guess'; expected: pulp, fast, enumerate"),
-        (lambda: big().solve("enumerate"), "points; expected"),
+        (lambda: solve(big(), "guess"), "'guess'; expected for Joint: pulp, lagrangian, enumerate"),
+        (lambda: solve(big(), "enumerate"), "points; expected"),
         (lambda: PerExpert(UTILITY, UTILITY[:1], 1, FREE), "expected: both"),
         (lambda: PerExpert(-UTILITY, UTILITY, 1, FREE), "negative"),
         (lambda: PerExpert(UTILITY, UTILITY, 0, FREE), "slots is 0"),

@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.full]
 SETUP = """
 import ipywidgets
 from moespac_nb import Trace
-from moespac_nb.balancer import Joint
+from moespac_nb.balancer import Joint, solve
 from moespac_widgets import BalancerExplorer, PlacementGraph
 trace = Trace.load("trace.npz")
 """
@@ -34,7 +34,7 @@ CELLS = [
     "explorer = BalancerExplorer(trace, budget='20%', step=4)\nexplorer",
     "graph = PlacementGraph(trace, 'recency', '20%', step=4)\ngraph",
 ]
-SOLVED = "print(Joint(explorer.table()).solve('pulp').tau.tolist())"
+SOLVED = "print(solve(Joint(explorer.table())).tau.tolist())"
 
 
 def sentence(page: Any, widget: int, words: str) -> str:

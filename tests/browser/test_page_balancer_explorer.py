@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from moespac_nb.balancer import Joint, PerLayer
+from moespac_nb.balancer import Joint, PerLayer, solve
 from moespac_nb.trace.step import MoEShape
 from moespac_widgets import BalancerExplorer
 from moespac_widgets.views.balancer_explorer.balancer_explorer import UNITS, changed
@@ -43,9 +43,9 @@ def agree(browser: Any, folder: Path, seed: int) -> None:
     table = changed(given, slots, percents)
     joint = Joint(table)
     taus = {
-        "joint": joint.solve("pulp").tau,
-        "max": PerLayer(table, "max").solve().tau,
-        "difference": PerLayer(table, "difference").solve().tau,
+        "joint": solve(joint).tau,
+        "max": solve(PerLayer(table, "max"), "enumerate").tau,
+        "difference": solve(PerLayer(table, "difference"), "enumerate").tau,
     }
     alone, among = PerLayer(table).explain(), joint.explain(taus["joint"])
     for row, own, other in zip(rows_of(opened), alone, among, strict=True):
@@ -156,7 +156,7 @@ def test_the_fast_path_is_asked_while_a_slider_is_held_and_pulp_when_it_is_let_g
     opened.page.wait_for_timeout(600)  # held still, longer than rest takes
     asked = opened.page.evaluate(solved)[before:]
     assert asked
-    assert {each["how"] for each in asked} == {"fast"}
+    assert {each["how"] for each in asked} == {"lagrangian"}
     opened.page.mouse.up()
     opened.page.wait_for_timeout(100)
     last = opened.page.evaluate(solved)[-1]

@@ -18,8 +18,8 @@ from moespac_exercises.lessons.the_workload_balancer import (
     to_read,
 )
 from moespac_nb import DOMAINS
-from moespac_nb.balancer import Candidates, Joint, PerLayer
-from moespac_nb.balancer.highs import solve
+from moespac_nb.balancer import Candidates, Joint, PerLayer, solve
+from moespac_nb.balancer.highs import solve_program
 from moespac_nb.datasets.traces import load_trace
 from moespac_nb.hardware.machine import list_machines
 from moespac_nb.policies import compose_policy
@@ -74,7 +74,7 @@ def joint(*constraints: Constraint, infeasible: str = "K") -> Callable[[Candidat
         late = [pulp.lpSum(copies[: at + 1]) - pulp.lpSum(takes[:at]) for at in range(table.layers)]
         for constraint in constraints:
             constraint(programme, table, summed(table.hot), late)
-        if solve(programme) == "infeasible":
+        if solve_program(programme) == "infeasible":
             return [table.levels if infeasible == "K" else 1] * table.layers
         return [max(taus, key=lambda tau: one[tau].value()) for one in x]
 
@@ -210,10 +210,10 @@ def test_on_some_machines_the_layers_ask_for_too_many_slots_and_the_joint_plan_p
     too_many = []
     for machine in list_machines():
         asked = record_balancer_inputs(recorded(), "spac-joint", "17%", gamma=8, machine=machine).values()
-        alone = [(Joint(one), PerLayer(one).solve().tau) for one in asked]
-        too_many.append(np.mean(["slots" in joint.breaks(tau) for joint, tau in alone]))
-        fits = [(joint, tau) for joint, tau in alone if not joint.breaks(tau)]
-        ratios = [joint.solve("fast").objective_s / joint.objective_s(tau) for joint, tau in fits]
+        alone = [(Joint(one), solve(PerLayer(one), "enumerate").tau) for one in asked]
+        too_many.append(np.mean(["slots" in joint.violations(tau) for joint, tau in alone]))
+        fits = [(joint, tau) for joint, tau in alone if not joint.violations(tau)]
+        ratios = [solve(joint, "lagrangian").objective_s / joint.objective_s(tau) for joint, tau in fits]
         assert np.mean(ratios) < 0.98
     assert max(too_many) > 0.1
 

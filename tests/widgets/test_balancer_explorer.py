@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from moespac_nb import MoespacError
-from moespac_nb.balancer import Demand, Joint, LaneTimes, PerLayer, candidates
+from moespac_nb.balancer import Demand, Joint, LaneTimes, PerLayer, candidates, solve
 from moespac_nb.policies import compose_policy
 from moespac_nb.simulation.balancer_log import record_balancer_inputs
 from moespac_nb.simulation.replay import replay
@@ -76,7 +76,7 @@ def test_changed_times_are_those_of_a_problem_made_with_them(seed: int) -> None:
     for name in ("cpu_s", "gpu_s", "hot", "loads", "room"):
         assert np.allclose(getattr(shown, name), getattr(anew, name), rtol=1e-12)
     assert shown.times == times
-    assert Joint(shown).solve("fast").tau.tolist() == Joint(anew).solve("fast").tau.tolist()
+    assert solve(Joint(shown), "lagrangian").tau.tolist() == solve(Joint(anew), "lagrangian").tau.tolist()
 
 
 @pytest.mark.parametrize("kind", [Joint, PerLayer, lambda table: table])
@@ -97,11 +97,11 @@ def test_an_answer_is_the_joint_programmes_own(seed: int) -> None:
     widget = BalancerExplorer(table)
     slots = max(1, table.slots // 2)
     joint = Joint(changed(table, slots, AS_GIVEN | {"copy": 50}))
-    for how in ("fast", "pulp"):
+    for how in ("lagrangian", "pulp"):
         answer = widget.answer_solve(how, step=0, slots=slots, **(AS_GIVEN | {"copy": 50}))
-        found = joint.solve(how)
+        found = solve(joint, how)
         assert unpacked(answer["tau"]).tolist() == found.tau.tolist()
-        assert (answer["how"], answer["feasible"]) == (found.how, found.feasible)
+        assert (answer["how"], answer["feasible"]) == (found.method, found.feasible)
 
 
 def test_a_page_has_thresholds_for_each_window_setting_and_number_of_slots(trace: Any) -> None:
@@ -114,7 +114,7 @@ def test_a_page_has_thresholds_for_each_window_setting_and_number_of_slots(trace
     percents = AS_GIVEN | {"copy": 400}
     for window, count in ((0, 0), (7, 3), (11, len(solved["slots"]) - 1)):
         table = changed(widget._tables[window], solved["slots"][count], percents)
-        assert tau[window, setting, count].tolist() == Joint(table).solve("fast").tau.tolist()
+        assert tau[window, setting, count].tolist() == solve(Joint(table), "lagrangian").tau.tolist()
     assert widget.page_data()["first"]["optimal"]
 
 

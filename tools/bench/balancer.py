@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from moespac_nb.balancer import Joint, LaneTimes, LevelRates, candidates
+from moespac_nb.balancer import Joint, LaneTimes, LevelRates, candidates, solve
 from moespac_nb.estimator.utility import make_estimator
 from moespac_nb.trace.trace import Trace
 
@@ -109,7 +109,7 @@ def instances(source: str, counts: np.ndarray, rule: str, machine: str, budget: 
         instance = Instance(source, rule, machine, budget, (utility, resident.copy(), slots, times, demand))
         yield instance
         joint = Joint(candidates(*instance.arguments))
-        found = joint.solve("fast")
+        found = solve(joint, "lagrangian")
         copies = int((times.draft_window_s + found.objective_s + layers * times.dense_s) / times.copy_s)
         after_loads(resident, utility, found.tau, slots, copies)
         rates.observe(utility, coming)
@@ -137,8 +137,8 @@ def measure(instance: Instance, time_limit_s: float, clock: Callable[[], float])
 
     table_s, table = timed(lambda: candidates(*instance.arguments))
     joint = Joint(table)
-    fast_s, fast = min((timed(lambda: joint.solve("fast")) for _ in range(2)), key=lambda run: run[0])
-    pulp_s, exact = timed(lambda: joint.solve("pulp", time_limit_s))
+    fast_s, fast = min((timed(lambda: solve(joint, "lagrangian")) for _ in range(2)), key=lambda run: run[0])
+    pulp_s, exact = timed(lambda: solve(joint, "pulp", time_limit_s))
     assert fast.feasible == exact.feasible
     return {
         "rule": instance.rule,

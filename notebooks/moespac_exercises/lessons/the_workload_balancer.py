@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from moespac_nb.balancer import Candidates, Demand, Joint, LaneTimes, PerLayer, candidates
+from moespac_nb.balancer import Candidates, Demand, Joint, LaneTimes, PerLayer, candidates, solve
 from moespac_nb.datasets.traces import load_trace
 from moespac_nb.simulation.balancer_log import record_balancer_inputs
 from moespac_nb.trace.trace import Trace
@@ -107,7 +107,7 @@ def _balanced(answer: Iterable[Any], _case: None) -> str | None:
             )
     nobody = np.zeros((1, len(lanes)), int)
     table = Candidates(lanes[None, :, 0], lanes[None, :, 1], nobody, nobody, nobody[0], 1, NO_TIMES)
-    found = [PerLayer(table, "difference").solve(), PerLayer(table, "max").solve()]
+    found = [solve(PerLayer(table, by), "enumerate") for by in ("difference", "max")]
     even, fast = (float(table.of(table.total_s, each.tau)[0]) for each in found)
     if even > fast:
         return None
@@ -177,7 +177,7 @@ def _in_time(answer: Callable[..., Any], case: tuple[list[tuple[int, int]], int,
     if not isinstance(given, bool | np.bool_):
         return f"{said}; True or False is asked for"
     window = Window.by_hand([[(ms, n, n)] for n, ms in layers], sum(loads) or 1, draft_ms, copy_ms)
-    late = Joint(window).breaks(np.ones(len(layers), int))
+    late = Joint(window).violations(np.ones(len(layers), int))
     if bool(given) == (not late):
         return None
     if late:
@@ -187,14 +187,14 @@ def _in_time(answer: Callable[..., Any], case: tuple[list[tuple[int, int]], int,
 
 def _joint(answer: Callable[[Candidates], Any], case: Window) -> str | None:
     joint = Joint(case)
-    best = joint.solve("enumerate")
+    best = solve(joint, "enumerate")
     given = answer(case)
     said = f"for {case!r}, it returned {given!r}"
     tau = _numbers(given)
     if tau is None or len(tau) != case.layers or any(one not in range(1, case.levels + 1) for one in tau):
         return f"{said}; a τ of 1 to {case.levels} for each of {case.layers} layers is asked for"
     chosen = np.array(tau, int)
-    broken = joint.breaks(chosen)
+    broken = joint.violations(chosen)
     if best.feasible and broken:
         return f"{said}, which breaks: {broken[0]}"
     if best.feasible and joint.objective_s(chosen) > best.objective_s + 1e-9:

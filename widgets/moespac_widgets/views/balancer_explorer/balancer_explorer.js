@@ -111,13 +111,13 @@ class Solver {
 
   want(asked, key) {
     const knows = JSON.stringify(this.known.asked) === key;
-    if (knows && this.known.how !== "fast") return;
+    if (knows && this.known.how !== "lagrangian") return;
     if (key !== this.wanted) {
       Object.assign(this, { wanted: key, asked });
       this.settle(REST_MS);
     }
     // One at a time: what was dragged over meanwhile is never asked for.
-    if (!knows && Date.now() >= this.until) this.ask("fast", asked);
+    if (!knows && Date.now() >= this.until) this.ask("lagrangian", asked);
   }
 
   /** PuLP is asked once nothing changes, and not while a slider is held: then when it is let go. */
@@ -135,7 +135,7 @@ class Solver {
     this.host.ask("solve", { how, ...asked }).then(
       (answer) => {
         this.until = 0;
-        const taken = how === "pulp" && answer.how === "fast" ? "stopped" : answer.how;
+        const taken = how === "pulp" && answer.how === "lagrangian" ? "stopped" : answer.how;
         this.known = { ...answer, how: taken, asked, tau: Array.from(unpack(answer.tau)) };
         this.host.frame();
       },

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from moespac_nb import MoespacError, Trace
-from moespac_nb.balancer import Candidates, Joint, PerLayer
+from moespac_nb.balancer import Candidates, Joint, PerLayer, solve
 from moespac_nb.balancer.balancer import FORMULATIONS
 from moespac_nb.simulation.balancer_log import record_balancer_inputs
 
@@ -156,7 +156,7 @@ class BalancerExplorer(LiveView):
         )
         # What is shown before the kernel has answered, and where it never does.
         setting = {"step": self._window(step), "slots": slots, **percents}
-        self._data = {**self._data, "first": {"asked": setting, **self.answer_solve("fast", **setting)}}
+        self._data = {**self._data, "first": {"asked": setting, **self.answer_solve("lagrangian", **setting)}}
 
     def table(self) -> Candidates:
         """Return the table of candidates as it is shown now."""
@@ -167,18 +167,18 @@ class BalancerExplorer(LiveView):
 
         Parameters
         ----------
-        how : {"fast", "pulp"}
-            The fast method, or PuLP within two seconds.
+        how : {"lagrangian", "pulp"}
+            The Lagrangian heuristic, or PuLP within two seconds.
         step, slots : int
             The window, and how many slots it has.
         **percents : int
             The times of each unit in percent of the problem's own.
         """
         joint = Joint(self._changed(step, slots, percents))
-        solution = joint.solve("pulp", PULP_SECONDS) if how == "pulp" else joint.solve("fast")
+        solution = solve(joint, "pulp", PULP_SECONDS) if how == "pulp" else solve(joint, "lagrangian")
         return {
             "tau": pack(solution.tau),
-            "how": solution.how,
+            "how": solution.method,
             "optimal": solution.optimal,
             "feasible": solution.feasible,
             "binding": list(solution.binding),
@@ -199,7 +199,7 @@ class BalancerExplorer(LiveView):
             Joint(self._changed(window, count, dict(zip(UNITS, setting, strict=True))))
             for window, setting, count in product(self._shown, settings, slots.tolist())
         ]
-        solutions = [joint.solve("fast") for joint in joints]
+        solutions = [solve(joint, "lagrangian") for joint in joints]
         setting = {"step": self._window(self.step), "slots": self.slots, **dict(zip(UNITS, now, strict=True))}
         return {
             **self._data,
