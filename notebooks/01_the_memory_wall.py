@@ -71,6 +71,7 @@ from moespac_nb.hardware.cost_model import cost_model
 from moespac_nb.hardware.machine import list_machines, load_machine
 from moespac_nb.hardware.memory_plan import plan_memory
 from moespac_nb.hardware.model_library import list_model_specs, load_model_spec
+from moespac_nb.policies.timing import measure_planning_s
 from moespac_nb.trace.cache_bounds import belady_hits, lru_hits, one_hot
 from moespac_nb.trace.locality import committed_experts, overlap
 from moespac_widgets import table
@@ -208,7 +209,8 @@ table(head, rows, "Qwen3-30B-A3B, 16 bits, RTX 4090; modelled")
 # plays both parts, and a copy is one within its memory.
 
 # %%
-Path("my_machine.toml").write_text(to_toml(calibrate(quick=True)), encoding="utf-8")
+calibration = calibrate(planning_s=measure_planning_s, quick=True)
+Path("my_machine.toml").write_text(to_toml(calibration), encoding="utf-8")
 mine = load_machine("my_machine.toml")
 rows = []
 for one in (mine, *map(load_machine, list_machines())):

@@ -105,10 +105,11 @@ def calibrate(options: argparse.Namespace) -> int:
     """Measure, print, and write the profile where one was asked for."""
     from ..hardware.calibration import as_dict, check_path, to_toml, write_machine
     from ..hardware.calibration import calibrate as calibrated
+    from ..policies.timing import measure_planning_s
 
     if options.out is not None:
         check_path(options.out)  # before the measuring, not after
-    found = calibrated(quick=options.quick)
+    found = calibrated(planning_s=measure_planning_s, quick=options.quick)
     if options.out is not None:
         write_machine(found, options.out)
     if options.json:

@@ -22,7 +22,6 @@ from typing import Any
 import numpy as np
 
 from .. import __version__
-from ..policies.timing import EXPERTS, GAMMA, LAYERS, measure_planning_s
 from ..utils.exceptions import MoespacError
 from ..utils.files import atomic_write
 
@@ -30,8 +29,7 @@ __all__ = ["Calibration", "calibrate", "write_machine"]
 
 GIB = 2**30
 HIDDEN, EXPERT_WIDTH = 2048, 768  # of the paper's target: the experts that are timed have this shape
-
-
+LAYERS, EXPERTS, GAMMA = 48, 128, 8  # of the paper's target and draft: the planning that is timed
 COMPUTED_POSITIONS = 64  # enough for an expert to be bound by arithmetic
 SMALL_COPY_BYTES = 64 * 1024
 RESERVED_GIB = 1.0
@@ -61,8 +59,22 @@ class Calibration:
     how: Mapping[str, str]  # "measured: …" or "assumption: …"
 
 
-def calibrate(*, quick: bool = False) -> Calibration:
-    """Measure: some seconds when quick, else about a minute. Needs torch."""
+def calibrate(*, planning_s: Callable[[int], float], quick: bool = False) -> Calibration:
+    """Measure this machine. Needs torch.
+
+    Parameters
+    ----------
+    planning_s : callable
+        Measures the policy's planning of one window: takes the number of repeats and returns seconds; see
+        `policies.timing.measure_planning_s`.
+    quick : bool, default False
+        Measure for some seconds instead of about a minute.
+
+    Returns
+    -------
+    Calibration
+        The machine's constants, each with the way in which it was measured.
+    """
     import torch
 
     effort = QUICK if quick else THOROUGH
@@ -71,7 +83,7 @@ def calibrate(*, quick: bool = False) -> Calibration:
         found |= _host(effort)
         found |= _cuda(effort) if torch.cuda.is_available() else _host_as_device(effort, found)
     found["policy.plan_ms"] = (
-        1e3 * measure_planning_s(effort.repeats),
+        1e3 * planning_s(effort.repeats),
         f"measured: estimator and fast balancer, {LAYERS} layers of {EXPERTS} experts, γ = {GAMMA}, "
         "made-up routing",
     )

@@ -17,6 +17,7 @@ import numpy as np
 
 from ..estimator.sensors import SENSORS, Sensor, ask, make_sensor
 from ..estimator.utility import RULES, make_estimator
+from ..hardware.calibration import EXPERTS, GAMMA, LAYERS
 from ..trace.step import MoEShape, Prefill, Step, Top
 from ..trace.windows import RoutedTokens, Window
 
@@ -86,7 +87,7 @@ def _window(geometry: MoEShape, gamma: int, rng: np.random.Generator) -> Step:
     )  # fmt: skip
 
 
-LAYERS, EXPERTS, TOP_K, LEVELS, GAMMA = 48, 128, 8, 4, 8  # the planning that is timed
+TOP_K, LEVELS = 8, 4  # of the planning that is timed
 
 
 def measure_planning_s(repeats: int) -> float:

@@ -21,6 +21,7 @@ from moespac_nb.hardware.calibration import (
 )
 from moespac_nb.hardware.cost_model import cost_model
 from moespac_nb.hardware.machine import MACHINE_KEYS, load_machine
+from moespac_nb.policies.timing import measure_planning_s
 from moespac_nb.utils.exceptions import MoespacError
 
 
@@ -29,7 +30,7 @@ def found() -> Calibration:
     """A real measurement, as small as it can be."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(calibration, "QUICK", Effort(buffer_bytes=2**20, experts=1, repeats=2))
-        return calibrate(quick=True)
+        return calibrate(planning_s=measure_planning_s, quick=True)
 
 
 def test_what_was_measured_loads_as_a_machine(found, tmp_path) -> None:
@@ -91,7 +92,7 @@ def test_every_constant_by_hand(monkeypatch) -> None:
     monkeypatch.setattr("moespac_nb.cli.doctor.system_memory", lambda: {"total_bytes": 2**30})
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     weights, link = 3 * 2048 * 768, (2**20 - 2**16) / 0.1
-    assert calibrate(quick=True).values == pytest.approx(
+    assert calibrate(planning_s=measure_planning_s, quick=True).values == pytest.approx(
         {
             "host.memory_gib": 1.0,
             "host.read_gb_per_s": 2**20 / 0.5 / 1e9,
