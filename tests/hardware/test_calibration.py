@@ -21,6 +21,7 @@ from moespac_nb.hardware.calibration import (
 )
 from moespac_nb.hardware.cost_model import cost_model
 from moespac_nb.hardware.machine import MACHINE_KEYS, load_machine
+from moespac_nb.policies import timing
 from moespac_nb.policies.timing import measure_planning_s
 from moespac_nb.utils.exceptions import MoespacError
 
@@ -80,19 +81,18 @@ def test_a_median_leaves_out_the_first_run_and_the_outlier(monkeypatch) -> None:
 def test_planning_is_timed_once_it_has_settled(monkeypatch) -> None:
     lengths = iter([50.0] * 10 + [1000.0, *range(1, 11)])  # ten windows to settle, then eleven
     times = (now for length in lengths for now in (0.0, length))
-    monkeypatch.setattr(calibration, "perf_counter", lambda: next(times))
-    assert calibration.plan_seconds(repeats=11) == 6.0
+    monkeypatch.setattr(timing, "perf_counter", lambda: next(times))
+    assert measure_planning_s(repeats=11) == 6.0
 
 
 def test_every_constant_by_hand(monkeypatch) -> None:
     took_s = iter([0.5, 2.0, 4.0, 0.01, 0.11])  # a read; 4 experts at 1 and at 64 positions; two copies
     monkeypatch.setattr(calibration, "QUICK", Effort(buffer_bytes=2**20, experts=4, repeats=1))
     monkeypatch.setattr(calibration, "median_seconds", lambda run, repeats: next(took_s))
-    monkeypatch.setattr(calibration, "measure_planning_s", lambda repeats: 0.002)
-    monkeypatch.setattr("moespac_nb.cli.doctor.system_memory", lambda: {"total_bytes": 2**30})
+    monkeypatch.setattr("moespac_nb.hardware.memory.system_memory", lambda: {"total_bytes": 2**30})
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     weights, link = 3 * 2048 * 768, (2**20 - 2**16) / 0.1
-    assert calibrate(planning_s=measure_planning_s, quick=True).values == pytest.approx(
+    assert calibrate(planning_s=lambda repeats: 0.002 * repeats, quick=True).values == pytest.approx(
         {
             "host.memory_gib": 1.0,
             "host.read_gb_per_s": 2**20 / 0.5 / 1e9,
@@ -122,7 +122,9 @@ def test_words_with_quotes_survive_the_file(tmp_path) -> None:
 def test_a_place_that_cannot_take_a_profile_is_refused_before_measuring(
     tmp_path, monkeypatch, capsys, name
 ) -> None:
-    monkeypatch.setattr(calibration, "calibrate", lambda quick: pytest.fail("measured for nothing"))
+    monkeypatch.setattr(
+        calibration, "calibrate", lambda planning_s, quick: pytest.fail("measured for nothing")
+    )
     assert cli.main(["calibrate", "--out", str(tmp_path / name)]) == 2
     assert "expected: a .toml file in a folder that is there" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
@@ -131,7 +133,7 @@ def test_a_place_that_cannot_take_a_profile_is_refused_before_measuring(
 
 
 def test_the_command_writes_and_says_what_it_measured(found, tmp_path, monkeypatch, capsys) -> None:
-    monkeypatch.setattr(calibration, "calibrate", lambda quick: found)
+    monkeypatch.setattr(calibration, "calibrate", lambda planning_s, quick: found)
     path = tmp_path / "here.toml"
     assert cli.main(["calibrate", "--quick", "--out", str(path)]) == 0
     assert path.read_text("utf-8") == to_toml(found)
