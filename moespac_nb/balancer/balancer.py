@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from time import perf_counter
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -34,6 +34,7 @@ class Balancer:
     formulation: `joint`, or the paper's `per-layer` by max(T_cpu, T_gpu) or by their `difference`.
     exact_every: PuLP solves each so-manieth window, from the first on; 0 never. Per-layer needs no PuLP: its
     enumeration is exact.
+    log: a list to which each window's `Candidates` are appended.
     time_limit_s: of such a solve; None lets it finish, and results can then be made again on any machine.
     """
 
@@ -46,6 +47,7 @@ class Balancer:
         exact_every: int = 0,
         time_limit_s: float | None = None,
         warmup: int = 8,
+        log: list[Any] | None = None,
     ) -> None:
         if formulation not in FORMULATIONS:
             raise MoespacError(
@@ -59,6 +61,7 @@ class Balancer:
         self.formulation, self.exact_every, self.time_limit_s = formulation, exact_every, time_limit_s
         self.rates = LevelRates(layers, levels, warmup)
         self.solved = 0
+        self.log = log
 
     def observe(self, utility: np.ndarray, counts: np.ndarray) -> None:
         """Learn from a window: its counts (layers, experts), and the utility that was known before it."""
@@ -70,6 +73,8 @@ class Balancer:
         """The coming window's formulation, to print, explain or solve; arguments as for `thresholds`."""
         demand = self.rates.demand(utility, pairs)
         table = candidates(utility, resident, slots, times, demand)
+        if self.log is not None:
+            self.log.append(table)
         if self.formulation == "joint":
             return Joint(table)
         return PerLayer(table, "max" if self.formulation == "per-layer" else "difference")

@@ -28,6 +28,7 @@ import numpy as np
 from ..hardware.cost_model import Costs
 from ..utils.exceptions import MoespacError
 from .devices import Device, Event, OperationError
+from .log import LayerEnd, LayerStart, Log, Requests, Reset, SlotChange
 from .placement import Counters, LayerDispatch, Miss, PendingExpert
 from .slots import EMPTY, LOADING, PINNED, Priority, Slots
 
@@ -51,6 +52,7 @@ class Engine:
         costs: Costs,
         copy: Callable[[int, int, int], object] | None = None,
         in_flight: int = 4,
+        log: Log | None = None,
     ) -> None:
         for name, value, least in (
             ("layers", layers, 1),
@@ -66,6 +68,8 @@ class Engine:
         self._costs = costs
         self._copy = copy
         self._in_flight = in_flight
+        self._log = log
+        self._evicted = (EMPTY, 0.0)  # the key that has just had to go, and its score, where there is a log
         self._worth = Priority(layers, experts)
         self._slots = Slots(layers, experts, slots, self._worth)
         self._requests: list[tuple[float, int]] = []  # a heap of (-worth, key), worth as it was or less
@@ -106,6 +110,8 @@ class Engine:
             worth = flat[keys] + nearness[keys // self.experts]
             self._requests = list(zip((-worth).tolist(), keys.tolist(), strict=True))
             heapify(self._requests)
+            if self._log is not None:
+                self._log.append(Requests(wanted.copy()))
 
     def touch(self, layer: int, experts: Sequence[int], score: float) -> None:
         """New scores, no lower than before, for a few: for an order that moves with each use."""
@@ -151,6 +157,8 @@ class Engine:
         way is waited for if that is expected to come before the CPU lane would be through with it; where
         misses are loaded, in any case.
         """
+        if self._log is not None:
+            self._log.append(LayerStart(layer))
         if self._flights:
             self._land_finished()
         self._know_times(max(positions, default=0))
@@ -193,7 +201,7 @@ class Engine:
         for expert, count in to_load:
             slot = self._room(waits=miss == "load" and not ready and not awaited)
             if slot is not None:
-                self._start(layer * self.experts + expert, slot)
+                self._start(layer * self.experts + expert, slot, demand=True)
                 awaited.append(self._await(expert, slot, count))
                 counters.loaded += 1
             elif miss == "load" and (ready or awaited):
@@ -207,7 +215,10 @@ class Engine:
         counters.pairs += sum(positions) - sum(rest[1])
         counters.cpu_pairs += sum(count for _, count in to_cpu)
         on_cpu, on_cpu_s = [expert for expert, _ in to_cpu], sum(cpu_s[count] for _, count in to_cpu)
-        return LayerDispatch(layer, ready, seated, ready_s, awaited, on_cpu, on_cpu_s, rest)
+        placement = LayerDispatch(layer, ready, seated, ready_s, awaited, on_cpu, on_cpu_s, rest)
+        if self._log is not None:
+            self._log.append(placement)
+        return placement
 
     def arrived(self, seat: PendingExpert) -> bool:
         """Wait for an awaited copy. False if it failed: then its expert is the CPU lane's, and counted."""
@@ -228,6 +239,8 @@ class Engine:
         self._slots.let_go(placement.layer, placement.slots + arrived)
         if self._slots.surplus:
             self._shrink()
+        if self._log is not None and not placement.rest[0]:
+            self._log.append(LayerEnd(placement.layer))
 
     def resize(self, slots: int) -> None:
         """Another budget. Of too many slots the weakest go; those loading or pinned as soon as they can."""
@@ -264,6 +277,8 @@ class Engine:
                 self._empty(slot)
         self._slots.sort_free()
         self._worth.score = [0.0] * len(self._worth.score)
+        if self._log is not None:
+            self._log.append(Reset())
 
     def _holds(self, seat: PendingExpert) -> bool:
         slots = self._slots
@@ -294,7 +309,7 @@ class Engine:
                 return slot
             self._land(self._flights.popleft())
 
-    def _start(self, key: int, slot: int) -> None:
+    def _start(self, key: int, slot: int, demand: bool = False) -> None:
         run = partial(self._copy, *divmod(key, self.experts), slot) if self._copy else None
         size_bytes = self._costs.expert_bytes
         self._slots.load(slot, key)
@@ -304,6 +319,7 @@ class Engine:
         self._flights.append(slot)
         self.counters.copies += 1
         self.counters.bytes += size_bytes
+        self._note(slot, key, loading=True, demand=demand)
 
     def _await(self, expert: int, slot: int, positions: int) -> PendingExpert:
         self._awaited.add(slot)
@@ -323,10 +339,12 @@ class Engine:
             self._awaited.discard(slot)
             self._slots.vacate(slot)
             self._slots.give_back(slot)
+            self._note(slot, EMPTY)
             return
         pinned = slot in self._awaited
         self._slots.used[slot] = pinned
         self._slots.arrive(slot, pinned)
+        self._note(slot, self._slots.owner[slot])
         if self._slots.surplus:
             self._shrink()
 
@@ -334,6 +352,9 @@ class Engine:
         self.counters.evictions += 1
         if not self._slots.used[slot]:
             self.counters.wasted_bytes += self._costs.expert_bytes
+        if self._log is not None:
+            key = self._slots.owner[slot]
+            self._evicted = (key, self._worth.score[key])
         self._slots.vacate(slot)
 
     def _shrink(self) -> None:
@@ -343,6 +364,13 @@ class Engine:
     def _empty(self, slot: int) -> None:
         self._evict(slot)
         self._slots.give_back(slot)
+        self._note(slot, EMPTY)
+
+    def _note(self, slot: int, key: int, loading: bool = False, demand: bool = False) -> None:
+        if self._log is not None:
+            (evicted, evicted_score), self._evicted = self._evicted, (EMPTY, 0.0)
+            score = 0.0 if key == EMPTY else self._worth.score[key]
+            self._log.append(SlotChange(slot, key, loading, evicted, score, evicted_score, demand))
 
     def _know_times(self, positions: int) -> None:
         for count in range(len(self._gpu_s), positions + 1):

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..hardware.cost_model import Costs
 from ..trace.step import MoEShape, Prefill, Step
+from .log import Log
 from .placement import Miss
 from .slots import Slots
 
@@ -32,6 +33,7 @@ class PolicyContext:
     gamma: int  # the draft length to reckon with
     slots: Slots  # to be read, not changed
     profile: np.ndarray | None = None  # (layers, experts): how often experts were used in other texts
+    log: Log | None = None  # for a policy that has something to add to it
 
 
 class Planner:
@@ -44,6 +46,11 @@ class Planner:
 
     def __init__(self, setting: PolicyContext) -> None:
         self.setting = setting
+
+    @property
+    def tau(self) -> np.ndarray | None:
+        """(layers,) the thresholds in force; None for a policy that has none."""
+        return None
 
     def plan_s(self) -> float:
         """Seconds it thinks in one window: a calibrated constant, so that results can be made again."""

@@ -23,6 +23,7 @@ from ..trace.step import MoEShape, Prefill, Step
 from ..utils.exceptions import MoespacError
 from .devices import Device, Event, OperationError
 from .engine import Engine
+from .log import Log, WindowEnd, WindowStart
 from .placement import LayerDispatch, Miss, PendingExpert
 from .policy import Plan, Planner, Policy, PolicyContext
 from .time_breakdown import PhaseStats, TimeBreakdown
@@ -54,15 +55,18 @@ class Scheduler:
         profile: np.ndarray | None = None,
         copy: Callable[[int, int, int], object] | None = None,
         in_flight: int = 4,
+        log: Log | None = None,
     ) -> None:
         slots = slots if policy.slots else 0
         self.device = device
         self.costs = costs
         self.policy = policy
         self.geometry = geometry
-        self.engine = self._new_engine(slots, copy, in_flight)
+        self.log = log
+        layers, experts = geometry.layers, geometry.experts
+        self.engine = Engine(device, layers, experts, slots, costs, copy, in_flight, log)
         self.prefill, self.decode, self.apart = PhaseStats(), PhaseStats(), PhaseStats()
-        self._setting = PolicyContext(geometry, costs, gamma, self.engine.slots, profile)
+        self._setting = PolicyContext(geometry, costs, gamma, self.engine.slots, profile, log)
         self.planner: Planner = policy.planner(self._setting)
         self._positions = 0  # of the pass: prompt tokens, or the window's
         self._aside: tuple[PhaseStats, Miss, int] | None = None  # what a pass apart came into
@@ -72,14 +76,9 @@ class Scheduler:
         self._booked = device.now()  # all until then is in some part
         self._reads = True  # the target has yet to read the prompt
         self._running: list[Event] = []  # what has been submitted in this layer
-        layers = range(geometry.layers)
-        self._labels = {kind: [f"L{layer} {kind}" for layer in layers] for kind in ("dense", "gpu", "cpu")}
-
-    def _new_engine(
-        self, slots: int, copy: Callable[[int, int, int], object] | None, in_flight: int
-    ) -> Engine:
-        shape = self.geometry
-        return Engine(self.device, shape.layers, shape.experts, slots, self.costs, copy, in_flight)
+        self._labels = {
+            kind: [f"L{layer} {kind}" for layer in range(layers)] for kind in ("dense", "gpu", "cpu")
+        }
 
     def begin_prefill(self, positions: int) -> None:
         """A prompt of so many positions is read."""
@@ -131,6 +130,8 @@ class Scheduler:
 
     def begin_window(self, token: int) -> None:
         """The last committed token opens a window."""
+        if self.log is not None:
+            self.log.append(WindowStart(token))
         self._enter(self.decode, self.policy.miss)
         self._booked = self.device.now()
         self._tokens = [token]
@@ -197,6 +198,8 @@ class Scheduler:
 
     def end_window(self, step: Step, following: Step | None = None) -> None:
         """The window is verified. following: for a policy that says that it reads the future."""
+        if self.log is not None:
+            self.log.append(WindowEnd(np.array(self.engine.slots.worth.score, np.float32), self.planner.tau))
         self.end_other_pass()
         self._finish("gpu", self.costs.head_s, "head", "dense_s")
         self._tokens = []

@@ -51,7 +51,12 @@ class ComposedPlanner(Planner):
         self._balancer: Balancer | None = None
         self._tau = np.full((geometry.layers, 1), parts.admission if isinstance(parts.admission, int) else 1)
         if isinstance(parts.admission, str):
-            self._balancer = Balancer(geometry.layers, parts.K, formulation=parts.admission)  # type: ignore[arg-type]
+            self._balancer = Balancer(
+                geometry.layers,
+                parts.K,
+                formulation=parts.admission,  # type: ignore[arg-type]
+                log=setting.log,
+            )
             self._times = LaneTimes.of(setting.costs, setting.gamma)
         self.known = self._sensor.known
 

@@ -9,7 +9,7 @@ modelled, and comes out the same each time.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from ..engine.devices import VirtualDevice
+from ..engine.log import Log
 from ..engine.scheduler import Scheduler
 from ..hardware.budget import allot, check_accounting, parse_budget
 from ..hardware.cost_model import Costs, cost_model
@@ -50,7 +51,7 @@ def replay(
     cold: bool = False,
     in_flight: int = 4,
     timeline: bool = True,
-    scheduler: Callable[..., Scheduler] = Scheduler,
+    log: Log | None = None,
 ) -> Result:
     """What decoding this trace's texts would have taken, one after another.
 
@@ -61,7 +62,7 @@ def replay(
     context: tokens whose keys and values a pass reads, and a draft keeps.
     profile: how often other texts used each expert (layers, experts), or a trace that says so.
     cold: empty the slots, and the policy's mind, before each text; else both stay warm from text to text.
-    timeline: whether to keep one. scheduler: what makes the one that is driven, for who looks on.
+    timeline: whether to keep one. log: a list to which the events of `engine.log` are appended.
     Raises MoespacError for what is not accepted, before any work.
     """
     played = get_policy(policy)
@@ -76,9 +77,10 @@ def replay(
     on = _on(played, budget, geometry, machine, model_profile, costs, accounting, context, reckoned > 0)
     known = check_expert_usage(profile, geometry, "trace")
     device = VirtualDevice(record=timeline)
-    made = scheduler(
-        device, on.costs, played, geometry, on.slots, gamma=reckoned, profile=known, in_flight=in_flight
-    )
+    made = Scheduler(
+        device, on.costs, played, geometry, on.slots,
+        gamma=reckoned, profile=known, in_flight=in_flight, log=log,
+    )  # fmt: skip
     first_s, prefills_s, windows_s = replay_texts(made, texts, cold)
     counters, parts = made.decode.counters, made.decode.parts
     tokens = sum(len(window.step.emitted) for window in windows)

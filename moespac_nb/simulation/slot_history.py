@@ -15,19 +15,26 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..engine.engine import Engine
-from ..engine.placement import LayerDispatch, Miss
-from ..engine.scheduler import Scheduler
+from ..engine.log import (
+    LayerEnd,
+    LayerStart,
+    Log,
+    Requests,
+    Reset,
+    SlotChange,
+    WindowEnd,
+    WindowStart,
+)
+from ..engine.placement import LayerDispatch
 from ..engine.slots import EMPTY
 from ..policies import Policy
-from ..policies.spac import ComposedPlanner
-from ..trace.step import MoEShape, Step
+from ..trace.step import MoEShape
 from ..trace.trace import Trace
 from .demand import expert_demand
 from .replay import replay
 from .result import Result
 
-__all__ = ["CPU", "LATE", "LOADED", "READY", "SERVED", "SlotEvent", "SlotHistory", "slot_history"]
+__all__ = ["CPU", "LATE", "LOADED", "READY", "SERVED", "SlotEvent", "SlotHistory", "read_log", "slot_history"]
 
 SERVED = ("not asked for", "from its slot", "from its slot, awaited", "copied on demand", "on the CPU lane")
 _NOT, READY, LATE, LOADED, CPU = range(5)
@@ -109,159 +116,53 @@ def slot_history(
     **options: Any,
 ) -> SlotHistory:
     """Replay as `replay` does, and keep what happened in the slots. Arguments are those of `replay`."""
-    geometry = trace.geometry
-    made: list[_Scheduler] = []
-
-    def watched(*given: Any, **known: Any) -> Scheduler:
-        windows = sum(len(text.windows) for text in expert_demand(trace, gamma))
-        made.append(_Scheduler(_Log(windows, geometry), *given, **known))
-        return made[0]
-
-    result = replay(trace, policy, budget, gamma=gamma, timeline=False, scheduler=watched, **options)
+    log: Log = []
+    result = replay(trace, policy, budget, gamma=gamma, timeline=False, log=log, **options)
     steps = [window.step for text in expert_demand(trace, gamma) for window in text.windows]
-    log = made[0].log
+    return read_log(log, result, trace.geometry, np.stack([step.counts for step in steps]))
+
+
+def read_log(log: Log, result: Result, geometry: MoEShape, counts: np.ndarray) -> SlotHistory:
+    """Make a slot history of a replay's log. counts: (windows, layers, experts) positions."""
+    shape = (len(counts) + 1, geometry.layers, geometry.experts)  # what follows the last window is left out
+    served, wanted = np.zeros(shape, np.uint8), np.zeros(shape, bool)
+    scores = np.zeros(shape, np.float32)
+    tau: list[np.ndarray] = []
+    moves: list[SlotEvent] = []
+    window, moment, decoding = 0, 0, False
+    copied: set[int] = set()  # keys, on demand in this layer
+    for event in log:
+        match event:
+            case WindowStart():
+                decoding = True
+            case WindowEnd():
+                scores[window] = event.scores.reshape(shape[1:])
+                if event.tau is not None:
+                    tau.append(event.tau)
+                window, moment, decoding = window + 1, 0, False
+            case Requests():
+                wanted[window] |= event.wanted
+            case Reset():
+                wanted[window] = False  # the window begins without a plan
+            case LayerStart():
+                moment, copied = 1 + event.layer if decoding else 0, set()
+            case LayerEnd() if decoding:
+                moment = 2 + event.layer  # until the next layer reads the slots
+            case SlotChange():
+                moves.append(_slot_event(window, moment, event))
+                if event.demand:
+                    copied.add(event.key)
+            case LayerDispatch() if decoding:
+                row, first = served[window, event.layer], event.layer * geometry.experts
+                row[event.ready], row[event.cpu] = READY, CPU
+                for pending in event.awaited:
+                    row[pending.expert] = LOADED if first + pending.expert in copied else LATE
     return SlotHistory(
-        result,
-        geometry,
-        result.slots,
-        np.stack([step.counts for step in steps]),
-        log.served,
-        log.wanted,
-        log.scores,
-        np.stack(log.tau) if log.tau else None,
-        tuple(log.moves),
-    )
+        result, geometry, result.slots, counts, served[:-1], wanted[:-1], scores[:-1],
+        np.stack(tau) if tau else None, tuple(moves),
+    )  # fmt: skip
 
 
-class _Log:
-    """What has been told so far, and when it is now."""
-
-    def __init__(self, windows: int, geometry: MoEShape) -> None:
-        self.window, self.moment, self.decoding = 0, 0, False
-        shape = (windows + 1, geometry.layers, geometry.experts)  # what follows the last window is left out
-        self._served, self._wanted = np.zeros(shape, np.uint8), np.zeros(shape, bool)
-        self._scores = np.zeros(shape, np.float32)
-        self.tau: list[np.ndarray] = []
-        self.moves: list[SlotEvent] = []
-
-    @property
-    def served(self) -> np.ndarray:
-        return self._served[:-1]
-
-    @property
-    def wanted(self) -> np.ndarray:
-        return self._wanted[:-1]
-
-    @property
-    def scores(self) -> np.ndarray:
-        return self._scores[:-1]
-
-    def want(self, wanted: np.ndarray) -> None:
-        self._wanted[self.window] |= wanted
-
-    def forget(self) -> None:
-        """The window begins with no order."""
-        self._wanted[self.window] = False
-
-    def placed(self, layer: int, experts: list[int], how: int) -> None:
-        if self.decoding and experts:
-            self._served[self.window, layer, experts] = how
-
-    def end(self, scores: list[float], tau: np.ndarray | None) -> None:
-        """The window is over: what is told from now on belongs to the next."""
-        self._scores[self.window] = np.reshape(scores, self._scores.shape[1:])
-        if tau is not None:
-            self.tau.append(tau.copy())
-        self.window, self.moment, self.decoding = self.window + 1, 0, False
-
-
-class _Engine(Engine):
-    """An engine that tells what it does."""
-
-    def __init__(self, log: _Log, *given: Any) -> None:
-        super().__init__(*given)
-        self._log = log
-        self._demand = False
-        self._left = (EMPTY, 0.0)  # who has just had to go, and its score
-
-    @property
-    def scores(self) -> list[float]:
-        return self._worth.score
-
-    def order(self, scores: np.ndarray, wanted: np.ndarray | None = None) -> None:
-        super().order(scores, wanted)
-        if wanted is not None:
-            self._log.want(wanted)
-
-    def forget(self) -> None:
-        super().forget()
-        self._log.forget()
-
-    def layer(self, layer: int, experts: Any, positions: Any, miss: Miss = "cpu") -> LayerDispatch:
-        log = self._log
-        log.moment = 1 + layer if log.decoding else 0
-        loaded, self._demand = len(log.moves), True
-        placement = super().layer(layer, experts, positions, miss)
-        self._demand = False
-        copied = {move.key for move in log.moves[loaded:] if not move.came}
-        log.placed(layer, placement.ready, READY)
-        log.placed(layer, placement.cpu, CPU)
-        for seat in placement.awaited:
-            log.placed(layer, [seat.expert], LOADED if layer * self.experts + seat.expert in copied else LATE)
-        return placement
-
-    def release(self, placement: LayerDispatch) -> None:
-        super().release(placement)
-        if not placement.rest[0] and self._log.decoding:
-            self._log.moment = 2 + placement.layer  # until the next layer reads who is where
-
-    def _evict(self, slot: int) -> None:
-        key = self._slots.owner[slot]
-        self._left = (key, self._worth.score[key])
-        super()._evict(slot)
-
-    def _start(self, key: int, slot: int) -> None:
-        super()._start(key, slot)
-        old, self._left = self._left, (EMPTY, 0.0)
-        self._tell(slot, key, *old, came=False)
-
-    def _land(self, slot: int) -> None:
-        key = self._slots.owner[slot]
-        super()._land(slot)
-        self._tell(slot, key, EMPTY, 0.0, came=True)
-
-    def _empty(self, slot: int) -> None:
-        super()._empty(slot)
-        old, self._left = self._left, (EMPTY, 0.0)
-        self._tell(slot, EMPTY, *old, came=True)
-
-    def _tell(self, slot: int, key: int, old: int, old_score: float, came: bool) -> None:
-        log, score = self._log, 0.0 if key == EMPTY else self._worth.score[key]
-        log.moves.append(
-            SlotEvent(
-                log.window, log.moment, came, slot, key, old, score, old_score, self._demand and not came
-            )
-        )  # fmt: skip
-
-
-class _Scheduler(Scheduler):
-    """A scheduler with such an engine."""
-
-    engine: _Engine
-
-    def __init__(self, log: _Log, *given: Any, **options: Any) -> None:
-        self.log = log
-        super().__init__(*given, **options)
-
-    def _new_engine(self, slots: int, *given: Any) -> _Engine:
-        shape = self.geometry
-        return _Engine(self.log, self.device, shape.layers, shape.experts, slots, self.costs, *given)
-
-    def begin_window(self, token: int) -> None:
-        self.log.decoding = True
-        super().begin_window(token)
-
-    def end_window(self, step: Step, following: Step | None = None) -> None:
-        planner = self.planner
-        self.log.end(self.engine.scores, planner.tau if isinstance(planner, ComposedPlanner) else None)
-        super().end_window(step, following)
+def _slot_event(window: int, moment: int, change: SlotChange) -> SlotEvent:
+    slot, key, loading, evicted, score, evicted_score, demand = change
+    return SlotEvent(window, moment, not loading, slot, key, evicted, score, evicted_score, demand)

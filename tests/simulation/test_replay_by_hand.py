@@ -127,7 +127,7 @@ def test_a_text_that_ends_within_a_window_has_the_tokens_it_has() -> None:
     assert (found.tokens, found.windows) == (4, 2)
 
 
-def test_prompts_are_counted_and_timed_apart() -> None:
+def test_prompts_are_counted_and_timed_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[Scheduler] = []
 
     def kept(*args: Any, **options: Any) -> Scheduler:
@@ -135,8 +135,9 @@ def test_prompts_are_counted_and_timed_apart() -> None:
         made.append(Scheduler(*args, **options))
         return made[-1]
 
-    replay(concatenate([SECOND, FIRST]), "recency", "25%", costs=BY_HAND, scheduler=kept)
-    replay(concatenate([FIRST, SECOND]), "recency", "25%", costs=BY_HAND, scheduler=kept)
+    monkeypatch.setattr("moespac_nb.simulation.replay.Scheduler", kept)
+    replay(concatenate([SECOND, FIRST]), "recency", "25%", costs=BY_HAND)
+    replay(concatenate([FIRST, SECOND]), "recency", "25%", costs=BY_HAND)
     assert made[1].prefill.counters == Counters(miss=5, loaded=5, pairs=6, copies=6, bytes=600, evictions=4)
     assert made[1].prefill.parts == TimeBreakdown(
         draft_s=1.5, plan_s=2.0, dense_s=5.25, experts_s=2.5, link_wait_s=10.375
