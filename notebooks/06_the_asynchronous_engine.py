@@ -359,7 +359,7 @@ def look(moment):
 
 def want(expert, worth):
     scores = worth * np.eye(8)[[expert]]
-    engine.order(scores, scores > 0)
+    engine.set_priorities(scores, scores > 0)
     engine.pump()
     look(f"expert {expert} is wanted")
 
@@ -370,7 +370,7 @@ want(7, worth=1)
 placement = engine.layer(0, [7], [1], miss="load")
 look("its layer comes: late")
 if placement.awaited:
-    engine.arrived(placement.awaited[0])
+    engine.wait_for(placement.awaited[0])
 look("its copy has come, it computes")
 want(2, worth=2)
 

@@ -4,7 +4,7 @@ One order of utility rules both directions: what to copy next, and what must mak
 thread: whoever drives it calls `pump` wherever time has passed, and the link is handed the best request of
 that moment, a few copies at a time, so that what it copies is never stale.
 
-    engine.order(scores, wanted)      # once a window: a new order; what was requested is forgotten
+    engine.set_priorities(scores, wanted)      # once a window: a new order; what was requested is forgotten
     engine.pump()                     # after each drafted token, and in each layer
     placement = engine.layer(3, [1, 5, 9], [2, 1, 1])    # residency is read once, residents are pinned
     ...                               # the experts compute
@@ -88,14 +88,14 @@ class Engine:
         """The slots, to be read."""
         return self._slots
 
-    def order(self, scores: np.ndarray, wanted: np.ndarray | None = None) -> None:
+    def set_priorities(self, scores: np.ndarray, prefetch: np.ndarray | None = None) -> None:
         """A new order; requests of the old one are dropped, copies under way go on.
 
         scores: (layers, experts), higher is kept, and copied, first.
-        wanted: (layers, experts) bool, what to copy as far as it is absent; None for nothing.
+        prefetch: (layers, experts) bool, what to copy as far as it is absent; None for nothing.
         """
         shape = (self.layers, self.experts)
-        for name, array in (("scores", scores), ("wanted", wanted)):
+        for name, array in (("scores", scores), ("prefetch", prefetch)):
             if array is not None and array.shape != shape:
                 raise MoespacError(f"{name} has shape {array.shape}; expected: {shape}, layers × experts")
         flat = np.ascontiguousarray(scores, np.float64).ravel()
@@ -104,16 +104,16 @@ class Engine:
         self._worth.score = flat.tolist()
         self._slots.reorder()
         self._requests = []
-        if wanted is not None:
-            keys = np.flatnonzero(wanted.ravel() & self._slots.absent)
+        if prefetch is not None:
+            keys = np.flatnonzero(prefetch.ravel() & self._slots.absent)
             nearness = np.array(self._worth.nearness)
             worth = flat[keys] + nearness[keys // self.experts]
             self._requests = list(zip((-worth).tolist(), keys.tolist(), strict=True))
             heapify(self._requests)
             if self._log is not None:
-                self._log.append(Requests(wanted.copy()))
+                self._log.append(Requests(prefetch.copy()))
 
-    def touch(self, layer: int, experts: Sequence[int], score: float) -> None:
+    def update_score(self, layer: int, experts: Sequence[int], score: float) -> None:
         """New scores, no lower than before, for a few: for an order that moves with each use."""
         first = layer * self.experts
         for expert in experts:
@@ -141,7 +141,7 @@ class Engine:
                 continue
             slot = self._slots.take_free()
             if slot is None:
-                slot = self._slots.weakest()
+                slot = self._slots.victim()
                 if slot is None or worth.score[self._slots.owner[slot]] >= worth.score[key]:
                     return
                 self._evict(slot)
@@ -197,7 +197,7 @@ class Engine:
                     busy_s += cpu_s[count]
             awaited.sort(key=lambda seat: self._due[seat.slot])
         # 4. Copies on demand, as far as there is room.
-        rest: tuple[list[int], list[int]] = ([], [])
+        deferred: tuple[list[int], list[int]] = ([], [])
         for expert, count in to_load:
             slot = self._room(waits=miss == "load" and not ready and not awaited)
             if slot is not None:
@@ -205,22 +205,22 @@ class Engine:
                 awaited.append(self._await(expert, slot, count))
                 counters.loaded += 1
             elif miss == "load" and (ready or awaited):
-                rest[0].append(expert)
-                rest[1].append(count)
+                deferred[0].append(expert)
+                deferred[1].append(count)
             else:
                 to_cpu.append((expert, count))
         counters.ready += len(ready)
         counters.late += len(late)
-        counters.miss += missing - len(rest[0])
-        counters.pairs += sum(positions) - sum(rest[1])
+        counters.miss += missing - len(deferred[0])
+        counters.pairs += sum(positions) - sum(deferred[1])
         counters.cpu_pairs += sum(count for _, count in to_cpu)
         on_cpu, on_cpu_s = [expert for expert, _ in to_cpu], sum(cpu_s[count] for _, count in to_cpu)
-        placement = LayerDispatch(layer, ready, seated, ready_s, awaited, on_cpu, on_cpu_s, rest)
+        placement = LayerDispatch(layer, ready, seated, ready_s, awaited, on_cpu, on_cpu_s, deferred)
         if self._log is not None:
             self._log.append(placement)
         return placement
 
-    def arrived(self, seat: PendingExpert) -> bool:
+    def wait_for(self, seat: PendingExpert) -> bool:
         """Wait for an awaited copy. False if it failed: then its expert is the CPU lane's, and counted."""
         while self._holds(seat) and self._slots.state[seat.slot] == LOADING:
             self._land(self._flights.popleft())
@@ -232,14 +232,14 @@ class Engine:
 
     def release(self, placement: LayerDispatch) -> None:
         """The layer has computed: what it read may be evicted, and it is now the last to come again."""
-        if not placement.rest[0]:
+        if not placement.deferred[0]:
             self._worth.passed(placement.layer)
         arrived = [seat.slot for seat in placement.awaited if self._holds(seat)]
         self._awaited.difference_update(arrived)
-        self._slots.let_go(placement.layer, placement.slots + arrived)
+        self._slots.unpin(placement.layer, placement.slots + arrived)
         if self._slots.surplus:
             self._shrink()
-        if self._log is not None and not placement.rest[0]:
+        if self._log is not None and not placement.deferred[0]:
             self._log.append(LayerEnd(placement.layer))
 
     def resize(self, slots: int) -> None:
@@ -254,12 +254,12 @@ class Engine:
         self.drain()
         return self._slots.compact()
 
-    def abandon(self) -> None:
+    def abort(self) -> None:
         """Take back a pass that broke off, once nothing reads the slots: none is pinned or awaited."""
         self._requests = []
         self._awaited.clear()
         pinned = [slot for slot, state in enumerate(self._slots.state) if state == PINNED]
-        self._slots.let_go(0, pinned)
+        self._slots.unpin(0, pinned)
         self._slots.reorder()
         self._shrink()
 
@@ -268,9 +268,9 @@ class Engine:
         while self._flights:
             self._land(self._flights.popleft())
 
-    def forget(self) -> None:
+    def reset(self) -> None:
         """Wait for what is under way, then empty all slots: as at the start, but for the counters."""
-        self.abandon()
+        self.abort()
         self.drain()
         for slot, owner in enumerate(self._slots.owner):
             if owner != EMPTY:
@@ -303,7 +303,7 @@ class Engine:
         """A slot for a copy on demand: a free one or the weakest's, whatever its score."""
         while True:
             slot = self._slots.take_free()
-            if slot is None and (slot := self._slots.weakest()) is not None:
+            if slot is None and (slot := self._slots.victim()) is not None:
                 self._evict(slot)
             if slot is not None or not waits or not self._flights:
                 return slot
@@ -337,8 +337,8 @@ class Engine:
             self.counters.failed_copies += 1
             self.counters.wasted_bytes += self._costs.expert_bytes
             self._awaited.discard(slot)
-            self._slots.vacate(slot)
-            self._slots.give_back(slot)
+            self._slots.evict(slot)
+            self._slots.free(slot)
             self._note(slot, EMPTY)
             return
         pinned = slot in self._awaited
@@ -355,15 +355,15 @@ class Engine:
         if self._log is not None:
             key = self._slots.owner[slot]
             self._evicted = (key, self._worth.score[key])
-        self._slots.vacate(slot)
+        self._slots.evict(slot)
 
     def _shrink(self) -> None:
-        while self._slots.surplus and (slot := self._slots.weakest()) is not None:
+        while self._slots.surplus and (slot := self._slots.victim()) is not None:
             self._empty(slot)
 
     def _empty(self, slot: int) -> None:
         self._evict(slot)
-        self._slots.give_back(slot)
+        self._slots.free(slot)
         self._note(slot, EMPTY)
 
     def _note(self, slot: int, key: int, loading: bool = False, demand: bool = False) -> None:

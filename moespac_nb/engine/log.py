@@ -1,8 +1,9 @@
 """Events of a replay: what the engine, its scheduler and a balancer did, in order, to look at afterwards.
 
 A log is a plain list. `replay(..., log=log)` and `Scheduler(..., log=log)` append to it, and
-`simulation.slot_history` and `simulation.balancer_log` read it. Besides the events below it holds each layer's
-`LayerDispatch` and, of a policy with a balancer, each `Candidates` table that thresholds were chosen from.
+`simulation.slot_history` and `simulation.balancer_log` read it. Besides the events below it holds the
+`LayerDispatch` of each layer and, of a policy with a balancer, each `Candidates` table that thresholds were
+chosen from.
 """
 
 from __future__ import annotations

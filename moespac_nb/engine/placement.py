@@ -58,7 +58,7 @@ class LayerDispatch(NamedTuple):
     awaited: list[PendingExpert]  # under way, or copied on demand, in the order of the link
     cpu: list[int]
     cpu_s: float
-    rest: tuple[list[int], list[int]]  # experts and positions that take their turn after this
+    deferred: tuple[list[int], list[int]]  # experts and positions that take their turn after this
 
     @property
     def groups(self) -> list[list[PendingExpert]]:

@@ -18,7 +18,7 @@ __all__ = ["Plan", "Planner", "Policy", "PolicyContext"]
 
 
 class Plan(NamedTuple):
-    """What the engine is to do: see `Engine.order`."""
+    """What the engine is to do: see `Engine.set_priorities`."""
 
     scores: np.ndarray  # (layers, experts), higher is kept, and copied, first
     wanted: np.ndarray | None = None  # (layers, experts) bool, what to copy; None for nothing
@@ -56,21 +56,21 @@ class Planner:
         """Seconds it thinks in one window: a calibrated constant, so that results can be made again."""
         return 0.0
 
-    def begin(self, prefill: Prefill, following: Step | None = None, /) -> Plan | None:
+    def on_prefill(self, prefill: Prefill, following: Step | None = None, /) -> Plan | None:
         """A prompt has been read. following: the window to come, for who says that it reads the future."""
 
-    def drafted(
+    def on_draft(
         self, tokens: np.ndarray, gates: np.ndarray | None = None, complete: bool = True, /
     ) -> Plan | None:
         """The window stands, or so much of it: its first token and those drafted so far."""
 
-    def layer(self, layer: int, gates: np.ndarray | None = None, /) -> Plan | None:
+    def on_layer(self, layer: int, gates: np.ndarray | None = None, /) -> Plan | None:
         """The layer before is about to compute: what this one's gate makes of its input."""
 
-    def used(self, layer: int, /) -> float | None:
+    def on_use(self, layer: int, /) -> float | None:
         """The score that the experts just used have from now on; None: what the last order said."""
 
-    def verified(self, step: Step, following: Step | None = None, /) -> Plan | None:
+    def on_verify(self, step: Step, following: Step | None = None, /) -> Plan | None:
         """A window has been verified."""
 
 

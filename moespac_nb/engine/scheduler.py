@@ -108,7 +108,7 @@ class Scheduler:
             self._booked = self.device.now()
         self._enter(self.prefill, self.policy.miss)
         told = self._told(following)
-        self._think(lambda: self.planner.begin(prefill, told))
+        self._think(lambda: self.planner.on_prefill(prefill, told))
         self._enter(self.decode, self.policy.miss)
 
     def begin_other_pass(self, positions: int) -> None:
@@ -183,7 +183,7 @@ class Scheduler:
         self._book("dense_s")
         ahead = self._phase is self.decode and layer + 1 < self.geometry.layers
         if ahead and self.planner.known == "layer":
-            self._order(self.planner.layer(layer + 1, next_gates))
+            self._order(self.planner.on_layer(layer + 1, next_gates))
             self._book("plan_s")
         todo, counts = experts, positions
         while todo:
@@ -191,10 +191,10 @@ class Scheduler:
             self._book("link_wait_s")  # where only a copy under way could make room
             self._compute(placement, run_gpu, run_cpu)
             self.engine.release(placement)
-            todo, counts = placement.rest
-        score = self.planner.used(layer)
+            todo, counts = placement.deferred
+        score = self.planner.on_use(layer)
         if score is not None:
-            self.engine.touch(layer, experts, score)
+            self.engine.update_score(layer, experts, score)
 
     def end_window(self, step: Step, following: Step | None = None) -> None:
         """The window is verified. following: for a policy that says that it reads the future."""
@@ -204,7 +204,7 @@ class Scheduler:
         self._finish("gpu", self.costs.head_s, "head", "dense_s")
         self._tokens = []
         told = self._told(following)
-        self._think(lambda: self.planner.verified(step, told))
+        self._think(lambda: self.planner.on_verify(step, told))
 
     def resize(self, slots: int) -> None:
         """Another budget, at any time; a policy without slots has no use for it."""
@@ -213,7 +213,7 @@ class Scheduler:
 
     def restart(self) -> None:
         """As at the start: empty slots, and a policy that has seen nothing. What was counted stays."""
-        self.engine.forget()
+        self.engine.reset()
         self._booked = self.device.now()
         self.planner = self.policy.planner(self._setting)
 
@@ -227,7 +227,7 @@ class Scheduler:
             with suppress(OperationError):  # it has been raised to whoever asked for the layer
                 self.device.wait(self._running[-1])
             self._running.pop()
-        self.engine.abandon()
+        self.engine.abort()
         self.engine.begin_pass()
         self._tokens = []
         self._booked = self.device.now()  # what was lost is in no part
@@ -280,7 +280,7 @@ class Scheduler:
         computing_s = 0.0
         for seats, computed in awaited:
             event = computed
-            here = [seat for seat in seats if self.engine.arrived(seat)]
+            here = [seat for seat in seats if self.engine.wait_for(seat)]
             if len(here) < len(seats):  # then none of the group has been computed
                 failed += [seat for seat in seats if seat not in here]
                 if not here:
@@ -300,7 +300,7 @@ class Scheduler:
     def _show_draft(self, complete: bool) -> None:
         if self.planner.known == "drafted":
             gates = np.stack(self._gates) if self._gates else None
-            self._order(self.planner.drafted(np.array(self._tokens), gates, complete))
+            self._order(self.planner.on_draft(np.array(self._tokens), gates, complete))
             self._book("plan_s")
 
     def _told(self, following: Step | None) -> Step | None:
@@ -317,15 +317,15 @@ class Scheduler:
         order = ask()
         passed = self.device.now() - start
         if not passed:
-            self.device.spend(self.planner.plan_s(), "plan")
+            self.device.charge(self.planner.plan_s(), "plan")
         else:
-            self.device.spend(passed, "plan")
+            self.device.charge(passed, "plan")
         self._order(order)
         self._book("plan_s")
 
     def _order(self, order: Plan | None) -> None:
         if order is not None:
-            self.engine.order(order.scores, order.wanted)
+            self.engine.set_priorities(order.scores, order.wanted)
 
     def _finish(self, lane: str, seconds: float, label: str, part: str) -> None:
         """What the caller has done since the last call, or would have."""

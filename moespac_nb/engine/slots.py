@@ -63,8 +63,8 @@ class Slots:
         self.surplus = 0  # slots that a smaller budget has yet to take away
         # A heap of (worth, slot) in which each READY slot has an entry, at most its worth of now; None until
         # it is asked for. Layers whose residents have been let go, and may lack one, are listed.
-        self._weakest: list[tuple[float, int]] | None = None
-        self._let_go: list[int] = []
+        self._victims: list[tuple[float, int]] | None = None
+        self._unpinned: list[int] = []
 
     def count(self) -> int:
         """Slots there are room for: those not retired, less those that are about to."""
@@ -99,18 +99,18 @@ class Slots:
     def arrive(self, slot: int, pinned: bool) -> None:
         """Its copy is done: it may be read."""
         self.state[slot] = PINNED if pinned else READY
-        if self._weakest is not None and not pinned:
-            heappush(self._weakest, (self.worth.of(self.owner[slot]), slot))
+        if self._victims is not None and not pinned:
+            heappush(self._victims, (self.worth.of(self.owner[slot]), slot))
 
-    def let_go(self, layer: int, slots: Iterable[int]) -> None:
+    def unpin(self, layer: int, slots: Iterable[int]) -> None:
         """What this layer pinned may be evicted again."""
         for slot in slots:
             if self.state[slot] == PINNED:
                 self.state[slot] = READY
-        if self._weakest is not None:
-            self._let_go.append(layer)
+        if self._victims is not None:
+            self._unpinned.append(layer)
 
-    def vacate(self, slot: int) -> None:
+    def evict(self, slot: int) -> None:
         """Its expert is no longer here. The slot is the caller's, to load or to give back."""
         key = self.owner[slot]
         layer, expert = divmod(key, self.experts)
@@ -119,7 +119,7 @@ class Slots:
         self.state[slot] = FREE
         self.owner[slot] = EMPTY
 
-    def give_back(self, slot: int) -> None:
+    def free(self, slot: int) -> None:
         """A vacated slot is free, or retires where there are too many."""
         if self.surplus:
             self.surplus -= 1
@@ -127,7 +127,7 @@ class Slots:
         else:
             self._free.append(slot)
 
-    def weakest(self) -> int | None:
+    def victim(self) -> int | None:
         """The READY slot whose expert is worth least, None where there is none; it stays where it is."""
         heap, state, owner, worth = self._heap(), self.state, self.owner, self.worth
         while heap:
@@ -143,8 +143,8 @@ class Slots:
 
     def reorder(self) -> None:
         """Scores or the pass have changed."""
-        self._weakest = None
-        self._let_go = []
+        self._victims = None
+        self._unpinned = []
 
     def resize(self, slots: int) -> None:
         """Room for so many: new ones are free at once; of too many, free ones retire, others are surplus."""
@@ -152,7 +152,7 @@ class Slots:
         spared = max(0, min(more, self.surplus))
         self.surplus += max(0, -more) - spared
         while self.surplus and self._free:
-            self.give_back(self._free.pop())
+            self.free(self._free.pop())
         for _ in range(more - spared):
             if RETIRED in self.state:
                 slot = self.state.index(RETIRED)
@@ -178,7 +178,7 @@ class Slots:
             if key == EMPTY:
                 continue
             new = next(empty)
-            self.vacate(old)
+            self.evict(old)
             self.load(new, key)
             self.state[new], self.used[new] = READY, self.used[old]
             moves.append((old, new))
@@ -192,21 +192,21 @@ class Slots:
 
     def _heap(self) -> list[tuple[float, int]]:
         state, worth = self.state, self.worth
-        if self._weakest is None:
+        if self._victims is None:
             score, near, experts = worth.score, worth.nearness, self.experts
-            self._weakest = [
+            self._victims = [
                 (score[key] + near[key // experts], slot)  # `worth.of`, written out: most of a rebuild
                 for slot, key in enumerate(self.owner)
                 if state[slot] == READY
             ]
-            heapify(self._weakest)
-            self._let_go = []
-        elif self._let_go:
-            heap = self._weakest
-            for layer in self._let_go:
+            heapify(self._victims)
+            self._unpinned = []
+        elif self._unpinned:
+            heap = self._victims
+            for layer in self._unpinned:
                 score, nearness, first = worth.score, worth.nearness[layer], layer * self.experts
                 for expert, slot in self.where[layer].items():
                     if state[slot] == READY:
                         heappush(heap, (score[first + expert] + nearness, slot))
-            self._let_go = []
-        return self._weakest
+            self._unpinned = []
+        return self._victims

@@ -18,7 +18,7 @@ class LeastRecentlyUsed(Planner):
         super().__init__(setting)
         self._events = 0
 
-    def used(self, _layer: int, /) -> float:
+    def on_use(self, _layer: int, /) -> float:
         self._events += 1
         return float(self._events)
 
@@ -35,7 +35,7 @@ class StaticHot(Planner):
             )
         self._scores = setting.profile / max(float(setting.profile.max()), 1e-300)
 
-    def begin(self, _prefill: Prefill, _following: Step | None = None, /) -> Plan:
+    def on_prefill(self, _prefill: Prefill, _following: Step | None = None, /) -> Plan:
         # Only what beats the weakest resident is copied: wanting all fills the slots, and then stops.
         return Plan(self._scores, self._scores > 0)
 
@@ -53,10 +53,10 @@ class Recency(Planner):
             0.1 * self.setting.costs.plan_s
         )  # measured beside estimator and balancer, see tools/bench/replay.py
 
-    def begin(self, prefill: Prefill, _following: Step | None = None, /) -> Plan | None:
+    def on_prefill(self, prefill: Prefill, _following: Step | None = None, /) -> Plan | None:
         return self._order(last_window(prefill, self.setting)) if len(prefill.ids) else None
 
-    def verified(self, step: Step, _following: Step | None = None, /) -> Plan:
+    def on_verify(self, step: Step, _following: Step | None = None, /) -> Plan:
         return self._order(step.counts)
 
     def _order(self, counts: np.ndarray) -> Plan:
@@ -79,10 +79,10 @@ class NextWindow(Planner):
         super().__init__(setting)
         self._often = np.zeros((setting.geometry.layers, setting.geometry.experts))
 
-    def begin(self, _prefill: Prefill, following: Step | None = None, /) -> Plan | None:
+    def on_prefill(self, _prefill: Prefill, following: Step | None = None, /) -> Plan | None:
         return None if following is None else self._order(following)
 
-    def verified(self, step: Step, following: Step | None = None, /) -> Plan | None:
+    def on_verify(self, step: Step, following: Step | None = None, /) -> Plan | None:
         self._often += self.memory * ((step.counts > 0) - self._often)
         return None if following is None else self._order(following)
 

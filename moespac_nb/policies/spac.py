@@ -70,14 +70,14 @@ class ComposedPlanner(Planner):
         overhead_s = self.setting.costs.plan_s if self._balancer else self._estimator.overhead_s
         return overhead_s + self._sensor.cost_s(self.setting.gamma)
 
-    def begin(self, prefill: Prefill, _following: Step | None = None, /) -> Plan | None:
+    def on_prefill(self, prefill: Prefill, _following: Step | None = None, /) -> Plan | None:
         evidence = self._sensor.begin(prefill)
         if evidence is None and self.known == "verified" and len(prefill.ids):
             # The end of the prompt stands for the window before the first.
             evidence = last_window(prefill, self.setting)
         return None if evidence is None else self._order(evidence)
 
-    def drafted(
+    def on_draft(
         self, tokens: np.ndarray, gates: np.ndarray | None = None, complete: bool = True, /
     ) -> Plan | None:
         # A rule with a memory must take in a window once; one without follows the draft as it grows.
@@ -89,7 +89,7 @@ class ComposedPlanner(Planner):
         s = self._estimator.update(evidence)
         return Plan(s, s >= self._tau)
 
-    def layer(self, layer: int, gates: np.ndarray | None = None, /) -> Plan | None:
+    def on_layer(self, layer: int, gates: np.ndarray | None = None, /) -> Plan | None:
         evidence = self._sensor.layer(layer, gates)
         if evidence is None:
             return None
@@ -97,7 +97,7 @@ class ComposedPlanner(Planner):
         self._estimator.update(evidence, layer)
         return Plan(s, s >= self._tau)
 
-    def verified(self, step: Step, _following: Step | None = None, /) -> Plan | None:
+    def on_verify(self, step: Step, _following: Step | None = None, /) -> Plan | None:
         if self._balancer is not None:
             self._balancer.observe(self._estimator.s, step.counts)
         evidence = self._sensor.verified(step)

@@ -228,9 +228,9 @@ def test_what_comes_after_a_failure_fails_with_it_and_is_not_run(bench, lane):
 
 def test_thinking_is_written_down_beside_the_lanes(bench):
     start = bench.device.now()
-    bench.device.spend(SHORT_S, "policy")
-    bench.device.spend(SHORT_S, "policy")
-    bench.device.spend(0.0, "nothing")
+    bench.device.charge(SHORT_S, "policy")
+    bench.device.charge(SHORT_S, "policy")
+    bench.device.charge(0.0, "nothing")
     assert bench.device.now() >= start
     first, second = bench.device.timeline()
     assert {first.lane, second.lane} == {HOST_THREAD}
@@ -244,7 +244,7 @@ def test_seconds_that_are_no_length_of_time_are_refused(bench, seconds):
         with pytest.raises(MoespacError, match="seconds is"):
             bench.device.submit(lane, seconds)
     with pytest.raises(MoespacError, match="seconds is"):
-        bench.device.spend(seconds)
+        bench.device.charge(seconds)
     assert bench.device.timeline() == []
 
 
@@ -388,7 +388,7 @@ def test_an_interrupt_at_any_line_leaves_a_device_that_works_and_closes(bench):
 
     def program(made: Bench) -> None:
         copied = made.device.submit("link", 0.0, lambda: log.append(1))
-        made.device.spend(0.0)
+        made.device.charge(0.0)
         computed = made.device.submit("cpu", 0.0, lambda: log.append(2), [copied])
         made.device.wait(made.device.submit("gpu", 0.0, lambda: log.append(3), [computed]))
         made.device.timeline()
@@ -521,7 +521,7 @@ def test_a_device_that_keeps_no_timeline_still_works():
         HostDevice(record=False),
         CudaDevice(record=False, cuda=FakeCuda()),
     ):
-        device.spend(0.0)
+        device.charge(0.0)
         device.wait(device.submit("gpu", 0.0, after=[device.submit("link", 0.0)]))
         assert device.timeline() == []
         device.close()
@@ -642,7 +642,7 @@ def test_memory_that_cannot_be_pinned_where_it_is_is_copied_once():
 @pytest.mark.parametrize("lane", LANES)
 def test_what_the_caller_did_itself_is_in_its_lane_from_when_it_began(bench, lane):
     began = bench.device.now()
-    bench.device.spend(0.0)
+    bench.device.charge(0.0)
     time.sleep(0.002)
     event = bench.device.submit(lane, LONG_S, label="own", since=began)
     if bench.kind != "virtual":

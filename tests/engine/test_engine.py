@@ -37,12 +37,12 @@ def scores(*values: float) -> np.ndarray:
 
 def test_the_best_requests_are_copied_first_and_only_as_many_as_may_be_in_flight() -> None:
     one = engine(slots=3, in_flight=2)
-    one.order(scores(1, 3, 2, 0), scores(1, 1, 1, 0) > 0)
+    one.set_priorities(scores(1, 3, 2, 0), scores(1, 1, 1, 0) > 0)
     one.pump()
     assert copied(one) == ["copy L0 E1", "copy L0 E2"]
     one.pump()
     assert len(copied(one)) == 2
-    one.device.spend(2.0)  # the first has come
+    one.device.charge(2.0)  # the first has come
     one.pump()
     assert copied(one)[2:] == ["copy L0 E0"]
     assert one.slots.state == [READY, LOADING, LOADING]
@@ -51,7 +51,7 @@ def test_the_best_requests_are_copied_first_and_only_as_many_as_may_be_in_flight
 def test_of_equal_scores_the_layer_that_comes_sooner_is_copied_first() -> None:
     one = engine(slots=9, layers=3, experts=3)
     wanted = np.eye(3, dtype=bool)
-    one.order(np.ones((3, 3)), wanted)
+    one.set_priorities(np.ones((3, 3)), wanted)
     placement = one.layer(0, [], [])
     one.release(placement)  # layer 0 has passed: it comes again last
     run_dry(one)
@@ -60,11 +60,13 @@ def test_of_equal_scores_the_layer_that_comes_sooner_is_copied_first() -> None:
 
 def test_of_equal_scores_the_layer_that_comes_last_makes_room() -> None:
     one = engine(slots=3, layers=3, experts=3)
-    one.order(np.ones((3, 3)), np.eye(3, dtype=bool))
+    one.set_priorities(np.ones((3, 3)), np.eye(3, dtype=bool))
     run_dry(one)
     for layer in (0, 1):
         one.release(one.layer(layer, [layer], [1]))
-    one.order(np.full((3, 3), 1.0) + (np.arange(3) == 0) * np.array([[0], [0], [1]]), scores_at(2, 0))
+    one.set_priorities(
+        np.full((3, 3), 1.0) + (np.arange(3) == 0) * np.array([[0], [0], [1]]), scores_at(2, 0)
+    )
     run_dry(one)
     assert [sorted(held) for held in one.slots.where] == [[0], [], [0, 2]]  # layer 1 has just passed
 
@@ -77,12 +79,12 @@ def scores_at(layer: int, expert: int) -> np.ndarray:
 
 def test_a_request_displaces_the_weakest_resident_it_beats_and_no_equal() -> None:
     one = engine(slots=2)
-    one.order(scores(1, 2, 0, 0), scores(1, 1, 0, 0) > 0)
+    one.set_priorities(scores(1, 2, 0, 0), scores(1, 1, 0, 0) > 0)
     run_dry(one)
-    one.order(scores(1, 2, 1, 0), scores(0, 0, 1, 0) > 0)
+    one.set_priorities(scores(1, 2, 1, 0), scores(0, 0, 1, 0) > 0)
     run_dry(one)
     assert sorted(one.slots.where[0]) == [0, 1]
-    one.order(scores(1, 2, 1.5, 0), scores(0, 0, 1, 0) > 0)
+    one.set_priorities(scores(1, 2, 1.5, 0), scores(0, 0, 1, 0) > 0)
     run_dry(one)
     assert sorted(one.slots.where[0]) == [1, 2]
     assert one.counters.evictions == 1
@@ -91,29 +93,29 @@ def test_a_request_displaces_the_weakest_resident_it_beats_and_no_equal() -> Non
 
 def test_a_new_order_drops_the_requests_of_the_old_one() -> None:
     one = engine(slots=4)
-    one.order(scores(4, 3, 2, 1), scores(1, 1, 1, 1) > 0)
+    one.set_priorities(scores(4, 3, 2, 1), scores(1, 1, 1, 1) > 0)
     one.pump()
-    one.order(scores(4, 3, 2, 9), scores(0, 0, 0, 1) > 0)
+    one.set_priorities(scores(4, 3, 2, 9), scores(0, 0, 0, 1) > 0)
     run_dry(one)
     assert copied(one) == ["copy L0 E0", "copy L0 E3"]
 
 
 def test_an_order_that_wants_nothing_drops_the_requests_too() -> None:
     one = engine(slots=4)
-    one.order(scores(4, 3, 2, 1), scores(1, 1, 1, 1) > 0)
+    one.set_priorities(scores(4, 3, 2, 1), scores(1, 1, 1, 1) > 0)
     one.pump()
-    one.order(scores(4, 3, 2, 1))
+    one.set_priorities(scores(4, 3, 2, 1))
     run_dry(one)
     assert copied(one) == ["copy L0 E0"]
 
 
 def test_a_pinned_resident_is_not_displaced_until_its_layer_is_released() -> None:
     one = engine(slots=1)
-    one.order(scores(1, 0, 0, 0), scores(1, 0, 0, 0) > 0)
+    one.set_priorities(scores(1, 0, 0, 0), scores(1, 0, 0, 0) > 0)
     run_dry(one)
     placement = one.layer(0, [0], [1])
     assert (placement.ready, one.slots.state) == ([0], [PINNED])
-    one.order(scores(1, 9, 0, 0), scores(0, 1, 0, 0) > 0)
+    one.set_priorities(scores(1, 9, 0, 0), scores(0, 1, 0, 0) > 0)
     one.pump()
     assert copied(one) == ["copy L0 E0"]
     one.release(placement)
@@ -126,8 +128,8 @@ def test_a_pinned_resident_is_not_displaced_until_its_layer_is_released() -> Non
 def test_what_is_awaited_is_pinned_from_the_moment_it_has_come() -> None:
     one = engine(slots=1)
     placement = one.layer(0, [0], [1], miss="load")
-    one.order(scores(0, 9, 0, 0), scores(0, 1, 0, 0) > 0)
-    one.device.spend(2.0)
+    one.set_priorities(scores(0, 9, 0, 0), scores(0, 1, 0, 0) > 0)
+    one.device.charge(2.0)
     one.pump()
     assert (one.slots.state, copied(one)) == ([PINNED], ["copy L0 E0"])
     one.release(placement)
@@ -137,20 +139,20 @@ def test_what_is_awaited_is_pinned_from_the_moment_it_has_come() -> None:
 
 def test_a_copy_under_way_is_awaited_only_if_it_comes_before_the_cpu_would_be_through() -> None:
     one = engine(slots=3, in_flight=3)
-    one.order(scores(3, 2, 1, 0), scores(1, 1, 1, 0) > 0)
+    one.set_priorities(scores(3, 2, 1, 0), scores(1, 1, 1, 0) > 0)
     one.pump()  # due at 2, 4 and 6 s; the CPU takes 4 s for one expert
     placement = one.layer(0, [0, 1, 2], [1, 1, 1])
     assert [seat.expert for seat in placement.awaited] == [0, 1]
     assert (placement.cpu, placement.cpu_s) == ([2], 4.0)
     assert (one.counters.late, one.counters.miss) == (3, 0)
-    assert all(one.arrived(seat) for seat in placement.awaited)
+    assert all(one.wait_for(seat) for seat in placement.awaited)
     one.release(placement)
     assert one.slots.state[:2] == [READY, READY]
 
 
 def test_late_experts_that_join_the_cpu_lane_fill_it() -> None:
     one = engine(slots=4, in_flight=4)
-    one.order(scores(4, 3, 2, 1), scores(1, 1, 1, 1) > 0)
+    one.set_priorities(scores(4, 3, 2, 1), scores(1, 1, 1, 1) > 0)
     one.pump()  # due at 2, 4, 6 and 8 s
     placement = one.layer(0, [2, 3], [1, 1])
     assert placement.cpu == [2]  # through at 4 s; 3 would be at 8, and its copy is here by then
@@ -159,7 +161,7 @@ def test_late_experts_that_join_the_cpu_lane_fill_it() -> None:
 
 def test_what_is_awaited_computes_in_the_order_in_which_it_comes() -> None:
     one = engine(slots=2, in_flight=2)
-    one.order(scores(1, 2, 0, 0), scores(1, 1, 0, 0) > 0)
+    one.set_priorities(scores(1, 2, 0, 0), scores(1, 1, 0, 0) > 0)
     one.pump()
     assert [seat.expert for seat in one.layer(0, [0, 1], [1, 1]).awaited] == [1, 0]
 
@@ -187,10 +189,10 @@ def test_one_layer_may_need_more_experts_than_there_are_slots() -> None:
     while todo:
         placement = one.layer(0, todo, counts, miss="load")
         assert len(placement.awaited) <= 2
-        assert all(one.arrived(seat) for seat in placement.awaited)
+        assert all(one.wait_for(seat) for seat in placement.awaited)
         served += [seat.expert for seat in placement.awaited]
         one.release(placement)
-        todo, counts = placement.rest
+        todo, counts = placement.deferred
     assert served == [0, 1, 2, 3, 4]
     assert (one.counters.miss, one.counters.loaded, one.counters.pairs) == (5, 5, 5)
 
@@ -202,19 +204,19 @@ def test_without_slots_everything_is_the_cpus_even_what_should_be_loaded() -> No
 
 def test_loading_waits_for_a_copy_under_way_where_that_holds_the_only_slot() -> None:
     one = engine(slots=1)
-    one.order(scores(0, 0, 0, 1), scores(0, 0, 0, 1) > 0)
+    one.set_priorities(scores(0, 0, 0, 1), scores(0, 0, 0, 1) > 0)
     one.pump()
     placement = one.layer(0, [0], [1], miss="load")
     assert [seat.expert for seat in placement.awaited] == [0]
     assert one.device.now() == 2.0  # when the other had come, and could be evicted
-    assert one.arrived(placement.awaited[0])
+    assert one.wait_for(placement.awaited[0])
     assert one.device.now() == 4.0
 
 
 def test_a_failed_copy_leaves_a_free_slot_and_sends_its_expert_to_the_cpu() -> None:
     one = engine(slots=2, device=VirtualDevice(fails=lambda lane, label: label.endswith("E0")))
     placement = one.layer(0, [0, 1], [3, 1], miss="load")
-    assert [one.arrived(seat) for seat in placement.awaited] == [False, True]
+    assert [one.wait_for(seat) for seat in placement.awaited] == [False, True]
     one.release(placement)
     assert sorted(one.slots.state) == [FREE, READY]
     counters = one.counters
@@ -225,11 +227,11 @@ def test_a_failed_copy_leaves_a_free_slot_and_sends_its_expert_to_the_cpu() -> N
 def test_a_failed_seat_is_not_mistaken_for_the_next_owner_of_its_slot() -> None:
     one = engine(slots=1, device=VirtualDevice(fails=lambda lane, label: label.endswith("E0")))
     placement = one.layer(0, [0], [1], miss="load")
-    one.device.spend(2.0)
-    one.order(scores(0, 1, 0, 0), scores(0, 1, 0, 0) > 0)
+    one.device.charge(2.0)
+    one.set_priorities(scores(0, 1, 0, 0), scores(0, 1, 0, 0) > 0)
     one.pump()  # the slot is given to expert 1
     assert one.slots.where[0] == {1: 0}
-    assert not one.arrived(placement.awaited[0])
+    assert not one.wait_for(placement.awaited[0])
     one.release(placement)
     one.drain()
     assert one.slots.state == [READY]
@@ -237,7 +239,7 @@ def test_a_failed_seat_is_not_mistaken_for_the_next_owner_of_its_slot() -> None:
 
 def test_a_smaller_budget_takes_the_weakest_and_what_is_in_use_as_soon_as_it_is_free() -> None:
     one = engine(slots=4, in_flight=4)
-    one.order(scores(4, 3, 2, 1), scores(1, 1, 1, 1) > 0)
+    one.set_priorities(scores(4, 3, 2, 1), scores(1, 1, 1, 1) > 0)
     run_dry(one)
     one.resize(3)
     assert sorted(one.slots.where[0]) == [0, 1, 2]
@@ -249,7 +251,7 @@ def test_a_smaller_budget_takes_the_weakest_and_what_is_in_use_as_soon_as_it_is_
     assert sorted(one.slots.where[0]) == [1]
     assert one.slots.state.count(RETIRED) == 3
     one.resize(2)
-    one.order(scores(4, 3, 2, 1), scores(1, 0, 0, 0) > 0)
+    one.set_priorities(scores(4, 3, 2, 1), scores(1, 0, 0, 0) > 0)
     run_dry(one)
     assert sorted(one.slots.where[0]) == [0, 1]
     assert len(one.slots.state) == 4  # a retired slot came back
@@ -257,7 +259,7 @@ def test_a_smaller_budget_takes_the_weakest_and_what_is_in_use_as_soon_as_it_is_
 
 def test_a_budget_may_shrink_to_nothing_and_grow_beyond_what_it_was() -> None:
     one = engine(slots=2, in_flight=2)
-    one.order(scores(4, 3, 2, 1), scores(1, 1, 1, 1) > 0)
+    one.set_priorities(scores(4, 3, 2, 1), scores(1, 1, 1, 1) > 0)
     one.pump()
     one.resize(0)  # two copies are under way
     one.drain()
@@ -273,7 +275,7 @@ def test_a_budget_may_shrink_to_nothing_and_grow_beyond_what_it_was() -> None:
 
 def test_a_resize_that_is_taken_back_spares_what_had_not_gone_yet() -> None:
     one = engine(slots=2, in_flight=2)
-    one.order(scores(2, 1, 0, 0), scores(1, 1, 0, 0) > 0)
+    one.set_priorities(scores(2, 1, 0, 0), scores(1, 1, 0, 0) > 0)
     one.pump()
     one.resize(0)
     one.resize(2)
@@ -284,7 +286,7 @@ def test_a_resize_that_is_taken_back_spares_what_had_not_gone_yet() -> None:
 def test_what_moves_to_another_slot_is_still_known_to_be_used_or_not() -> None:
     one = engine(slots=4, in_flight=4)
     for wanted in (scores(1, 1, 0, 0), scores(0, 0, 1, 1)):
-        one.order(scores(1, 2, 3, 4), wanted > 0)
+        one.set_priorities(scores(1, 2, 3, 4), wanted > 0)
         run_dry(one)
     one.release(one.layer(0, [2], [1]))
     one.resize(2)  # experts 0 and 1 go, of no use to anyone; slots 2 and 3 become 0 and 1
@@ -300,32 +302,32 @@ def test_an_order_that_moves_with_each_use_evicts_what_was_used_longest_ago() ->
     for clock, expert in enumerate([0, 1, 0, 2], start=1):
         placement = one.layer(0, [expert], [1], miss="load")
         for seat in placement.awaited:
-            one.arrived(seat)
+            one.wait_for(seat)
         one.release(placement)
-        one.touch(0, [expert], float(clock))
+        one.update_score(0, [expert], float(clock))
         one.begin_pass()
     assert sorted(one.slots.where[0]) == [0, 2]
 
 
 def test_abandoning_a_pass_unpins_and_forgetting_empties() -> None:
     one = engine(slots=3, in_flight=3)
-    one.order(scores(3, 2, 1, 0), scores(1, 1, 0, 0) > 0)
+    one.set_priorities(scores(3, 2, 1, 0), scores(1, 1, 0, 0) > 0)
     run_dry(one)
     one.layer(0, [0, 1, 2], [1, 1, 1], miss="load")
-    one.abandon()
+    one.abort()
     assert PINNED not in one.slots.state
     one.drain()
     assert one.slots.state == [READY] * 3
-    one.order(scores(0, 0, 0, 9), scores(0, 0, 0, 1) > 0)
-    one.abandon()
+    one.set_priorities(scores(0, 0, 0, 9), scores(0, 0, 0, 1) > 0)
+    one.abort()
     run_dry(one)
     assert sorted(one.slots.where[0]) == [0, 1, 2]  # what was requested is forgotten too
-    one.forget()
+    one.reset()
     assert one.slots.state == [FREE] * 3
     assert one.slots.where == [{}]
     for expert in (3, 2, 1, 0):
         placement = one.layer(0, [expert], [1], miss="load")
-        assert one.arrived(placement.awaited[0])
+        assert one.wait_for(placement.awaited[0])
         one.release(placement)
     assert sorted(one.slots.where[0]) == [0, 1, 2]  # all are worth the same again: the first slot's had to go
 
@@ -347,11 +349,11 @@ def test_sizes_that_make_no_engine_are_refused(given: dict[str, int], message: s
 def test_an_order_of_another_shape_or_without_an_order_is_refused() -> None:
     one = engine(slots=1)
     with pytest.raises(MoespacError, match="scores has shape"):
-        one.order(np.zeros((2, 4)))
-    with pytest.raises(MoespacError, match="wanted has shape"):
-        one.order(np.zeros((1, 4)), np.zeros((4, 1), bool))
+        one.set_priorities(np.zeros((2, 4)))
+    with pytest.raises(MoespacError, match="prefetch has shape"):
+        one.set_priorities(np.zeros((1, 4)), np.zeros((4, 1), bool))
     with pytest.raises(MoespacError, match="not finite"):
-        one.order(scores(0, np.nan, 0, 0))
+        one.set_priorities(scores(0, np.nan, 0, 0))
 
 
 def test_the_watched_device_notices_what_it_watches_for() -> None:
@@ -362,7 +364,7 @@ def test_the_watched_device_notices_what_it_watches_for() -> None:
     device.submit("link", 2.0, write)
     with pytest.raises(AssertionError, match="its copy came"):
         device.submit("gpu", 1.0, partial(device.read, 0, [0], [0]))
-    device.spend(2.0)
+    device.charge(2.0)
     with pytest.raises(AssertionError, match="holds"):
         device.submit("gpu", 1.0, partial(device.read, 0, [1], [0]))
     device.submit("gpu", 9.0, partial(device.read, 0, [0], [0]))

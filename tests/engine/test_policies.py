@@ -42,48 +42,48 @@ def prompt(*positions: tuple[int, int]) -> Prefill:
 
 def test_recency_keeps_by_the_last_use_and_wants_the_last_window() -> None:
     one = planner("recency")
-    one.verified(seen((0, 1), (2, 1)))
-    order = one.verified(seen((3, 1)))
+    one.on_verify(seen((0, 1), (2, 1)))
+    order = one.on_verify(seen((3, 1)))
     assert order.scores.tolist() == [[1, 0, 1, 2], [0, 2, 0, 0]]
     assert order.wanted.tolist() == [[False, False, False, True], [False, True, False, False]]
 
 
 def test_a_prompt_s_end_stands_for_the_window_before_the_first() -> None:
     for name in ("recency", "spac-paper", "spac-joint"):
-        order = planner(name, gamma=1).begin(prompt((0, 0), (1, 1), (2, 2)))
+        order = planner(name, gamma=1).on_prefill(prompt((0, 0), (1, 1), (2, 2)))
         assert (order.scores[:, 1:3] >= order.scores[:, [0, 3]]).all()
-        assert planner(name).begin(prompt()) is None
-    scores = planner("recency", gamma=1).begin(prompt((0, 0), (1, 1), (2, 2))).scores
+        assert planner(name).on_prefill(prompt()) is None
+    scores = planner("recency", gamma=1).on_prefill(prompt((0, 0), (1, 1), (2, 2))).scores
     assert scores.tolist() == [[0, 1, 1, 0]] * 2
 
 
 def test_static_hot_follows_other_texts_and_never_changes_its_mind() -> None:
     one = planner("static-hot", profile=np.array([[9, 3, 0, 1], [0, 0, 6, 0]]))
-    order = one.begin(prompt((0, 0)))
+    order = one.on_prefill(prompt((0, 0)))
     assert order.scores.tolist() == pytest.approx(np.array([[9, 3, 0, 1], [0, 0, 6, 0]]) / 9)
     assert order.wanted.sum() == 4
-    assert one.verified(seen((1, 1))) is None
+    assert one.on_verify(seen((1, 1))) is None
 
 
 def test_on_demand_orders_by_each_use_and_copies_nothing_ahead() -> None:
     one = planner("on-demand")
-    assert one.verified(seen((0, 0))) is None
-    assert [one.used(0), one.used(1), one.used(0)] == [1, 2, 3]
+    assert one.on_verify(seen((0, 0))) is None
+    assert [one.on_use(0), one.on_use(1), one.on_use(0)] == [1, 2, 3]
     assert get_policy("on-demand").miss == "load"
 
 
 def test_the_oracle_wants_what_the_next_window_uses_and_nothing_it_does_not() -> None:
     one = planner("next-window-oracle")
-    order = one.verified(seen((0, 0)), seen((3, 2), (1, 2)))
+    order = one.on_verify(seen((0, 0)), seen((3, 2), (1, 2)))
     assert order.wanted.tolist() == [[False, True, False, True], [False, False, True, False]]
     assert order.scores[order.wanted].min() > order.scores[~order.wanted].max()
-    assert one.verified(seen((0, 0)), None) is None
+    assert one.on_verify(seen((0, 0)), None) is None
 
 
 def test_the_oracle_keeps_the_rest_by_how_often_it_has_been_used() -> None:
     one = planner("next-window-oracle")
     for window in [(0, 0)] * 3 + [(1, 1)]:
-        order = one.verified(seen(window), seen((2, 2)))
+        order = one.on_verify(seen(window), seen((2, 2)))
     often, once, never = order.scores[0, [0, 1, 3]]
     assert order.scores[0, 2] >= 1 > often > once > never == 0
 
@@ -105,7 +105,7 @@ def test_the_spac_policies_are_the_printed_rule_and_the_balancer_s_thresholds(
         tau = balancer.thresholds(
             s, np.zeros((2, 4), bool), slots=3, times=LaneTimes.of(COSTS, 2), pairs=3
         ).tau
-        order = one.verified(window)
+        order = one.on_verify(window)
         assert (order.scores == s).all()
         assert (order.wanted == (s >= tau[:, None])).all()
 
@@ -118,7 +118,7 @@ def test_the_balancer_is_told_of_every_position_of_a_window(monkeypatch: pytest.
         return own(self, utility, resident, **known)
 
     monkeypatch.setattr(Balancer, "thresholds", listened)
-    planner("spac-joint", slots=3, gamma=2).verified(seen((0, 1), (1, 2), (2, 3)))
+    planner("spac-joint", slots=3, gamma=2).on_verify(seen((0, 1), (1, 2), (2, 3)))
     assert told == {"pairs": 3, "slots": 3, "times": LaneTimes.of(COSTS, 2)}
 
 
@@ -130,7 +130,7 @@ def test_a_composed_policy_may_have_any_sensor_rule_threshold_and_miss() -> None
     engine = Engine(VirtualDevice(), 2, 4, 4, COSTS)
     one = mine.planner(PolicyContext(GEOMETRY, COSTS, 1, engine.slots))
     for _ in range(2):
-        order = one.verified(seen((0, 1), (3, 3)))  # only the first position was kept
+        order = one.on_verify(seen((0, 1), (3, 3)))  # only the first position was kept
     assert order.scores.tolist() == [[1, 0, 0, 0], [0, 1, 0, 0]]
     assert not order.wanted.any()
 

@@ -58,7 +58,7 @@ class Machine(RuleBasedStateMachine):
     def a_new_order(self, seed: int, levels: int, share: float) -> None:
         rng = np.random.default_rng(seed)
         scores = rng.integers(0, levels, (LAYERS, EXPERTS)).astype(float)
-        self.engine.order(*Plan(scores, rng.random(scores.shape) < share))
+        self.engine.set_priorities(*Plan(scores, rng.random(scores.shape) < share))
 
     @rule(drafted=st.integers(0, 4))
     def a_window_opens(self, drafted: int) -> None:

@@ -66,7 +66,7 @@ def test_the_cpu_share_runs_beside_the_gpu_share() -> None:
     one = scheduler("recency", slots=1)
     window(one, [0], [1])
     one.engine.pump()
-    one.device.spend(2.0)
+    one.device.charge(2.0)
     start = one.device.now()
     window(one, [0, 1], [1, 1], drafted=0)
     # Both from start + 1: the GPU until 1.5, the CPU until 5.
@@ -84,7 +84,7 @@ def test_the_link_is_given_more_after_each_drafted_token_and_beside_each_dense_p
         one.drafted(token)
     one.verify()
     assert ran(one, "link") == [(start, start + 2), (start + 2, start + 4)]
-    one.device.spend(2.0)  # until start + 4.5: the second has come, and nobody has looked yet
+    one.device.charge(2.0)  # until start + 4.5: the second has come, and nobody has looked yet
     one.layer(0, [], [])
     assert ran(one, "link")[2:] == [(start + 4.5, start + 6.5)]
 
@@ -111,7 +111,7 @@ def test_waiting_for_room_is_waiting_for_copies() -> None:
 class Wants(Planner):
     """All experts, after the prompt, and all alike."""
 
-    def begin(self, _prefill: Prefill, _following: Step | None = None, /) -> Plan:
+    def on_prefill(self, _prefill: Prefill, _following: Step | None = None, /) -> Plan:
         everyone = np.ones((self.setting.geometry.layers, self.setting.geometry.experts))
         return Plan(everyone, everyone > 0)
 
@@ -281,7 +281,7 @@ def test_a_sensor_that_knows_a_layer_ahead_is_asked_while_the_layer_before_it_co
     class Ahead(Planner):
         known = "layer"
 
-        def layer(self, layer: int, gates: np.ndarray | None = None, /) -> Plan:
+        def on_layer(self, layer: int, gates: np.ndarray | None = None, /) -> Plan:
             asked.append((layer, float(np.sum(gates)), self.setting.slots.absent.all()))
             scores = np.zeros((2, 4))
             scores[1, 2] = 1.0
@@ -303,7 +303,7 @@ def test_a_draft_is_shown_as_it_grows_and_when_it_stands() -> None:
     class Drafted(Planner):
         known = "drafted"
 
-        def drafted(self, tokens: np.ndarray, gates: np.ndarray, complete: bool, /) -> None:
+        def on_draft(self, tokens: np.ndarray, gates: np.ndarray, complete: bool, /) -> None:
             assert gates.shape == (len(tokens) - 1, 1, 3)
             seen.append((tokens.tolist(), complete))
 

@@ -66,10 +66,10 @@ def test_resident_is_what_may_be_read_now() -> None:
     engine = Engine(device, 2, 4, 3, COSTS)
     wanted = np.zeros((2, 4), bool)
     wanted[0, 2] = wanted[1, 3] = True
-    engine.order(wanted * 1.0, wanted)
+    engine.set_priorities(wanted * 1.0, wanted)
     engine.pump()
     assert not engine.slots.resident().any()  # under way
-    device.spend(COSTS.copy_s())
+    device.charge(COSTS.copy_s())
     engine.pump()
     assert engine.slots.resident().tolist() == [[False, False, True, False], [False] * 4]
     engine.drain()

@@ -84,7 +84,7 @@ class Device(Protocol):
         Raises MoespacError for an unknown lane, seconds that are no length of time, and on a closed device.
         """
 
-    def spend(self, seconds: float, label: str = "") -> None:
+    def charge(self, seconds: float, label: str = "") -> None:
         """The caller thinks so long: on the virtual device that time passes now; on others it has passed."""
 
     def done(self, event: Event) -> bool:

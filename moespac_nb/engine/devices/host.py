@@ -67,7 +67,7 @@ class HostDevice:
         work = self._threads[lane].submit(self._operate, lane, seconds, run, tuple(after), label, size_bytes)
         return _Submitted(lane, label, work)
 
-    def spend(self, seconds: float, label: str = "") -> None:
+    def charge(self, seconds: float, label: str = "") -> None:
         if not 0 <= seconds < math.inf:
             raise refusal(HOST_THREAD, seconds, self._closed)
         end = self.now()

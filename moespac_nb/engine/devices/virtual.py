@@ -64,7 +64,7 @@ class VirtualDevice:
             self._ran.append((lane, label, start, end, size_bytes, cause is not None))
         return end if cause is None else _Failed(end, lane, label, cause)
 
-    def spend(self, seconds: float, label: str = "") -> None:
+    def charge(self, seconds: float, label: str = "") -> None:
         if not 0 <= seconds < math.inf:
             raise refusal(HOST_THREAD, seconds, self._closed)
         start = self._now

@@ -37,11 +37,11 @@ def _judged(answer: Callable[..., Any], case: tuple[list[int], int, int, int]) -
     copied, pump_at_ms, after_ms, asked = case
     device = VirtualDevice()
     engine = Engine(device, 1, 4, 4, _costs())
-    device.spend(pump_at_ms)
+    device.charge(pump_at_ms)
     wanted = np.isin(np.arange(4), copied)[None]
-    engine.order(-np.arange(4.0)[None], wanted)
+    engine.set_priorities(-np.arange(4.0)[None], wanted)
     engine.pump()
-    device.spend(after_ms)
+    device.charge(after_ms)
     at_ms = pump_at_ms + after_ms
     engine.layer(0, [asked], [1])
     was = next(name for name in ("ready", "late", "miss") if getattr(engine.counters, name))
@@ -170,7 +170,7 @@ def _after(state: str, event: str) -> str:
 
     def want(expert: int) -> None:
         scores = np.eye(2)[[expert]] * (1.0 + expert)
-        engine.order(scores, scores > 0)
+        engine.set_priorities(scores, scores > 0)
         engine.pump()
 
     if state == "free":
@@ -251,7 +251,7 @@ def _moves(
         for at, (_, score, layer) in enumerate(everybody):
             scores[layer, at] = score
             wanted[layer, at] = everybody[at] in experts
-        engine.order(scores, wanted)
+        engine.set_priorities(scores, wanted)
         moves.clear()
         while True:
             before = set(engine.slots.owner)
