@@ -18,24 +18,23 @@ Knows nothing of weights or models: `copy` does the real work, if there is any.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Sequence
-from functools import partial
 from heapq import heapify, heappop, heapreplace
 
 import numpy as np
 
 from ..hardware.cost_model import Costs
 from ..utils.exceptions import MoespacError
-from .devices import Device, Event, OperationError
-from .log import LayerEnd, LayerStart, Log, Requests, Reset, SlotChange
-from .placement import Counters, LayerDispatch, Miss, PendingExpert
-from .slots import EMPTY, LOADING, PINNED, Priority, Slots
+from .copies import SlotLoader
+from .devices import Device
+from .log import LayerEnd, LayerStart, Log, Requests, Reset
+from .placement import LayerDispatch, Miss, PendingExpert
+from .slots import EMPTY, LOADING, PINNED
 
 __all__ = ["Engine"]
 
 
-class Engine:
+class Engine(SlotLoader):
     """Slots, requests and the link. Not thread-safe: the device's lanes are what runs side by side.
 
     slots: room for so many experts, over all layers; 0 is allowed.
@@ -62,31 +61,11 @@ class Engine:
         ):
             if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
                 raise MoespacError(f"{name} is {value!r}; expected: a whole number, {least} and more")
-        self.device = device
-        self.layers, self.experts = layers, experts
-        self.counters = Counters()
-        self._costs = costs
-        self._copy = copy
+        super().__init__(device, layers, experts, slots, costs, copy, log)
         self._in_flight = in_flight
-        self._log = log
-        self._evicted = (EMPTY, 0.0)  # the key that has just had to go, and its score, where there is a log
-        self._worth = Priority(layers, experts)
-        self._slots = Slots(layers, experts, slots, self._worth)
         self._requests: list[tuple[float, int]] = []  # a heap of (-worth, key), worth as it was or less
-        self._flights: deque[int] = deque()  # slots being loaded, in the order of the link
-        self._event: dict[int, Event] = {}  # theirs
-        self._due: dict[int, float] = {}  # when they are expected, by the costs
-        self._link_due = 0.0
-        self._awaited: set[int] = set()  # loading slots that a layer waits for
-        self._copy_s = costs.copy_s()
         self._gpu_s: list[float] = [0.0]  # by positions
         self._cpu_s: list[float] = [0.0]
-        self._labels = [f"copy L{key // experts} E{key % experts}" for key in range(layers * experts)]
-
-    @property
-    def slots(self) -> Slots:
-        """The slots, to be read."""
-        return self._slots
 
     def set_priorities(self, scores: np.ndarray, prefetch: np.ndarray | None = None) -> None:
         """A new order; requests of the old one are dropped, copies under way go on.
@@ -263,11 +242,6 @@ class Engine:
         self._slots.reorder()
         self._shrink()
 
-    def drain(self) -> None:
-        """Wait for the copies under way."""
-        while self._flights:
-            self._land(self._flights.popleft())
-
     def reset(self) -> None:
         """Wait for what is under way, then empty all slots: as at the start, but for the counters."""
         self.abort()
@@ -279,10 +253,6 @@ class Engine:
         self._worth.score = [0.0] * len(self._worth.score)
         if self._log is not None:
             self._log.append(Reset())
-
-    def _holds(self, seat: PendingExpert) -> bool:
-        slots = self._slots
-        return slots.generation[seat.slot] == seat.generation and slots.owner[seat.slot] != EMPTY
 
     def _shared_out(
         self, absent: list[tuple[int, int]], miss: Miss
@@ -308,69 +278,6 @@ class Engine:
             if slot is not None or not waits or not self._flights:
                 return slot
             self._land(self._flights.popleft())
-
-    def _start(self, key: int, slot: int, demand: bool = False) -> None:
-        run = partial(self._copy, *divmod(key, self.experts), slot) if self._copy else None
-        size_bytes = self._costs.expert_bytes
-        self._slots.load(slot, key)
-        self._event[slot] = self.device.submit("link", self._copy_s, run, (), self._labels[key], size_bytes)
-        self._link_due = max(self._link_due, self.device.now()) + self._copy_s
-        self._due[slot] = self._link_due
-        self._flights.append(slot)
-        self.counters.copies += 1
-        self.counters.bytes += size_bytes
-        self._note(slot, key, loading=True, demand=demand)
-
-    def _await(self, expert: int, slot: int, positions: int) -> PendingExpert:
-        self._awaited.add(slot)
-        return PendingExpert(expert, slot, self._slots.generation[slot], positions, self._event[slot])
-
-    def _land_finished(self) -> None:
-        flights, done, event = self._flights, self.device.done, self._event
-        while flights and done(event[flights[0]]):
-            self._land(flights.popleft())
-
-    def _land(self, slot: int) -> None:
-        try:
-            self.device.wait(self._event.pop(slot))
-        except OperationError:
-            self.counters.failed_copies += 1
-            self.counters.wasted_bytes += self._costs.expert_bytes
-            self._awaited.discard(slot)
-            self._slots.evict(slot)
-            self._slots.free(slot)
-            self._note(slot, EMPTY)
-            return
-        pinned = slot in self._awaited
-        self._slots.used[slot] = pinned
-        self._slots.arrive(slot, pinned)
-        self._note(slot, self._slots.owner[slot])
-        if self._slots.surplus:
-            self._shrink()
-
-    def _evict(self, slot: int) -> None:
-        self.counters.evictions += 1
-        if not self._slots.used[slot]:
-            self.counters.wasted_bytes += self._costs.expert_bytes
-        if self._log is not None:
-            key = self._slots.owner[slot]
-            self._evicted = (key, self._worth.score[key])
-        self._slots.evict(slot)
-
-    def _shrink(self) -> None:
-        while self._slots.surplus and (slot := self._slots.victim()) is not None:
-            self._empty(slot)
-
-    def _empty(self, slot: int) -> None:
-        self._evict(slot)
-        self._slots.free(slot)
-        self._note(slot, EMPTY)
-
-    def _note(self, slot: int, key: int, loading: bool = False, demand: bool = False) -> None:
-        if self._log is not None:
-            (evicted, evicted_score), self._evicted = self._evicted, (EMPTY, 0.0)
-            score = 0.0 if key == EMPTY else self._worth.score[key]
-            self._log.append(SlotChange(slot, key, loading, evicted, score, evicted_score, demand))
 
     def _know_times(self, positions: int) -> None:
         for count in range(len(self._gpu_s), positions + 1):
