@@ -87,9 +87,9 @@ class SlotLoader:
         self._awaited.add(slot)
         return PendingExpert(expert, slot, self._slots.generation[slot], positions, self._event[slot])
 
-    def _holds(self, seat: PendingExpert) -> bool:
+    def _holds(self, pending: PendingExpert) -> bool:
         slots = self._slots
-        return slots.generation[seat.slot] == seat.generation and slots.owner[seat.slot] != EMPTY
+        return slots.generation[pending.slot] == pending.generation and slots.owner[pending.slot] != EMPTY
 
     def _land_finished(self) -> None:
         flights, done, event = self._flights, self.device.done, self._event

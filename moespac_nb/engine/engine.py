@@ -174,7 +174,7 @@ class Engine(SlotLoader):
                 else:
                     to_cpu.append((expert, count))
                     busy_s += cpu_s[count]
-            awaited.sort(key=lambda seat: self._due[seat.slot])
+            awaited.sort(key=lambda pending: self._due[pending.slot])
         # 4. Copies on demand, as far as there is room.
         deferred: tuple[list[int], list[int]] = ([], [])
         for expert, count in to_load:
@@ -199,21 +199,21 @@ class Engine(SlotLoader):
             self._log.append(placement)
         return placement
 
-    def wait_for(self, seat: PendingExpert) -> bool:
+    def wait_for(self, pending: PendingExpert) -> bool:
         """Wait for an awaited copy. False if it failed: then its expert is the CPU lane's, and counted."""
-        while self._holds(seat) and self._slots.state[seat.slot] == LOADING:
+        while self._holds(pending) and self._slots.state[pending.slot] == LOADING:
             self._land(self._flights.popleft())
-        if self._holds(seat):
+        if self._holds(pending):
             return True
         self.counters.fallbacks += 1
-        self.counters.cpu_pairs += seat.positions
+        self.counters.cpu_pairs += pending.positions
         return False
 
     def release(self, placement: LayerDispatch) -> None:
         """The layer has computed: what it read may be evicted, and it is now the last to come again."""
         if not placement.deferred[0]:
             self._worth.passed(placement.layer)
-        arrived = [seat.slot for seat in placement.awaited if self._holds(seat)]
+        arrived = [pending.slot for pending in placement.awaited if self._holds(pending)]
         self._awaited.difference_update(arrived)
         self._slots.unpin(placement.layer, placement.slots + arrived)
         if self._slots.surplus:

@@ -21,20 +21,17 @@ import numpy as np
 from ..hardware.cost_model import Costs
 from ..trace.step import MoEShape, Prefill, Step
 from ..utils.exceptions import MoespacError
-from .devices import Device, Event, OperationError
+from .devices import Device, OperationError
 from .engine import Engine
+from .layer_runner import LayerRunner, RunCpu, RunGpu
 from .log import Log, WindowEnd, WindowStart
-from .placement import LayerDispatch, Miss, PendingExpert
 from .policy import Plan, Planner, Policy, PolicyContext
 from .time_breakdown import PhaseStats, TimeBreakdown
 
-__all__ = ["PhaseStats", "Scheduler", "TimeBreakdown"]
-
-RunGpu = Callable[[list[int], list[int]], object]  # experts, their slots
-RunCpu = Callable[[list[int]], object]
+__all__ = ["PhaseStats", "RunCpu", "RunGpu", "Scheduler", "TimeBreakdown"]
 
 
-class Scheduler:
+class Scheduler(LayerRunner):
     """One decode, or several in a row, of one policy on one device.
 
     slots: what the budget pays for; a policy without slots takes none.
@@ -58,27 +55,18 @@ class Scheduler:
         log: Log | None = None,
     ) -> None:
         slots = slots if policy.slots else 0
-        self.device = device
-        self.costs = costs
+        layers, experts = geometry.layers, geometry.experts
+        super().__init__(device, costs, Engine(device, layers, experts, slots, costs, copy, in_flight, log))
         self.policy = policy
         self.geometry = geometry
         self.log = log
-        layers, experts = geometry.layers, geometry.experts
-        self.engine = Engine(device, layers, experts, slots, costs, copy, in_flight, log)
-        self.prefill, self.decode, self.apart = PhaseStats(), PhaseStats(), PhaseStats()
         self._setting = PolicyContext(geometry, costs, gamma, self.engine.slots, profile, log)
         self.planner: Planner = policy.planner(self._setting)
         self._positions = 0  # of the pass: prompt tokens, or the window's
-        self._aside: tuple[PhaseStats, Miss, int] | None = None  # what a pass apart came into
         self._enter(self.decode, policy.miss)
         self._tokens: list[int] = []
         self._gates: list[np.ndarray] = []
-        self._booked = device.now()  # all until then is in some part
         self._reads = True  # the target has yet to read the prompt
-        self._running: list[Event] = []  # what has been submitted in this layer
-        self._labels = {
-            kind: [f"L{layer} {kind}" for layer in range(layers)] for kind in ("dense", "gpu", "cpu")
-        }
 
     def begin_prefill(self, positions: int) -> None:
         """A prompt of so many positions is read."""
@@ -114,7 +102,7 @@ class Scheduler:
     def begin_other_pass(self, positions: int) -> None:
         """A pass of no text: its experts are treated as a window's, and the policy learns nothing of it."""
         aside = self._aside or (self._phase, self._miss, self._positions)
-        self._enter(self.apart, self.policy.miss)
+        self._enter(self.other, self.policy.miss)
         if not self._tokens:  # else a window is open, whose draft is read by the target itself
             self._booked = self.device.now()
         self._aside, self._positions = aside, positions
@@ -232,71 +220,6 @@ class Scheduler:
         self._tokens = []
         self._booked = self.device.now()  # what was lost is in no part
 
-    def _compute(self, placement: LayerDispatch, run_gpu: RunGpu | None, run_cpu: RunCpu | None) -> None:
-        """Both shares side by side; then what has to be waited for."""
-        device, layer = self.device, placement.layer
-        gpu_label, cpu_label = self._labels["gpu"][layer], self._labels["cpu"][layer]
-        running = self._running
-        gpu = cpu = None
-        if placement.ready:
-            run = None if run_gpu is None else _call(run_gpu, placement.ready, placement.slots)
-            gpu = device.submit("gpu", placement.ready_s, run, (), gpu_label)
-            running.append(gpu)
-        if placement.cpu:
-            run = None if run_cpu is None else _call(run_cpu, placement.cpu)
-            cpu = device.submit("cpu", placement.cpu_s, run, (), cpu_label)
-            running.append(cpu)
-        awaited = [(seats, self._submit_group(seats, run_gpu, gpu_label)) for seats in placement.groups]
-        self.engine.pump()
-        if gpu is not None:
-            device.wait(gpu)
-        self._book("experts_s")
-        if cpu is not None:
-            device.wait(cpu)
-            self._book("cpu_wait_s")
-        if awaited:
-            self._await(awaited, run_gpu, run_cpu, layer)
-        running.clear()
-
-    def _submit_group(self, seats: list[PendingExpert], run_gpu: RunGpu | None, label: str) -> Event:
-        run = None
-        if run_gpu is not None:
-            run = _call(run_gpu, [seat.expert for seat in seats], [seat.slot for seat in seats])
-        seconds = sum(self.costs.gpu_s(seat.positions) for seat in seats)
-        event = self.device.submit("gpu", seconds, run, [seat.event for seat in seats], label)
-        self._running.append(event)
-        return event
-
-    def _await(
-        self,
-        awaited: list[tuple[list[PendingExpert], Event]],
-        run_gpu: RunGpu | None,
-        run_cpu: RunCpu | None,
-        layer: int,
-    ) -> None:
-        """What computes once its copies have come; if one failed, its expert on the CPU lane after all."""
-        costs = self.costs
-        failed: list[PendingExpert] = []
-        computing_s = 0.0
-        for seats, computed in awaited:
-            event = computed
-            here = [seat for seat in seats if self.engine.wait_for(seat)]
-            if len(here) < len(seats):  # then none of the group has been computed
-                failed += [seat for seat in seats if seat not in here]
-                if not here:
-                    continue
-                event = self._submit_group(here, run_gpu, self._labels["gpu"][layer])
-            self.device.wait(event)
-            computing_s += sum(costs.gpu_s(seat.positions) for seat in here)
-        self._book("link_wait_s", experts_s=computing_s)
-        if failed:
-            run = None if run_cpu is None else _call(run_cpu, [seat.expert for seat in failed])
-            seconds = sum(costs.cpu_s(seat.positions) for seat in failed)
-            event = self.device.submit("cpu", seconds, run, (), self._labels["cpu"][layer])
-            self._running.append(event)
-            self.device.wait(event)
-            self._book("cpu_wait_s")
-
     def _show_draft(self, complete: bool) -> None:
         if self.planner.known == "drafted":
             gates = np.stack(self._gates) if self._gates else None
@@ -326,26 +249,3 @@ class Scheduler:
     def _order(self, order: Plan | None) -> None:
         if order is not None:
             self.engine.set_priorities(order.scores, order.wanted)
-
-    def _finish(self, lane: str, seconds: float, label: str, part: str) -> None:
-        """What the caller has done since the last call, or would have."""
-        if seconds or self.device.now() > self._booked:
-            self.device.wait(self.device.submit(lane, seconds, label=label, since=self._booked))
-            self._book(part)
-
-    def _book(self, part: str, experts_s: float = 0.0) -> None:
-        """All since the last booking is this part's, but for what of it the experts have taken."""
-        parts, now = self._phase.parts, self.device.now()
-        passed_s = now - self._booked
-        experts_s = min(experts_s, passed_s)
-        parts.experts_s += experts_s
-        setattr(parts, part, getattr(parts, part) + passed_s - experts_s)
-        self._booked = now
-
-    def _enter(self, phase: PhaseStats, miss: Miss) -> None:
-        self._phase, self._miss, self._aside = phase, miss, None
-        self.engine.counters = phase.counters
-
-
-def _call(function: Callable[..., object], *args: object) -> Callable[[], object]:
-    return lambda: function(*args)

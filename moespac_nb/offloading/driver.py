@@ -184,7 +184,7 @@ class SchedulerDriver(DecodeCallback):
         self._store.resize(self._slots)
         self._slots = self._store.count
         cut, new = self.scheduler, self._make(self._slots)
-        new.prefill, new.decode, new.apart = cut.prefill, cut.decode, cut.apart
+        new.prefill, new.decode, new.other = cut.prefill, cut.decode, cut.other
         self.scheduler = new
         if self._begin is not None:  # another thread's pass was cut, in the middle of this text's
             self._begin(new)

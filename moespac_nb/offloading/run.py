@@ -134,7 +134,7 @@ class Run:
     def counters(self) -> Counters:
         """A snapshot of all that was counted: decoding, prompts, and passes apart from both."""
         on = self._passes.scheduler
-        counted = [phase.counters for phase in (on.prefill, on.decode, on.apart)]
+        counted = [phase.counters for phase in (on.prefill, on.decode, on.other)]
         names = [field.name for field in fields(Counters)]
         return Counters(**{name: sum(getattr(each, name) for each in counted) for name in names})
 

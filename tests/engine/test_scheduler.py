@@ -178,10 +178,10 @@ def test_a_pass_of_no_text_is_counted_apart() -> None:
     one = scheduler("recency")
     one.begin_other_pass(1)
     one.layer(0, [0], [1])
-    assert (one.apart.counters, one.decode.counters) == (Counters(miss=1, pairs=1, cpu_pairs=1), Counters())
-    assert (one.apart.parts.total_s, one.decode.parts.total_s) == (5.0, 0.0)
+    assert (one.other.counters, one.decode.counters) == (Counters(miss=1, pairs=1, cpu_pairs=1), Counters())
+    assert (one.other.parts.total_s, one.decode.parts.total_s) == (5.0, 0.0)
     window(one, [0], [1])
-    assert (one.apart.counters.miss, one.decode.counters.miss) == (1, 1)
+    assert (one.other.counters.miss, one.decode.counters.miss) == (1, 1)
 
 
 def test_what_computes_the_experts_is_called_once_for_each_with_slots_that_hold_them() -> None:

@@ -378,7 +378,7 @@ def test_the_target_may_be_its_own_draft_and_the_counts_are_right(device: str) -
     # Each window's verification is the decode's, and each token that was drafted a pass apart.
     assert phases.decode.counters.pairs == sum(step.experts.size for step in decoding.steps)
     assert phases.prefill.counters.pairs == decoding.prefill.experts.size
-    assert phases.apart.counters.pairs >= sum(step.gamma for step in decoding.steps) * 3 * 2
+    assert phases.other.counters.pairs >= sum(step.gamma for step in decoding.steps) * 3 * 2
     for name in ("hit_rate", "late_rate", "cpu_share", "bytes_per_token", f"stall_share_{run.label}"):
         assert summary[name] is not None
     assert summary["bytes_per_token"] > 0
@@ -392,4 +392,4 @@ def test_other_forwards_between_two_rounds_are_counted_apart() -> None:
             model(torch.tensor([PROMPT]))
         phases = run._passes.scheduler
     assert phases.decode.counters.pairs == sum(step.experts.size for step in decoding.steps)
-    assert phases.apart.counters.pairs == len(decoding.steps) * len(PROMPT) * 3 * 2
+    assert phases.other.counters.pairs == len(decoding.steps) * len(PROMPT) * 3 * 2

@@ -77,7 +77,7 @@ def test_generate_in_four_threads_gives_each_its_own_text(played: str, device: s
     untouched = Untouched(model)
     with offload(model, "10%", policy=played, device=device, costs=SLOW_CPU) as run:
         assert at_once(*(generates(model, prompt) for prompt in PROMPTS)) == own
-        apart = run._passes.scheduler.apart.counters
+        apart = run._passes.scheduler.other.counters
         assert run.counters == apart
         assert apart.copies > 0 or played != "on-demand"  # others learn from decodes alone
     untouched.check()
@@ -144,7 +144,7 @@ def test_what_else_runs_in_the_middle_of_a_decode_is_counted_apart(moment: str, 
         assert ours.counters.pairs == theirs.counters.pairs > 0
         assert ours.parts.dense_s == pytest.approx(theirs.parts.dense_s)
         assert ours.parts.draft_s == pytest.approx(theirs.parts.draft_s)
-    assert asked(counted.apart) > 0
+    assert asked(counted.other) > 0
     assert run.summary()["tokens"] == len(decoding.new_ids)
     assert run.summary()["windows"] == len(decoding.steps)
 
@@ -175,7 +175,7 @@ def test_a_thread_that_comes_just_before_a_decode_s_own_pass_takes_nothing_from_
     assert decoding.new_ids == plain_text(QWEN)
     assert counted.prefill.counters.pairs == decoding.prefill.experts.size
     assert counted.decode.counters.pairs == sum(step.experts.size for step in decoding.steps)
-    assert counted.apart.counters.pairs > 0 or what == "a pass that is cut"
+    assert counted.other.counters.pairs > 0 or what == "a pass that is cut"
     assert run.summary()["tokens"] == len(decoding.new_ids)
 
 
