@@ -1,8 +1,8 @@
-"""The balancer a scheduler asks at each window: learned demand, a fast path, PuLP now and then.
+"""The balancer that a policy asks in each window: learned demand, and a solver for the thresholds.
 
 balancer = Balancer(layers=48, levels=4)
-found = balancer.thresholds(utility, resident, slots=1044, times=LaneTimes.of(costs, gamma=8), pairs=72)
-wanted = utility >= found.tau[:, None]
+solution = balancer.thresholds(utility, resident, slots=1044, times=LaneTimes.of(costs, gamma=8), pairs=72)
+wanted = utility >= solution.tau[:, None]
 balancer.observe(utility, counts)      # when the window's counts are known
 """
 
@@ -29,13 +29,31 @@ FORMULATIONS = ("joint", "per-layer", "per-layer-difference")
 
 
 class Balancer:
-    """State: what the windows so far taught about demand, and how many there were.
+    """Choose each window's thresholds from the demand that earlier windows had.
 
-    formulation: `joint`, or the paper's `per-layer` by max(T_cpu, T_gpu) or by their `difference`.
-    exact_every: PuLP solves each so-manieth window, from the first on; 0 never. Per-layer needs no PuLP: its
-    enumeration is exact.
-    log: a list to which each window's `Candidates` are appended.
-    time_limit_s: of such a solve; None lets it finish, and results can then be made again on any machine.
+    Parameters
+    ----------
+    layers : int
+        Layers with experts.
+    levels : int
+        K, the highest utility.
+    formulation : {"joint", "per-layer", "per-layer-difference"}
+        "joint" is one integer program over all layers. The other two solve each layer alone, by
+        max(T_cpu, T_gpu) or, as in the paper, by the difference of the two.
+    exact_every : int, default 0
+        Solve every n-th window exactly with PuLP, starting with the first; 0 disables it. The per-layer
+        formulations need no PuLP, as they are enumerated.
+    time_limit_s : float, optional
+        Seconds for such a solve. None lets it finish, so that results are the same on every machine.
+    warmup : int, default 8
+        Windows over which demand is a plain mean, see `LevelRates`.
+    log : list, optional
+        Each window's `Candidates` are appended to it.
+
+    Raises
+    ------
+    MoespacError
+        The formulation is unknown, or a number is out of range.
     """
 
     def __init__(
@@ -64,13 +82,21 @@ class Balancer:
         self.log = log
 
     def observe(self, utility: np.ndarray, counts: np.ndarray) -> None:
-        """Learn from a window: its counts (layers, experts), and the utility that was known before it."""
+        """Learn from a verified window.
+
+        Parameters
+        ----------
+        utility : ndarray of int, shape (layers, experts)
+            The utility that was known before the window, 0 to K.
+        counts : ndarray of int, shape (layers, experts)
+            Positions that each expert served in it.
+        """
         self.rates.observe(utility, counts)
 
     def problem(
         self, utility: np.ndarray, resident: np.ndarray, *, slots: int, times: LaneTimes, pairs: float
     ) -> Joint | PerLayer:
-        """The coming window's formulation, to print, explain or solve; arguments as for `thresholds`."""
+        """Build the coming window's problem, to print or solve; the arguments are those of `thresholds`."""
         demand = self.rates.demand(utility, pairs)
         table = candidates(utility, resident, slots, times, demand)
         if self.log is not None:
@@ -82,9 +108,25 @@ class Balancer:
     def thresholds(
         self, utility: np.ndarray, resident: np.ndarray, *, slots: int, times: LaneTimes, pairs: float
     ) -> Thresholds:
-        """The coming window's thresholds; `seconds` is all it took, the candidate table included.
+        """Find the coming window's thresholds.
 
-        utility: (layers, experts) integers 0 … K. resident: bool, alike. pairs: (γ + 1)·k of each layer.
+        Parameters
+        ----------
+        utility : ndarray of int, shape (layers, experts)
+            0 to K.
+        resident : ndarray of bool, shape (layers, experts)
+            Whether a slot holds the expert.
+        slots : int
+            Slots in all.
+        times : LaneTimes
+            The machine's times.
+        pairs : float
+            Token–expert pairs that each layer will serve: (γ + 1) · k.
+
+        Returns
+        -------
+        Thresholds
+            `seconds` is all the time that it took, the candidate table included.
         """
         start = perf_counter()
         problem = self.problem(utility, resident, slots=slots, times=times, pairs=pairs)

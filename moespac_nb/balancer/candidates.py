@@ -23,7 +23,21 @@ Array = np.ndarray
 
 @dataclass(frozen=True, eq=False)
 class Candidates:
-    """Layers × levels: row l is a layer, column τ − 1 a threshold; an expert is hot where s ≥ τ."""
+    """What each threshold brings in each layer; column τ - 1 is threshold τ, an expert is hot where s ≥ τ.
+
+    Attributes
+    ----------
+    cpu_s, gpu_s : ndarray, shape (layers, K)
+        Seconds of the CPU lane (cold pairs) and of the GPU lane (hot experts).
+    hot, loads : ndarray of int, shape (layers, K)
+        Hot experts, which need a slot; and those of them that are not resident, n(τ).
+    room : ndarray of int, shape (K,)
+        Slots that are free or held by an expert that is cold at τ.
+    slots : int
+        Slots in all.
+    times : LaneTimes
+        The machine's times.
+    """
 
     cpu_s: Array  # (layers, K) T_cpu: the cold pairs, on the CPU lane
     gpu_s: Array  # (layers, K) T_gpu: the hot experts, on the GPU lane
@@ -62,7 +76,7 @@ class Candidates:
         return lowest(self.total_s)
 
     def row(self, layer: int, level: int) -> dict[str, Any]:
-        """What every formulation says of one candidate, τ = level + 1, as plain values."""
+        """Return one candidate, τ = level + 1, as plain values: the part that all formulations explain."""
         return {
             "layer": layer,
             "tau": level + 1,
@@ -75,7 +89,7 @@ class Candidates:
         }
 
     def of(self, table: Array, tau: Array) -> Array:
-        """One entry a layer, (layers,): a table's at these thresholds."""
+        """Return a table's entry of each layer at thresholds `tau`, (layers,)."""
         return np.asarray(table[np.arange(self.layers), tau - 1])
 
 
@@ -85,12 +99,38 @@ def lowest(cost: Array) -> Array:
 
 
 def candidates(utility: Array, resident: Array, slots: int, times: LaneTimes, demand: Demand) -> Candidates:
-    """The table for one window.
+    """Build the candidate table of one window.
 
-    utility: (layers, experts) integers 0 … K, K being the demand's levels.
-    resident: (layers, experts) bool, True where a slot holds the expert.
-    slots: in all, shared by the layers; at least one, and no fewer than there are residents.
-    Raises MoespacError where shapes disagree or numbers are out of range.
+    Parameters
+    ----------
+    utility : ndarray of int, shape (layers, experts)
+        0 to K, the number of the demand's levels.
+    resident : ndarray of bool, shape (layers, experts)
+        Whether a slot holds the expert.
+    slots : int
+        Slots in all, shared by the layers: at least one, and one for each resident.
+    times : LaneTimes
+        The machine's times.
+    demand : Demand
+        The expected work of each layer.
+
+    Returns
+    -------
+    Candidates
+
+    Raises
+    ------
+    MoespacError
+        Shapes disagree, or a number is out of range.
+
+    Examples
+    --------
+    >>> utility = np.array([[2, 1, 0, 0]])
+    >>> times = LaneTimes(gpu_expert_s=5, cpu_pair_s=2, copy_s=1, draft_window_s=1)
+    >>> demand = Demand.of(utility, np.array([[6, 3, 0, 1]]), levels=2)
+    >>> table = candidates(utility, utility > 1, 2, times, demand)
+    >>> table.hot.tolist(), table.loads.tolist()
+    ([[2, 1]], [[1, 0]])
     """
     layers, levels = demand.cold_share.shape
     utility = checked_utility(utility, levels)

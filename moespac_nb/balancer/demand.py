@@ -1,4 +1,4 @@
-"""How much work the coming window brings, and how it divides at each threshold: the paper's γ·k, b, r_c, r_g.
+"""The coming window's work, and its division at each threshold: the paper's γ·k, b, r_c, r_g.
 
 An expert is hot at threshold τ where its utility s ≥ τ. Layers × levels arrays have τ = 1 … K as columns.
 """
@@ -18,7 +18,24 @@ Array = np.ndarray
 
 @dataclass(frozen=True, eq=False)
 class Demand:
-    """What each layer is expected to serve in one window. Finite and 0 or more; else MoespacError."""
+    """The work that each layer is expected to have in one window.
+
+    Attributes
+    ----------
+    pairs : ndarray, shape (layers,)
+        Token–expert pairs: the paper's γ·k.
+    distinct : ndarray, shape (layers,)
+        Distinct experts: the paper's b.
+    cold_share : ndarray, shape (layers, K)
+        Share of the pairs that goes to cold experts, r_c, at each τ.
+    hot_share : ndarray, shape (layers, K)
+        Share of the distinct experts that is hot, r_g, at each τ.
+
+    Raises
+    ------
+    MoespacError
+        Shapes disagree, or a value is negative, not finite, or a share above 1.
+    """
 
     pairs: Array  # (layers,) token–expert pairs: the paper's γ·k
     distinct: Array  # (layers,) distinct experts: the paper's b
@@ -45,7 +62,27 @@ class Demand:
 
     @classmethod
     def of(cls, utility: Array, counts: Array, levels: int) -> Demand:
-        """Of a window whose counts f (layers, experts) are known: expected or true ones, whole or not."""
+        """Make the demand of a window whose counts are known, or expected.
+
+        Parameters
+        ----------
+        utility : ndarray of int, shape (layers, experts)
+            0 to `levels`.
+        counts : ndarray, shape (layers, experts)
+            Positions that each expert serves.
+        levels : int
+            K.
+
+        Returns
+        -------
+        Demand
+
+        Examples
+        --------
+        >>> demand = Demand.of(np.array([[2, 1, 0, 0]]), np.array([[6, 3, 0, 1]]), levels=2)
+        >>> demand.pairs, demand.distinct
+        (array([10.]), array([3.]))
+        """
         utility = checked_utility(utility, levels)
         counts = np.asarray(counts, np.float64)
         if counts.shape != utility.shape:
@@ -56,7 +93,7 @@ class Demand:
 
     @classmethod
     def of_levels(cls, pairs: Array, used: Array) -> Demand:
-        """From the pairs and the distinct experts at each level of utility, both (layers, K + 1)."""
+        """Make a demand of the pairs and distinct experts at each level of utility, (layers, K + 1)."""
         hot_pairs, hot_used = _at_least(pairs), _at_least(used)
         all_pairs, all_used = hot_pairs[:, :1], hot_used[:, :1]
         hot_share_of_pairs = hot_pairs[:, 1:] / np.maximum(all_pairs, np.finfo(float).tiny)
@@ -93,10 +130,20 @@ def _at_least(at_level: Array) -> Array:
 
 
 class LevelRates:
-    """Plain means over the first `warmup` windows, moving averages over about as many afterwards.
+    """How often experts of each level of utility are used, learned from windows.
 
-    Before the first window every expert is as likely as the other, and no two pairs share one. That counts
-    as much as one expert seen at each level, and fades like what was seen.
+    Rates are plain means over the first `warmup` windows and moving averages over about as many afterwards.
+    Before the first window every expert is as likely as the next, and no two pairs share one; this prior
+    counts as one expert seen at each level, and fades like everything else.
+
+    Parameters
+    ----------
+    layers : int
+        Layers with experts.
+    levels : int
+        K, the highest utility.
+    warmup : int, default 8
+        Windows, at least one.
     """
 
     def __init__(self, layers: int, levels: int, warmup: int = 8) -> None:
@@ -116,7 +163,7 @@ class LevelRates:
         return self.windows >= self.warmup
 
     def observe(self, utility: Array, counts: Array) -> None:
-        """One window: counts f and the utility that was known before it, both (layers, experts)."""
+        """Learn from one window: counts f, and the utility known before it, both (layers, experts)."""
         counts = np.asarray(counts)
         if counts.shape != np.shape(utility) or len(counts) != len(self._work):
             raise MoespacError(
@@ -138,7 +185,19 @@ class LevelRates:
         self.windows += 1
 
     def demand(self, utility: Array, pairs: float) -> Demand:
-        """Of a window in which each layer serves `pairs` token–expert pairs: (γ + 1)·k."""
+        """Predict the demand of a window.
+
+        Parameters
+        ----------
+        utility : ndarray of int, shape (layers, experts)
+            0 to K.
+        pairs : float
+            Token–expert pairs of each layer: (γ + 1) · k.
+
+        Returns
+        -------
+        Demand
+        """
         utility = checked_utility(utility, self.levels)
         if len(utility) != len(self._work):
             raise MoespacError(f"the utility has {len(utility)} layers; expected: {len(self._work)}")

@@ -20,21 +20,33 @@ FIRST = Lock()  # `cache` alone lets two threads in, and the later one would kee
 
 
 def new_program(name: str) -> Any:
-    """An empty program to minimise."""
+    """Return an empty integer program to minimise."""
     import pulp
 
     return pulp.LpProblem(name, pulp.LpMinimize)
 
 
 def linear(terms: Iterable[tuple[Any, float]]) -> Any:
-    """A linear expression from (variable, coefficient) pairs, no zeros: PuLP's own sums build slowly."""
+    """Return a linear expression of (variable, coefficient) pairs; PuLP's own sums are slow."""
     import pulp
 
     return pulp.LpAffineExpression([(variable, value) for variable, value in terms if value])
 
 
 def solve_program(program: Any, time_limit_s: float | None = None) -> str:
-    """Solve in place: "optimal", "feasible" (stopped with a point), "infeasible", "unsolved"."""
+    """Solve a program in place.
+
+    Parameters
+    ----------
+    program : pulp.LpProblem
+    time_limit_s : float, optional
+        Seconds that HiGHS may take.
+
+    Returns
+    -------
+    {"optimal", "feasible", "infeasible", "unsolved"}
+        "feasible" means stopped with a point, "unsolved" stopped without one.
+    """
     import pulp
 
     with FIRST:

@@ -26,7 +26,7 @@ Array = np.ndarray
 
 
 class Switches(NamedTuple):
-    """What changing one layer's τ would do, all other layers left as they are; (layers, K) each."""
+    """Effects of changing one layer's τ while the other layers stay; arrays are (layers, K)."""
 
     gain_s: Array  # seconds won
     hot: Array  # more slots taken
@@ -45,22 +45,33 @@ class Switches(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Joint:
-    """One integer program for the whole window."""
+    """One integer program for all layers: they share the slots, and the link has a deadline a layer.
+
+    Parameters
+    ----------
+    table : Candidates
+        What each threshold brings in each layer.
+
+    See Also
+    --------
+    balancer.solve : Finds the thresholds.
+    """
 
     table: Candidates
 
     def objective_s(self, tau: Array) -> float:
+        """Return the seconds that all layers take at thresholds `tau`, (layers,)."""
         return float(self.table.of(self.table.total_s, tau).sum())
 
     def slack_s(self, tau: Array) -> Array:
-        """(layers,) time the link has left when each layer begins its experts; below 0 it comes too late."""
+        """Return the link's time left when each layer begins its experts, (layers,); below 0 is late."""
         table, times = self.table, self.table.times
         total_s = table.of(table.total_s, tau)
         begins_s = times.draft_window_s + (total_s + times.dense_s).cumsum() - total_s
         return np.asarray(begins_s - times.copy_s * table.of(table.loads, tau).cumsum())
 
     def violations(self, tau: Array) -> tuple[str, ...]:
-        """The constraints that these thresholds break; of the deadlines the first."""
+        """Return the constraints that thresholds `tau` violate; of the deadlines only the first."""
         late = np.flatnonzero(self.slack_s(tau) < -self.table.tolerance_s)
         slots = ("slots",) if self.table.of(self.table.hot, tau).sum() > self.table.slots else ()
         return slots + tuple(f"link by layer {layer}" for layer in late[:1])
@@ -78,7 +89,7 @@ class Joint:
         return Switches(gain_s, table.hot - hot[:, None], copies_s, in_time, table.slots - int(hot.sum()))
 
     def binding(self, tau: Array, switches: Switches | None = None) -> tuple[str, ...]:
-        """What keeps some layer from a faster τ: the slots, and the tightest deadline of the link."""
+        """Return what keeps a layer from a faster τ: the slots, the link's tightest deadline."""
         switches = switches or self.switches(tau)
         faster = switches.gain_s > self.table.tolerance_s
         names: tuple[str, ...] = ("slots",) if (faster & ~switches.slots_kept).any() else ()
@@ -89,17 +100,23 @@ class Joint:
     def thresholds(
         self, tau: Array | None, method: str, optimal: bool, switches: Switches | None = None
     ) -> Thresholds:
-        """A feasible point as a result; None says that there is none, and every τ is K."""
+        """Make a result of a feasible point; of None, where there is none, every τ is K."""
         if tau is None:
             tau = np.full(self.table.layers, self.table.levels)
             return Thresholds(tau, self.objective_s(tau), False, False, method, self.violations(tau))
         return Thresholds(tau, self.objective_s(tau), True, optimal, method, self.binding(tau, switches))
 
     def program(self) -> tuple[Any, list[dict[int, Any]]]:
-        """The PuLP problem, times in units of `unit_s`, and its choices: chosen[layer][τ] is 0 or 1.
+        """Build the PuLP problem, with times in units of `unit_s`.
 
-        A layer's time is known at each τ, so max(T_cpu, T_gpu) is a coefficient; the link's slack is carried
-        from layer to layer, which keeps a deadline's row short.
+        A layer's time is known at each τ, so max(T_cpu, T_gpu) is a coefficient. The link's slack is carried
+        from layer to layer, which keeps the row of a deadline short.
+
+        Returns
+        -------
+        program : pulp.LpProblem
+        chosen : list of dict
+            chosen[layer][τ] is a variable that is 0 or 1.
         """
         table, times, unit_s = self.table, self.table.times, self.table.unit_s
         taus = range(1, table.levels + 1)
@@ -127,9 +144,17 @@ class Joint:
         return program, chosen
 
     def explain(self, tau: Array) -> list[dict[str, Any]]:
-        """Every candidate of every layer beside the thresholds chosen.
+        """Return a row for every candidate of every layer, beside the thresholds chosen.
 
-        A candidate is feasible where that layer alone may switch to it; `binding` names what it would break.
+        Parameters
+        ----------
+        tau : ndarray of int, shape (layers,)
+            The thresholds chosen.
+
+        Returns
+        -------
+        list of dict
+            `feasible`: whether this layer alone may switch to the candidate; `binding`: what it violates.
         """
         table = self.table
         switches = self.switches(tau)

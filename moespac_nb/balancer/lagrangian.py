@@ -1,9 +1,9 @@
-"""A good point of the joint program within half a millisecond, by putting a price on what the layers share.
+"""Lagrangian heuristic for the joint program: a good point within half a millisecond.
 
-Given a price on a slot and one on a second of the link, the layers have nothing more to do with each other:
-each takes the τ whose time and charges come to least. Many pairs of prices are looked at together. At the
-best of them the layers are walked: each in turn takes the cheapest τ that leaves those to come a way out.
-What is then free goes to whom it helps most, and layers trade where both together gain.
+With a price on a slot and one on a second of the link, the layers are independent: each takes the τ with the
+least time and charges. Many pairs of prices are tried together. At the best pair the layers are rounded in
+turn, each to its cheapest τ that keeps a feasible rest. What is then free goes to the layers that gain most,
+and layers swap where both together gain.
 """
 
 from __future__ import annotations
@@ -21,7 +21,18 @@ ROUNDS, GIVERS, PAIRS = 6, 40, 3  # more finds little more
 
 
 def solve(joint: Joint) -> Thresholds:
-    """A feasible point wherever there is one; optimal only where every layer can have its own best."""
+    """Find a feasible point wherever there is one, usually close to the optimum.
+
+    Parameters
+    ----------
+    joint : Joint
+        The problem of one window.
+
+    Returns
+    -------
+    Thresholds
+        `optimal` is True only where it is proven.
+    """
     table = joint.table
     tau = table.fastest
     if not joint.violations(tau):
@@ -42,10 +53,10 @@ def solve(joint: Joint) -> Thresholds:
 
 
 def dual_prices(joint: Joint) -> Array:
-    """What each τ of each layer costs, charges included, (layers, K), at the prices that promise most.
+    """Return the cost of each τ of each layer, (layers, K), at the best prices of a slot and of the link.
 
-    At any prices the layers' least costs, less what the shared resources are worth at them, bound the optimum
-    from below; the prices of the highest bound are those whose layers come nearest to it.
+    At any prices the layers' least costs, less the price of the shared resources, bound the optimum from
+    below. The prices with the highest bound are chosen.
     """
     table, times = joint.table, joint.table.times
     # (K, layers) and, with the prices in between, (K, slot prices, link prices, layers).
@@ -75,7 +86,7 @@ def _prices(gain_s: Array, used: Array, number: int) -> Array:
 
 
 def round_greedily(joint: Joint, cost: Array, way_out: Array) -> Array:
-    """Each layer in turn takes its cheapest τ after which `way_out` is still feasible for those to come."""
+    """Give each layer in turn its cheapest τ that leaves `way_out` feasible for those after it."""
     table, times = joint.table, joint.table.times
     out_s = table.of(table.total_s, way_out).tolist()
     out_hot = table.of(table.hot, way_out)
@@ -107,9 +118,9 @@ def round_greedily(joint: Joint, cost: Array, way_out: Array) -> Array:
 
 
 def improve(joint: Joint, tau: Array, switches: Switches) -> bool:
-    """Give what is free to the layers that gain most, in place; False where nobody gains.
+    """Give what is free to the layers that gain most, in place; False where no layer gains.
 
-    Switches that are allowed one by one need not be allowed together: what is left is counted along.
+    Switches that are allowed one by one need not be allowed together, so what is left is updated on the way.
     """
     table = joint.table
     gain_s = np.where(switches.allowed, switches.gain_s, 0.0).ravel()
@@ -167,10 +178,10 @@ def swap(joint: Joint, tau: Array, switches: Switches) -> bool:
 
 
 def max_slack_point(joint: Joint) -> Array | None:
-    """A feasible point, or None: for each number of slots used so far, the most time the link can have left.
+    """Find a feasible point, or None, by dynamic programming over the slots used so far.
 
-    More slack with no more slots is never worse, so one number for each count of slots decides. Needed only
-    where τ = K everywhere misses a deadline that a slower layer before it would keep.
+    More slack with no more slots is never worse, so one number for each count of slots decides. Needed
+    only where τ = K in all layers misses a deadline that a slower layer before it would keep.
     """
     table, times = joint.table, joint.table.times
     slack_s = np.full(table.slots + 1, -np.inf)  # by slots used

@@ -21,7 +21,19 @@ __all__ = ["PerExpert", "PerExpertSolution"]
 
 @dataclass(frozen=True, eq=False)
 class PerExpertSolution:
-    """Which experts are to have a slot."""
+    """Which experts are to have a slot.
+
+    Attributes
+    ----------
+    hot : ndarray of bool, shape (layers, experts)
+    objective_s : float
+        Seconds that the window takes.
+    bound_s : float
+        Proven: no choice takes less.
+    optimal : bool
+    seconds : float
+        Measured time of the solve.
+    """
 
     hot: np.ndarray  # (layers, experts) bool
     objective_s: float
@@ -32,9 +44,25 @@ class PerExpertSolution:
 
 @dataclass(frozen=True, eq=False)
 class PerExpert:
-    """All layers at once. A layer takes what its slower lane takes, or longer where it waits for the link.
+    """One bit for each expert of all layers.
 
-    counts: (layers, experts) positions that each expert serves in the window; resident: bool, alike.
+    A layer takes as long as its slower lane, or longer where it waits for the link.
+
+    Parameters
+    ----------
+    counts : ndarray, shape (layers, experts)
+        Positions that each expert serves in the window.
+    resident : ndarray of bool, shape (layers, experts)
+        Whether a slot holds the expert.
+    slots : int
+        Slots in all, at least one.
+    times : LaneTimes
+        The machine's times.
+
+    Raises
+    ------
+    MoespacError
+        Shapes disagree, or a number is out of range.
     """
 
     counts: np.ndarray
@@ -97,7 +125,7 @@ class PerExpert:
         return program, bits, takes
 
     def explain(self, placed: PerExpertSolution) -> list[dict[str, Any]]:
-        """Each layer's share of a placement: its lanes' times, its loads, and whether the slots are full."""
+        """Return a row for each layer of a solution: its lanes' times, its loads, full slots."""
         times, counts = self.times, np.asarray(self.counts, float)
         rows = []
         for layer, hot in enumerate(placed.hot):

@@ -24,7 +24,24 @@ OBJECTIVES = {"difference": "|T_cpu(τ) − T_gpu(τ)|", "max": "max(T_cpu(τ), 
 
 @dataclass(frozen=True, eq=False)
 class PerLayer:
-    """One small program a layer. `difference` is the paper's objective, `max` what a layer takes."""
+    """One small integer program for each layer, as in the paper.
+
+    Parameters
+    ----------
+    table : Candidates
+        What each threshold brings in each layer.
+    objective : {"max", "difference"}
+        "max" is what a layer takes, max(T_cpu, T_gpu); "difference" is the paper's |T_cpu - T_gpu|.
+
+    Raises
+    ------
+    MoespacError
+        The objective is unknown.
+
+    See Also
+    --------
+    balancer.solve : Finds the thresholds.
+    """
 
     table: Candidates
     objective: Literal["difference", "max"] = "max"
@@ -41,7 +58,7 @@ class PerLayer:
 
     @property
     def window_s(self) -> float:
-        """What a layer's loads may hide behind besides its own experts: its share of the drafting."""
+        """Seconds that a layer's loads may hide behind besides its own experts: its share of the drafting."""
         return self.table.times.draft_window_s / self.table.layers + self.table.times.dense_s
 
     @cached_property
@@ -64,7 +81,7 @@ class PerLayer:
         return lowest(np.where(self.feasible, self.cost_s, np.inf))
 
     def thresholds(self, tau: np.ndarray, method: str, proven: bool) -> Thresholds:
-        """These τ as a result. proven: whether each is its layer's best."""
+        """Make a result of thresholds `tau`, (layers,). proven: whether each is its layer's best."""
         feasible = bool(self.table.of(self.feasible, tau).all())
         return Thresholds(
             tau=tau,
@@ -113,7 +130,17 @@ class PerLayer:
         return tuple(names)
 
     def explain(self, tau: np.ndarray | None = None) -> list[dict[str, Any]]:
-        """Every candidate of every layer: its times, loads, what it breaks, and which one is chosen."""
+        """Return a row for every candidate of every layer: its times, its loads, what it violates.
+
+        Parameters
+        ----------
+        tau : ndarray of int, shape (layers,), optional
+            The thresholds chosen; None takes each layer's best.
+
+        Returns
+        -------
+        list of dict
+        """
         table, tau = self.table, self.best if tau is None else tau
         free_s = table.total_s + self.window_s
         return [

@@ -16,10 +16,28 @@ __all__ = ["LaneTimes"]
 
 @dataclass(frozen=True, kw_only=True)
 class LaneTimes:
-    """Seconds, each finite and 0 or more; else MoespacError. A pair is one position served by one expert.
+    """How long each lane takes for one thing, in seconds. A pair is one position served by one expert.
 
-    A lane that serves several experts takes as long as the slower of reading them once each and computing
-    their pairs. The paper has one number a lane: `gpu_expert_s` and `cpu_pair_s`; the others are then 0.
+    A lane that serves several experts takes as long as the slower of reading each of them once and computing
+    their pairs. The paper has one number a lane, `gpu_expert_s` and `cpu_pair_s`; the others are then 0.
+
+    Parameters
+    ----------
+    gpu_expert_s, cpu_expert_s : float
+        Reading one expert's weights, from its slot or from the host's memory.
+    gpu_pair_s, cpu_pair_s : float
+        The arithmetic of one pair.
+    copy_s : float
+        Bringing one expert into a slot.
+    draft_window_s : float
+        Drafting the whole window; the link is free to copy meanwhile.
+    dense_s : float
+        A layer before its experts; the link copies meanwhile too.
+
+    Raises
+    ------
+    MoespacError
+        A time is negative or not finite.
     """
 
     gpu_expert_s: float  # reading one expert's weights from its slot
@@ -40,7 +58,19 @@ class LaneTimes:
 
     @classmethod
     def of(cls, costs: Costs, gamma: int) -> LaneTimes:
-        """Of one machine and model, for a window of γ drafted tokens: γ + 1 positions are verified."""
+        """Make the times of one machine and model.
+
+        Parameters
+        ----------
+        costs : Costs
+            See `cost_model`.
+        gamma : int
+            Drafted tokens of a window; γ + 1 positions are verified.
+
+        Returns
+        -------
+        LaneTimes
+        """
         if gamma < 0:
             raise MoespacError(f"gamma is {gamma}; expected: 0 drafted tokens or more")
         return cls(

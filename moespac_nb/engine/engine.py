@@ -1,19 +1,19 @@
 """Asynchronous Execution Engine: what is in the slots, what is copied next, and where each expert computes.
 
-One order of utility rules both directions: what to copy next, and what must make room. The engine has no
-thread: whoever drives it calls `pump` wherever time has passed, and the link is handed the best request of
-that moment, a few copies at a time, so that what it copies is never stale.
+One order of scores decides what is copied next and what is evicted. The engine has no thread: its caller
+calls `pump` wherever time has passed, and the link is handed the best request of that moment, a few copies at
+a time, so that no copy is stale.
 
-    engine.set_priorities(scores, wanted)      # once a window: a new order; what was requested is forgotten
+    engine.set_priorities(scores, prefetch)              # once a window; replaces all earlier requests
     engine.pump()                     # after each drafted token, and in each layer
     placement = engine.layer(3, [1, 5, 9], [2, 1, 1])    # residency is read once, residents are pinned
     ...                               # the experts compute
     engine.release(placement)
 
-A request takes a free slot, or that of the weakest resident whose score it beats. Equal scores displace
-nothing; among them the layer that comes sooner is copied first, and the one that comes last makes room.
+A request takes a free slot, or evicts the resident with the lowest score if its own is higher. Equal scores
+evict nothing; among them the layer that comes sooner is copied first, and the one that comes last is evicted.
 
-Knows nothing of weights or models: `copy` does the real work, if there is any.
+The engine knows nothing of weights or models: `copy` does the real work, if there is any.
 """
 
 from __future__ import annotations
@@ -35,11 +35,31 @@ __all__ = ["Engine"]
 
 
 class Engine(SlotLoader):
-    """Slots, requests and the link. Not thread-safe: the device's lanes are what runs side by side.
+    """Decide what is copied, what is evicted, and where each expert computes.
 
-    slots: room for so many experts, over all layers; 0 is allowed.
-    copy: (layer, expert, slot) → brings the weights, on the link's lane.
-    in_flight: copies handed to the link at a time.
+    Not thread-safe: the device's lanes are what runs side by side.
+
+    Parameters
+    ----------
+    device : Device
+        Runs the copies, and has the clock.
+    layers, experts : int
+        The model's layers, and experts in each.
+    slots : int
+        Experts that there is room for, over all layers; 0 is allowed.
+    costs : Costs
+        Modelled times, and the size of an expert.
+    copy : callable, optional
+        ``copy(layer, expert, slot)`` brings the weights, on the link's lane.
+    in_flight : int, default 4
+        Copies handed to the link at a time.
+    log : list, optional
+        Events are appended to it, see `engine.log`.
+
+    Raises
+    ------
+    MoespacError
+        A size is not a whole number, or too small.
     """
 
     def __init__(
@@ -68,10 +88,19 @@ class Engine(SlotLoader):
         self._cpu_s: list[float] = [0.0]
 
     def set_priorities(self, scores: np.ndarray, prefetch: np.ndarray | None = None) -> None:
-        """A new order; requests of the old one are dropped, copies under way go on.
+        """Replace all scores and requests; copies under way go on.
 
-        scores: (layers, experts), higher is kept, and copied, first.
-        prefetch: (layers, experts) bool, what to copy as far as it is absent; None for nothing.
+        Parameters
+        ----------
+        scores : ndarray, shape (layers, experts)
+            Experts with higher scores are copied first and evicted last.
+        prefetch : ndarray of bool, shape (layers, experts), optional
+            Experts to copy if they are absent; None for none.
+
+        Raises
+        ------
+        MoespacError
+            A shape is wrong, or a score is not finite.
         """
         shape = (self.layers, self.experts)
         for name, array in (("scores", scores), ("prefetch", prefetch)):
@@ -93,19 +122,19 @@ class Engine(SlotLoader):
                 self._log.append(Requests(prefetch.copy()))
 
     def update_score(self, layer: int, experts: Sequence[int], score: float) -> None:
-        """New scores, no lower than before, for a few: for an order that moves with each use."""
+        """Raise the score of some experts of a layer, as each use does in LRU."""
         first = layer * self.experts
         for expert in experts:
             self._worth.score[first + expert] = score
 
     def begin_pass(self) -> None:
-        """The first layer comes next: what was requested while another did is worth more than it was."""
+        """Begin a pass: the first layer comes next, which reorders equal scores."""
         self._worth.begin_pass()
         self._slots.reorder()
         self._requests = sorted((-self._worth.of(key), key) for _, key in self._requests)  # a heap too
 
     def pump(self) -> None:
-        """See which copies have come, and hand the link the best requests until enough are in flight."""
+        """Note completed copies, and hand the link the best requests up to `in_flight`."""
         if self._flights:
             self._land_finished()
         requests, worth = self._requests, self._worth
@@ -130,11 +159,25 @@ class Engine(SlotLoader):
     def layer(
         self, layer: int, experts: Sequence[int], positions: Sequence[int], miss: Miss = "cpu"
     ) -> LayerDispatch:
-        """Where one layer's distinct experts compute; those in slots are pinned until `release`.
+        """Decide where one layer's distinct experts compute, and pin those in slots until `release`.
 
-        positions: how many each expert serves. miss: see `placement.MISSES`. An expert whose copy is under
-        way is waited for if that is expected to come before the CPU lane would be through with it; where
-        misses are loaded, in any case.
+        An expert whose copy is under way is awaited if the copy is expected before the CPU lane would be done
+        with it; where misses are loaded, in any case.
+
+        Parameters
+        ----------
+        layer : int
+            The layer.
+        experts : sequence of int
+            Its distinct experts.
+        positions : sequence of int
+            Positions that each of them serves.
+        miss : {"cpu", "load", "cheaper"}
+            What a missing expert does, see `placement.MISSES`.
+
+        Returns
+        -------
+        LayerDispatch
         """
         if self._log is not None:
             self._log.append(LayerStart(layer))
@@ -200,7 +243,7 @@ class Engine(SlotLoader):
         return placement
 
     def wait_for(self, pending: PendingExpert) -> bool:
-        """Wait for an awaited copy. False if it failed: then its expert is the CPU lane's, and counted."""
+        """Wait for an awaited copy. False if it failed: its expert then counts for the CPU lane."""
         while self._holds(pending) and self._slots.state[pending.slot] == LOADING:
             self._land(self._flights.popleft())
         if self._holds(pending):
@@ -210,7 +253,7 @@ class Engine(SlotLoader):
         return False
 
     def release(self, placement: LayerDispatch) -> None:
-        """The layer has computed: what it read may be evicted, and it is now the last to come again."""
+        """Unpin a layer that has computed. It is now the last to come again."""
         if not placement.deferred[0]:
             self._worth.passed(placement.layer)
         arrived = [pending.slot for pending in placement.awaited if self._holds(pending)]
@@ -222,19 +265,23 @@ class Engine(SlotLoader):
             self._log.append(LayerEnd(placement.layer))
 
     def resize(self, slots: int) -> None:
-        """Another budget. Of too many slots the weakest go; those loading or pinned as soon as they can."""
+        """Change the number of slots.
+
+        When shrinking, evict the lowest-scoring residents; slots that are loading or pinned are retired as
+        soon as they are released.
+        """
         if slots < 0:
             raise MoespacError(f"slots is {slots}; expected: 0 and more")
         self._slots.resize(slots)
         self._shrink()
 
     def compact(self) -> list[tuple[int, int]]:
-        """Between layers: waits for the copies under way; see `Slots.compact`. Weights move with slots."""
+        """Wait for copies under way, then number the slots without a gap; see `Slots.compact`."""
         self.drain()
         return self._slots.compact()
 
     def abort(self) -> None:
-        """Take back a pass that broke off, once nothing reads the slots: none is pinned or awaited."""
+        """Drop the requests and pins of a pass that was interrupted, once nothing reads the slots."""
         self._requests = []
         self._awaited.clear()
         pinned = [slot for slot, state in enumerate(self._slots.state) if state == PINNED]
@@ -243,7 +290,7 @@ class Engine(SlotLoader):
         self._shrink()
 
     def reset(self) -> None:
-        """Wait for what is under way, then empty all slots: as at the start, but for the counters."""
+        """Wait for the copies under way, then empty all slots. The counters stay."""
         self.abort()
         self.drain()
         for slot, owner in enumerate(self._slots.owner):

@@ -18,7 +18,15 @@ __all__ = ["Plan", "Planner", "Policy", "PolicyContext"]
 
 
 class Plan(NamedTuple):
-    """What the engine is to do: see `Engine.set_priorities`."""
+    """What the engine is to do, see `Engine.set_priorities`.
+
+    Attributes
+    ----------
+    scores : ndarray, shape (layers, experts)
+        Experts with higher scores are copied first and evicted last.
+    wanted : ndarray of bool, shape (layers, experts), optional
+        Experts to copy ahead; None for none.
+    """
 
     scores: np.ndarray  # (layers, experts), higher is kept, and copied, first
     wanted: np.ndarray | None = None  # (layers, experts) bool, what to copy; None for nothing
@@ -26,7 +34,21 @@ class Plan(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class PolicyContext:
-    """What a policy may know before it starts."""
+    """What a policy may know before it starts.
+
+    Attributes
+    ----------
+    geometry : MoEShape
+    costs : Costs
+    gamma : int
+        The draft length to assume.
+    slots : Slots
+        To be read, not changed.
+    profile : ndarray, shape (layers, experts), optional
+        How often other texts used each expert.
+    log : list, optional
+        For a policy that has events to add, see `engine.log`.
+    """
 
     geometry: MoEShape
     costs: Costs
@@ -37,9 +59,9 @@ class PolicyContext:
 
 
 class Planner:
-    """A policy at work on one decode, or on several in a row. This one wants nothing and keeps nothing.
+    """A policy at work on one decode, or on several in a row. This base class plans nothing.
 
-    Each method is asked at its moment and gives a new order, or None where the old one holds.
+    Each `on_` method is called at its moment and returns a new plan, or None where the last one stays.
     """
 
     known: Literal["verified", "drafted", "layer"] = "verified"  # which moments it has something to say at
@@ -53,30 +75,47 @@ class Planner:
         return None
 
     def plan_s(self) -> float:
-        """Seconds it thinks in one window: a calibrated constant, so that results can be made again."""
+        """Return the modelled seconds of planning in one window, a constant, so that results repeat."""
         return 0.0
 
     def on_prefill(self, prefill: Prefill, following: Step | None = None, /) -> Plan | None:
-        """A prompt has been read. following: the window to come, for who says that it reads the future."""
+        """A prompt has been read. following: the next window, for a policy that reads the future."""
 
     def on_draft(
         self, tokens: np.ndarray, gates: np.ndarray | None = None, complete: bool = True, /
     ) -> Plan | None:
-        """The window stands, or so much of it: its first token and those drafted so far."""
+        """A token was drafted. tokens: the window's so far; all of them if `complete`."""
 
     def on_layer(self, layer: int, gates: np.ndarray | None = None, /) -> Plan | None:
-        """The layer before is about to compute: what this one's gate makes of its input."""
+        """The layer before is about to compute. gates: this one's gate on its input."""
 
     def on_use(self, layer: int, /) -> float | None:
-        """The score that the experts just used have from now on; None: what the last order said."""
+        """Return the new score of the experts that the layer has just used; None keeps the plan's."""
 
     def on_verify(self, step: Step, following: Step | None = None, /) -> Plan | None:
-        """A window has been verified."""
+        """A window has been verified. following: the next one, for a policy that reads the future."""
 
 
 @dataclass(frozen=True)
 class Policy:
-    """A contestant, before it starts."""
+    """A way to choose what is copied and what is kept, before it starts.
+
+    Parameters
+    ----------
+    name : str
+    about : str
+        One line: sensor, score, admission, miss.
+    planner : callable
+        Makes a `Planner` from a `PolicyContext`.
+    miss : {"cpu", "load", "cheaper"}
+        What a missing expert does, see `placement.MISSES`.
+    slots : bool, default True
+        Whether the policy uses slots.
+    reads_future : bool, default False
+        A bound, not a policy to compare with: it is refused where no future is recorded.
+    needs_profile : bool, default False
+        Whether it needs to know how often other texts used each expert.
+    """
 
     name: str
     about: str  # in a line: sensor, score, admission, miss
@@ -87,5 +126,12 @@ class Policy:
     needs_profile: bool = False  # it must be told how often experts were used in other texts
 
     def missing(self, miss: Miss, name: str | None = None) -> Policy:
-        """The same with another way with a miss."""
+        """Return the same policy with another way to handle a miss.
+
+        Examples
+        --------
+        >>> from moespac_nb.policies import get_policy
+        >>> get_policy("recency").missing("load").name
+        'recency+load'
+        """
         return replace(self, miss=miss, name=name or f"{self.name}+{miss}")

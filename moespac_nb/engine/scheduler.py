@@ -1,14 +1,14 @@
-"""The loop that a live decode and a replay both drive: a window is drafted, verified by layers, learned from.
+"""The loop that a live decode and a replay both drive: draft a window, verify it layer by layer, learn.
 
-    scheduler = Scheduler(VirtualDevice(), costs, policy("recency"), geometry, slots=16)
+    scheduler = Scheduler(VirtualDevice(), costs, get_policy("recency"), geometry, slots=16)
     scheduler.begin_window(token)
     scheduler.drafted(token)                        # once for each
     scheduler.layer(0, experts, positions)          # layer after layer, as the routers choose
     scheduler.end_window(step)
 
-It never knows whether time is real. A live decode gives `layer` what computes the experts; a replay gives
-nothing, and the device lets the modelled time pass. Reading a prompt is a pass like any other, but for its
-misses: they go where they take less time, for every policy alike.
+The scheduler does not know whether time is simulated. Live decoding passes callables that compute the
+experts; a replay passes none, and the virtual device advances its clock. A prompt is read in a pass like any
+other, except that a miss goes where it takes less time, for every policy alike.
 """
 
 from __future__ import annotations
@@ -32,12 +32,30 @@ __all__ = ["PhaseStats", "RunCpu", "RunGpu", "Scheduler", "TimeBreakdown"]
 
 
 class Scheduler(LayerRunner):
-    """One decode, or several in a row, of one policy on one device.
+    """Drive one policy on one device, through one decode or several in a row.
 
-    slots: what the budget pays for; a policy without slots takes none.
-    gamma: the draft length that the policy's rules reckon with; each window may have its own.
-    copy: (layer, expert, slot) → brings the weights, on the link's lane; None in a replay.
-    profile: (layers, experts), how often other texts used each expert, for policies that need it.
+    Parameters
+    ----------
+    device : Device
+        Runs the lanes, and has the clock.
+    costs : Costs
+        Modelled times.
+    policy : Policy
+        See `get_policy`.
+    geometry : MoEShape
+        The model's layers, experts and top k.
+    slots : int
+        What the budget pays for; a policy without slots takes none.
+    gamma : int, default 8
+        The draft length that the policy's rules assume; each window may have its own.
+    profile : ndarray, shape (layers, experts), optional
+        How often other texts used each expert, for policies that need it.
+    copy : callable, optional
+        ``copy(layer, expert, slot)`` brings the weights, on the link's lane; None in a replay.
+    in_flight : int, default 4
+        Copies handed to the link at a time.
+    log : list, optional
+        Events are appended to it, see `engine.log`.
     """
 
     def __init__(
@@ -69,7 +87,7 @@ class Scheduler(LayerRunner):
         self._reads = True  # the target has yet to read the prompt
 
     def begin_prefill(self, positions: int) -> None:
-        """A prompt of so many positions is read."""
+        """Begin to read a prompt of so many positions."""
         self._enter(self.prefill, "cheaper" if self.policy.slots else "cpu")
         self._booked = self.device.now()
         self._positions = positions
@@ -77,15 +95,20 @@ class Scheduler(LayerRunner):
         self.engine.begin_pass()
 
     def on_prompt_read(self) -> None:
-        """The target has read it, and the draft is next; without this, `end_prefill` says so."""
+        """Note that the target has read the prompt; `end_prefill` implies it."""
         self.end_other_pass()
         self._finish("gpu", self.costs.head_s, "head", "dense_s")
         self._reads = False
 
     def end_prefill(self, prefill: Prefill, following: Step | None = None) -> None:
-        """It has been read, by the draft too; one of a single token is read as the first window begins.
+        """End the reading of a prompt, and let the policy plan.
 
-        following: for a policy that says that it reads the future.
+        Parameters
+        ----------
+        prefill : Prefill
+            What was read. A prompt of a single token is read as the first window begins.
+        following : Step, optional
+            The next window, for a policy that reads the future.
         """
         self.end_other_pass()
         if self._phase is self.prefill:
@@ -100,7 +123,7 @@ class Scheduler(LayerRunner):
         self._enter(self.decode, self.policy.miss)
 
     def begin_other_pass(self, positions: int) -> None:
-        """A pass of no text: its experts are treated as a window's, and the policy learns nothing of it."""
+        """Begin a pass that belongs to no text. The policy learns nothing of it."""
         aside = self._aside or (self._phase, self._miss, self._positions)
         self._enter(self.other, self.policy.miss)
         if not self._tokens:  # else a window is open, whose draft is read by the target itself
@@ -110,14 +133,14 @@ class Scheduler(LayerRunner):
         self.engine.pump()
 
     def end_other_pass(self) -> None:
-        """Back to the prompt, or the window, that such a pass came into; without one, nothing."""
+        """Return to the prompt or window that another pass interrupted, if one did."""
         if self._aside is not None:
             phase, miss, self._positions = self._aside
             self._enter(phase, miss)
             self.engine.begin_pass()
 
     def begin_window(self, token: int) -> None:
-        """The last committed token opens a window."""
+        """Open a window at the last committed token."""
         if self.log is not None:
             self.log.append(WindowStart(token))
         self._enter(self.decode, self.policy.miss)
@@ -129,7 +152,7 @@ class Scheduler(LayerRunner):
         self.engine.pump()
 
     def drafted(self, token: int, gates: np.ndarray | None = None) -> None:
-        """One more token is drafted. gates: (layers, m), see `sensors.DraftGates`."""
+        """Note one more drafted token. gates: (layers, m), see `sensors.DraftGates`."""
         self.end_other_pass()
         self._finish("draft", self.costs.draft_s, "draft", "draft_s")
         self._tokens.append(token)
@@ -140,7 +163,7 @@ class Scheduler(LayerRunner):
         self.engine.pump()
 
     def verify(self) -> None:
-        """The draft is complete: the window's first layer comes next."""
+        """Note that the draft is complete; the window's first layer comes next."""
         self.end_other_pass()
         self._show_draft(complete=True)
 
@@ -153,12 +176,26 @@ class Scheduler(LayerRunner):
         run_cpu: RunCpu | None = None,
         next_gates: np.ndarray | None = None,
     ) -> None:
-        """One layer of the pass: its distinct experts, and how many positions each serves.
+        """Run one layer of the pass.
 
-        run_gpu(experts, slots) and run_cpu(experts) compute them, each expert once, on the lanes of those
-        names; on return all have. next_gates: (positions, m), what the next layer's gate picks from the input
-        of this one's, see `sensors.NextGate`.
-        Raises OperationError if one of them failed; a copy that failed only sends its expert to the CPU lane.
+        Parameters
+        ----------
+        layer : int
+            The layer.
+        experts : sequence of int
+            Its distinct experts.
+        positions : sequence of int
+            Positions that each of them serves.
+        run_gpu, run_cpu : callable, optional
+            ``run_gpu(experts, slots)`` and ``run_cpu(experts)`` compute experts, each once, on the lanes of
+            those names. None where time is modelled. When this returns, all have computed.
+        next_gates : ndarray, shape (positions, m), optional
+            What the next layer's gate picks from this layer's input, see `sensors.NextGate`.
+
+        Raises
+        ------
+        OperationError
+            An expert failed to compute. A copy that fails only sends its expert to the CPU lane.
         """
         dense = self.device.submit(
             "gpu",
@@ -185,7 +222,15 @@ class Scheduler(LayerRunner):
             self.engine.update_score(layer, experts, score)
 
     def end_window(self, step: Step, following: Step | None = None) -> None:
-        """The window is verified. following: for a policy that says that it reads the future."""
+        """End a verified window, and let the policy plan the next one.
+
+        Parameters
+        ----------
+        step : Step
+            The window.
+        following : Step, optional
+            The next window, for a policy that reads the future.
+        """
         if self.log is not None:
             self.log.append(WindowEnd(np.array(self.engine.slots.worth.score, np.float32), self.planner.tau))
         self.end_other_pass()
@@ -195,21 +240,20 @@ class Scheduler(LayerRunner):
         self._think(lambda: self.planner.on_verify(step, told))
 
     def resize(self, slots: int) -> None:
-        """Another budget, at any time; a policy without slots has no use for it."""
+        """Change the number of slots, at any time. A policy without slots ignores it."""
         if self.policy.slots:
             self.engine.resize(slots)
 
     def restart(self) -> None:
-        """As at the start: empty slots, and a policy that has seen nothing. What was counted stays."""
+        """Empty the slots, and start the policy anew. Counters stay."""
         self.engine.reset()
         self._booked = self.device.now()
         self.planner = self.policy.planner(self._setting)
 
     def cancel(self) -> None:
-        """Take back a pass in which an operation failed: wait for what it started, and pin nothing any more.
+        """Take back a pass in which an operation failed: wait for what it started, and unpin everything.
 
-        Not for an interrupt, which may leave a call half done: after one make a new scheduler, as `passes`
-        does.
+        Not for an interrupt, which may leave a call half done; after one, make a new scheduler.
         """
         while self._running:
             with suppress(OperationError):  # it has been raised to whoever asked for the layer

@@ -1,11 +1,11 @@
-"""Room on the device: which expert each slot holds, in what state, and which resident is worth least.
+"""Slots on the device: the expert that each holds, its state, and which resident is evicted next.
 
 A slot goes FREE → LOADING (its copy is under way) → READY (may be read, may be evicted) ⇄ PINNED (is being
 read), and READY or LOADING → FREE. Each time it is given to another expert its generation goes up. A slot
 that a smaller budget took away is RETIRED.
 
-Worth is a score an expert, and among equal scores the layer that the pass comes to sooner is worth more. An
-expert's key is layer · experts + expert. Plain lists: they are read and written one by one, many times a
+Each expert has a score; among equal scores the layer that the pass comes to sooner ranks higher. An expert's
+key is layer · experts + expert. Plain lists: they are read and written one by one, many times a
 layer.
 """
 
@@ -26,7 +26,7 @@ NEARER = 2.0**-24
 
 
 class Priority:
-    """A score for each expert, and where the pass is."""
+    """A score for each expert, and a tie-break by the layer that the pass comes to sooner."""
 
     def __init__(self, layers: int, experts: int) -> None:
         self.experts = experts
@@ -36,19 +36,30 @@ class Priority:
         self.nearness = self._start.copy()  # by layer
 
     def of(self, key: int) -> float:
+        """Return the score of a key, tie-break included."""
         return self.score[key] + self.nearness[key // self.experts]
 
     def begin_pass(self) -> None:
-        """The first layer comes next again."""
+        """Begin a pass: the first layer comes next."""
         self.nearness[:] = self._start
 
     def passed(self, layer: int) -> None:
-        """This layer comes again in the next pass only."""
+        """Note that this layer comes again in the next pass only."""
         self.nearness[layer] = self._passed[layer]
 
 
 class Slots:
-    """The states of all slots, and the residents in order of worth, the weakest first."""
+    """The states of all slots, and the residents by score.
+
+    Parameters
+    ----------
+    layers, experts : int
+        The model's layers, and experts in each.
+    slots : int
+        Slots in all.
+    worth : Priority
+        The scores.
+    """
 
     def __init__(self, layers: int, experts: int, slots: int, worth: Priority) -> None:
         self.experts = experts
@@ -67,11 +78,11 @@ class Slots:
         self._unpinned: list[int] = []
 
     def count(self) -> int:
-        """Slots there are room for: those not retired, less those that are about to."""
+        """Return the number of slots, without those that are retired or about to be."""
         return len(self.state) - self.state.count(RETIRED) - self.surplus
 
     def resident(self) -> np.ndarray:
-        """(layers, experts) bool: which experts may be read now."""
+        """Return which experts can be read now, (layers, experts) bool."""
         held = zip(self.owner, self.state, strict=True)
         keys = [key for key, state in held if state in (READY, PINNED)]
         resident = np.zeros(len(self.absent), bool)
@@ -79,15 +90,15 @@ class Slots:
         return resident.reshape(-1, self.experts)
 
     def take_free(self) -> int | None:
-        """A free slot, if any; it is the caller's to load."""
+        """Take a free slot, or return None. The caller must load it or return it with `free`."""
         return self._free.pop() if self._free else None
 
     def sort_free(self) -> None:
-        """Free slots are taken in order again: equal residents leave by the number of their slot."""
+        """Order the free slots, so that they are taken by their number."""
         self._free.sort(reverse=True)
 
     def load(self, slot: int, key: int) -> None:
-        """A free slot becomes this expert's; its copy is under way."""
+        """Give a free slot to an expert whose copy starts."""
         layer, expert = divmod(key, self.experts)
         self.state[slot] = LOADING
         self.owner[slot] = key
@@ -97,13 +108,13 @@ class Slots:
         self.absent[key] = False
 
     def arrive(self, slot: int, pinned: bool) -> None:
-        """Its copy is done: it may be read."""
+        """Mark a slot whose copy has completed as readable."""
         self.state[slot] = PINNED if pinned else READY
         if self._victims is not None and not pinned:
             heappush(self._victims, (self.worth.of(self.owner[slot]), slot))
 
     def unpin(self, layer: int, slots: Iterable[int]) -> None:
-        """What this layer pinned may be evicted again."""
+        """Allow the eviction of what this layer pinned."""
         for slot in slots:
             if self.state[slot] == PINNED:
                 self.state[slot] = READY
@@ -111,7 +122,7 @@ class Slots:
             self._unpinned.append(layer)
 
     def evict(self, slot: int) -> None:
-        """Its expert is no longer here. The slot is the caller's, to load or to give back."""
+        """Evict the slot's expert. The caller must refill the slot or return it with `free`."""
         key = self.owner[slot]
         layer, expert = divmod(key, self.experts)
         del self.where[layer][expert]
@@ -120,7 +131,7 @@ class Slots:
         self.owner[slot] = EMPTY
 
     def free(self, slot: int) -> None:
-        """A vacated slot is free, or retires where there are too many."""
+        """Return an evicted slot; it retires where there are too many."""
         if self.surplus:
             self.surplus -= 1
             self.state[slot] = RETIRED
@@ -128,7 +139,7 @@ class Slots:
             self._free.append(slot)
 
     def victim(self) -> int | None:
-        """The READY slot whose expert is worth least, None where there is none; it stays where it is."""
+        """Return the READY slot with the lowest score, or None. It is not evicted."""
         heap, state, owner, worth = self._heap(), self.state, self.owner, self.worth
         while heap:
             value, slot = heap[0]
@@ -142,12 +153,12 @@ class Slots:
         return None
 
     def reorder(self) -> None:
-        """Scores or the pass have changed."""
+        """Note that scores or the pass have changed."""
         self._victims = None
         self._unpinned = []
 
     def resize(self, slots: int) -> None:
-        """Room for so many: new ones are free at once; of too many, free ones retire, others are surplus."""
+        """Change the number of slots: new ones are free; of too many, free ones retire at once."""
         more = slots - self.count()
         spared = max(0, min(more, self.surplus))
         self.surplus += max(0, -more) - spared
@@ -166,9 +177,12 @@ class Slots:
             self._free.append(slot)
 
     def compact(self) -> list[tuple[int, int]]:
-        """Number the slots that are left without a gap: which resident moved from where to where.
+        """Number the remaining slots without a gap; none may be loading, pinned or surplus.
 
-        None may be loading, pinned or surplus.
+        Returns
+        -------
+        list of (int, int)
+            The old and the new slot of each resident that has moved.
         """
         size = self.count()
         moves = []

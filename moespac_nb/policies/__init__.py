@@ -1,20 +1,19 @@
-"""The contestants by name. One is a frozen composition, and a page of code at most.
+"""Policies by name. Each is a frozen composition, a page of code at most.
 
-    policy("recency")                               # one of POLICIES
-    policy("static-hot").missing("load")            # the same with another way with a miss
-    composed("mine", rule="level", admission=2)     # one's own, of parts
+    get_policy("recency")                               # one of POLICIES
+    get_policy("static-hot").missing("load")            # the same with another way to handle a miss
+    compose_policy("mine", rule="level", admission=2)   # your own, of parts
 
 What a policy is made of:
 
 - **sensor**: what it observes, and when: a verified window's counts, a drafted window, other texts.
-- **score**: what an expert is worth, (layers, experts). One order: what is worth more is copied first and
-  evicted last.
-- **admission**: which experts it has copied ahead. The engine copies the best first, and only what beats the
-  weakest resident, so wanting too much costs nothing but a list.
-- **miss**: what an expert does that is in no slot, see `placement.MISSES`.
+- **score**: (layers, experts). Experts with higher scores are copied first and evicted last.
+- **admission**: the experts to copy ahead. The engine copies the best first, and only those that beat the
+  lowest-scoring resident, so asking for too many costs nothing but a list.
+- **miss**: what happens to an expert that is in no slot, see `placement.MISSES`.
 
-To write one: a `Planner` with the moments it has something to say at, and a `Policy` that names it. It may
-keep what it has seen; it is never shown what has not happened, unless it says `reads_future`.
+To write a policy, write a `Planner` with the hooks it needs, and a `Policy` that names it. It may keep what
+it has seen; it is never shown what has not happened, unless it sets `reads_future`.
 """
 
 from __future__ import annotations
@@ -46,9 +45,28 @@ POLICIES: Mapping[str, Policy] = MappingProxyType(
 
 
 def get_policy(given: str | Policy, live: bool = False) -> Policy:
-    """A policy by its name; one's own as it is.
+    """Return a policy by its name; a `Policy` is returned as it is.
 
-    live: for a decode whose future is not recorded: then one that reads it is refused.
+    Parameters
+    ----------
+    given : str or Policy
+        One of `POLICIES`, or your own.
+    live : bool, default False
+        For a live decode, whose future is not recorded: a policy that reads it is refused.
+
+    Returns
+    -------
+    Policy
+
+    Raises
+    ------
+    MoespacError
+        The name is unknown, or the policy reads the future of a live decode.
+
+    Examples
+    --------
+    >>> get_policy("recency").miss
+    'cpu'
     """
     accepted = [each.name for each in POLICIES.values() if not (live and each.reads_future)]
     if isinstance(given, Policy):

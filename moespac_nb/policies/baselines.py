@@ -1,4 +1,4 @@
-"""Policies that look at uses alone: none, the last, or how many there were elsewhere; and the future's."""
+"""Baseline policies: no slots, least recently used, static, recency, and the next-window oracle."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Policies of parts: a sensor's evidence, a rule that makes utility of it, a threshold: who is hot?
+"""Composed policies: a sensor's evidence, a rule that makes utility of it, thresholds that say what is hot.
 
-    composed("spac-joint", sensor="verify-counts", rule="paper", admission="joint")
-    composed("mine", sensor="token-table", rule="ema", admission=2, miss="cheaper")     # τ = 2 in every layer
+    compose_policy("spac-joint", sensor="verify-counts", rule="paper", admission="joint")
+    compose_policy("mine", sensor="token-table", rule="ema", admission=2, miss="cheaper")  # τ = 2 everywhere
 
 An expert is worth its utility s; those with s ≥ τ, of their layer, are copied.
 """
@@ -40,7 +40,7 @@ class Composition:
 
 
 class ComposedPlanner(Planner):
-    """Sensor → estimator → balancer, each at its moment."""
+    """Sensor, estimator and balancer, each at its moment."""
 
     def __init__(self, setting: PolicyContext, parts: Composition) -> None:
         super().__init__(setting)
@@ -135,9 +135,40 @@ def compose_policy(
     about: str = "",
     **options: float,
 ) -> Policy:
-    """A policy of parts; options are the rule's.
+    """Compose a policy of a sensor, a utility rule and a way to find thresholds.
 
-    admission: `joint`, `per-layer` or `per-layer-difference`, see `balancer`; or one τ for every layer.
+    Parameters
+    ----------
+    name : str
+        The new policy's name.
+    sensor : str, default "verify-counts"
+        One of `SENSORS`.
+    rule : str, default "paper"
+        One of `RULES`.
+    admission : {"joint", "per-layer", "per-layer-difference"} or int
+        A formulation of the balancer, or one τ for every layer.
+    miss : {"cpu", "load", "cheaper"}
+        What a missing expert does, see `placement.MISSES`.
+    K : int, default 4
+        The highest utility.
+    about : str, optional
+        One line about the policy; by default its parts.
+    **options : float
+        Options of the rule.
+
+    Returns
+    -------
+    Policy
+
+    Raises
+    ------
+    MoespacError
+        A part is unknown, or τ is out of range.
+
+    Examples
+    --------
+    >>> compose_policy("mine", rule="last-count", admission=2, miss="cheaper").about
+    'verify-counts × last-count × τ = 2 × cheaper'
     """
     for kind, given, accepted in (("sensor", sensor, SENSORS), ("rule", rule, RULES)):
         if given not in accepted:

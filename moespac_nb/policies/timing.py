@@ -1,7 +1,7 @@
-"""How long a window's thinking takes on this machine, beside the constants that replays charge for it.
+"""Measure policy overhead per window and compare it with the constants used in replays.
 
-Windows are made up at random, of the size asked for: what a sensor or a rule computes takes as long whatever
-it finds. Numpy only.
+Windows are random, of the given size: the time of a sensor or a rule does not depend on what it finds. Numpy
+only.
 """
 
 from __future__ import annotations
@@ -28,7 +28,16 @@ REPEATS = 200
 
 @dataclass(frozen=True)
 class PolicyOverhead:
-    """Of one sensor or rule: seconds a window."""
+    """The overhead of one sensor or rule in a window.
+
+    Attributes
+    ----------
+    name : str
+    measured_s : float
+        Median on this machine.
+    charged_s : float
+        Modelled, without what it asks of the target's gates.
+    """
 
     name: str
     measured_s: float  # median, this machine
@@ -36,7 +45,21 @@ class PolicyOverhead:
 
 
 def measure_overhead(geometry: MoEShape, gamma: int, seed: int = 0) -> list[PolicyOverhead]:
-    """Every sensor, then every rule, with windows of γ + 1 positions on a model of this geometry."""
+    """Measure every sensor, then every rule, on made-up windows.
+
+    Parameters
+    ----------
+    geometry : MoEShape
+        The model's shape.
+    gamma : int
+        Drafted tokens; a window has γ + 1 positions.
+    seed : int, default 0
+        Of the made-up routing.
+
+    Returns
+    -------
+    list of PolicyOverhead
+    """
     rng = np.random.default_rng(seed)
     steps = [_window(geometry, gamma, rng) for _ in range(REPEATS)]
     found = []
@@ -91,7 +114,18 @@ TOP_K, LEVELS = 8, 4  # of the planning that is timed
 
 
 def measure_planning_s(repeats: int) -> float:
-    """What the paper's policy thinks in one window: utility, balancer, learning; median over windows."""
+    """Measure the planning of one window by the paper's policy: utility, balancer, learning.
+
+    Parameters
+    ----------
+    repeats : int
+        Windows to measure, at least 10.
+
+    Returns
+    -------
+    float
+        Median seconds of a window.
+    """
     from ..balancer import Balancer, LaneTimes
     from ..estimator.utility import make_estimator
     from ..hardware.cost_model import cost_model

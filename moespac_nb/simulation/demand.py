@@ -1,7 +1,7 @@
-"""What a trace asks of an engine: layer by layer, which experts each pass needs, and for how many positions.
+"""The experts that a trace needs: of each pass and layer, the distinct experts and their positions.
 
-    for text in recorded(trace, gamma=4):
-        text.prefill, text.prompt.layers
+    for text in expert_demand(trace, gamma=4):
+        text.prefill, text.prompt
         for window in text.windows:
             experts, positions = window.layers[3]
 
@@ -28,7 +28,7 @@ LayerDemand = list[tuple[list[int], list[int]]]  # of each layer the distinct ex
 
 
 class WindowDemand(NamedTuple):
-    """A verified window."""
+    """A verified window, its tokens, and the experts that each layer needs."""
 
     seen: Seen
     tokens: list[int]  # the window's, the first of which was committed before
@@ -40,7 +40,7 @@ class WindowDemand(NamedTuple):
 
 
 class TextDemand(NamedTuple):
-    """One text."""
+    """One text: its prompt and its windows."""
 
     prefill: Prefill
     prompt: LayerDemand
@@ -48,7 +48,24 @@ class TextDemand(NamedTuple):
 
 
 def expert_demand(trace: Trace, gamma: int | None = None) -> list[TextDemand]:
-    """The texts of a trace, of a fan those of decoding with this draft length; None takes all it holds."""
+    """Return the experts that each text of a trace needs, layer by layer.
+
+    Parameters
+    ----------
+    trace : Trace
+        A recorded decode.
+    gamma : int, optional
+        The draft length of a fan recording; None takes all that it holds.
+
+    Returns
+    -------
+    list of TextDemand
+
+    Raises
+    ------
+    MoespacError
+        `gamma` is given for a trace that is no fan recording.
+    """
     if gamma is not None and any(text.fan is None for text in trace.texts):
         raise MoespacError(
             f"gamma is {gamma} and the trace is no fan recording; expected: None, the draft lengths it has"
@@ -75,7 +92,7 @@ def _text(trace: Trace, text: int, gamma: int | None) -> TextDemand:
 
 
 def layer_demand(counts: np.ndarray) -> list[LayerDemand]:
-    """Counts (passes, layers, experts) as lists."""
+    """Return counts, (passes, layers, experts), as lists of the experts used and their positions."""
     passes, layers, experts = counts.shape
     flat = np.flatnonzero(counts)
     ids, positions = (flat % experts).tolist(), counts.ravel()[flat].tolist()

@@ -1,10 +1,10 @@
-"""A trace run through a policy on a modelled machine: what its decode would have taken there.
+"""Simulate a trace's decode with a policy on a modelled machine.
 
     result = replay(trace, "recency", "17%", machine="rtx4090", model_profile="qwen3-30b-a3b")
     result.tps_modelled, result.hit_rate, result.parts
 
-The same scheduler, engine and policies as of a live decode, without the arithmetic; so everything here is
-modelled, and comes out the same each time.
+Scheduler, engine and policies are those of a live decode, without the arithmetic; so all figures are modelled
+and repeat exactly.
 """
 
 from __future__ import annotations
@@ -53,17 +53,47 @@ def replay(
     timeline: bool = True,
     log: Log | None = None,
 ) -> Result:
-    """What decoding this trace's texts would have taken, one after another.
+    """Simulate the decode of a trace's texts, one after another, on a modelled machine.
 
-    contestant: a policy or its name. budget: see `parse_budget`; shares are of the trace's own experts.
-    machine, model_profile: the trace is replayed as if its experts were that model's. costs: given instead of
-    the two, for a machine without a name; nothing is then known of what fits it.
-    gamma: of a fan, the draft length; None takes all it holds. accounting: see `accounting`.
-    context: tokens whose keys and values a pass reads, and a draft keeps.
-    profile: how often other texts used each expert (layers, experts), or a trace that says so.
-    cold: empty the slots, and the policy's mind, before each text; else both stay warm from text to text.
-    timeline: whether to keep one. log: a list to which the events of `engine.log` are appended.
-    Raises MoespacError for what is not accepted, before any work.
+    Parameters
+    ----------
+    trace : Trace
+        A recorded decode.
+    policy : str or Policy, default "recency"
+        See `get_policy`.
+    budget : str or int, default "17%"
+        See `parse_budget`; shares are of the trace's own experts.
+    machine : Machine, str or Path, default "rtx4090"
+        See `load_machine`.
+    model_profile : ModelSpec, str or Path, default "qwen3-30b-a3b"
+        The trace is replayed as if its experts were this model's.
+    costs : Costs, optional
+        In place of machine and model, for a machine without a name; what fits it is then unknown.
+    gamma : int, optional
+        The draft length of a fan recording; None takes all that it holds.
+    accounting : {"slots-equal", "device-equal"}
+        See `budget.allot`.
+    context : int, default 1024
+        Tokens whose keys and values a pass reads, and a draft keeps.
+    profile : ndarray, shape (layers, experts), or Trace, optional
+        How often other texts used each expert.
+    cold : bool, default False
+        Reset slots and policy before each text.
+    in_flight : int, default 4
+        Copies handed to the link at a time.
+    timeline : bool, default True
+        Whether to keep `Result.timeline`.
+    log : list, optional
+        Events are appended to it, see `engine.log`.
+
+    Returns
+    -------
+    Result
+
+    Raises
+    ------
+    MoespacError
+        An argument is invalid; raised before any work.
     """
     played = get_policy(policy)
     geometry = trace.geometry
@@ -176,8 +206,23 @@ def _on(
 def replay_texts(
     scheduler: Scheduler, texts: Sequence[TextDemand], cold: bool = False
 ) -> tuple[list[float], list[float], list[tuple[float, float]]]:
-    """Drive a scheduler through recorded texts. Seconds from each start to its first tokens, and to its end
-    of prefill; and on the device's clock, when each window opened and when it had been learned from."""
+    """Drive a scheduler through recorded texts.
+
+    Parameters
+    ----------
+    scheduler : Scheduler
+    texts : sequence of TextDemand
+        See `expert_demand`.
+    cold : bool, default False
+        Reset slots and policy before each text.
+
+    Returns
+    -------
+    first_s, prefills_s : list of float
+        Seconds from the start of each text to its first tokens, and to the end of its prefill.
+    windows_s : list of (float, float)
+        When each window opened, and when the policy had learned from it, on the device's clock.
+    """
     device, tells = scheduler.device, scheduler.policy.reads_future
     first_s, prefills_s = [], []
     windows_s = []

@@ -53,30 +53,36 @@ class Result:
 
     @property
     def timeline(self) -> list[Operation]:
-        """Everything that ran, by start."""
+        """All operations that ran, by start."""
         return self.device.timeline()
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything but what ran when, as plain values."""
+        """Return everything but the timeline as plain values."""
         left_out = ("device", "windows_s")
         plain = {one.name: getattr(self, one.name) for one in fields(self) if one.name not in left_out}
         nested = {"counters": asdict(self.counters), "parts": asdict(self.parts)}
         return plain | nested | {"notes": list(self.notes)}
 
     def row(self) -> dict[str, Any]:
-        """The same in one level, for a table."""
+        """Return the same in one level, for a table."""
         nested = self.to_dict()
         flat = {**nested.pop("counters"), **nested.pop("parts")}
         return {**flat, **nested, "notes": "; ".join(self.notes)}
 
 
 def to_frame(results: Iterable[Result]) -> Any:
-    """A pandas DataFrame, one row a result."""
+    """Return a pandas DataFrame, one row a result."""
     return frame([result.row() for result in results])
 
 
 def to_csv(results: Iterable[Result], path: str | Path) -> None:
-    """The same rows as text, a header line first."""
+    """Write the rows of `to_frame` as CSV, with a header line.
+
+    Raises
+    ------
+    MoespacError
+        There is no result to write.
+    """
     rows = [result.row() for result in results]
     if not rows:
         raise MoespacError("there is no result to write; expected: at least one")

@@ -1,11 +1,11 @@
-"""What happened in the slots while a trace was replayed: who was where, who was copied, who had to go, why.
+"""Slot history of a replay: residents, loads and evictions per window, with the scores behind each eviction.
 
-    seen = residency(trace, "spac-joint", "17%", machine="rtx4090")
+    seen = slot_history(trace, "spac-joint", "17%", machine="rtx4090")
     seen.owners(window=12, moment=3)           # (slots,) which expert each slot held
     seen.why(12, layer=4, expert=17)           # its last eviction: its score, and that of who took its slot
 
 A moment of a window is 0 until its draft stands, and 1 + l while layer l computes. An expert's key is
-layer · experts + expert. The replay is the ordinary one: its engine only tells what it does.
+layer · experts + expert. The replay is the ordinary one, with a log.
 """
 
 from __future__ import annotations
@@ -115,7 +115,22 @@ def slot_history(
     gamma: int | None = None,
     **options: Any,
 ) -> SlotHistory:
-    """Replay as `replay` does, and keep what happened in the slots. Arguments are those of `replay`."""
+    """Replay a trace, and keep what happened in the slots.
+
+    Parameters
+    ----------
+    trace : Trace
+        A recorded decode.
+    policy : str or Policy, default "spac-joint"
+    budget : str or int, default "17%"
+    gamma : int, optional
+    **options
+        As for `replay`, which this calls.
+
+    Returns
+    -------
+    SlotHistory
+    """
     log: Log = []
     result = replay(trace, policy, budget, gamma=gamma, timeline=False, log=log, **options)
     steps = [window.step for text in expert_demand(trace, gamma) for window in text.windows]
@@ -123,7 +138,23 @@ def slot_history(
 
 
 def read_log(log: Log, result: Result, geometry: MoEShape, counts: np.ndarray) -> SlotHistory:
-    """Make a slot history of a replay's log. counts: (windows, layers, experts) positions."""
+    """Make a slot history of a replay's log.
+
+    Parameters
+    ----------
+    log : list
+        See `engine.log`.
+    result : Result
+        The replay's.
+    geometry : MoEShape
+        The trace's.
+    counts : ndarray, shape (windows, layers, experts)
+        Positions that each expert serves.
+
+    Returns
+    -------
+    SlotHistory
+    """
     shape = (len(counts) + 1, geometry.layers, geometry.experts)  # what follows the last window is left out
     served, wanted = np.zeros(shape, np.uint8), np.zeros(shape, bool)
     scores = np.zeros(shape, np.float32)

@@ -1,11 +1,12 @@
-"""What the scheduler and the engine ask of a machine, and all that they know of one.
+"""The device protocol: four lanes, events and a clock.
 
 A device has four lanes that run side by side. The operations of one lane run in the order in which they were
-submitted, each once its lane is free and the events it comes after have come. Who submits does not wait; who
-needs the result waits for the operation's event.
+submitted, each once its lane is free and the events it depends on have completed. `submit` does not wait;
+`wait` does, for an operation's event.
 
-Three keep this contract: `virtual.VirtualDevice`, where time is a number, `host.HostDevice`, threads and wall
-clock on any computer, and `cuda.CudaDevice`.
+Three classes implement the protocol:
+`virtual.VirtualDevice`, where time is a number; `host.HostDevice`, with threads and the wall clock on any
+computer; and `cuda.CudaDevice`.
 """
 
 from __future__ import annotations
@@ -85,7 +86,7 @@ class Device(Protocol):
         """
 
     def charge(self, seconds: float, label: str = "") -> None:
-        """The caller thinks so long: on the virtual device that time passes now; on others it has passed."""
+        """Charge the caller's planning: simulated time passes now; real time has passed already."""
 
     def done(self, event: Event) -> bool:
         """Whether its operation has finished or failed by now; never waits."""
