@@ -95,7 +95,7 @@ def replay(
     MoespacError
         An argument is invalid; raised before any work.
     """
-    played = get_policy(policy)
+    policy = get_policy(policy)
     geometry = trace.geometry
     if not geometry.layers:
         raise MoespacError("the trace is of a dense model; expected: one with experts")
@@ -103,29 +103,31 @@ def replay(
     windows = [window for text in texts for window in text.windows]
     if not windows:
         raise MoespacError("the trace holds no step; expected: one with a window at least")
-    reckoned = max(window.step.gamma for window in windows)
-    on = _on(played, budget, geometry, machine, model_profile, costs, accounting, context, reckoned > 0)
-    known = check_expert_usage(profile, geometry, "trace")
+    gamma_max = max(window.step.gamma for window in windows)
+    setup = _setup(
+        policy, budget, geometry, machine, model_profile, costs, accounting, context, gamma_max > 0
+    )
+    usage = check_expert_usage(profile, geometry, "trace")
     device = VirtualDevice(record=timeline)
-    made = Scheduler(
-        device, on.costs, played, geometry, on.slots,
-        gamma=reckoned, profile=known, in_flight=in_flight, log=log,
+    scheduler = Scheduler(
+        device, setup.costs, policy, geometry, setup.slots,
+        gamma=gamma_max, profile=usage, in_flight=in_flight, log=log,
     )  # fmt: skip
-    first_s, prefills_s, windows_s = replay_texts(made, texts, cold)
-    counters, parts = made.decode.counters, made.decode.parts
+    first_s, prefills_s, windows_s = replay_texts(scheduler, texts, cold)
+    counters, parts = scheduler.decode.counters, scheduler.decode.parts
     tokens = sum(len(window.step.emitted) for window in windows)
-    asked = counters.ready + counters.late + counters.miss
+    requested = counters.ready + counters.late + counters.miss
     total_s = parts.total_s
-    layers, work = on.larger or (0.0, 0.0)
+    layers, work = setup.larger or (0.0, 0.0)
     alike_s = parts.draft_s + parts.plan_s + parts.dense_s
     return Result(
-        policy=played.name,
+        policy=policy.name,
         tps_modelled=tokens / total_s,
-        tps_whole_model=tokens / (layers * alike_s + work * (total_s - alike_s)) if on.larger else None,
+        tps_whole_model=tokens / (layers * alike_s + work * (total_s - alike_s)) if setup.larger else None,
         tokens=tokens,
         windows=len(windows),
-        hit_rate=counters.ready / asked,
-        late_rate=counters.late / asked,
+        hit_rate=counters.ready / requested,
+        late_rate=counters.late / requested,
         bytes_per_token=counters.bytes / tokens,
         wasted_bytes=counters.wasted_bytes,
         stall_share=parts.link_wait_s / total_s,
@@ -134,17 +136,17 @@ def replay(
         ttft_s=float(np.mean(first_s)),
         prefill_s=float(np.mean(prefills_s)),
         budget=str(budget),
-        budget_bytes=on.budget_bytes,
-        slots=made.engine.slots.count(),
+        budget_bytes=setup.budget_bytes,
+        slots=scheduler.engine.slots.count(),
         accounting=accounting,
-        fits=on.fits,
-        machine=on.machine,
-        model_profile=on.model_profile,
-        notes=on.notes,
+        fits=setup.fits,
+        machine=setup.machine,
+        model_profile=setup.model_profile,
+        notes=setup.notes,
         gamma=gamma,
         cold=cold,
         label="modelled",
-        prefill_bytes=made.prefill.counters.bytes,
+        prefill_bytes=scheduler.prefill.counters.bytes,
         counters=counters,
         parts=parts,
         windows_s=tuple(windows_s),
@@ -153,7 +155,7 @@ def replay(
 
 
 @dataclass(frozen=True)
-class _On:
+class _Setup:
     """What a replay runs on."""
 
     costs: Costs
@@ -166,37 +168,37 @@ class _On:
     larger: tuple[float, float] | None = None  # how many times the trace's layers the model has, and its work
 
 
-def _on(
-    played: Policy,
+def _setup(
+    policy: Policy,
     budget: Any,
     geometry: MoEShape,
-    on: Machine | str | Path,
+    machine: Machine | str | Path,
     model: ModelSpec | str | Path,
-    given: Costs | None,
+    costs: Costs | None,
     accounting: str,
     context: int,
     drafts: bool,
-) -> _On:
+) -> _Setup:
     check_accounting(accounting)
-    if given is not None:
+    if costs is not None:
         if accounting != "slots-equal":
             raise MoespacError(
                 f"accounting is {accounting!r} and costs are given; expected: 'slots-equal', or a machine "
                 "and a model profile instead of costs"
             )
-        room = parse_budget(budget).room(given.expert_bytes, geometry.layers * geometry.experts)
-        return _On(given, room.budget_bytes, room.slots, fits=True)
-    on, model = load_machine(on), load_model_spec(model)
-    charged = allot(accounting, budget, model.as_if(geometry), draft=drafts, context=context)
+        room = parse_budget(budget).room(costs.expert_bytes, geometry.layers * geometry.experts)
+        return _Setup(costs, room.budget_bytes, room.slots, fits=True)
+    machine, model = load_machine(machine), load_model_spec(model)
+    allotment = allot(accounting, budget, model.as_if(geometry), draft=drafts, context=context)
     # What the card holds is a matter of the whole model, not of the trace it is replayed with.
-    found = plan_memory(on, model, context=context, draft=drafts and model.draft is not None)
-    share = charged.slots / (geometry.layers * geometry.experts) if played.slots else 0.0
-    return _On(
-        cost_model(on, model, context=context, geometry=geometry),
-        charged.budget_bytes,
-        charged.slots,
-        charged.fits and found.fits_host and found.left_bytes >= 0 and share <= found.share,
-        on.name,
+    plan = plan_memory(machine, model, context=context, draft=drafts and model.draft is not None)
+    share = allotment.slots / (geometry.layers * geometry.experts) if policy.slots else 0.0
+    return _Setup(
+        cost_model(machine, model, context=context, geometry=geometry),
+        allotment.budget_bytes,
+        allotment.slots,
+        allotment.fits and plan.fits_host and plan.left_bytes >= 0 and share <= plan.share,
+        machine.name,
         model.name,
         mismatch(geometry, model),
         model.larger(geometry),
