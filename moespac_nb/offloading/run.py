@@ -215,15 +215,15 @@ class Run:
 
     def _restore(self) -> None:
         with self.passing:  # whoever computes is through with it
-            self._stand_ins.back()
             for module, away in self._away:
                 for name, weight in away.items():
                     if (meta := module._parameters[name]) is not None:
                         weight.requires_grad_(meta.requires_grad)
                 module._parameters.update(away)
             put_back(self._moved)
-            self._away = []
             self.is_open = False
+            self._stand_ins.back()  # last: until then a forward of another thread waits for its turn
+            self._away = []
             self._end()
 
     def _end(self) -> None:
