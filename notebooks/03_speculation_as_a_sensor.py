@@ -73,16 +73,12 @@ import plotly.graph_objects as go
 
 from moespac_exercises import check, predict, reveal
 from moespac_exercises.lessons.speculation_as_a_sensor import ACCEPTANCE, REUSE, THRESHOLD
-from moespac_nb import DOMAINS
-from moespac_nb.datasets.traces import load_trace
-from moespac_nb.estimator.evaluation import EVIDENCE, evaluate_predictors
+from moespac_nb import DOMAINS, load_trace, expert_counts, iter_windows, verified_tokens, EVIDENCE
+from moespac_nb import evaluate_predictors, SENSORS, VerifyCounts, make_sensor
 from moespac_nb.estimator.information import entropy_bits, information_bits, information_of
-from moespac_nb.estimator.sensors import SENSORS, VerifyCounts, make_sensor
 from moespac_nb.trace.locality import distinct_by_chance, distinct_by_gamma
-from moespac_nb.trace.step import expert_counts
 
 # %%
-from moespac_nb.trace.windows import iter_windows, verified_tokens
 from moespac_widgets import DemandMap, table
 from moespac_widgets.figures.base import INK, on_any_page
 
