@@ -24,8 +24,7 @@ NAME = "someone/moe-course"
 
 
 @pytest.fixture
-def launch(root: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(root / "tools"))
+def launch() -> ModuleType:
     from tools.release import launch
 
     return launch
