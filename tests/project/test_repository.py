@@ -70,7 +70,8 @@ def test_binder_installs_the_versions_that_are_tested(root: Path) -> None:
     tested = pins((root / "constraints.txt").read_text("utf-8"))
     assert binder.items() <= tested.items()
     project = tomllib.loads((root / "pyproject.toml").read_text("utf-8"))["project"]
-    assert {Requirement(line).name for line in project["dependencies"]} <= binder.keys()
+    lines = [*project["dependencies"], *project["optional-dependencies"]["exercises"]]
+    assert {Requirement(line).name for line in lines} <= binder.keys()
 
 
 def test_every_module_can_be_read_in_one_sitting(root: Path) -> None:
