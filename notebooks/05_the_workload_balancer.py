@@ -82,7 +82,8 @@ from moespac_exercises.lessons.the_workload_balancer import (
     tables,
     to_read,
 )
-from moespac_nb import DOMAINS, load_trace, Candidates, Joint, PerLayer, solve
+from moespac_nb import DOMAINS, load_trace, Candidates, Joint, PerLayer, solve, compose_policy
+from moespac_nb import record_balancer_inputs, replay, list_machines
 from moespac_nb.balancer.highs import solve_program
 
 # %%
