@@ -73,10 +73,8 @@ import torch
 
 from moespac_exercises import check, predict, reveal
 from moespac_exercises.lessons.start_here import ROUND, recorded
-from moespac_nb import DOMAINS, decode, load_pair, load_prompts, record
-from moespac_nb.datasets.traces import load_trace
-from moespac_nb.estimator.evaluation import recall_by_predictor
-from moespac_nb.trace.locality import expert_usage
+from moespac_nb import DOMAINS, load_prompts, load_trace, load_pair, record, decode, expert_usage
+from moespac_nb import recall_by_predictor
 from moespac_widgets import DemandMap, Stepper, table
 
 torch.set_num_threads(1)  # so small a model gains nothing from more

@@ -64,15 +64,11 @@ import numpy as np
 import plotly.graph_objects as go
 
 from moespac_exercises import check, predict, reveal
-from moespac_nb import DOMAINS
-from moespac_nb.datasets.traces import load_trace
-from moespac_nb.hardware.calibration import calibrate, to_toml
-from moespac_nb.hardware.cost_model import cost_model
-from moespac_nb.hardware.machine import list_machines, load_machine
-from moespac_nb.hardware.memory_plan import plan_memory
-from moespac_nb.hardware.model_library import list_model_specs, load_model_spec
+from moespac_nb import DOMAINS, load_trace, belady_hits, lru_hits, calibrate, cost_model, list_machines
+from moespac_nb import load_machine, plan_memory, list_model_specs, load_model_spec
+from moespac_nb.hardware.calibration import to_toml
 from moespac_nb.policies.timing import measure_planning_s
-from moespac_nb.trace.cache_bounds import belady_hits, lru_hits, one_hot
+from moespac_nb.trace.cache_bounds import one_hot
 from moespac_nb.trace.locality import committed_experts, overlap
 from moespac_widgets import table
 from moespac_widgets.figures.base import on_any_page

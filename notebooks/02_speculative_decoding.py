@@ -69,11 +69,9 @@ import torch
 
 from moespac_exercises import check, predict, reveal
 from moespac_exercises.lessons.speculative_decoding import ROUND, sampled, speed_up, tokens_a_round
-from moespac_nb import DOMAINS, decode, load_pair, load_prompts, record
-from moespac_nb.datasets.traces import load_trace
-from moespac_nb.decoder.drafts import NgramDraft
+from moespac_nb import DOMAINS, load_prompts, load_trace, load_pair, NgramDraft, record, decode
+from moespac_nb import lru_hits
 from moespac_nb.decoder.sampling import accept_sampled, draw
-from moespac_nb.trace.cache_bounds import lru_hits
 from moespac_widgets import Stepper, table
 from moespac_widgets.figures.base import on_any_page
 

@@ -73,16 +73,12 @@ import plotly.graph_objects as go
 
 from moespac_exercises import check, predict, reveal
 from moespac_exercises.lessons.speculation_as_a_sensor import ACCEPTANCE, REUSE, THRESHOLD
-from moespac_nb import DOMAINS
-from moespac_nb.datasets.traces import load_trace
-from moespac_nb.estimator.evaluation import EVIDENCE, evaluate_predictors
+from moespac_nb import DOMAINS, load_trace, expert_counts, iter_windows, verified_tokens, EVIDENCE
+from moespac_nb import evaluate_predictors, SENSORS, VerifyCounts, make_sensor
 from moespac_nb.estimator.information import entropy_bits, information_bits, information_of
-from moespac_nb.estimator.sensors import SENSORS, VerifyCounts, make_sensor
 from moespac_nb.trace.locality import distinct_by_chance, distinct_by_gamma
-from moespac_nb.trace.step import expert_counts
 
 # %%
-from moespac_nb.trace.windows import iter_windows, verified_tokens
 from moespac_widgets import DemandMap, table
 from moespac_widgets.figures.base import INK, on_any_page
 
@@ -565,7 +561,7 @@ table(["channel", *(f"layer {n}" for n in range(8))], lines, caption)
 # - Our pair is small, and consecutive tokens share fewer experts than in large models (notebook 01 counts
 #   them; **published** are .31 to .50). Whatever looks back has less to see here. Notebook 08 will ask
 #   that of other traces.
-# - The same in a terminal: `moespac foretell --mode sample`, `moespac foretell math --share 10%`.
+# - The same in a terminal: `moespac evaluate --mode sample`, `moespac evaluate math --share 10%`.
 #
 # **References.** S. Li, J. Lin, D. Ge, Y. Ye, *MoE-SpAc*, arXiv 2603.09983 (2026), appendix A: the three
 # arguments, and figure 7. T. M. Cover, J. A. Thomas, *Elements of Information Theory*, 2nd ed. (2006), ch.

@@ -69,19 +69,12 @@ from tqdm.auto import tqdm
 
 from moespac_exercises import check, predict, reveal
 from moespac_exercises.lessons.the_utility_estimator import GAMMA, NAMED, K, recall_of, recorded
-from moespac_nb import DOMAINS
-from moespac_nb.datasets.traces import load_trace
-from moespac_nb.estimator.evaluation import EVIDENCE, evaluate_predictors
-from moespac_nb.estimator.sensors import make_sensor
-from moespac_nb.estimator.utility import RULES, make_estimator
-from moespac_nb.policies import compose_policy
-from moespac_nb.simulation.replay import replay
-
-# %%
-from moespac_nb.trace.windows import iter_windows
+from moespac_nb import DOMAINS, load_trace, iter_windows, EVIDENCE, evaluate_predictors, make_sensor
+from moespac_nb import RULES, make_estimator, compose_policy, replay
 from moespac_widgets import UtilityInspector, table
 from moespac_widgets.figures.base import INK, on_any_page
 
+# %%
 COLOURS = dict(zip(RULES, ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00"), strict=True))
 DASHES = dict(zip(RULES, ("solid", "dot", "dash", "dashdot", "longdash"), strict=True))
 

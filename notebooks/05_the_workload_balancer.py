@@ -82,16 +82,11 @@ from moespac_exercises.lessons.the_workload_balancer import (
     tables,
     to_read,
 )
-from moespac_nb import DOMAINS
-from moespac_nb.balancer import Candidates, Joint, PerLayer, solve
+from moespac_nb import DOMAINS, load_trace, Candidates, Joint, PerLayer, solve, compose_policy
+from moespac_nb import record_balancer_inputs, replay, list_machines
 from moespac_nb.balancer.highs import solve_program
-from moespac_nb.datasets.traces import load_trace
 
 # %%
-from moespac_nb.hardware.machine import list_machines
-from moespac_nb.policies import compose_policy
-from moespac_nb.simulation.balancer_log import record_balancer_inputs
-from moespac_nb.simulation.replay import replay
 from moespac_widgets import BalancerExplorer, table
 from moespac_widgets.figures.base import on_any_page
 
@@ -569,7 +564,7 @@ for name, gain in sorted(zip((one.name for one in players), mean, strict=True), 
 # ## From here
 # - A slower link, and a CPU that is nearer to its GPU than any other here: give `machine="laptop4060"` to
 #   `replay`, and run the last cells again.
-# - One bit an expert instead of one τ a layer: `moespac_nb.balancer.Placement`. It is the bound on what any
+# - One bit an expert instead of one τ a layer: `moespac_nb.PerExpert`. It is the bound on what any
 #   thresholds can do.
 # - Next: 06, the engine that carries the plan out.
 #

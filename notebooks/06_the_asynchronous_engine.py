@@ -79,16 +79,11 @@ import torch
 from tqdm.auto import tqdm
 
 from moespac_exercises import check, predict, reveal
-from moespac_nb import DOMAINS, load_pair, load_prompts, offload, record
-from moespac_nb.datasets.traces import load_trace
-from moespac_nb.engine.devices import CudaDevice, HostDevice, VirtualDevice
+from moespac_nb import DOMAINS, load_prompts, load_trace, load_pair, record, CudaDevice, HostDevice
+from moespac_nb import VirtualDevice, Engine, offload, compose_policy, replay, cost_model
 
 # %%
-from moespac_nb.engine.engine import Engine
 from moespac_nb.engine.slots import STATES
-from moespac_nb.hardware.cost_model import cost_model
-from moespac_nb.policies import compose_policy
-from moespac_nb.simulation.replay import replay
 from moespac_widgets import PlacementGraph, Timeline, budget_figure, table
 from moespac_widgets.figures.timeline import busy, timeline_figure
 

@@ -85,13 +85,8 @@ import numpy as np
 # %%
 from moespac_exercises import check, predict, reveal
 from moespac_exercises.lessons.the_budget_lab import TARGET_TPS, plan
-from moespac_nb import DOMAINS, load_pair, load_prompts, offload
-from moespac_nb.datasets.traces import load_trace
-from moespac_nb.hardware.cost_model import cost_model
-from moespac_nb.hardware.machine import list_machines, load_machine
-from moespac_nb.policies import compose_policy, get_policy
-from moespac_nb.simulation.replay import replay
-from moespac_nb.trace.counterfactual import improve_draft
+from moespac_nb import DOMAINS, load_prompts, load_trace, load_pair, improve_draft, offload
+from moespac_nb import compose_policy, get_policy, replay, cost_model, list_machines, load_machine
 from moespac_widgets import BudgetLab, Dashboard, Race, parts_figure, table
 
 fans = {domain: load_trace(domain, mode="sample", kind="fan", half="report") for domain in DOMAINS}

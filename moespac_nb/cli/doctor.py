@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from typing import Any
@@ -29,7 +30,7 @@ class Report:
     system: str
     packages: dict[str, str | None]  # name -> installed version
     devices: dict[str, Any]  # cpu_count: int, cuda: names, mps: bool
-    memory: dict[str, int | None]  # total_bytes, available_bytes; None where the system does not say
+    memory: Mapping[str, int | None]  # total_bytes, available_bytes
     data: dict[str, Any]  # path, files: int, bytes: int, problems: list of str
     advice: list[str]
 
@@ -49,7 +50,7 @@ def examine() -> Report:
     advice += device_advice
     advice += data["problems"]
     available_bytes = memory["available_bytes"]
-    if available_bytes is not None and available_bytes < MEMORY_NEEDED_BYTES:
+    if available_bytes < MEMORY_NEEDED_BYTES:
         advice.append(
             f"{_gib(available_bytes)} of memory available, a notebook needs up to "
             f"{_gib(MEMORY_NEEDED_BYTES)}: close other programs or kernels"

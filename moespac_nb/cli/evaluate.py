@@ -1,4 +1,4 @@
-"""`moespac foretell`: how well each sensor and rule foretells the next window's experts, at equal bytes."""
+"""`moespac evaluate`: how well each sensor and rule predicts the next window's experts, at equal bytes."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from . import (
     decode as cli_decode,
 )
 from . import (
-    evaluate as cli_foretell,
+    evaluate as cli_evaluate,
 )
 from . import (
     machines as cli_machines,
@@ -66,10 +66,10 @@ COMMANDS = (
         cli_machines.calibrate,
     ),
     Command(
-        "foretell",
-        "how well sensors and rules foretell the next window's experts",
-        cli_foretell.arguments,
-        cli_foretell.run,
+        "evaluate",
+        "how well sensors and rules predict the next window's experts",
+        cli_evaluate.arguments,
+        cli_evaluate.run,
     ),
 )
 

@@ -66,7 +66,6 @@ def recorded(options: argparse.Namespace) -> Trace:
 
 
 def trace_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("action", choices=("show",), help="print what is in it and its locality figures")
     parser.add_argument(
         "what", metavar="FILE|DOMAIN", help="a file that `moespac record --out` wrote, or what is bundled"
     )

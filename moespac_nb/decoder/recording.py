@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from .. import __version__
 from ..trace.schema import TextInfo
 from ..trace.step import Step
 from ..trace.trace import Trace
@@ -162,7 +161,7 @@ def trace_of(decoding: Decoding, *, prompt: str | None = None, prompt_id: str | 
         text=None if decoding.tokenizer is None else decoding.text,
         finish_reason=decoding.finish_reason,
         versions={
-            "moespac-nb": __version__,
+            "moespac-nb": metadata.version("moespac-nb"),
             "torch": torch.__version__,
             "transformers": metadata.version("transformers"),
         },

@@ -1,6 +1,6 @@
-"""Where a text ends: after one of some tokens, or after the token that completes one of some strings.
+r"""Where a text ends: after one of some tokens, or after the token that completes one of some strings.
 
-    stops = stops_of(model, tokenizer, stop_ids=None, stop_strings="\\n\\n")
+    stops = stops_of(model, tokenizer, stop_ids=None, stop_strings="\n\n")
     stops.end(ids, emitted)          # how many of the emitted tokens the text takes up
 
 Both end a text just where the model's own `generate` does, with `eos_token_id` and `stop_strings`: the

@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from pathlib import Path
 
-__all__ = ["_cgroup", "system_memory"]
+import psutil
+
+__all__ = ["system_memory"]
 
 
-def system_memory() -> dict[str, int | None]:
-    """`total_bytes` and `available_bytes` of this system or its container; None where it does not say."""
-    total: int | None = None
-    available: int | None = None
-    try:
-        import psutil  # comes with the notebook kernel; knows every system
+def system_memory() -> dict[str, int]:
+    """Measure the main memory that this process may use.
 
-        total, available = psutil.virtual_memory().total, psutil.virtual_memory().available
-    except ImportError:
-        if sys.platform != "win32":
-            total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        if sys.platform == "linux":
-            available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
-    # A container (Binder is one) sees its host's memory there, and its own limit only here.
+    Returns
+    -------
+    dict
+        `total_bytes` and `available_bytes` of the system, or of the container if that has less.
+
+    Examples
+    --------
+    >>> sorted(system_memory())
+    ['available_bytes', 'total_bytes']
+    """
+    memory = psutil.virtual_memory()
+    total, available = memory.total, memory.available
+    # In a container (Binder is one) psutil reads the host's memory; its own limit stands only here.
     limit, used = (_cgroup(name) for name in ("memory.max", "memory.current"))
-    if limit is not None and total is not None and limit < total:
+    if limit is not None and limit < total:
         total = limit
-        if available is not None and used is not None:
+        if used is not None:
             available = min(available, limit - used)
     return {"total_bytes": total, "available_bytes": available}
 

@@ -17,12 +17,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from moespac_nb.utils.exceptions import MoespacError
 from moespac_nb.utils.files import atomic_write
 
 from .checking import Outcome
+
+try:
+    import hypothesis  # noqa: F401  # the lessons need it; what is missing is said here, once
+    from filelock import FileLock, Timeout
+except ImportError as missing:
+    raise MoespacError(
+        f"the exercises need {missing.name}, which is not installed: pip install 'moespac-nb[exercises]'"
+    ) from None
 
 __all__ = ["PLACE", "ClassTable", "as_csv", "class_table", "path", "read", "record", "record_guess"]
 

@@ -87,7 +87,7 @@ def test_record_and_trace_take_it(capsys, own, tmp_path):
     text = Trace.load(out).texts[0]
     assert (text.target, text.draft, text.fan, text.min_p) == ("target", "draft", 2, 0.1)
     assert text.stop_strings == ("no such thing",)
-    assert "sampled at T = 0.8, min_p = 0.1, a fan" in called(capsys, "trace", "show", out)[1]
+    assert "sampled at T = 0.8, min_p = 0.1, a fan" in called(capsys, "trace", out)[1]
 
 
 def test_what_its_generation_config_asks_for_is_obeyed_checked_and_recorded(capsys, own, tmp_path):
@@ -107,8 +107,7 @@ def test_what_its_generation_config_asks_for_is_obeyed_checked_and_recorded(caps
     assert stop in stopped["text"]
     called(capsys, "record", *asked, "--out", tmp_path / "own.npz")
     assert (
-        "logits through RepetitionPenaltyLogitsProcessor"
-        in called(capsys, "trace", "show", tmp_path / "own.npz")[1]
+        "logits through RepetitionPenaltyLogitsProcessor" in called(capsys, "trace", tmp_path / "own.npz")[1]
     )
 
 

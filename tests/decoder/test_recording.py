@@ -316,13 +316,13 @@ def test_a_trace_is_recorded_and_shown(tmp_path, capsys):
     beside = ["--scores", "--sensors", "draft-gates,next-gate"]
     code, said, _ = run(capsys, *command, *beside, "--out", str(path))
     assert code == 0
-    code, shown, _ = run(capsys, "trace", "show", str(path))
+    code, shown, _ = run(capsys, "trace", str(path))
     assert (code, shown) == (0, said)
     assert "a fan of γ ≤ 3" in shown
     assert "overlap" in shown
     assert "router scores: yes; sensors: draft-gates, next-gate" in shown
     trace = Trace.load(path)
-    code, out, _ = run(capsys, "trace", "show", str(path), "--json")
+    code, out, _ = run(capsys, "trace", str(path), "--json")
     figures = json.loads(out)
     assert figures["geometry"] == vars(trace.geometry)
     assert figures["steps"] == figures["committed_tokens"] == 8
@@ -354,8 +354,8 @@ def test_an_own_prompt_can_be_left_out(tmp_path, capsys):
     ("argv", "message"),
     [
         (["record", "--prompt", "x", "--sensors", "next-gat", "--out", "x.npz"], "did you mean 'next-gate'"),
-        (["trace", "show", "none.npz", "--half", "tune"], "--half was given with a file"),
-        (["trace", "show", "none.npz"], "none.npz: there is no such file"),
+        (["trace", "none.npz", "--half", "tune"], "--half was given with a file"),
+        (["trace", "none.npz"], "none.npz: there is no such file"),
         (["trace", "hide", "none.npz"], "invalid choice: 'hide'"),
         (["record", "--domain", "math"], "--out"),
         (["record", "--domain", "maths", "--out", "x.npz"], "did you mean 'math'"),

@@ -216,7 +216,7 @@ def saved(path, fan: int | None = None, channels: bool = False) -> str:
 @pytest.mark.parametrize("fan", [None, 3])
 def test_the_command_reports_every_sensor_with_every_rule_on_the_other_half(tmp_path, capsys, fan) -> None:
     files = [saved(tmp_path / f"{name}.npz", fan, channels=True) for name in ("one", "two")]
-    assert main(["foretell", *files, "--gamma", "2", "--share", "33%", "--json"]) == 0
+    assert main(["evaluate", *files, "--gamma", "2", "--share", "33%", "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["named_per_layer"] == 2
     assert report["texts_tune_and_report"] == {name: [2, 2] for name in files}
@@ -230,7 +230,7 @@ def test_the_command_reports_every_sensor_with_every_rule_on_the_other_half(tmp_
     rows = [row for name in files for row in report["by_domain"][name] if row["sensor"] == "next-gate"]
     mean = next(row for row in report["mean"] if (row["sensor"], row["rule"]) == ("next-gate", EVIDENCE))
     assert mean["recall"] == pytest.approx(np.mean([r["recall"] for r in rows if r["rule"] == EVIDENCE]))
-    assert main(["foretell", *files, "--gamma", "2", "--timing"]) == 0
+    assert main(["evaluate", *files, "--gamma", "2", "--timing"]) == 0
     words = capsys.readouterr().out
     assert "fitted on 4 others" in words
     assert "token-table, blank  after drafting" in words
@@ -240,7 +240,7 @@ def test_the_command_reports_every_sensor_with_every_rule_on_the_other_half(tmp_
 def test_what_a_trace_cannot_give_is_left_out_and_said(tmp_path, capsys) -> None:
     trace = one_text(0, steps=6)
     trace.save(tmp_path / "one.npz")
-    assert main(["foretell", str(tmp_path / "one.npz")]) == 0
+    assert main(["evaluate", str(tmp_path / "one.npz")]) == 0
     assert "lack what they need: popularity, draft-gates, next-gate" in capsys.readouterr().out
 
 
@@ -257,7 +257,7 @@ def test_what_a_trace_cannot_give_is_left_out_and_said(tmp_path, capsys) -> None
 )
 def test_the_command_says_what_it_accepts(tmp_path, capsys, arguments, message) -> None:
     file = saved(tmp_path / "a.npz", fan=3)
-    assert main(["foretell", file, *arguments]) == 2
+    assert main(["evaluate", file, *arguments]) == 2
     assert re.search(message, capsys.readouterr().err)
 
 
@@ -269,7 +269,7 @@ def test_bundled_prompts_are_fitted_on_and_reported_on_by_their_halves(tmp_path,
         trace = one_text(n, steps=6)
         texts.append(replace(trace, texts=(replace(trace.texts[0], prompt_id=f"math/{n}"),)))
     concatenate(texts).save(tmp_path / "math.npz")
-    assert main(["foretell", str(tmp_path / "math.npz"), "--json"]) == 0
+    assert main(["evaluate", str(tmp_path / "math.npz"), "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert list(report["texts_tune_and_report"].values()) == [[1, 3]]
 
@@ -278,5 +278,5 @@ def test_traces_of_two_models_are_not_compared(tmp_path, capsys) -> None:
     first = saved(tmp_path / "a.npz")
     trace = one_text(0)
     Trace.save(replace(trace, geometry=MoEShape(2, 8, 2)), tmp_path / "b.npz")
-    assert main(["foretell", first, str(tmp_path / "b.npz")]) == 2
+    assert main(["evaluate", first, str(tmp_path / "b.npz")]) == 2
     assert "expected: traces of one model" in capsys.readouterr().err

@@ -16,16 +16,11 @@ from moespac_widgets.base.assets import bundle
 
 
 @pytest.fixture
-def tools(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(root / "tools"))
-
-
-@pytest.fixture
 def figures(root: Path) -> dict[str, Any]:
     return json.loads((root / "docs/gallery/bench.json").read_text(encoding="utf-8"))
 
 
-def test_every_live_widget_is_measured(tools: None, figures: dict[str, Any]) -> None:
+def test_every_live_widget_is_measured(figures: dict[str, Any]) -> None:
     from tools.bench.browser.shown import CASES
 
     public = [getattr(moespac_widgets, name) for name in moespac_widgets.__all__]
@@ -36,9 +31,7 @@ def test_every_live_widget_is_measured(tools: None, figures: dict[str, Any]) -> 
         assert set(CASES) <= set(figures[part])
 
 
-def test_the_gallerys_tables_are_those_of_the_figures(
-    tools: None, root: Path, figures: dict[str, Any]
-) -> None:
+def test_the_gallerys_tables_are_those_of_the_figures(root: Path, figures: dict[str, Any]) -> None:
     from tools.bench.browser.report import written
 
     page = (root / "docs/gallery.md").read_text(encoding="utf-8")
@@ -47,9 +40,7 @@ def test_the_gallerys_tables_are_those_of_the_figures(
         written("no marker", figures)
 
 
-def test_no_widget_misses_a_bound_and_only_all_of_them_at_once_send_too_much(
-    tools: None, figures: dict[str, Any]
-) -> None:
+def test_no_widget_misses_a_bound_and_only_all_of_them_at_once_send_too_much(figures: dict[str, Any]) -> None:
     from tools.bench.browser.report import missed
 
     assert {line.split(" is ")[0] for line in missed(figures)} <= {"48x128 notebook: websocket_mb"}
@@ -66,7 +57,7 @@ def test_no_widget_misses_a_bound_and_only_all_of_them_at_once_send_too_much(
         (lambda one: one.update(heap_mb=[30.0, 33.0, 36.0]), ": the heap went from 30.0 to 36.0 MB"),
     ],
 )
-def test_what_misses_a_bound_is_named(tools: None, figures: dict[str, Any], change: Any, words: str) -> None:
+def test_what_misses_a_bound_is_named(figures: dict[str, Any], change: Any, words: str) -> None:
     from tools.bench.browser.report import missed
 
     worse = {"48x128": {"Stepper": copy.deepcopy(figures["48x128"]["Stepper"])}}
@@ -81,7 +72,7 @@ def test_the_published_sizes_of_scripts_are_about_todays(figures: dict[str, Any]
             assert one["script"] == pytest.approx(len(bundle(script).encode()), rel=0.05)
 
 
-def test_a_picture_of_few_colours_is_kept_as_it_is(tools: None) -> None:
+def test_a_picture_of_few_colours_is_kept_as_it_is() -> None:
     from tools.docs.palette_png import palette
 
     pixels = np.random.default_rng(0).integers(0, 6, (40, 30, 3)).astype(np.uint8) * 50
@@ -89,7 +80,7 @@ def test_a_picture_of_few_colours_is_kept_as_it_is(tools: None) -> None:
     assert np.array_equal(colours[which], pixels)
 
 
-def test_a_picture_of_many_colours_is_kept_but_for_what_is_not_seen(tools: None) -> None:
+def test_a_picture_of_many_colours_is_kept_but_for_what_is_not_seen() -> None:
     from tools.docs.palette_png import palette, png
 
     across = np.linspace(0, 255, 600)

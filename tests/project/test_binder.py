@@ -68,10 +68,7 @@ def test_requirements_do_not_name_the_checkout(root: Path) -> None:
     assert not [line for line in lines if re.match(r"(-e\s|--editable|\.|moespac)", line)]
 
 
-def test_the_badge_opens_the_first_notebook_in_jupyterlab(
-    root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.syspath_prepend(str(root / "tools"))
+def test_the_badge_opens_the_first_notebook_in_jupyterlab(root: Path) -> None:
     from tools.release.launch import FIRST, Origin
 
     address = urlsplit(Origin("someone/moe-course", "1.2.3").binder(FIRST))

@@ -14,11 +14,6 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from tools.support.browser import TWO_FRAMES
 
 
-@pytest.fixture
-def tools(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(root / "tools"))
-
-
 def built(root: Path, out: Path, *options: str) -> Path:
     command = [sys.executable, "-m", "tools.docs.book", "--out", out, *options]
     done = subprocess.run(command, capture_output=True, text=True)
@@ -70,7 +65,6 @@ def test_the_book_opens_from_a_folder(book: Path, browser: Any) -> None:
     opened(browser, book / "api/moespac_nb.simulation.replay.html")
 
 
-@pytest.mark.usefixtures("tools")
 def test_a_dead_link_is_found(tmp_path: Path) -> None:
     from tools.docs.book import dead_links
 
@@ -102,7 +96,6 @@ LESSON = (
 
 
 @pytest.mark.browser
-@pytest.mark.usefixtures("tools")
 def test_slides_begin_at_headings_and_show_figures_under_their_prose(tmp_path: Path, browser: Any) -> None:
     from tools.docs.executed import execute
     from tools.docs.slides import as_slides, prepare

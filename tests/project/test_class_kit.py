@@ -21,7 +21,6 @@ Disk = namedtuple("Disk", "total used free")
 @pytest.fixture
 def class_kit(root: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """The tool, with a pip that makes empty wheels."""
-    monkeypatch.syspath_prepend(str(root / "tools"))
     from tools.release import class_kit
 
     def pip(*arguments: str, command: str, python: str) -> tuple[int, str]:

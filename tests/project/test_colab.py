@@ -22,9 +22,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reas
 PINNED = ("anywidget", "ipykernel", "ipython", "ipywidgets", "numpy", "plotly")
 KERNEL = "colab"
 TRACE = """\
-from moespac_nb.engine.devices import Operation
-from moespac_nb.simulation.replay import replay
-from moespac_nb.datasets.traces import load_trace
+from moespac_nb import Operation, load_trace, replay
 from moespac_widgets import *
 trace = load_trace("math", mode="sample", kind="fan", half="report")[:12]
 result = replay(trace, "recency", "25%", gamma=4)"""

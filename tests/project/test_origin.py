@@ -24,8 +24,7 @@ NAME = "someone/moe-course"
 
 
 @pytest.fixture
-def launch(root: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(root / "tools"))
+def launch() -> ModuleType:
     from tools.release import launch
 
     return launch
@@ -209,7 +208,9 @@ def test_on_colab_it_installs_the_release_and_keeps_what_is_there(
     (command,) = commands
     release = moespac_nb.__version__
     assert command.startswith("pip install -q -c kept.txt tokenizers==")
-    assert command.endswith(f"/{NAME}/releases/download/v{release}/moespac_nb-{release}-py3-none-any.whl")
+    wheel = f"/{NAME}/releases/download/v{release}/moespac_nb-{release}-py3-none-any.whl"
+    assert re.search(r" 'moespac-nb\[exercises\] @ \S+'$", command)
+    assert command.endswith(f"{wheel}'")
     assert colab.os.environ[MODE] == ("live" if drawn else "static")
 
 

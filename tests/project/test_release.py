@@ -21,8 +21,7 @@ TAG = f"v{moespac_nb.__version__}"
 
 
 @pytest.fixture
-def release(root: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(root / "tools"))
+def release() -> ModuleType:
     from tools.release import release
 
     return release

@@ -102,12 +102,12 @@ def test_a_trace_without_the_half_that_is_asked_for_says_so(data):
 
 
 def test_a_domain_is_shown(data, capsys):
-    assert cli.main(["trace", "show", "math"]) == 0
+    assert cli.main(["trace", "math"]) == 0
     out = capsys.readouterr().out
     assert "math.greedy.plain.npz" in out
     assert "math.greedy.fan.npz" in out
     assert "and 3 more texts, of the prompts math/3, math/16, math/17" in out
-    assert cli.main(["trace", "show", "math", "--kind", "fan", "--half", "tune", "--json"]) == 0
+    assert cli.main(["trace", "math", "--kind", "fan", "--half", "tune", "--json"]) == 0
     (figures,) = json.loads(capsys.readouterr().out)["traces"]
     assert [text["prompt_id"] for text in figures["texts"]] == ["math/0", "math/3"]
     assert figures["locality"]["overlap"] is not None
@@ -123,7 +123,7 @@ def test_a_domain_is_shown(data, capsys):
     ],
 )
 def test_a_domain_shown_wrongly_is_refused(data, capsys, options, message):
-    assert cli.main(["trace", "show", "math", *options]) == 2
+    assert cli.main(["trace", "math", *options]) == 2
     assert message in capsys.readouterr().err
 
 

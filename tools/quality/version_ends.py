@@ -30,16 +30,18 @@ TESTS = tuple(
     for name in (
         "balancer/test_formulations", "models/test_compat", "decoder/test_speculative", "decoder/test_drafts",
         "models/test_families", "models/test_loading", "offloading/test_session", "decoder/test_recording",
-        "models/test_routing", "decoder/test_sampling", "trace/test_npz", "widgets/test_figures_html",
+        "models/test_routing", "decoder/test_sampling", "trace/test_npz", "widgets/test_figures",
         "widgets/test_live_view",
     )
 )  # fmt: skip
 
 
 def requirements() -> list[Requirement]:
-    """What the package itself needs."""
+    """What the package and its exercises need."""
     with (ROOT / "pyproject.toml").open("rb") as file:
-        return [Requirement(line) for line in tomllib.load(file)["project"]["dependencies"]]
+        project = tomllib.load(file)["project"]
+    lines = [*project["dependencies"], *project["optional-dependencies"]["exercises"]]
+    return [Requirement(line) for line in lines]
 
 
 def lowest(requirement: Requirement) -> str:
@@ -61,9 +63,9 @@ def installed(python: Path, end: str, keep: list[str]) -> dict[str, str]:
     """Installs the checkout at that end; the versions that came of it, by name."""
     install = [python, "-m", "pip", "--quiet", "--disable-pip-version-check", "install"]
     # First the newest, then back: what pip finds in place it keeps, and so has little to search through.
-    subprocess.run([*install, *pins("newest", keep), "-e", ROOT, *RUNNER], check=True)
+    subprocess.run([*install, *pins("newest", keep), "-e", f"{ROOT}[exercises]", *RUNNER], check=True)
     if end == "lowest":
-        subprocess.run([*install, *pins(end, keep), "-e", ROOT, *RUNNER], check=True)
+        subprocess.run([*install, *pins(end, keep), "-e", f"{ROOT}[exercises]", *RUNNER], check=True)
     names = [need.name for need in requirements()]
     code = f"from importlib.metadata import version; print(*map(version, {names}))"
     found = subprocess.run([python, "-c", code], check=True, capture_output=True, text=True)

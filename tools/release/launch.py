@@ -105,7 +105,7 @@ if "google.colab" in sys.modules:
     kept = {" ".join(KEPT)!r}.split()
     Path("kept.txt").write_text("\\n".join(f"{{name}}=={{version(name)}}" for name in kept))
     release = "{origin.wheel}"
-    get_ipython().system(f"pip install -q -c kept.txt {pins} {{release}}")
+    get_ipython().system(f"pip install -q -c kept.txt {pins} 'moespac-nb[exercises] @ {{release}}'")
     from moespac_widgets.base.colab import choose
     choose()"""
 

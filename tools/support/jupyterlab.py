@@ -21,6 +21,8 @@ import pytest
 
 from tools.support.browser import browser_of
 
+ROOT = Path(__file__).resolve().parents[2]
+
 OPEN = """async path => {
   const app = window.jupyterapp;
   await app.restored;
@@ -108,15 +110,15 @@ def lab(root: Path, chromium: Path, theme: str = "JupyterLab Light") -> Iterator
         "JUPYTERLAB_SETTINGS_DIR": str(home / "settings"),
         "JUPYTERLAB_WORKSPACES_DIR": str(home / "workspaces"),
     }
+    paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))  # for kernels: tools
+    variables = {**os.environ, "HOME": str(home), "PYTHONPATH": paths, **places, **lab_dirs}
     command = [
         sys.executable, "-m", "jupyterlab", "--expose-app-in-browser", "--no-browser", "--allow-root",
         "--ServerApp.ip=127.0.0.1", f"--ServerApp.port={port}", "--ServerApp.port_retries=0",
         f"--IdentityProvider.token={token}", f"--ServerApp.root_dir={root}",
     ]  # fmt: skip
     log = (home / "lab.log").open("w")
-    server = subprocess.Popen(
-        command, cwd=root, stdout=log, stderr=log, env={**os.environ, "HOME": str(home), **places, **lab_dirs}
-    )
+    server = subprocess.Popen(command, cwd=root, stdout=log, stderr=log, env=variables)
     try:
         _wait_for(f"http://127.0.0.1:{port}/api?token={token}", server, home / "lab.log")
         with browser_of(chromium) as browser:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import nbformat
 from nbclient import NotebookClient
+
+from tools.docs.notebooks import made
 
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 SOURCES = sorted(NOTEBOOKS.glob("[0-9][0-9]_*.py"))
@@ -65,11 +66,6 @@ class Run:
 
 def build(source: Path, *, solved: bool) -> Any:
     """The notebook of a source, as `tools/docs/notebooks.py` makes it."""
-    tools = str(NOTEBOOKS.parent / "tools")
-    if tools not in sys.path:
-        sys.path.append(tools)
-    from tools.docs.notebooks import made
-
     return made(source, solved=solved)
 
 

@@ -107,11 +107,10 @@ def setup(size: str) -> str:
     """The first cell: what all others need."""
     return "\n".join(
         [
-            f"import sys; sys.path.insert(0, {str(ROOT / 'tools')!r})",
             "from moespac_nb import Trace",
             "from moespac_nb.simulation.replay import replay",
             "from moespac_widgets import *",
-            "from bench.plotly_way import figures",
+            "from tools.bench.browser.plotly_way import figures",
             'trace = Trace.load("trace.npz")',
             f"alike = {alike(size)}",
         ]
