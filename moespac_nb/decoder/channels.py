@@ -21,7 +21,6 @@ import numpy as np
 import torch
 
 from ..models.gates import Gate, ready_gates
-from ..models.routing import gates, unread
 from ..trace.schema import EXPERT_CHANNELS, Channel
 from ..trace.trace import Trace
 from ..utils.exceptions import MoespacError, did_you_mean
@@ -49,8 +48,10 @@ class Channels:
         shape = decoding.geometry
         self._decoding = decoding
         self._sensors = tuple(dict.fromkeys(sensors))
-        self._heard = gates(decoding.model) if scores or sensors else []
-        self._gates = ready_gates(decoding.model, f"sensor {sensors[0]!r}") if sensors else []
+        self._heard = decoding.info.gates if scores or sensors else ()
+        self._gates = (
+            ready_gates(decoding.model, decoding.info.gates, f"sensor {sensors[0]!r}") if sensors else []
+        )
         self._named = min(2 * shape.top_k, shape.experts)
         self._hooks: list[Any] = []
         self._read: dict[int, Tensor] = {}  # what each layer's gate read last, (positions, hidden)
@@ -125,7 +126,7 @@ def _check(decoding: Decoding, scores: bool, sensors: Sequence[str]) -> None:
             hint = did_you_mean(name, EXPERT_CHANNELS)
             raise MoespacError(f"sensors has {name!r}; expected: {', '.join(EXPERT_CHANNELS)}{hint}")
     if (scores or sensors) and not decoding.geometry.layers:
-        why = unread(decoding.model)
+        why = decoding.routing_unread
         what = "a dense model" if why is None else f"whose routing cannot be read: {why}"
         raise MoespacError(
             f"router scores or sensors are asked of {type(decoding.model).__name__}, {what}; "

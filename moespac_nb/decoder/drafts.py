@@ -72,21 +72,21 @@ class ModelDraft:
         self._processors = processors
         self._vocabulary = vocabulary_of(model)
         self._tokens = tokens_of(model)
-        self._reader = CachedModel(model)
+        self._cached = CachedModel(model)
         self._read: list[int] = []  # what the reader was last given, from the start; it may hold less
 
     @property
     def is_reading(self) -> bool:
         """Whether the model reads for this draft, in this thread: for hooks, which hear every forward."""
-        return self._reader.is_reading
+        return self._cached.is_reading
 
     def prefill(self, ids: Sequence[int], /) -> None:
-        ids = ids[: self._reader.context]
-        self._rewind_to_common_prefix(ids, len(ids))
-        unread = ids[self._reader.length :]
+        ids = ids[: self._cached.context]
+        self._crop_to_common_prefix(ids, len(ids))
+        unread = ids[self._cached.length :]
         if unread and max(unread) < self._vocabulary:
             self._read = list(ids)
-            self._reader.read(unread, logits_to_keep=1)
+            self._cached.forward(unread, logits_to_keep=1)
 
     def propose(
         self, ids: Sequence[int], uniforms: np.ndarray, sampling: Sampling, vocabulary: int, /
@@ -96,17 +96,17 @@ class ModelDraft:
     def tokens(
         self, ids: Sequence[int], uniforms: np.ndarray, sampling: Sampling, vocabulary: int, /
     ) -> Iterator[tuple[int, Tensor]]:
-        gamma = min(len(uniforms), self._reader.context - len(ids) + 1)
+        gamma = min(len(uniforms), self._cached.context - len(ids) + 1)
         if gamma <= 0:  # a draft with a shorter context than its target falls silent
             return
-        self._rewind_to_common_prefix(ids, len(ids) - 1)
-        new = ids[self._reader.length :]
+        self._crop_to_common_prefix(ids, len(ids) - 1)
+        new = ids[self._cached.length :]
         if max(new) >= self._vocabulary:  # a token that only the target knows: it cannot read on
             return
-        unread = torch.as_tensor(new, device=self._reader.device)
+        unread = torch.as_tensor(new, device=self._cached.device)
         self._read = list(ids)
         for uniform in uniforms[:gamma]:
-            raw = self._reader.read(unread, logits_to_keep=1)
+            raw = self._cached.forward(unread, logits_to_keep=1)
             logits = self._processors(self._read, self._as_the_targets(raw, vocabulary))
             check_finite(logits, "the draft", raw.dtype)
             q = probabilities(logits[0], sampling)
@@ -122,9 +122,9 @@ class ModelDraft:
         known = logits[:, : min(self._tokens, vocabulary)]
         return torch.nn.functional.pad(known, (0, vocabulary - known.shape[-1]), value=-math.inf)
 
-    def _rewind_to_common_prefix(self, ids: Sequence[int], at_most: int) -> None:
-        held = self._read[: self._reader.length]
-        self._reader.rewind(min(common_prefix(held, ids), at_most))
+    def _crop_to_common_prefix(self, ids: Sequence[int], at_most: int) -> None:
+        held = self._read[: self._cached.length]
+        self._cached.crop(min(common_prefix(held, ids), at_most))
 
 
 class NgramDraft:

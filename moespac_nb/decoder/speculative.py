@@ -23,6 +23,7 @@ from typing import Any, Literal
 import numpy as np
 from torch import Tensor
 
+from ..models.inspection import inspect_model
 from ..models.kv_cache import CachedModel
 from ..models.loading import (
     check_is_whole_model,
@@ -32,11 +33,11 @@ from ..models.loading import (
     vocabulary_of,
     warn_of_sparse_attention,
 )
-from ..models.routing import Routing, unread
+from ..models.routing import Routing
 from ..trace.step import GammaPolicy, Prefill, Step, Top
 from ..utils.exceptions import MoespacError
 from ..utils.validation import checked_whole
-from .callbacks import DecodeCallback
+from .callbacks import DecodeCallback, combine_callbacks
 from .drafts import Draft, Proposal, TokenDraft, checked_ids, draft_of, gathered, no_proposal
 from .gamma import FixedGamma, gamma_policy
 from .logits import Processors, processors_of
@@ -61,7 +62,7 @@ def decode(
     stop_strings: Sequence[str] | str | None = None,
     logits_processor: Iterable[Callable[..., Tensor]] | None = None,
     tokenizer: Any = None,
-    listener: DecodeCallback | None = None,
+    callbacks: DecodeCallback | Sequence[DecodeCallback] = (),
     kind: type[Decoding] | None = None,
 ) -> Decoding:
     """Decode a prompt with a target and a draft: an iterator of `Step`s, one a round.
@@ -76,7 +77,7 @@ def decode(
     logits_processor: transformers' logits processors, beside those that the model's generation config asks
     for (a repetition penalty, say), which are obeyed as `generate` does. A model as draft obeys them too.
     tokenizer: None takes `model.tokenizer`.
-    listener: is told how it goes on.
+    callbacks: one or several, whose hooks are called as it goes on.
     kind: one that drafts or commits otherwise, such as `recording.FanDecoding`; None is `Decoding`.
     Raises `MoespacError` for bad input, before any work; warns of a text that may outgrow `lossless_to`.
     """
@@ -98,7 +99,7 @@ def decode(
         stops=stops,
         processors=processors,
         tokenizer=tokenizer,
-        listener=listener or DecodeCallback(),
+        callback=combine_callbacks(callbacks),
     )
     warn_of_sparse_attention(model, len(ids) + decoding.room + 1)
     return decoding
@@ -123,7 +124,7 @@ class Decoding:
         stops: Stops,
         processors: Processors,
         tokenizer: Any,
-        listener: DecodeCallback,
+        callback: DecodeCallback,
     ) -> None:
         self.model = model
         self.prompt_ids = prompt_ids
@@ -136,17 +137,18 @@ class Decoding:
         self.stops = stops
         self.processors = processors
         self.tokenizer = tokenizer
-        self._listener = listener
-        self._told = 0  # drafted tokens of the round, that the listener knows
+        self._callback = callback
+        self._told = 0  # drafted tokens of the round, that the callback knows
         self._turn = RLock()  # threads that iterate have a round each
         room = context_of(model) - len(prompt_ids)
         self.max_new_tokens = min(max_new_tokens, room)
         self._ends_with: FinishReason = "length" if max_new_tokens <= room else "context"
         self._interrupted = False
-        self._target = CachedModel(model, winds_back=draft is not None and policy != FixedGamma(0))
-        self._routing = Routing(model)
-        self.geometry = self._routing.geometry
-        self.routing_unread = unread(model)  # why a model with experts shows none here
+        self._target = CachedModel(model, can_crop=draft is not None and policy != FixedGamma(0))
+        self.info = inspect_model(model)
+        self._routing = Routing(self.info)
+        self.geometry = self.info.shape
+        self.routing_unread = self.info.unread  # why a model with experts shows none here
         self.lossless_to = lossless_to(model)  # tokens; None for any number
         self.vocabulary = vocabulary_of(model)
 
@@ -194,7 +196,7 @@ class Decoding:
         return self
 
     def __next__(self) -> Step:
-        with self._turn, self._listener.turn:
+        with self._turn, self._callback.turn:
             if self.finish_reason not in (None, "interrupted"):
                 raise StopIteration
             try:
@@ -204,7 +206,7 @@ class Decoding:
             except BaseException:
                 self._interrupted = True
                 self._routing.remove_hooks()
-                self._listener.on_abort()
+                self._callback.on_abort()
                 raise
             return step
 
@@ -213,19 +215,19 @@ class Decoding:
         start = perf_counter()
         unread = self.prompt_ids[:-1]
         if unread:
-            self._listener.on_prefill_start(len(unread))
+            self._callback.on_prefill_start(len(unread))
         with self._routing:
             if unread:
-                self._target.rewind(0)
-                self._target.read(unread, logits_to_keep=1)
+                self._target.crop(0)
+                self._target.forward(unread, logits_to_keep=1)
             experts, gate_weights = self._routing.take(len(unread))
         if unread:
-            self._listener.on_prompt_read()
+            self._callback.on_prompt_read()
         if self.draft is not None:
             self.draft.prefill(unread)
         ms = 1e3 * (perf_counter() - start)
         prefill = Prefill(np.array(unread, np.int64), experts, gate_weights, ms)
-        self._listener.on_prefill_end(prefill)
+        self._callback.on_prefill_end(prefill)
         return prefill
 
     def _round(self) -> Step:
@@ -233,13 +235,13 @@ class Decoding:
         ids = self.ids
         start = perf_counter()
         self._told = 0
-        self._listener.on_step_start(ids[-1])
+        self._callback.on_step_start(ids[-1])
         proposal, uniforms = self._draft(ids)
         proposal = Proposal(*(part.to(self._target.device) for part in (proposal.ids, proposal.probs)))
         drafted = checked_ids(proposal, self.vocabulary)
         for token in drafted[self._told :]:
-            self._listener.drafted(token)
-        self._listener.on_draft_end()
+            self._callback.on_draft_token(token)
+        self._callback.on_draft_end()
         drafted_at = perf_counter()
 
         logits, experts, gate_weights = self._verify([ids[-1], *drafted], position=len(ids) - 1)
@@ -272,8 +274,8 @@ class Decoding:
             verify_ms=1e3 * (perf_counter() - drafted_at),  # with all the bookkeeping above
         )
         self.steps.append(step)
-        self._target.rewind(len(ids) + len(emitted) - 1)
-        self._listener.verified(step)
+        self._target.crop(len(ids) + len(emitted) - 1)
+        self._callback.on_verify(step)
         return step
 
     def _draft(self, ids: Sequence[int]) -> tuple[Proposal, np.ndarray]:
@@ -304,16 +306,16 @@ class Decoding:
     def _telling(self, tokens: Iterator[tuple[int, Tensor]]) -> Iterator[tuple[int, Tensor]]:
         for token, q in tokens:
             self._told += 1
-            self._listener.drafted(token)
+            self._callback.on_draft_token(token)
             yield token, q
 
     def _verify(self, window: list[int], position: int) -> tuple[Tensor, np.ndarray, np.ndarray]:
         """One pass of the target over the window (γ+1): logits, experts, gate weights."""
-        self._target.rewind(position)
+        self._target.crop(position)
         if (held := self._target.length) < position:  # an interrupt cost a state that cannot be wound back
-            self._target.read(self.ids[held:position], logits_to_keep=1)
+            self._target.forward(self.ids[held:position], logits_to_keep=1)
         with self._routing:
-            logits = self._target.read(window)
+            logits = self._target.forward(window)
             return (logits, *self._routing.take(len(window)))
 
     def summary(self) -> dict[str, Any]:

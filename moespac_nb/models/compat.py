@@ -17,9 +17,9 @@ from ..utils.exceptions import MoespacError
 __all__ = [
     "cache_argument",
     "check_versions",
+    "crops_by_type",
     "goes_through_the_interface",
     "new_cache",
-    "winds_back_by_type",
 ]
 
 FIRST, LAST, BEYOND = "5.17", "5.39", "5.40"  # what runs here
@@ -45,18 +45,18 @@ def cache_argument(model: Any) -> str:
     return "cache" if "cache" in inspect.signature(type(model).forward).parameters else "past_key_values"
 
 
-def new_cache(model: Any, *, winds_back: bool) -> Any:
-    """An empty cache for the model; winds_back: its sliding windows keep what a crop is to bring back."""
+def new_cache(model: Any, *, can_crop: bool) -> Any:
+    """An empty cache for the model; can_crop: its sliding windows keep what a crop is to bring back."""
     from transformers import DynamicCache
 
     held = DynamicCache(config=model.config)
-    if winds_back:
+    if can_crop:
         _check_windows(model, held)
         held.activate_past_recording()
     return held
 
 
-def winds_back_by_type(held: Any) -> bool:
+def crops_by_type(held: Any) -> bool:
     """Whether all layers are of kinds that are known to crop well: plain, sliding, with a sparse index."""
     from transformers import cache_utils
 

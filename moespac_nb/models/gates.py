@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ..utils.exceptions import MoespacError
-from .routing import gates
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -59,12 +58,12 @@ def _beside(value: Any, states: Tensor) -> Any:
 
 
 @torch.inference_mode()
-def ready_gates(model: Any, needed_by: str) -> list[Gate]:
+def ready_gates(model: Any, modules: Sequence[Any], needed_by: str) -> list[Gate]:
     """The gates in order of depth, tried where they are called with more than states.
 
     Raises MoespacError where one cannot be asked, as its choice depends on more than the state.
     """
-    found = [(module, Gate(module)) for module in gates(model)]
+    found = [(module, Gate(module)) for module in modules]
     if any(len(inspect.signature(module.forward).parameters) > 1 for module, _ in found):
         _try(model, found, needed_by)
     return [gate for _, gate in found]

@@ -1,7 +1,7 @@
 """A model reading one sequence: its keys and values grow, are cropped, and survive an interrupt.
 
 Knows nothing of drafts or sampling. Nothing that was read is ever computed again, but for a model whose state
-cannot be wound back, where an interrupt or a rewind starts anew.
+cannot be cropped: there, an interrupt or a crop starts again from nothing.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ..utils.exceptions import MoespacError
-from .compat import cache_argument, check_versions, new_cache, winds_back_by_type
+from .compat import cache_argument, check_versions, crops_by_type, new_cache
 from .loading import context_of, vocabulary_of
 
 SAME = 0.1  # of the logits' norm: far above rounding, far below what a state that was not wound back does
@@ -25,27 +25,27 @@ SAME = 0.1  # of the logits' norm: far above rounding, far below what a state th
 class CachedModel:
     """A transformers model and the keys and values of the tokens it has read so far.
 
-    winds_back: whether `rewind` is to keep what came before; a model that cannot is refused.
+    can_crop: whether `crop` is to keep what came before; a model that cannot is refused.
     """
 
-    def __init__(self, model: Any, *, winds_back: bool = True) -> None:
+    def __init__(self, model: Any, *, can_crop: bool = True) -> None:
         check_versions()
         self.model = model
         self.context = context_of(model)
         self.device = model.device  # kept: asking walks through the model's parameters
-        self._winds_back = winds_back
+        self._can_crop = can_crop
         self._argument = cache_argument(model)
-        if winds_back:
-            _check_rewind(model)
+        if can_crop:
+            _check_crop(model)
         self._thread: int | None = None  # the one that it reads in
-        self.restart()
+        self.reset()
 
-    def restart(self) -> None:
+    def reset(self) -> None:
         """Forget everything read."""
-        held = new_cache(self.model, winds_back=self._winds_back)
-        self._is_plain = winds_back_by_type(held)
+        held = new_cache(self.model, can_crop=self._can_crop)
+        self._is_plain = crops_by_type(held)
         # A model with another kind of state makes what fits it, as it does for its own generate.
-        self._cache: Any = held if self._winds_back or self._is_plain else None
+        self._cache: Any = held if self._can_crop or self._is_plain else None
         self._floor = 0
 
     @property
@@ -55,11 +55,11 @@ class CachedModel:
 
     @property
     def is_reading(self) -> bool:
-        """Whether this thread is in `read`: for hooks in its model, which hear every forward."""
+        """Whether this thread is in `forward`: for hooks in its model, which hear every forward."""
         return self._thread == get_ident()
 
     @torch.inference_mode()
-    def read(self, ids: Tensor | Sequence[int], logits_to_keep: int = 0) -> Tensor:
+    def forward(self, ids: Tensor | Sequence[int], logits_to_keep: int = 0) -> Tensor:
         """Read the ids (n,) that follow; logits (n, vocabulary), or only the last `logits_to_keep` of them.
 
         Interrupted, it has read nothing.
@@ -77,17 +77,17 @@ class CachedModel:
         logits: Tensor = out.logits[0]
         return logits
 
-    def rewind(self, length: int) -> None:
+    def crop(self, length: int) -> None:
         """Go back to the first `length` tokens, or to none: `length` says what is held then.
 
-        Sliding layers have let go of what lies before the last rewind: further back, they start anew.
+        Sliding layers have let go of what lies before the last crop: further back, they start anew.
         """
-        if not self._winds_back:
+        if not self._can_crop:
             if length != self.length:
-                self.restart()
+                self.reset()
             return
         if length == 0 or (length < self._floor and any(self._cache.is_sliding)):
-            self.restart()
+            self.reset()
             return
         with self._all_or_nothing():
             self._cache.crop(length - self.length)
@@ -106,7 +106,7 @@ class CachedModel:
             yield
         except BaseException:
             if not self._is_plain:
-                self.restart()
+                self.reset()
                 raise
             for layer, attributes in zip(self._cache.layers, before, strict=True):
                 vars(layer).update(attributes)
@@ -118,12 +118,12 @@ class CachedModel:
 _tried: WeakKeyDictionary[Any, str | None] = WeakKeyDictionary()  # by model, why it cannot be wound back
 
 
-def _check_rewind(model: Any) -> None:
+def _check_crop(model: Any) -> None:
     """Raises MoespacError unless drafted tokens can be taken out of the model's cache again."""
-    if winds_back_by_type(new_cache(model, winds_back=True)):
+    if crops_by_type(new_cache(model, can_crop=True)):
         return
     if model not in _tried:
-        _tried[model] = _why_no_rewind(model)
+        _tried[model] = _why_no_crop(model)
     if _tried[model] is not None:
         raise MoespacError(
             f"{type(model).__name__} keeps a state that cannot be wound back to take drafted tokens out "
@@ -133,9 +133,9 @@ def _check_rewind(model: Any) -> None:
 
 
 @torch.inference_mode()
-def _why_no_rewind(model: Any) -> str | None:
+def _why_no_crop(model: Any) -> str | None:
     """Tries it on a cache of the model's own: reads, takes back and reads again; None where all is well."""
-    held = new_cache(model, winds_back=True)
+    held = new_cache(model, can_crop=True)
     # Long enough that windows are full and what is compressed has been.
     spans = [
         int(getattr(layer, name, 0)) for layer in held.layers for name in ("sliding_window", "compress_rate")
@@ -149,7 +149,7 @@ def _why_no_rewind(model: Any) -> str | None:
         return logits
 
     try:
-        whole = read(0, before + 4, new_cache(model, winds_back=True))
+        whole = read(0, before + 4, new_cache(model, can_crop=True))
         read(0, before, held)
         if not held.is_croppable:
             return "its cache says so"

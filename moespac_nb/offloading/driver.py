@@ -38,7 +38,7 @@ class SchedulerDriver(DecodeCallback):
         self._make = scheduler
         self._store = store
         self._slots = slots
-        self._whole = True  # no call of the scheduler was cut
+        self._consistent = True  # no call of the scheduler was cut
         self._open = True
         self.turn = RLock()  # of rounds
         self.passing = RLock()  # of passes, and of whatever the scheduler is told
@@ -72,25 +72,25 @@ class SchedulerDriver(DecodeCallback):
         self._expect_the_pass()
 
     def on_prompt_read(self) -> None:
-        self._tell(lambda scheduler: scheduler.on_prompt_read())
+        self._call(lambda scheduler: scheduler.on_prompt_read())
 
     def on_prefill_end(self, prefill: Prefill, /) -> None:
-        self._tell(lambda scheduler: scheduler.end_prefill(prefill))
+        self._call(lambda scheduler: scheduler.end_prefill(prefill))
         self._begin = None
 
     def on_step_start(self, token: int, /) -> None:
         self._began = self.scheduler.device.now()
         self._open_with(lambda scheduler: scheduler.begin_window(token))
 
-    def drafted(self, token: int, /) -> None:
-        self._tell(lambda scheduler: scheduler.drafted(token))
+    def on_draft_token(self, token: int, /) -> None:
+        self._call(lambda scheduler: scheduler.drafted(token))
 
     def on_draft_end(self) -> None:
-        self._tell(lambda scheduler: scheduler.verify())
+        self._call(lambda scheduler: scheduler.verify())
         self._expect_the_pass()
 
-    def verified(self, step: Step, /) -> None:
-        self._tell(lambda scheduler: scheduler.end_window(step))
+    def on_verify(self, step: Step, /) -> None:
+        self._call(lambda scheduler: scheduler.end_window(step))
         self._begin = None
         if self._open:
             self.windows_s.append((self._began, self.scheduler.device.now()))
@@ -99,8 +99,8 @@ class SchedulerDriver(DecodeCallback):
     def on_abort(self) -> None:
         with self.passing:
             self._next = self._begin = None
-            if self._whole:
-                self._tell(lambda scheduler: scheduler.cancel())
+            if self._consistent:
+                self._call(lambda scheduler: scheduler.cancel())
         if isinstance(sys.exception(), torch.OutOfMemoryError):  # of the model's other parts
             self.give_way()
 
@@ -138,7 +138,7 @@ class SchedulerDriver(DecodeCallback):
                 scheduler.begin_other_pass(pass_positions)
             scheduler.layer(layer, experts, positions, run_gpu, run_cpu, next_gates)
 
-        self._tell(tell)
+        self._call(tell)
         if is_text:
             self._next = following
         else:
@@ -147,7 +147,7 @@ class SchedulerDriver(DecodeCallback):
     def resize(self, slots: int) -> None:
         """Room for so many: memory first where it grows, last where it shrinks."""
         self._slots = slots
-        self._tell(self._fit)
+        self._call(self._fit)
 
     def _fit(self, scheduler: Scheduler) -> None:
         self._store.resize(max(self._slots, self._store.count))
@@ -159,26 +159,26 @@ class SchedulerDriver(DecodeCallback):
 
     def _open_with(self, begin: Callable[[Scheduler], None]) -> None:
         self._begin = None
-        self._tell(begin)
+        self._call(begin)
         self._begin = begin
 
     def _expect_the_pass(self) -> None:
         self._next, self._thread = 0, get_ident()
 
-    def _tell(self, call: Callable[[Scheduler], None]) -> None:
+    def _call(self, call: Callable[[Scheduler], None]) -> None:
         with self.passing:
             if not self._open:
                 return
-            if not self._whole:
+            if not self._consistent:
                 self._renew()
-            self._whole = False
+            self._consistent = False
             try:
                 call(self.scheduler)
             except OperationError:  # the scheduler can take that back itself
                 self.scheduler.cancel()
-                self._whole = True
+                self._consistent = True
                 raise
-            self._whole = True
+            self._consistent = True
 
     def _renew(self) -> None:
         self._store.resize(self._slots)

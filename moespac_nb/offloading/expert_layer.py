@@ -100,7 +100,7 @@ class ExpertLayer:
             raise error.__cause__ or error  # noqa: B904  # what the layer's own code raised
         if on_cpu and rows_beside is not rows:
             places = torch.cat([torch.arange(begin, end) for _, begin, end in on_cpu])
-            rows.index_copy_(0, *self._store.on_place(places, rows_beside[places]))
+            rows.index_copy_(0, *self._store.on_device(places, rows_beside[places]))
         if self._module.has_post_expert_norm and self._from_slots.by_products():
             rows = self._module.post_expert_norm(rows)
         if how != "eager":  # a token's rows by rank

@@ -34,18 +34,18 @@ class ExpertStore:
     def __init__(self, layers: Sequence[Mapping[str, Tensor]], device: Any) -> None:
         self._device = device
         self._is_apart = device.kind == "cuda"
-        self.host = torch.device("cpu")
-        self.place = torch.device(getattr(device, "place", "cpu"))
+        self.host_device = torch.device("cpu")
+        self.device = torch.device(getattr(device, "place", "cpu"))
         self.layers = [
             {name: self._stored(weight.detach()) for name, weight in layer.items()} for layer in layers
         ]
         self.dtype = next(iter(self.layers[0].values())).dtype
         self.expert_bytes = sum(weight[0].nbytes for weight in self.layers[0].values())
-        self.expert_numbers = sum(weight[0].numel() for weight in self.layers[0].values())
+        self.expert_params = sum(weight[0].numel() for weight in self.layers[0].values())
         self.count = 0  # of slots
         with torch.inference_mode(False):  # may be written and freed in any mode
             self.slots = {  # these objects stay; their memory changes with their number
-                name: weight.new_empty(0, *weight.shape[1:], device=self.place)
+                name: weight.new_empty(0, *weight.shape[1:], device=self.device)
                 for name, weight in self.layers[0].items()
             }
 
@@ -54,7 +54,7 @@ class ExpertStore:
         fetched: Sequence[Tensor] = self._device.fetched(*tensors) if self._is_apart else tensors
         return fetched
 
-    def on_place(self, *tensors: Tensor) -> Sequence[Tensor]:
+    def on_device(self, *tensors: Tensor) -> Sequence[Tensor]:
         """What the CPU lane has computed, where the slots are."""
         sent: Sequence[Tensor] = self._device.sent(*tensors) if self._is_apart else tensors
         return sent

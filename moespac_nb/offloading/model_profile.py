@@ -12,8 +12,8 @@ from ..datasets.prompts import DOMAINS
 from ..hardware.model import ModelSpec
 from ..hardware.model_library import BUNDLED, load_model_spec
 from ..models.compat import cache_argument
+from ..models.inspection import ModelInfo, inspect_model
 from ..models.loading import context_of, vocabulary_of
-from ..models.routing import expert_modules, moe_shape, unread
 from ..trace.locality import check_expert_usage, expert_usage
 from ..trace.step import MoEShape
 from ..trace.trace import Trace
@@ -22,23 +22,21 @@ from ..utils.exceptions import MoespacError
 __all__ = ["expert_usage_for", "profile_from_model"]
 
 
-def profile_from_model(model: Any) -> ModelSpec:
+def profile_from_model(model: Any, info: ModelInfo | None = None) -> ModelSpec:
     """Counted, not named: what is no expert and no embedding is spread evenly over the layers with experts.
 
     It has no draft, so drafting takes no time; the bundled target has the bundled draft, in half precision.
     """
-    config, shape = model.config.get_text_config(), moe_shape(model)
+    info = info or inspect_model(model)
+    config, shape = model.config.get_text_config(), info.shape
     if not shape.layers:
         raise MoespacError(
-            f"{type(model).__name__} has no experts to count: {unread(model) or 'it is dense'}; expected: a "
+            f"{type(model).__name__} has no experts to count: {info.unread or 'it is dense'}; expected: a "
             "model whose experts go through transformers' experts interface"
         )
-    experts = sum(weight.numel() for module in expert_modules(model) for weight in module.parameters())
-    all_weights = sum(weight.numel() for weight in model.parameters())
     embeddings = {id(weight): weight.numel() for weight in _embeddings(model)}
-    a_layer = (all_weights - experts - sum(embeddings.values())) // shape.layers
+    a_layer = (info.parameters - info.expert_parameters - sum(embeddings.values())) // shape.layers
     hidden = config.hidden_size
-    one = next(expert_modules(model)[0].parameters())
     return ModelSpec(
         name=BUNDLED if _is_bundled(model) else type(model).__name__,
         about="the model at hand, counted",
@@ -47,7 +45,7 @@ def profile_from_model(model: Any) -> ModelSpec:
         experts=shape.experts,
         top_k=shape.top_k,
         hidden=hidden,
-        expert_width=max(1, round(experts / (shape.layers * shape.experts) / (3 * hidden))),
+        expert_width=max(1, round(info.expert_parameters / (shape.layers * shape.experts) / (3 * hidden))),
         shared_experts=0,
         attention_parameters=max(1, a_layer - hidden * shape.experts),
         dense_width=0,
@@ -55,7 +53,7 @@ def profile_from_model(model: Any) -> ModelSpec:
         embedding_matrices=max(1, len(embeddings)),
         kv_values=max(1, round(_cached_values(model) / shape.layers)),
         context=context_of(model),
-        bits_per_weight=8 * one.element_size(),
+        bits_per_weight=8 * next(info.experts[0].parameters()).element_size(),
         draft=load_model_spec(BUNDLED).draft if _is_bundled(model) else None,
         origins={"shape": "measured: counted in the model"},
     )

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..decoder.callbacks import Listeners
+from ..decoder.callbacks import combine_callbacks
 from ..decoder.drafts import ModelDraft
 from ..decoder.speculative import Decoding, decode
 from ..engine.devices import Device, Operation
@@ -22,7 +22,7 @@ from ..engine.scheduler import Scheduler
 from ..hardware.budget import Budget, Room, parse_budget
 from ..hardware.cost_model import Costs
 from ..models.gates import Gate
-from ..models.routing import expert_modules, moe_shape
+from ..models.inspection import ModelInfo
 from ..policies import Policy
 from ..utils.exceptions import MoespacError
 from ..utils.validation import warn
@@ -45,6 +45,7 @@ class Run:
     def __init__(
         self,
         model: Any,
+        info: ModelInfo,
         device: Device,
         costs: Costs,
         policy: Policy,
@@ -58,13 +59,13 @@ class Run:
     ) -> None:
         self.model, self.device, self.costs, self.gamma = model, device, costs, gamma
         self.policy = policy.name
-        self.geometry = moe_shape(model)
+        self.geometry = info.shape
         self.expert_bytes = costs.expert_bytes
         self.slots: int
         self._has_slots = policy.slots
         self._take(room)
         # The same objects come back at the end; while they are away, whoever reads them meets meta tensors.
-        self._away = away or [(module, expert_parameters(module)) for module in expert_modules(model)]
+        self._away = away or [(module, expert_parameters(module)) for module in info.experts]
         self._moved: list[tuple[Any, str, Any]] = []  # what went to the GPU for the run
         self.is_open = True
         self.in_block = False  # of its `with`, which alone ends it
@@ -114,9 +115,9 @@ class Run:
         draft = draft.model if isinstance(draft, ModelDraft) else draft
         if isinstance(draft, nn.Module):
             self._move_the_rest(draft)
-        own = options.pop("listener", None)
-        listener = self._passes if own is None else Listeners(self._passes, own)
-        return decode(self.model, prompt, **{"gamma": self.gamma, **options}, listener=listener)
+        callbacks = [combine_callbacks(options.pop("callbacks", ())), self._passes]
+        options = {"gamma": self.gamma, **options, "callbacks": callbacks}
+        return decode(self.model, prompt, **options)
 
     def resize(self, budget: Budget | str | int) -> None:
         """Another budget from now on; between two steps of a decode, or two forwards.
@@ -149,9 +150,9 @@ class Run:
         return self._passes.passing
 
     @property
-    def place(self) -> torch.device:
+    def torch_device(self) -> torch.device:
         """Where everything but the experts is."""
-        return self._store.place
+        return self._store.device
 
     @property
     def timeline(self) -> list[Operation]:
@@ -252,8 +253,8 @@ class Run:
 
     def _move_the_rest(self, model: nn.Module) -> None:
         """To the device, where that has a memory of its own: all but the experts; of a draft, all."""
-        if self._store.place != self._store.host:
-            move(model, self._store.place, self._away, self._moved)
+        if self._store.device != self._store.host_device:
+            move(model, self._store.device, self._away, self._moved)
 
     def __enter__(self) -> Run:
         self._check_open()

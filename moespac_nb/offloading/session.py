@@ -25,13 +25,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import nn
 
 from ..engine.devices import Device
 from ..hardware.budget import Budget, parse_budget
 from ..hardware.cost_model import Costs, cost_model
 from ..hardware.machine import Machine
 from ..hardware.model import ModelSpec
-from ..models.routing import moe_shape
+from ..models.inspection import inspect_model
 from ..policies import Policy
 from ..trace.trace import Trace
 from ..utils.validation import checked_whole
@@ -75,11 +76,12 @@ def offload(
     that need one; the bundled target brings its own.
     Raises MoespacError, with nothing changed, for what is not accepted or a model that cannot be offloaded.
     """
-    earlier = offloaded(model)
-    modules = checked_modules(model, earlier)
-    shape = moe_shape(model)
+    info = inspect_model(model)
+    earlier = run_of(info.experts)
+    checked_modules(model, info, earlier)
+    shape = info.shape
     played = checked_policy(policy)
-    ahead = checked_gates(model, played)
+    ahead = checked_gates(model, info, played)
     known = expert_usage_for(model, shape, profile, needed_by=played.name if played.needs_profile else None)
     wanted = parse_budget(budget)
     gamma = checked_whole("gamma", gamma, least=0)
@@ -87,9 +89,9 @@ def offload(
     on = checked_device(device)
     as_it_is = on.kind != "virtual" or (costs is None and model_profile is None)
     if costs is None:
-        costs = cost_model(machine, model_profile or profile_from_model(model), geometry=shape)
+        costs = cost_model(machine, model_profile or profile_from_model(model, info), geometry=shape)
     if as_it_is:
-        one = [weight[0] for weight in expert_parameters(modules[0]).values()]
+        one = [weight[0] for weight in expert_parameters(info.experts[0]).values()]
         costs = replace(
             costs,
             expert_bytes=sum(weight.nbytes for weight in one),
@@ -101,7 +103,7 @@ def offload(
 
     def run(away: Away | None = None) -> Run:
         return Run(
-            model, on, costs, played, room, ahead, away, gamma=gamma, profile=known, in_flight=in_flight
+            model, info, on, costs, played, room, ahead, away, gamma=gamma, profile=known, in_flight=in_flight
         )
 
     return run() if earlier is None else earlier.hand_over(run)
@@ -109,5 +111,5 @@ def offload(
 
 def offloaded(model: Any) -> Run | None:
     """The run that has offloaded a model; None where its experts are its own."""
-    run: Run | None = run_of(model)
+    run: Run | None = run_of(model.modules() if isinstance(model, nn.Module) else ())
     return run

@@ -8,7 +8,7 @@ tensors where its experts were: it is given the true weights, or refused before 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial, update_wrapper
 from typing import Any, TypeAlias
 
@@ -91,8 +91,8 @@ class StandIns:
         """What `to`, `half`, `cuda` and the like come to: nothing changes, or it is refused."""
         rest = [*module.parameters(), *module.buffers()] if recurse else []
         kinds = {(tensor.dtype, tensor.device) for tensor in rest if not tensor.is_meta}
-        place = self._run.place
-        kinds |= {(weight.dtype, place) for _, kept in self._experts for weight in kept.values()}
+        experts_device = self._run.torch_device
+        kinds |= {(weight.dtype, experts_device) for _, kept in self._experts for weight in kept.values()}
         for dtype, device in kinds:
             probe = torch.empty(1, dtype=dtype, device=device)
             memory = probe.data_ptr()
@@ -103,9 +103,8 @@ class StandIns:
         return module
 
 
-def run_of(model: Any) -> Any:
-    """The run that offloads a model, or the model in or around it; None for none."""
-    modules = model.modules() if isinstance(model, torch.nn.Module) else ()
+def run_of(modules: Iterable[Any]) -> Any:
+    """The run that offloads a model with any of these modules; None for none."""
     stand_ins = (vars(module).get("_apply") for module in modules)
     return next((each.run for each in stand_ins if isinstance(each, StandIn)), None)
 
@@ -113,8 +112,9 @@ def run_of(model: Any) -> Any:
 def _holders(model: Any, inner: list[Any]) -> Iterator[Any]:
     """The modules that are, or hold, any of these."""
     wanted = set(inner)
-    names = [name for name, module in model.named_modules() if module in wanted]
-    for name, module in model.named_modules():
+    named = list(model.named_modules())
+    names = [name for name, module in named if module in wanted]
+    for name, module in named:
         if any(name in ("", held) or held.startswith(f"{name}.") for held in names):
             yield module
 

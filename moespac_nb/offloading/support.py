@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import nn
-
 from ..engine.devices import Device, VirtualDevice
 from ..estimator.sensors import SENSORS
 from ..models.gates import Gate, ready_gates
+from ..models.inspection import ModelInfo
 from ..models.loading import check_is_whole_model
-from ..models.routing import expert_modules, unread
 from ..policies import Policy, get_policy
 from ..trace.windows import DRAFT_GATES
 from ..utils.exceptions import MoespacError, did_you_mean
@@ -52,18 +50,17 @@ def checked_policy(given: str | Policy) -> Policy:
     return played
 
 
-def checked_gates(model: Any, played: Policy) -> list[Gate]:
+def checked_gates(model: Any, info: ModelInfo, played: Policy) -> list[Gate]:
     """The gates, fit to be asked a layer ahead; none for a policy that is known not to ask."""
     planner: Any = SENSORS.get(str(getattr(played.planner, "sensor", None)), played.planner)
     asks = getattr(planner, "known", "layer") == "layer"  # a function that makes a planner may make any
-    return ready_gates(model, f"policy {played.name!r}") if asks else []
+    return ready_gates(model, info.gates, f"policy {played.name!r}") if asks else []
 
 
-def checked_modules(model: Any, run: Any = None) -> list[Any]:
+def checked_modules(model: Any, info: ModelInfo, run: Any = None) -> None:
     """The layers' experts modules, fit to be offloaded once the run that has offloaded them has ended."""
     name = type(model).__name__
-    modules = expert_modules(model) if isinstance(model, nn.Module) else []
-    why = unread(model) if isinstance(model, nn.Module) else None
+    modules, why = info.experts, info.unread
     if not all(expert_parameters(module) for module in modules):
         why = f"{type(modules[0]).__name__} has no tensor with an entry an expert"
     if why is not None:
@@ -82,7 +79,7 @@ def checked_modules(model: Any, run: Any = None) -> list[Any]:
                 f"this {name} is offloaded already; expected: one run at a time; leave its block or call "
                 "moespac_nb.offloaded(model).close() first"
             )
-        return modules
+        return
     if any("forward" in vars(module) for module in modules):
         raise MoespacError(
             f"{name} has experts with a forward of somebody's own, which slots would pass by; expected: "
@@ -100,4 +97,3 @@ def checked_modules(model: Any, run: Any = None) -> list[Any]:
             f"{name} has experts on {', '.join(sorted(devices))}; expected: on the CPU, see model.to('cpu')"
         )
     check_is_whole_model("model", model)
-    return modules

@@ -19,7 +19,7 @@ from moespac_nb.decoder.gamma import AdaptiveGamma
 from moespac_nb.decoder.recording import DenseDecoding, record, trace_of
 from moespac_nb.decoder.sampling import Sampling, probabilities
 from moespac_nb.decoder.speculative import decode
-from moespac_nb.models.routing import gates
+from moespac_nb.models.inspection import inspect_model
 from moespac_nb.trace.trace import Trace
 from moespac_nb.utils.exceptions import MoespacError
 from tests.decoder.test_speculative import random_prompt
@@ -217,7 +217,9 @@ def test_the_best_scores_are_those_of_the_experts_that_were_chosen(sensed):
 def states_of(target: torch.nn.Module, draft: torch.nn.Module, ids: list[int]):
     """By layer what its gate read in one pass over the text; and from what the draft's head spoke."""
     read: list[torch.Tensor] = []
-    hooks = [g.register_forward_pre_hook(lambda _, args: read.append(args[0])) for g in gates(target)]
+    hooks = [
+        g.register_forward_pre_hook(lambda _, args: read.append(args[0])) for g in inspect_model(target).gates
+    ]
     target(torch.tensor([ids]))
     for hook in hooks:
         hook.remove()
@@ -233,6 +235,7 @@ def test_sensors_see_the_states_they_are_said_to_see(sensed):
     prompt = random_prompt(0)
     text = [*prompt, *sensed.committed_ids.tolist()]
     read, spoke = states_of(target, draft, text)
+    gates = inspect_model(target).gates
     next_gate, draft_gates = (sensed.sensors[name].values for name in ("next-gate", "draft-gates"))
     assert (next_gate[:, 0] == -1).all()
     seen = agreed = 0
@@ -243,14 +246,12 @@ def test_sensors_see_the_states_they_are_said_to_see(sensed):
             for layer in range(1, 4):
                 seen += 1
                 agreed += next_gate[at + offset, layer].tolist() == named(
-                    gates(target)[layer], read[layer - 1][place]
+                    gates[layer], read[layer - 1][place]
                 )
             if offset < step.gamma:
                 for layer in range(4):
                     seen += 1
-                    agreed += draft_gates[of + offset, layer].tolist() == named(
-                        gates(target)[layer], spoke[place]
-                    )
+                    agreed += draft_gates[of + offset, layer].tolist() == named(gates[layer], spoke[place])
     assert seen > 100
     assert agreed >= 0.99 * seen  # passes of other lengths round near ties the other way
 

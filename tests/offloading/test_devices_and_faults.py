@@ -22,7 +22,7 @@ from moespac_nb.decoder.sampling import GREEDY, Sampling
 from moespac_nb.engine.devices import VirtualDevice
 from moespac_nb.engine.devices.cuda import CudaDevice
 from moespac_nb.engine.devices.host import HostDevice
-from moespac_nb.models.routing import expert_modules, moe_shape
+from moespac_nb.models.inspection import inspect_model
 from moespac_nb.offloading.session import offload
 from moespac_nb.policies import POLICIES, Policy, compose_policy
 from moespac_nb.simulation.replay import replay
@@ -47,7 +47,7 @@ from tools.support.tiny_moe import (
 # Slow enough beside the link that every policy has experts copied, however small they are.
 SLOW_CPU = replace(CARD, cpu_bytes_per_s=1e6)
 LIVE = sorted(name for name, each in POLICIES.items() if not each.reads_future)
-SHAPE = moe_shape(model_and_draft(QWEN)[0])
+SHAPE = inspect_model(model_and_draft(QWEN)[0]).shape
 PROFILE = np.random.default_rng(0).random((SHAPE.layers, SHAPE.experts))
 SAMPLE = Sampling("sample", temperature=1.0)
 OWN = [
@@ -88,7 +88,7 @@ class Listening:
 
     def __init__(self, run: Any) -> None:
         self.told: list[tuple[str, float]] = []
-        for name in ("on_step_start", "drafted", "on_draft_end", "verified"):
+        for name in ("on_step_start", "on_draft_token", "on_draft_end", "on_verify"):
             setattr(run._passes, name, partial(self._tell, name, getattr(run._passes, name), run.device))
 
     def _tell(self, name: str, tell: Callable[..., None], device: Any, *args: Any) -> None:
@@ -111,7 +111,7 @@ def test_a_model_s_drafted_tokens_are_told_one_by_one_as_they_come():
         next(decoding)
     names = [name for name, _ in listening.told]
     assert names[names.index("on_step_start") :] == [
-        "on_step_start", *3 * ["draft runs", "drafted"], "on_draft_end", "verified",
+        "on_step_start", *3 * ["draft runs", "on_draft_token"], "on_draft_end", "on_verify",
     ]  # fmt: skip
     assert listening.told[-1][1] == run.device.now()
 
@@ -266,7 +266,7 @@ def test_when_a_run_ends_its_threads_and_its_memory_are_gone(device):
     threads = {thread.name for thread in threading.enumerate()}
     with offload(model, "25%", device=device) as run:
         slots = storages(run)
-        doubles = [weakref.ref(module.forward) for module in expert_modules(model)]
+        doubles = [weakref.ref(module.forward) for module in inspect_model(model).experts]
         decoded(run.decode, draft)
         started = {thread.name for thread in threading.enumerate()} - threads
         assert any("moespac" in name for name in started) == (device == "host")

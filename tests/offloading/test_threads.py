@@ -121,7 +121,14 @@ class Between(DecodeCallback):
         setattr(self, moment, lambda *_told: self.done.extend(at_once(work) if elsewhere else [work()]))
 
 
-MOMENTS = ["on_prefill_start", "on_prefill_end", "on_step_start", "drafted", "on_draft_end", "verified"]
+MOMENTS = [
+    "on_prefill_start",
+    "on_prefill_end",
+    "on_step_start",
+    "on_draft_token",
+    "on_draft_end",
+    "on_verify",
+]
 
 
 @pytest.mark.parametrize("elsewhere", [True, False], ids=["another thread", "the same thread"])
@@ -134,7 +141,7 @@ def test_what_else_runs_in_the_middle_of_a_decode_is_counted_apart(moment: str, 
     alone = run._passes.scheduler
     with offload(model, "25%", policy="on-demand", costs=SLOW_CPU) as run:
         between = Between(moment, generates(model, PROMPTS[1]), elsewhere)
-        decoding = decoded(run.decode, draft, listener=between)
+        decoding = decoded(run.decode, draft, callbacks=between)
     counted = run._passes.scheduler
     assert decoding.new_ids == plain_text(QWEN)
     assert between.done
@@ -164,7 +171,7 @@ def test_a_thread_that_comes_just_before_a_decode_s_own_pass_takes_nothing_from_
         if what == "a text of its own":
             assert at_once(generates(model, PROMPTS[1])) == [own]
         else:
-            [error] = at_once(lambda: run._passes._tell(cut))
+            [error] = at_once(lambda: run._passes._call(cut))
             assert isinstance(error, KeyboardInterrupt)
 
     with offload(model, "25%", policy="on-demand", costs=SLOW_CPU) as run:
@@ -219,7 +226,7 @@ def test_after_an_interrupt_at_any_line_another_thread_has_its_turn() -> None:
         return run.decode(PROMPT, draft=draft, gamma=3, max_new_tokens=4, stop_ids=())
 
     def watched(code: Any) -> bool:
-        return running(code) or code.co_filename.endswith(("stand_in.py", "decoding.py", "listener.py"))
+        return running(code) or code.co_filename.endswith(("stand_in.py", "speculative.py", "callbacks.py"))
 
     with offload(model, "25%", policy="on-demand", costs=SLOW_CPU) as run:
         lines, interrupts = lines_of(watched, lambda: list(started())), 0
