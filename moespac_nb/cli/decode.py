@@ -14,8 +14,8 @@ from .options import given, machine_arguments, warned
 from .output import print_json
 
 if TYPE_CHECKING:
+    from ..decoder.decoding import Decoding
     from ..decoder.sampling import Sampling
-    from ..decoder.speculative import Decoding
     from ..offloading.session import Run
 
 LOSSLESS_BROKEN, INTERRUPTED = 1, 130

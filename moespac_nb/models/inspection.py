@@ -93,7 +93,7 @@ def inspect_model(model: Any) -> ModelInfo:
     >>> from moespac_nb import load_pair
     >>> target, draft = load_pair()
     >>> inspect_model(target).shape
-    MoEShape(layers=8, experts=32, top_k=4)
+    MoEShape(layers=8, experts=64, top_k=4)
     >>> inspect_model(draft).experts
     ()
     """

@@ -13,8 +13,9 @@ import torch
 from torch import nn
 
 from ..decoder.callbacks import combine_callbacks
+from ..decoder.decoding import Decoding
 from ..decoder.drafts import ModelDraft
-from ..decoder.speculative import Decoding, decode
+from ..decoder.speculative import decode
 from ..engine.devices import Device, Operation
 from ..engine.devices.host import share_cores
 from ..engine.placement import Counters

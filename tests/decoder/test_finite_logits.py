@@ -68,7 +68,7 @@ def test_the_drafts_are_refused_by_its_name(sampling):
     target, draft = tiny.pair()[0], with_norm(float("nan"), torch.bfloat16, which=1)
     for make in (
         lambda: list(decode(target, PROMPT, draft=draft, sampling=sampling, max_new_tokens=3)),
-        lambda: record(target, PROMPT, draft=draft, sampling=sampling, fan=2, max_new_tokens=3),
+        lambda: record(target, PROMPT, draft=draft, sampling=sampling, dense=2, max_new_tokens=3),
     ):
         with pytest.raises(MoespacError, match="the draft's logits are NaN, computed in bfloat16"):
             make()

@@ -226,7 +226,7 @@ def test_after_an_interrupt_at_any_line_another_thread_has_its_turn() -> None:
         return run.decode(PROMPT, draft=draft, gamma=3, max_new_tokens=4, stop_ids=())
 
     def watched(code: Any) -> bool:
-        return running(code) or code.co_filename.endswith(("stand_in.py", "speculative.py", "callbacks.py"))
+        return running(code) or code.co_filename.endswith(("stand_in.py", "decoding.py", "callbacks.py"))
 
     with offload(model, "25%", policy="on-demand", costs=SLOW_CPU) as run:
         lines, interrupts = lines_of(watched, lambda: list(started())), 0
