@@ -57,7 +57,7 @@ class Processors:
         return tuple(type(processor).__name__ for processor in self.functions)
 
     def __call__(self, text: Sequence[int], logits: Tensor) -> Tensor:
-        """Process the logits (n, vocabulary) after each of the last n prefixes of a text, the whole text last."""
+        """Process logits (n, vocabulary): what follows the text's last n prefixes, the whole text last."""
         if not self.functions:
             return logits
         ids = torch.as_tensor(text, device=self.device)[None]

@@ -1,7 +1,7 @@
-"""Which experts a transformers mixture-of-experts model sends its tokens to, read while it runs.
+"""Which experts a transformers model sends its tokens to, read while it runs.
 
-Reads the indices and weights that each layer's experts are called with, so it is right for every router that
-ends there, whatever it does before (softmax, groups, bias, sorted or not). Changes nothing in the model.
+It reads the indices and weights that each layer's experts are called with, so it is right for every router,
+whatever that does before (softmax, groups, bias, sorted or not). Changes nothing in the model.
 """
 
 from __future__ import annotations
@@ -28,14 +28,21 @@ NONE: Mapping[str, Any] = MappingProxyType({})
 
 
 class Routing:
-    """What a model's routers choose in each forward while the block runs, one sequence at a time.
+    """Records what a model's routers choose in each forward of this thread while the `with` block runs.
 
-    >>> with Routing(inspect_model(model)) as routing:     # doctest: +SKIP
+    One sequence at a time; may be entered again and again. Python can be interrupted between a block and its
+    `__exit__`, so code that catches the interrupt calls `remove_hooks`, which may be called at any time.
+
+    Parameters
+    ----------
+    info : ModelInfo
+        Of the model, from `inspect_model`.
+
+    Examples
+    --------
+    >>> with Routing(inspect_model(model)) as routing:  # doctest: +SKIP
     ...     model(ids)
-    ...     experts, weights = routing.take(ids.shape[1])
-
-    Used again and again by one decoding. Python can be interrupted between a block and its `__exit__`; so who
-    catches the interrupt calls `remove_hooks`, which may be called at any time.
+    ...     experts, gate_weights = routing.take(ids.shape[1])
     """
 
     def __init__(self, info: ModelInfo) -> None:
@@ -55,19 +62,27 @@ class Routing:
         self.remove_hooks()
 
     def remove_hooks(self) -> None:
-        """Stop listening, if listening."""
+        """Stop recording, if it is."""
         while self._hooks:
             self._hooks.pop().remove()
 
     def take(self, positions: int) -> tuple[np.ndarray, np.ndarray]:
-        """Experts (positions, layers, k) int16 and gate weights, float32, of the forward since the last call.
+        """Return what was chosen in the forward since the last call.
 
-        positions: how many tokens it read; 0 where there was none.
+        Parameters
+        ----------
+        positions : int
+            How many tokens that forward read; 0 if there was none.
+
+        Returns
+        -------
+        experts : array, (positions, layers, top_k) int16
+        gate_weights : array, (positions, layers, top_k) float32
         """
         chosen, self._chosen = self._chosen, []
         if not chosen:  # nothing was read, or nothing is routed
-            nothing = (positions, self._shape.layers, self._shape.top_k)
-            return np.empty(nothing, np.int16), np.empty(nothing, np.float32)
+            shape = (positions, self._shape.layers, self._shape.top_k)
+            return np.empty(shape, np.int16), np.empty(shape, np.float32)
         experts = torch.stack([indices for indices, _ in chosen], dim=1).to(torch.int16)
         weights = torch.stack([weights for _, weights in chosen], dim=1).float()
         return experts.cpu().numpy(), weights.cpu().numpy()
@@ -82,7 +97,29 @@ class Routing:
 
 @torch.inference_mode()
 def observe(model: Any, ids: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-    """Experts and gate weights (positions, layers, k) of one pass over a given text."""
+    """Return the routing of one pass over a text.
+
+    Parameters
+    ----------
+    model : transformers.PreTrainedModel
+    ids : sequence of int, (positions,)
+
+    Returns
+    -------
+    experts : array, (positions, layers, top_k) int16
+    gate_weights : array, (positions, layers, top_k) float32
+
+    Raises
+    ------
+    MoespacError
+        If the routing cannot be read, or the text does not fit the model's context.
+
+    Examples
+    --------
+    >>> from moespac_nb import load_pair
+    >>> observe(load_pair()[0], [5, 6, 7])[0].shape
+    (3, 8, 4)
+    """
     check_is_whole_model("model", model)
     info = inspect_model(model)
     if info.unread:

@@ -149,7 +149,7 @@ def test_gates_that_need_more_than_a_state_are_refused_before_the_decode(name):
 def test_experts_that_cannot_be_read_decode_and_are_never_called_dense(name):
     model = built(name)
     assert inspect_model(model).shape == MoEShape(0, 0, 0)
-    assert inspect_model(model).experts == []
+    assert inspect_model(model).experts == ()
     decoding = decoded(decode, model, draft=NgramDraft(), gamma=3)
     assert decoding.new_ids == own_text(model)
     why = decoding.summary()["routing_unread"]
