@@ -91,7 +91,8 @@ def calibrate(*, planning_s: Callable[[int], float], quick: bool = False) -> Cal
         about=_about(),
         on=datetime.date.today().isoformat(),
         versions=f"moespac-nb {metadata.version('moespac-nb')}, Python {platform.python_version()}, "
-        f"torch {torch.__version__}, numpy {np.__version__}, {torch.get_num_threads()} threads" + (", quick" if quick else ""),
+        f"torch {torch.__version__}, numpy {np.__version__}, {torch.get_num_threads()} threads"
+        + (", quick" if quick else ""),
         values={key: value for key, (value, _) in found.items()},
         how={key: how for key, (_, how) in found.items()},
     )

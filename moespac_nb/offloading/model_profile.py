@@ -1,4 +1,4 @@
-"""What is known of a model at hand: its sizes, counted, and how often other texts use each of its experts."""
+"""Facts about a loaded model: its sizes, counted, and how often other texts use each of its experts."""
 
 from __future__ import annotations
 
@@ -23,9 +23,22 @@ __all__ = ["expert_usage_for", "profile_from_model"]
 
 
 def profile_from_model(model: Any, info: ModelInfo | None = None) -> ModelSpec:
-    """Counted, not named: what is no expert and no embedding is spread evenly over the layers with experts.
+    """Count a model's sizes.
 
-    It has no draft, so drafting takes no time; the bundled target has the bundled draft, in half precision.
+    What is no expert and no embedding is spread evenly over the layers with experts. There is no draft, so
+    drafting takes no time; the bundled target has the bundled draft, in half precision.
+
+    Parameters
+    ----------
+    model : transformers.PreTrainedModel
+        Its weights may be on the meta device.
+    info : ModelInfo, optional
+        Of the model, if it is inspected already.
+
+    Raises
+    ------
+    MoespacError
+        If it has no experts whose routing can be read.
     """
     info = info or inspect_model(model)
     config, shape = model.config.get_text_config(), info.shape
@@ -61,9 +74,9 @@ def profile_from_model(model: Any, info: ModelInfo | None = None) -> ModelSpec:
 
 @torch.inference_mode()
 def _cached_values(model: Any) -> int:
-    """Numbers that all layers together keep of one token: seen in a cache, as configs say it in many ways."""
+    """Count the numbers that all layers cache of one token; configs say it in too many ways."""
     ids = torch.zeros(1, 1, dtype=torch.long, device=model.device)
-    # The class's own forward: whoever counts the model's calls is told nothing of this one.
+    # The class's own forward, so that this call does not count as one of the model's.
     out = type(model).forward(model, input_ids=ids, use_cache=True, logits_to_keep=1)
     held = getattr(out, cache_argument(model))
     kept = [
@@ -73,13 +86,13 @@ def _cached_values(model: Any) -> int:
 
 
 def expert_usage_for(
-    model: Any, shape: MoEShape, given: np.ndarray | Trace | None, needed_by: str | None
+    model: Any, shape: MoEShape, usage: np.ndarray | Trace | None, needed_by: str | None
 ) -> np.ndarray | None:
-    """How often other texts used each expert, (layers, experts), as given, or of the bundled target its own.
+    """Return how often other texts used each expert, (layers, experts): as given, or the bundled target's.
 
-    needed_by: the policy that cannot do without.
+    Raises `MoespacError` if the policy `needed_by` cannot do without and nothing is known.
     """
-    known = check_expert_usage(given, shape, "model")
+    known = check_expert_usage(usage, shape, "model")
     if known is None and needed_by is not None and _is_bundled(model):
         known = _bundled_profile()
     if known is None and needed_by is not None:
@@ -93,7 +106,7 @@ def expert_usage_for(
 
 @cache
 def _bundled_profile() -> np.ndarray:
-    """Of the bundled traces' half to tune on, all domains."""
+    """From all domains of the bundled traces, the half to tune on."""
     from ..datasets.traces import load_trace
 
     profile: np.ndarray = np.sum(
@@ -103,7 +116,7 @@ def _bundled_profile() -> np.ndarray:
 
 
 def _is_bundled(model: Any) -> bool:
-    """Whether it is the target that comes with this package."""
+    """Whether it is the bundled target."""
     return getattr(model, "name_or_path", "") == "the bundled target"
 
 

@@ -78,8 +78,8 @@ def test_a_decode_on_the_virtual_device_has_the_timeline_of_its_replay(played, s
     figures = "tokens windows hit_rate late_rate cpu_share bytes_per_token wasted_bytes prefill_bytes slots"
     for name in [*figures.split(), "budget_bytes"]:
         assert summary[name] == getattr(result, name), name
-    assert run._passes.scheduler.decode.counters == result.counters
-    assert run._passes.scheduler.prefill.counters.bytes == result.prefill_bytes
+    assert run._driver.scheduler.decode.counters == result.counters
+    assert run._driver.scheduler.prefill.counters.bytes == result.prefill_bytes
     assert {ran.lane for ran in run.timeline} >= {"draft", "gpu"}
 
 
@@ -89,7 +89,7 @@ class Listening:
     def __init__(self, run: Any) -> None:
         self.told: list[tuple[str, float]] = []
         for name in ("on_step_start", "on_draft_token", "on_draft_end", "on_verify"):
-            setattr(run._passes, name, partial(self._tell, name, getattr(run._passes, name), run.device))
+            setattr(run._driver, name, partial(self._tell, name, getattr(run._driver, name), run.device))
 
     def _tell(self, name: str, tell: Callable[..., None], device: Any, *args: Any) -> None:
         tell(*args)
@@ -217,7 +217,7 @@ def test_a_budget_that_changes_gives_memory_back_and_keeps_what_it_can(device):
         options = {"draft": draft, "gamma": 4, "max_new_tokens": TOKENS, "stop_ids": ()}
         decoding = run.decode(PROMPT, **options)
         next(decoding)
-        slots = run._passes.scheduler.engine.slots
+        slots = run._driver.scheduler.engine.slots
         old, held = storages(run), set(slots.owner)
         for count in (5, 20):
             before = set(slots.owner)
@@ -251,11 +251,11 @@ def test_an_interrupt_starts_the_policy_anew_and_keeps_what_was_counted():
     with offload(model, "25%", policy="on-demand") as run:
         decoding = run.decode(PROMPT, draft=draft, gamma=4, max_new_tokens=TOKENS, stop_ids=())
         next(decoding)
-        scheduler, counted = run._passes.scheduler, run.counters
+        scheduler, counted = run._driver.scheduler, run.counters
         with pytest.raises(KeyboardInterrupt), InterruptAtLine(running, 200):
             next(decoding)
         list(decoding)
-        assert run._passes.scheduler is not scheduler
+        assert run._driver.scheduler is not scheduler
         assert run.counters.copies > counted.copies
     assert decoding.new_ids == plain_text(QWEN)
 

@@ -374,7 +374,7 @@ def test_the_target_may_be_its_own_draft_and_the_counts_are_right(device: str) -
     model, _ = model_and_draft(QWEN)
     with offload(model, "25%", policy="on-demand", device=device, costs=SLOW_CPU) as run:
         decoding = decoded(run.decode, model)
-        phases = run._passes.scheduler
+        phases = run._driver.scheduler
     assert decoding.new_ids == plain_text(QWEN)
     summary = run.summary()
     assert summary["tokens"] == TOKENS
@@ -393,6 +393,6 @@ def test_other_forwards_between_two_rounds_are_counted_apart() -> None:
         decoding = run.decode(PROMPT, draft=draft, gamma=4, max_new_tokens=TOKENS, stop_ids=())
         for _step in decoding:
             model(torch.tensor([PROMPT]))
-        phases = run._passes.scheduler
+        phases = run._driver.scheduler
     assert phases.decode.counters.pairs == sum(step.experts.size for step in decoding.steps)
     assert phases.other.counters.pairs == len(decoding.steps) * len(PROMPT) * 3 * 2

@@ -47,7 +47,7 @@ def test_greedy_text_is_the_plain_models_under_any_budget(name, budget, gamma):
             decoding = decoded(run.decode, draft, gamma)
         assert decoding.new_ids == plain_text(name)
         if policy == "on-demand":
-            assert run._passes.scheduler.decode.counters.cpu_pairs == 0  # all from slots
+            assert run._driver.scheduler.decode.counters.cpu_pairs == 0  # all from slots
             assert budget != "100%" or run.counters.ready > 0
     untouched.check()
     if gamma:
@@ -109,7 +109,7 @@ def test_any_routing_in_any_order_of_layers_is_computed_right_and_counted(slots,
     distinct = sum(len(set(chain.from_iterable(ids))) for _, ids in events)
     assert counts.ready + counts.late + counts.miss == distinct
     assert counts.pairs == sum(2 * len(ids) for _, ids in events)
-    assert run._passes.scheduler.decode.counters == Counters()  # none of this was a decode
+    assert run._driver.scheduler.decode.counters == Counters()  # none of this was a decode
 
 
 def test_a_snapshot_of_the_counts_stays_as_it_was():
@@ -416,7 +416,7 @@ def test_the_parts_add_up_to_the_windows_where_time_is_real():
     with offload(model, "50%", policy="on-demand", device="host", costs=None) as run:
         decoding = run.decode(PROMPT, draft=draft, gamma=4, max_new_tokens=40, stop_ids=())
         list(decoding)
-    parts, windows_s = run._passes.scheduler.decode.parts, run._passes.seconds
+    parts, windows_s = run._driver.scheduler.decode.parts, run._driver.seconds
     assert parts.total_s == pytest.approx(windows_s, rel=0.02)
     assert all(part > 0 for part in (parts.draft_s, parts.dense_s, parts.experts_s, parts.plan_s))
     within = [op for op in run.timeline if any(a <= op.start and op.end <= b for a, b in run.windows_s)]
