@@ -58,5 +58,5 @@ def test_every_callback_hears_of_an_abort_even_if_one_raises() -> None:
 
 @pytest.mark.parametrize("wrong", [print, [print], None, "x"])
 def test_anything_but_callbacks_is_refused(wrong: Any) -> None:
-    with pytest.raises(MoespacError, match="callbacks is .*; expected: a DecodeCallback, or a list of them"):
+    with pytest.raises(MoespacError, match=r"callbacks is .*; expected: a DecodeCallback, or a list of them"):
         decode(tiny.pair()[0], [5, 6, 7], callbacks=wrong)
