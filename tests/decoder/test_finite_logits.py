@@ -150,7 +150,7 @@ def test_wrapped_models_and_others_are_refused_with_what_to_pass():
     for model in (Wrapped(target), torch.nn.DataParallel(target)):
         with pytest.raises(MoespacError, match=r"model is a \w+; .*it wraps one: pass its \.module"):
             decode(model, PROMPT)
-    with pytest.raises(MoespacError, match=r"draft is a Wrapped; accepted.*its \.module"):
+    with pytest.raises(MoespacError, match=r"draft is a Wrapped; expected.*its \.module"):
         decode(target, PROMPT, draft=Wrapped(draft))
     for model in (None, "a name", torch.nn.Linear(2, 2)):
         with pytest.raises(MoespacError, match=r"model is a .*; expected: a transformers model"):
