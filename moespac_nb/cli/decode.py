@@ -14,8 +14,8 @@ from .options import given, machine_arguments, warned
 from .output import print_json
 
 if TYPE_CHECKING:
+    from ..decoder.decoding import Decoding
     from ..decoder.sampling import Sampling
-    from ..decoder.speculative import Decoding
     from ..offloading.session import Run
 
 LOSSLESS_BROKEN, INTERRUPTED = 1, 130
@@ -168,7 +168,7 @@ def _charged(target: Any, options: argparse.Namespace) -> str | int:
     """The budget as it was given, or what is left of it once the draft is paid for."""
     from ..hardware.budget import allot, check_accounting
     from ..hardware.model_library import load_model_spec
-    from ..models.routing import moe_shape
+    from ..models.inspection import inspect_model
     from ..offloading.model_profile import profile_from_model
 
     if check_accounting(options.accounting or "slots-equal") == "slots-equal":
@@ -178,7 +178,7 @@ def _charged(target: Any, options: argparse.Namespace) -> str | int:
     sizes = (
         profile_from_model(target)
         if real
-        else load_model_spec(options.model_profile).as_if(moe_shape(target))
+        else load_model_spec(options.model_profile).as_if(inspect_model(target).shape)
     )
     charged = allot(options.accounting, options.budget, sizes, draft=draft_of(options) == "model")
     if not charged.fits:

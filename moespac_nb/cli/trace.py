@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def record_arguments(parser: argparse.ArgumentParser) -> None:
     decoding_arguments(parser)
     parser.add_argument(
-        "--fan", type=int, metavar="G", help="draft G tokens at every position, for any γ up to G"
+        "--dense", type=int, metavar="G", help="draft G tokens at every position, for any γ up to G"
     )
     parser.add_argument("--scores", action="store_true", help="record the routers' scores too")
     parser.add_argument(
@@ -54,7 +54,7 @@ def recorded(options: argparse.Namespace) -> Trace:
         prompt,
         draft=draft,
         gamma=options.gamma,
-        fan=options.fan,
+        dense=options.dense,
         sampling=sampling,
         scores=options.scores,
         sensors=[name for name in options.sensors.split(",") if name],

@@ -120,7 +120,7 @@ def load_trace(domain: str, mode: Mode = "greedy", kind: Kind = "plain", half: H
     file = Bundled(domain, check_choice("mode", mode, MODES), check_choice("kind", kind, KINDS))
     if not file.path.is_file():
         available = ", ".join(f"{other.mode} {other.kind}" for other in list_traces(domain))
-        command = f"moespac record --domain {domain} --mode {mode}{' --fan 8' if kind == 'fan' else ''}"
+        command = f"moespac record --domain {domain} --mode {mode}{' --dense 8' if kind == 'fan' else ''}"
         raise MissingDataError(
             f"no trace of {domain}, {mode}, {kind} is bundled; expected: "
             f"{available or 'none of this domain'}; to record one: {command} --out {domain}.npz"

@@ -1,98 +1,121 @@
-"""Who is told how a decode goes on, while it does: an engine that copies experts as tokens are drafted.
+"""Hooks that run while a decode goes on: for an engine that copies experts as tokens are drafted.
 
-    decode(model, prompt, draft=draft, listener=listener)
+The hooks are called in this order, first for the prompt, then for each step:
 
-It is told of the prompt, then of one window after another:
+    on_prefill_start(positions), on_prompt_read(), on_prefill_end(prefill)
+    on_step_start(token), on_draft_token(token) for each, on_draft_end(), on_verify(step)
 
-    prompt_begins(positions), prompt_read(), prompt_ends(prefill)
-    window_begins(token), drafted(token) for each, draft_complete(), verified(step)
-
-A round that breaks off is told as such, is taken back, and begins anew if the decode goes on.
+A step that fails or is interrupted ends with `on_abort`; if the decode is resumed, the step starts again.
 """
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import Any
 
 from ..trace.step import Prefill, Step
+from ..utils.exceptions import MoespacError
 
-__all__ = ["DecodeCallback", "Listeners"]
+__all__ = ["DecodeCallback", "combine_callbacks"]
 
 
 class DecodeCallback:
-    """One that does nothing about it. What a listener raises ends the round, as any error does.
+    """Base class of callbacks for `decode`: every hook does nothing until a subclass overrides it.
 
-    turn: held in each round, and in the prompt's: a lock where several decodes are to wait for one another.
+    An exception raised by a hook ends the step, as any other error does.
+
+    Attributes
+    ----------
+    turn : context manager
+        Held for the whole prefill and for each whole step: a lock makes several decodes wait for one another.
+
+    Examples
+    --------
+    >>> class PrintSteps(DecodeCallback):
+    ...     def on_verify(self, step, /):
+    ...         print(step.gamma, step.accepted)
+    >>> decode(model, "Once upon a time", draft=draft, callbacks=PrintSteps())  # doctest: +SKIP
     """
 
     turn: AbstractContextManager[Any] = nullcontext()
 
     def on_prefill_start(self, positions: int, /) -> None:
-        """The target reads so many tokens, in one pass. Not told of a prompt of a single token."""
+        """Called before the target reads the prompt's `positions` tokens; not for a prompt of one token."""
 
     def on_prompt_read(self) -> None:
-        """The target has, and the draft is next. Not told of a prompt of a single token."""
+        """Called between the target's and the draft's prefill; not for a prompt of one token."""
 
     def on_prefill_end(self, prefill: Prefill, /) -> None:
-        """The draft has read it too."""
+        """Called when target and draft have read the prompt."""
 
     def on_step_start(self, token: int, /) -> None:
-        """The last committed token opens a window."""
+        """Called when a step starts, with the last committed token, which opens the window."""
 
-    def drafted(self, token: int, /) -> None:
-        """One more token is drafted: at once where the draft has one after another, else with the others."""
+    def on_draft_token(self, token: int, /) -> None:
+        """Called for each drafted token: at once by a `TokenDraft`, after the last token by other drafts."""
 
     def on_draft_end(self) -> None:
-        """The target reads the window next, in one pass."""
+        """Called before the target verifies the window in one pass."""
 
-    def verified(self, step: Step, /) -> None:
-        """The round is committed."""
+    def on_verify(self, step: Step, /) -> None:
+        """Called when the step is committed."""
 
     def on_abort(self) -> None:
-        """The prompt, or the round, was not finished."""
+        """Called when the prefill or a step fails or is interrupted."""
 
 
-class Listeners(DecodeCallback):
-    """A run's and a user's own. The run hears last of what is to come and first of what has been.
+def combine_callbacks(callbacks: DecodeCallback | Sequence[DecodeCallback]) -> DecodeCallback:
+    """Return one callback that calls all of these.
 
-    So whatever the user's does with the model lies outside of the pass that the run was told of. Rounds wait
-    for one another as the run has it.
+    They nest as `with` blocks do: the last one is closest to the model's passes, so it is called last before
+    a pass (`on_prefill_start`, `on_step_start`, `on_draft_token`, `on_draft_end`) and first after one. Of
+    their `turn`s the last one's is held.
+
+    Raises
+    ------
+    MoespacError
+        If `callbacks` holds anything but `DecodeCallback` objects.
     """
+    several = [callbacks] if isinstance(callbacks, DecodeCallback) else callbacks
+    if not isinstance(several, list | tuple) or not all(isinstance(item, DecodeCallback) for item in several):
+        raise MoespacError(f"callbacks is {callbacks!r}; expected: a DecodeCallback, or a list of them")
+    return several[0] if len(several) == 1 else _Callbacks(several) if several else DecodeCallback()
 
-    def __init__(self, run: DecodeCallback, own: DecodeCallback) -> None:
-        self._run, self._own, self.turn = run, own, run.turn
+
+class _Callbacks(DecodeCallback):
+    def __init__(self, callbacks: Sequence[DecodeCallback]) -> None:
+        self._callbacks, self.turn = tuple(callbacks), callbacks[-1].turn
 
     def on_prefill_start(self, positions: int, /) -> None:
-        self._own.on_prefill_start(positions)
-        self._run.on_prefill_start(positions)
+        for callback in self._callbacks:
+            callback.on_prefill_start(positions)
 
     def on_prompt_read(self) -> None:
-        self._run.on_prompt_read()
-        self._own.on_prompt_read()
+        for callback in reversed(self._callbacks):
+            callback.on_prompt_read()
 
     def on_prefill_end(self, prefill: Prefill, /) -> None:
-        self._run.on_prefill_end(prefill)
-        self._own.on_prefill_end(prefill)
+        for callback in reversed(self._callbacks):
+            callback.on_prefill_end(prefill)
 
     def on_step_start(self, token: int, /) -> None:
-        self._own.on_step_start(token)
-        self._run.on_step_start(token)
+        for callback in self._callbacks:
+            callback.on_step_start(token)
 
-    def drafted(self, token: int, /) -> None:
-        self._run.drafted(token)
-        self._own.drafted(token)
+    def on_draft_token(self, token: int, /) -> None:
+        for callback in self._callbacks:
+            callback.on_draft_token(token)
 
     def on_draft_end(self) -> None:
-        self._own.on_draft_end()
-        self._run.on_draft_end()
+        for callback in self._callbacks:
+            callback.on_draft_end()
 
-    def verified(self, step: Step, /) -> None:
-        self._run.verified(step)
-        self._own.verified(step)
+    def on_verify(self, step: Step, /) -> None:
+        for callback in reversed(self._callbacks):
+            callback.on_verify(step)
 
     def on_abort(self) -> None:
-        try:
-            self._run.on_abort()
-        finally:
-            self._own.on_abort()
+        with ExitStack() as stack:  # calls the last one first, and the others even if one raises
+            for callback in self._callbacks:
+                stack.callback(callback.on_abort)

@@ -1,13 +1,13 @@
-"""What can be recorded beside a decode: the routers' scores, and what other sensors would have seen.
+"""What can be recorded beside a decode: the routers' scores, and what other sensors would see.
 
 A replay has no model, so what a sensor sees must be in the trace. Hooks on the gates read it while a decoding
-runs; nothing in what is decoded changes.
+runs; nothing in what is decoded changes. Two sensor channels:
 
-`next-gate`: a layer's gate on what the gate of the layer before it read; none for the first layer.
-`draft-gates`: the state from which the draft proposed a token, through the gates of the target. The idea is
-SP-MoE's (arXiv 2510.10302), which takes the draft's attention output layer by layer; a draft with fewer
-layers than its target has only its last state to give to all of them. It foretells something where both
-models' states mean the same, as with a draft made of the target's layers; trained apart, it is chance.
+- `next-gate`: a layer's gate applied to the input of the gate one layer before; none for the first layer.
+- `draft-gates`: the target's gates applied to the state from which the draft proposed a token. The idea is
+  SP-MoE's (arXiv 2510.10302), which takes the draft's attention output layer by layer; a draft with fewer
+  layers than its target has only its last state to give to all of them. It predicts something where both
+  models' states mean the same, as with a draft made of the target's layers; trained apart, it is chance.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ import numpy as np
 import torch
 
 from ..models.gates import Gate, ready_gates
-from ..models.routing import gates, unread
 from ..trace.schema import EXPERT_CHANNELS, Channel
 from ..trace.trace import Trace
 from ..utils.exceptions import MoespacError, did_you_mean
@@ -31,17 +30,27 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from ..trace.step import Step
-    from .speculative import Decoding
+    from .decoding import Decoding
 
 __all__ = ["Channels"]
 
 
 class Channels:
-    """Listens to a decoding that has not begun, while the block runs; `take` each of its steps.
+    """Records channels of a decoding while the `with` block runs; `take` each of its steps.
 
-    scores: the 2k best of every position and layer, as the gate gave them, before any softmax.
-    sensors: `draft-gates`, `next-gate`; each names 2k experts, best first by the gate's scores.
-    Raises MoespacError where the models cannot give what is asked for.
+    Parameters
+    ----------
+    decoding : Decoding
+        Not started yet.
+    scores : bool
+        Record each layer's 2·top-k best router scores at every position, before any softmax.
+    sensors : sequence of str
+        "draft-gates", "next-gate": record the 2·top-k experts that score best, best first.
+
+    Raises
+    ------
+    MoespacError
+        If the models cannot give what is asked for.
     """
 
     def __init__(self, decoding: Decoding, *, scores: bool, sensors: Sequence[str]) -> None:
@@ -49,12 +58,14 @@ class Channels:
         shape = decoding.geometry
         self._decoding = decoding
         self._sensors = tuple(dict.fromkeys(sensors))
-        self._heard = gates(decoding.model) if scores or sensors else []
-        self._gates = ready_gates(decoding.model, f"sensor {sensors[0]!r}") if sensors else []
+        self._routers = decoding.info.gates if scores or sensors else ()
+        self._gates = (
+            ready_gates(decoding.model, decoding.info.gates, f"sensor {sensors[0]!r}") if sensors else []
+        )
         self._named = min(2 * shape.top_k, shape.experts)
         self._hooks: list[Any] = []
         self._read: dict[int, Tensor] = {}  # what each layer's gate read last, (positions, hidden)
-        self._said: dict[int, Tensor] = {}  # and its scores, (positions, experts)
+        self._scores: dict[int, Tensor] = {}  # and returned, (positions, experts)
         self._states: list[Tensor] = []  # of the draft, (hidden,): one each time it was asked for a token
         nothing = np.empty((0, shape.layers, self._named))
         kept = {"score_experts": np.int16, "scores": np.float32} if scores else {}
@@ -62,7 +73,7 @@ class Channels:
         self._rows = {name: [nothing.astype(dtype)] for name, dtype in kept.items()}
 
     def __enter__(self) -> Channels:
-        for layer, gate in enumerate(self._heard):
+        for layer, gate in enumerate(self._routers):
             listen = partial(self._listen, layer)
             self._hooks.append(gate.register_forward_hook(listen, with_kwargs=True))
         if "draft-gates" in self._sensors:
@@ -75,11 +86,11 @@ class Channels:
             self._hooks.pop().remove()
 
     def _listen(
-        self, layer: int, _gate: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], said: Any
+        self, layer: int, _gate: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], outputs: Any
     ) -> None:
         if self._decoding.is_reading:
             self._read[layer] = [*args, *kwargs.values()][0].flatten(end_dim=-2)
-            self._said[layer] = said[0]
+            self._scores[layer] = outputs[0]
 
     def _listen_to_draft(self, _head: nn.Module, args: tuple[Tensor, ...]) -> None:
         if self._decoding.draft.is_reading:  # type: ignore[union-attr]
@@ -87,9 +98,9 @@ class Channels:
 
     @torch.inference_mode()
     def take(self, step: Step) -> None:
-        """Keep what the gates read and said in this step's pass: call it before the next one."""
+        """Keep what the gates read and returned in this step's pass; call it before the next step."""
         if "scores" in self._rows:
-            best = torch.stack([self._said[layer] for layer in range(len(self._heard))], dim=1)
+            best = torch.stack([self._scores[layer] for layer in range(len(self._routers))], dim=1)
             values, experts = best.float().topk(self._named)
             self._keep("score_experts", experts)
             self._keep("scores", values)
@@ -106,17 +117,17 @@ class Channels:
         self._states.clear()
 
     def _named_by(self, gate: Gate, states: Tensor) -> Tensor:
-        """The experts that score best for each state, (n, named)."""
+        """The experts that score best for each state, (n, 2·top-k)."""
         return gate.scores(states).topk(self._named).indices
 
     def _keep(self, name: str, rows: Tensor) -> None:
         self._rows[name].append(rows.cpu().numpy().astype(self._rows[name][0].dtype))
 
     def beside(self, trace: Trace) -> Trace:
-        """The trace of the steps that were taken, with the channels."""
-        whole: dict[str, Any] = {name: np.concatenate(rows) for name, rows in self._rows.items()}
-        sensors = {name: Channel(EXPERT_CHANNELS[name], whole.pop(name)) for name in self._sensors}
-        return replace(trace, sensors=sensors, **whole)
+        """Return the trace of the steps that were taken, with the channels added."""
+        arrays: dict[str, Any] = {name: np.concatenate(rows) for name, rows in self._rows.items()}
+        sensors = {name: Channel(EXPERT_CHANNELS[name], arrays.pop(name)) for name in self._sensors}
+        return replace(trace, sensors=sensors, **arrays)
 
 
 def _check(decoding: Decoding, scores: bool, sensors: Sequence[str]) -> None:
@@ -125,7 +136,7 @@ def _check(decoding: Decoding, scores: bool, sensors: Sequence[str]) -> None:
             hint = did_you_mean(name, EXPERT_CHANNELS)
             raise MoespacError(f"sensors has {name!r}; expected: {', '.join(EXPERT_CHANNELS)}{hint}")
     if (scores or sensors) and not decoding.geometry.layers:
-        why = unread(decoding.model)
+        why = decoding.routing_unread
         what = "a dense model" if why is None else f"whose routing cannot be read: {why}"
         raise MoespacError(
             f"router scores or sensors are asked of {type(decoding.model).__name__}, {what}; "

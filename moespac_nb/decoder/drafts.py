@@ -1,6 +1,6 @@
-"""Who proposes the tokens that the target verifies (a small model, or the text itself), and how many.
+"""Drafts, which propose the tokens that the target verifies: a smaller model, or the text itself.
 
-A draft is a pure function of the committed ids; what it keeps between calls only saves it work. So a rejected
+A draft is a pure function of the committed ids; what it keeps between calls only saves work. So a rejected
 token, an interrupt or another text needs no message to it. Knows nothing of the target.
 """
 
@@ -25,43 +25,75 @@ from .stops import Stops
 
 @dataclass(frozen=True, eq=False)
 class Proposal:
-    """Drafted ids (m,) and the distributions q (m, vocabulary) they were chosen from; m ≤ γ."""
+    """Drafted tokens of one step.
+
+    Parameters
+    ----------
+    ids : Tensor, (m,)
+        At most γ token ids.
+    probs : Tensor, (m, vocabulary)
+        The distributions q that they were chosen from.
+    """
 
     ids: Tensor
     probs: Tensor
 
     def of_its_ids(self, probs: Tensor) -> np.ndarray:
-        """Each drafted token's probability, (m,), in rows (m or more, vocabulary)."""
+        """Return each drafted token's probability, (m,), in rows (m or more, vocabulary)."""
         return probs[: len(self.ids)].gather(-1, self.ids[:, None]).squeeze(-1).cpu().numpy()
 
 
 @runtime_checkable
 class Draft(Protocol):
-    """What the decoder asks of a draft."""
+    """What the decoder expects of a draft."""
 
     def prefill(self, ids: Sequence[int], /) -> None:
-        """Read the prompt ahead of the first proposal; may do nothing."""
+        """Read the prompt before the first proposal; may do nothing."""
 
     def propose(
         self, ids: Sequence[int], uniforms: np.ndarray, sampling: Sampling, vocabulary: int, /
     ) -> Proposal:
-        """At most one token for each uniform in [0, 1), each given the ones before it."""
+        """Propose tokens that follow the ids.
+
+        Parameters
+        ----------
+        ids : sequence of int
+            The whole text: prompt and committed tokens.
+        uniforms : array, (γ,)
+            In [0, 1), for what is random: the same uniforms draft the same tokens.
+        sampling : Sampling
+        vocabulary : int
+            Number of the target's token ids.
+
+        Returns
+        -------
+        Proposal
+            At most one token for each uniform, each chosen given the ones before it.
+        """
 
 
 @runtime_checkable
 class TokenDraft(Draft, Protocol):
-    """A draft that has one token after another, and shows each as soon as it has it."""
+    """A draft that yields each token as soon as it is chosen."""
 
     def tokens(
         self, ids: Sequence[int], uniforms: np.ndarray, sampling: Sampling, vocabulary: int, /
     ) -> Iterator[tuple[int, Tensor]]:
-        """What `propose` would propose: each id and the distribution (vocabulary,) it was chosen from."""
+        """Yield what `propose` returns: each id with the distribution (vocabulary,) it was chosen from."""
 
 
 class ModelDraft:
-    """A smaller transformers model with the target's tokenizer; nothing is drafted after a stop token.
+    """A smaller transformers model as draft; it stops after a stop token.
 
-    Its vocabulary may be padded to another size than the target's: no id beyond the tokenizer is drafted.
+    Parameters
+    ----------
+    model : transformers.PreTrainedModel
+        Has the target's tokenizer. Its vocabulary may be padded to another size than the target's: no id
+        beyond the tokenizer is drafted.
+    stop_ids : collection of int
+        Nothing is drafted after any of these tokens.
+    processors : Processors
+        Applied to its logits as to the target's.
     """
 
     def __init__(
@@ -72,41 +104,44 @@ class ModelDraft:
         self._processors = processors
         self._vocabulary = vocabulary_of(model)
         self._tokens = tokens_of(model)
-        self._reader = CachedModel(model)
-        self._read: list[int] = []  # what the reader was last given, from the start; it may hold less
+        self._cached = CachedModel(model)
+        self._read: list[int] = []  # the ids last given to `_cached`, which may hold fewer
 
     @property
     def is_reading(self) -> bool:
-        """Whether the model reads for this draft, in this thread: for hooks, which hear every forward."""
-        return self._reader.is_reading
+        """Whether this thread is in a pass for this draft; for hooks, which also run in other passes."""
+        return self._cached.is_reading
 
     def prefill(self, ids: Sequence[int], /) -> None:
-        ids = ids[: self._reader.context]
-        self._rewind_to_common_prefix(ids, len(ids))
-        unread = ids[self._reader.length :]
+        """Read the prompt, as far as the model's context goes."""
+        ids = ids[: self._cached.context]
+        self._crop_to_common_prefix(ids, len(ids))
+        unread = ids[self._cached.length :]
         if unread and max(unread) < self._vocabulary:
             self._read = list(ids)
-            self._reader.read(unread, logits_to_keep=1)
+            self._cached.forward(unread, logits_to_keep=1)
 
     def propose(
         self, ids: Sequence[int], uniforms: np.ndarray, sampling: Sampling, vocabulary: int, /
     ) -> Proposal:
+        """Propose at most one token for each uniform; see `Draft.propose`."""
         return gathered(self.tokens(ids, uniforms, sampling, vocabulary), vocabulary)
 
     def tokens(
         self, ids: Sequence[int], uniforms: np.ndarray, sampling: Sampling, vocabulary: int, /
     ) -> Iterator[tuple[int, Tensor]]:
-        gamma = min(len(uniforms), self._reader.context - len(ids) + 1)
+        """Yield the proposed tokens one by one; see `TokenDraft.tokens`."""
+        gamma = min(len(uniforms), self._cached.context - len(ids) + 1)
         if gamma <= 0:  # a draft with a shorter context than its target falls silent
             return
-        self._rewind_to_common_prefix(ids, len(ids) - 1)
-        new = ids[self._reader.length :]
+        self._crop_to_common_prefix(ids, len(ids) - 1)
+        new = ids[self._cached.length :]
         if max(new) >= self._vocabulary:  # a token that only the target knows: it cannot read on
             return
-        unread = torch.as_tensor(new, device=self._reader.device)
+        unread = torch.as_tensor(new, device=self._cached.device)
         self._read = list(ids)
         for uniform in uniforms[:gamma]:
-            raw = self._reader.read(unread, logits_to_keep=1)
+            raw = self._cached.forward(unread, logits_to_keep=1)
             logits = self._processors(self._read, self._as_the_targets(raw, vocabulary))
             check_finite(logits, "the draft", raw.dtype)
             q = probabilities(logits[0], sampling)
@@ -122,16 +157,33 @@ class ModelDraft:
         known = logits[:, : min(self._tokens, vocabulary)]
         return torch.nn.functional.pad(known, (0, vocabulary - known.shape[-1]), value=-math.inf)
 
-    def _rewind_to_common_prefix(self, ids: Sequence[int], at_most: int) -> None:
-        held = self._read[: self._reader.length]
-        self._reader.rewind(min(common_prefix(held, ids), at_most))
+    def _crop_to_common_prefix(self, ids: Sequence[int], at_most: int) -> None:
+        held = self._read[: self._cached.length]
+        self._cached.crop(min(common_prefix(held, ids), at_most))
 
 
 class NgramDraft:
-    """Prompt lookup: what followed the last time the text read as it does now.
+    """Prompt lookup: propose what followed the latest earlier occurrence of the text's last tokens.
 
-    Looks for the latest earlier occurrence of the last `max_ngram` tokens, then of ever fewer, down to
-    `min_ngram`.
+    Parameters
+    ----------
+    max_ngram, min_ngram : int
+        It looks for the last `max_ngram` tokens first, then for fewer, down to `min_ngram`.
+
+    Raises
+    ------
+    MoespacError
+        Unless 1 ≤ min_ngram ≤ max_ngram.
+
+    References
+    ----------
+    A. Saxena, "Prompt Lookup Decoding", 2023, github.com/apoorvumang/prompt-lookup-decoding.
+
+    Examples
+    --------
+    >>> draft = NgramDraft()
+    >>> draft.propose([5, 6, 7, 8, 5, 6], np.zeros(2), Sampling(), 10).ids.tolist()
+    [7, 8]
     """
 
     def __init__(self, max_ngram: int = 3, min_ngram: int = 1) -> None:
@@ -143,24 +195,25 @@ class NgramDraft:
         self.min_ngram = min_ngram
 
     def prefill(self, _ids: Sequence[int], /) -> None:
-        """Nothing to read ahead."""
+        """Do nothing: there is no model to prepare."""
 
     def propose(
         self, ids: Sequence[int], uniforms: np.ndarray, _sampling: Sampling, vocabulary: int, /
     ) -> Proposal:
+        """Propose at most one token for each uniform; see `Draft.propose`. Nothing is random."""
         text = np.asarray(ids)
         for n in range(min(self.max_ngram, len(text) - 1), self.min_ngram - 1, -1):
             grams = np.lib.stride_tricks.sliding_window_view(text[:-1], n)
-            found = np.flatnonzero((grams == text[-n:]).all(axis=1))
-            if len(found):
-                start = found[-1] + n
+            matches = np.flatnonzero((grams == text[-n:]).all(axis=1))
+            if len(matches):
+                start = matches[-1] + n
                 drafted = torch.as_tensor(text[start : start + len(uniforms)])
                 return Proposal(drafted, torch.nn.functional.one_hot(drafted, vocabulary).float())
         return no_proposal(vocabulary)
 
 
 def gathered(tokens: Iterable[tuple[int, Tensor]], vocabulary: int) -> Proposal:
-    """Drafted tokens as one proposal."""
+    """Collect drafted tokens in one proposal."""
     drafted = list(tokens)
     if not drafted:
         return no_proposal(vocabulary)
@@ -168,12 +221,12 @@ def gathered(tokens: Iterable[tuple[int, Tensor]], vocabulary: int) -> Proposal:
 
 
 def no_proposal(vocabulary: int) -> Proposal:
-    """Nothing drafted: the round is plain decoding."""
+    """Return an empty proposal: the step is plain decoding."""
     return Proposal(torch.empty(0, dtype=torch.int64), torch.empty(0, vocabulary))
 
 
 def checked_ids(proposal: Proposal, vocabulary: int) -> list[int]:
-    """What was drafted, of which the target must be able to read each token."""
+    """Return the drafted ids; raise `MoespacError` for what the target cannot read."""
     drafted: list[int] = proposal.ids.tolist()
     if proposal.probs.shape != (len(drafted), vocabulary) or not all(
         0 <= id_ < vocabulary for id_ in drafted
@@ -186,7 +239,7 @@ def checked_ids(proposal: Proposal, vocabulary: int) -> list[int]:
 
 
 def draft_of(model: Any, draft: Any, stops: Stops, processors: Processors) -> Draft | None:
-    """The draft itself; a model as one, that drafts nothing after a stop and obeys the processors."""
+    """Return the draft itself; a model as a `ModelDraft`."""
     if draft is None or isinstance(draft, Draft):
         return draft
     if not isinstance(draft, torch.nn.Module):
@@ -197,8 +250,10 @@ def draft_of(model: Any, draft: Any, stops: Stops, processors: Processors) -> Dr
 
 
 def common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
-    """Length of the longest common start.
+    """Return the length of the longest common start.
 
+    Examples
+    --------
     >>> common_prefix([5, 6, 7], [5, 6, 9, 9])
     2
     """

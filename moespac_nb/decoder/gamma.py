@@ -13,17 +13,42 @@ __all__ = ["AdaptiveGamma", "FixedGamma", "gamma_policy"]
 
 @dataclass(frozen=True)
 class FixedGamma:
-    """The same draft length each round."""
+    """The same draft length in every step.
+
+    Parameters
+    ----------
+    gamma : int
+        Tokens drafted per step.
+    """
 
     gamma: int
 
     def next_gamma(self, _last_step: Step | None, /) -> int:
+        """Return `gamma`."""
         return self.gamma
 
 
 @dataclass(frozen=True)
 class AdaptiveGamma:
-    """Two more after a round that accepted everything, one less after any other; within [low, high]."""
+    """Draft two tokens more after a step that accepted all of them, one less after any other.
+
+    It is the heuristic schedule of transformers' assisted generation, kept within `low` and `high`.
+
+    Parameters
+    ----------
+    low, high : int
+        Smallest and largest draft length, in tokens; the first step drafts `low`.
+
+    Raises
+    ------
+    MoespacError
+        Unless 0 ≤ low ≤ high.
+
+    Examples
+    --------
+    >>> AdaptiveGamma(low=2, high=8).next_gamma(None)
+    2
+    """
 
     low: int = 1
     high: int = 16
@@ -33,14 +58,15 @@ class AdaptiveGamma:
             raise MoespacError(f"low is {self.low}, high {self.high}; expected: 0 ≤ low ≤ high")
 
     def next_gamma(self, last_step: Step | None, /) -> int:
+        """Return the next step's draft length, in tokens; the first step has no `last_step`."""
         if last_step is None:
             return self.low
-        wanted = last_step.gamma + (2 if last_step.accepted == last_step.gamma else -1)
-        return min(max(wanted, self.low), self.high)
+        gamma = last_step.gamma + (2 if last_step.accepted == last_step.gamma else -1)
+        return min(max(gamma, self.low), self.high)
 
 
 def gamma_policy(gamma: int | GammaPolicy) -> GammaPolicy:
-    """The policy itself; a number as one."""
+    """Return the policy itself; a number as a `FixedGamma`."""
     if isinstance(gamma, GammaPolicy):
         return gamma
     return FixedGamma(checked_whole("gamma", gamma, least=0))

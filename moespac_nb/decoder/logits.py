@@ -1,12 +1,8 @@
-"""What becomes of logits before a token is chosen: the model's own generation config, as `generate` obeys it.
-
-    processors = processors_of(model, prompt_ids, eos_ids, max_new_tokens, logits_processor=())
-    logits = processors(text, logits)
+"""Logits processors: what the model's generation config asks for, applied as `generate` applies it.
 
 A repetition penalty, tokens that are ruled out, a least length: each is a function of the text before the
 token. So it is applied row by row to the positions of a window, with drafted tokens as if they were text,
-and comes to what one token at a time would. All of them are transformers' own objects, made as `generate`
-makes them.
+and gives what one token at a time would. All are transformers' own objects, made as `generate` makes them.
 """
 
 from __future__ import annotations
@@ -42,18 +38,27 @@ _STATEFUL = ("SynthIDTextWatermarkLogitsProcessor", "UnbatchedClassifierFreeGuid
 
 @dataclass(frozen=True)
 class Processors:
-    """Applied in turn to the logits of every position."""
+    """Logits processors, applied in turn to the logits of every position.
 
-    each: tuple[Any, ...] = ()
-    device: torch.device | None = None  # where their own tensors are
+    Parameters
+    ----------
+    functions : tuple of callables
+        Each takes ids (1, n) and scores (1, vocabulary) and returns scores.
+    device : torch.device or None
+        Where their own tensors are.
+    """
+
+    functions: tuple[Any, ...] = ()
+    device: torch.device | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
-        return tuple(type(processor).__name__ for processor in self.each)
+        """Their class names."""
+        return tuple(type(processor).__name__ for processor in self.functions)
 
     def __call__(self, text: Sequence[int], logits: Tensor) -> Tensor:
-        """Logits (n, vocabulary) of what follows the last n prefixes of a text, the whole text last."""
-        if not self.each:
+        """Process logits (n, vocabulary): what follows the text's last n prefixes, the whole text last."""
+        if not self.functions:
             return logits
         ids = torch.as_tensor(text, device=self.device)[None]
         rows = []
@@ -61,7 +66,7 @@ class Processors:
             logits.to(self.device, torch.float32, copy=True), len(text) - len(logits) + 1
         ):
             scores = row[None]
-            for processor in self.each:
+            for processor in self.functions:
                 scores = processor(ids[:, :end], scores)
             rows.append(scores)
         return torch.cat(rows).to(logits.device)
@@ -75,17 +80,29 @@ def processors_of(
     prompt_ids: list[int],
     eos_ids: Collection[int],
     max_new_tokens: int,
-    given: Iterable[Any] | None,
+    extra: Iterable[Any] | None,
 ) -> Processors:
-    """What the model's generation config asks for, and then those that were given, as in `generate`.
+    """Return the processors of the model's generation config and the extra ones, as in `generate`.
 
-    given: transformers' logits processors, or functions of ids (1, n) and scores (1, vocabulary), of which
-    one takes the place of the model's own of the same type. Each must follow from these two alone.
-    Raises MoespacError for settings that are no function of the text so far.
+    Parameters
+    ----------
+    model : transformers.PreTrainedModel
+    prompt_ids : list of int
+    eos_ids : collection of int
+        Tokens that end the text; a least length rules them out.
+    max_new_tokens : int
+    extra : iterable of callables or None
+        Logits processors of transformers, or functions of ids (1, n) and scores (1, vocabulary), that depend
+        on nothing else. One replaces the model's own of the same type.
+
+    Raises
+    ------
+    MoespacError
+        For settings that are not a function of the text so far.
     """
     from transformers import LogitsProcessorList
 
-    own = list(given if isinstance(given, Iterable) else [] if given is None else [given])
+    own = list(extra if isinstance(extra, Iterable) else [] if extra is None else [extra])
     for processor in own:
         if not callable(processor):
             raise MoespacError(
@@ -99,9 +116,9 @@ def processors_of(
     if not hasattr(model, "_get_logits_processor"):
         return Processors(tuple(own), model.device)
     config = deepcopy(model.generation_config)
-    for name, asks in _REFUSED.items():
+    for name, is_set in _REFUSED.items():
         value = getattr(config, name, None)
-        if value is not None and asks(value):
+        if value is not None and is_set(value):
             raise MoespacError(
                 f"the model's generation_config has {name} = {value!r}, which decode does not follow; "
                 f"expected: without it: model.generation_config.{name} = None"
@@ -113,7 +130,7 @@ def processors_of(
     ids = torch.tensor([prompt_ids], device=model.device)
     try:
         model._prepare_special_tokens(config, True, device=model.device)
-        made = model._get_logits_processor(
+        processors = model._get_logits_processor(
             generation_config=config,
             input_ids_seq_length=len(prompt_ids),
             encoder_input_ids=ids,
@@ -123,4 +140,4 @@ def processors_of(
         )
     except (ValueError, TypeError, AttributeError) as error:
         raise MoespacError(f"the model's generation_config asks for what cannot be had: {error}") from error
-    return Processors(tuple(made), model.device)
+    return Processors(tuple(processors), model.device)

@@ -1,8 +1,8 @@
-"""Is a greedy text the target's own? Equal to `generate`'s, or other where the target itself nearly tied.
+"""Check that a greedy text is the target's own: equal to `generate`'s, or different only at a near tie.
 
-In float32 a pass over nine positions rounds so little otherwise than one over each that texts are equal. In
-half precision it rounds more than the two best logits sometimes lie apart, and either token is as much the
-target's own. What is within ε of the best is such a near tie; every token beyond it is a fault.
+In float32 a pass over nine positions rounds so little otherwise than one over each that the texts are equal.
+In half precision it rounds more than the distance between the two best logits sometimes is, and either token
+is as much the target's own. A token within ε of the best is such a near tie; any other difference is a fault.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import torch
 
-    from .speculative import Decoding
+    from .decoding import Decoding
 
 __all__ = ["Check", "Mismatch", "check_lossless"]
 
@@ -26,28 +26,55 @@ UNITS = {"float32": 32.0, "bfloat16": 8.0, "float16": 16.0}
 
 @dataclass(frozen=True)
 class Mismatch:
-    """Where the text first differs from the target's own by more than rounding."""
+    """Where the text first differs from the target's own by more than rounding.
 
-    position: int  # in the new tokens, from 0
-    emitted_id: int | None  # None where one of the two had ended
+    Attributes
+    ----------
+    position : int
+        Index in the new tokens.
+    emitted_id, target_id : int or None
+        The two tokens there; None where one of the texts has ended.
+    top_two_logit_margin : float
+        Distance between the target's two best logits at that position.
+    """
+
+    position: int
+    emitted_id: int | None
     target_id: int | None
-    top_two_logit_margin: float  # of the target at that position
+    top_two_logit_margin: float
 
 
 @dataclass(frozen=True)
 class Check:
-    """What comparing a text with the target's own came to."""
+    """The result of `check_lossless`.
+
+    Attributes
+    ----------
+    dtype : str
+        What the target computes in.
+    epsilon : float
+        Largest ε of the text's positions: logits nearer than that are a near tie.
+    near_ties : int
+        Positions of the text where the target's two best logits are that near.
+    decided : int or None
+        The first near tie where the text and `generate` differ, as an index in the new tokens; None where the
+        texts are equal.
+    mismatch : Mismatch or None
+        None where the text is the target's own.
+    """
 
     dtype: str
-    epsilon: float  # the largest of the text's positions: logits nearer than that are a near tie
-    near_ties: int  # positions of the text where the target's two best logits are that near
-    decided: int | None  # the first of them where the text took another way than `generate`; None where equal
-    mismatch: Mismatch | None  # None where the text is the target's own
+    epsilon: float
+    near_ties: int
+    decided: int | None
+    mismatch: Mismatch | None
 
     def as_dict(self) -> dict[str, Any]:
+        """Return the fields as nested dicts, for JSON."""
         return asdict(self)
 
     def in_words(self) -> str:
+        """Return the result as a phrase."""
         if self.mismatch is not None:
             return "BROKEN"
         if self.decided is None:
@@ -58,7 +85,27 @@ class Check:
 
 
 def check_lossless(decoding: Decoding) -> Check:
-    """Compares a whole greedy text with the target's own `generate`, and with its logits along the text."""
+    """Compare a finished greedy text with the target's `generate`, and with its logits along the text.
+
+    Parameters
+    ----------
+    decoding : Decoding
+        A greedy decode that has ended.
+
+    Returns
+    -------
+    Check
+        `mismatch` is None where the text is the target's own.
+
+    Examples
+    --------
+    >>> from moespac_nb import decode, load_pair
+    >>> target, draft = load_pair()
+    >>> decoding = decode(target, "Once upon a time", draft=draft, max_new_tokens=8)
+    >>> steps = list(decoding)
+    >>> check_lossless(decoding).in_words()
+    "checked: the target's own text (float32, near ties: 0)"
+    """
     import torch
 
     model, emitted, prompt = decoding.model, decoding.new_ids, decoding.prompt_ids
@@ -91,7 +138,7 @@ def check_lossless(decoding: Decoding) -> Check:
 
 
 def _generated(decoding: Decoding) -> list[int]:
-    """The new ids of the target's own greedy `generate`, told to end where the decode was."""
+    """The new ids of the target's greedy `generate`, with the decode's stops."""
     import torch
 
     model = decoding.model

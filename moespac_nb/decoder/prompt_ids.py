@@ -1,11 +1,6 @@
-"""The ids of a prompt, however it is handed in: text, messages of a chat, or what a tokenizer made of either.
+"""Token ids of a prompt: of text, of the messages of a chat, or of what a tokenizer returns for either.
 
-    prompt_ids(model, "Once upon a time", tokenizer)
-    prompt_ids(model, [{"role": "user", "content": "Hello"}], tokenizer)      # through its chat template
-    prompt_ids(model, tokenizer("Once upon a time", return_tensors="pt"), tokenizer)
-    prompt_ids(model, [5, 6, 7])
-
-Decoding is of one sequence: a leading dimension of 1 is taken away, a batch is refused.
+A decode has one sequence: a leading dimension of 1 is removed, a batch is refused.
 """
 
 from __future__ import annotations
@@ -22,28 +17,43 @@ from ..utils.exceptions import MoespacError
 __all__ = ["Prompt", "prompt_ids", "whole_ids"]
 
 Prompt = str | Sequence[Any] | Mapping[str, Any] | np.ndarray | Tensor
-ACCEPTED = (
+EXPECTED = (
     "text, one sequence of token ids, messages such as [{'role': 'user', 'content': 'Hello'}], or what a "
     "tokenizer makes of one text"
 )
-_SAYS_NOTHING_NEW = {"attention_mask", "token_type_ids", "position_ids", "special_tokens_mask", "length"}
+_IGNORED = {"attention_mask", "token_type_ids", "position_ids", "special_tokens_mask", "length"}
 
 
 def prompt_ids(model: Any, prompt: Prompt, tokenizer: Any = None) -> list[int]:
-    """The prompt's ids, all of the model's vocabulary and with room for one more in its context."""
+    """Return the prompt's token ids.
+
+    Parameters
+    ----------
+    model : transformers.PreTrainedModel
+        Gives the vocabulary and the context.
+    prompt : str, list of messages, token ids or encoding
+        Messages go through the tokenizer's chat template, up to where the answer begins.
+    tokenizer : transformers tokenizer, optional
+        Needed for text and messages.
+
+    Raises
+    ------
+    MoespacError
+        Unless there is at least one id, all are of the vocabulary, and the context holds one more token.
+    """
     if isinstance(prompt, str):
         ids = _of_text(prompt, tokenizer)
     elif isinstance(prompt, Mapping):
         ids = _of_encoding(prompt)
-    elif isinstance(prompt, list | tuple) and prompt and all(isinstance(one, Mapping) for one in prompt):
+    elif isinstance(prompt, list | tuple) and prompt and all(isinstance(item, Mapping) for item in prompt):
         ids = _of_messages(prompt, tokenizer)
     else:
         ids = _of_numbers(prompt)
     if not ids:
         raise MoespacError("the prompt is empty; expected: at least one token")
     vocabulary, context = vocabulary_of(model), context_of(model)
-    if strangers := [token for token in ids if not 0 <= token < vocabulary]:
-        raise MoespacError(f"the prompt holds token id {strangers[0]}; expected: 0 to {vocabulary - 1}")
+    if unknown := [token for token in ids if not 0 <= token < vocabulary]:
+        raise MoespacError(f"the prompt holds token id {unknown[0]}; expected: 0 to {vocabulary - 1}")
     if len(ids) >= context:
         raise MoespacError(
             f"the prompt has {len(ids)} tokens; expected: at most {context - 1}, as the context of "
@@ -52,16 +62,16 @@ def prompt_ids(model: Any, prompt: Prompt, tokenizer: Any = None) -> list[int]:
     return ids
 
 
-def whole_ids(what: str, given: Any, accepted: str) -> list[int]:
-    """One flat sequence of ids as plain integers; nothing else is made to fit."""
+def whole_ids(what: str, given: Any, expected: str) -> list[int]:
+    """Return one flat sequence of ids as plain integers; raise `MoespacError` for anything else."""
     values = given.tolist() if isinstance(given, np.ndarray | Tensor) else given
     if not isinstance(values, Sequence) or isinstance(values, str | bytes | bytearray):
-        raise MoespacError(f"{what} is {_shown(given)}; expected: {accepted}")
-    values = [one.item() if isinstance(one, Tensor) and one.ndim == 0 else one for one in values]
-    for one in values:
-        if isinstance(one, bool) or not isinstance(one, int | np.integer):
-            raise MoespacError(f"{what} holds {_shown(one)}; expected: {accepted}")
-    return [int(one) for one in values]
+        raise MoespacError(f"{what} is {_shown(given)}; expected: {expected}")
+    values = [value.item() if isinstance(value, Tensor) and value.ndim == 0 else value for value in values]
+    for value in values:
+        if isinstance(value, bool) or not isinstance(value, int | np.integer):
+            raise MoespacError(f"{what} holds {_shown(value)}; expected: {expected}")
+    return [int(value) for value in values]
 
 
 def _of_text(text: str, tokenizer: Any) -> list[int]:
@@ -78,7 +88,6 @@ def _of_text(text: str, tokenizer: Any) -> list[int]:
 
 
 def _of_messages(messages: Sequence[Mapping[str, Any]], tokenizer: Any) -> list[int]:
-    """Messages as the model's chat template writes them, up to where its answer begins."""
     for message in messages:
         if not {"role", "content"} <= message.keys():
             raise MoespacError(
@@ -94,20 +103,20 @@ def _of_messages(messages: Sequence[Mapping[str, Any]], tokenizer: Any) -> list[
         encoding = tokenizer.apply_chat_template(
             list(messages), add_generation_prompt=True, tokenize=True, return_dict=True
         )
-    except Exception as error:  # the template is a programme of the model's makers: it may raise anything
+    except Exception as error:  # the template comes with the model and may raise anything
         raise MoespacError(f"the tokenizer's chat template does not take these messages: {error}") from error
     return _of_encoding(encoding)
 
 
 def _of_encoding(encoding: Mapping[str, Any]) -> list[int]:
-    """What a tokenizer or a chat template returns for one text."""
+    """Ids of what a tokenizer or a chat template returns."""
     if "input_ids" not in encoding:
         hint = "; put a single message in a list" if "role" in encoding else ""
         raise MoespacError(
-            f"the prompt has {', '.join(map(str, encoding)) or 'nothing'}; expected: {ACCEPTED}{hint}"
+            f"the prompt has {', '.join(map(str, encoding)) or 'nothing'}; expected: {EXPECTED}{hint}"
         )
-    if more := sorted(set(encoding) - _SAYS_NOTHING_NEW - {"input_ids"}):
-        raise MoespacError(f"the prompt has {more[0]} beside its input_ids; expected: text alone")
+    if extra := sorted(set(encoding) - _IGNORED - {"input_ids"}):
+        raise MoespacError(f"the prompt has {extra[0]} beside its input_ids; expected: text alone")
     ids = _of_numbers(encoding["input_ids"])
     mask = encoding.get("attention_mask")
     if mask is not None and not all(_of_numbers(mask)):
@@ -118,18 +127,18 @@ def _of_encoding(encoding: Mapping[str, Any]) -> list[int]:
 
 
 def _of_numbers(given: Any) -> list[int]:
-    """Ids, in a sequence or in one within another."""
+    """Ids of a flat sequence, or of one within another."""
     if isinstance(given, np.ndarray | Tensor):
         rows, nested = (given.shape[0] if given.ndim else 0), given.ndim == 2
     else:
         nested = isinstance(given, list | tuple) and any(
-            isinstance(one, list | tuple) or (isinstance(one, np.ndarray | Tensor) and one.ndim)
-            for one in given
+            isinstance(item, list | tuple) or (isinstance(item, np.ndarray | Tensor) and item.ndim)
+            for item in given
         )
         rows = len(given) if nested else 0
     if nested and rows != 1:
         raise MoespacError(f"the prompt is a batch of {rows}; expected: one at a time")
-    return whole_ids("the prompt", given[0] if nested else given, ACCEPTED)
+    return whole_ids("the prompt", given[0] if nested else given, EXPECTED)
 
 
 def _shown(given: Any) -> str:

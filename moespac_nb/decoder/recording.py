@@ -1,9 +1,4 @@
-"""From a decode to a trace: what was decoded as it was, or a fan from which every γ can be replayed.
-
-trace = record(model, "Once upon a time", draft=draft)              # as decode would
-trace = record(model, "Once upon a time", draft=draft, fan=8)       # a draft of 8 at every position
-trace = record(model, "Once upon a time", draft=draft, scores=True, sensors=("next-gate",))
-"""
+"""Record a decode as a trace: as it runs, or densely, so that every draft length can be replayed from it."""
 
 from __future__ import annotations
 
@@ -22,11 +17,12 @@ from ..trace.trace import Trace
 from ..utils.exceptions import MoespacError
 from ..utils.validation import checked_whole
 from .channels import Channels
+from .decoding import Decoding
 from .drafts import Draft, ModelDraft, Proposal, common_prefix, no_proposal
 from .gamma import FixedGamma
 from .prompt_ids import Prompt
 from .sampling import GREEDY, Sampling
-from .speculative import Decoding, decode
+from .speculative import decode
 
 if TYPE_CHECKING:
     from ..trace.step import GammaPolicy
@@ -35,36 +31,35 @@ __all__ = ["DenseDecoding", "record", "trace_of"]
 
 
 class DenseDecoding(Decoding):
-    """γ_max tokens at every position, of which one is committed: the next round goes on behind it.
+    """A decoding that drafts γ_max tokens at every position and commits one token a step.
 
-    The uniforms of a token follow from the seed and the whole text before it, see `record`.
+    A token's uniforms follow from the seed and the whole text before it; see the notes of `record`.
     """
 
     @property
     def gamma(self) -> int:
-        """γ_max."""
+        """γ_max, in tokens."""
         assert isinstance(self.policy, FixedGamma)
         return self.policy.gamma
 
     def _draft(self, ids: Sequence[int]) -> tuple[Proposal, np.ndarray]:
-        """One token after another, each with the uniforms that belong to the text before it."""
         if self.draft is None:
-            raise MoespacError(f"fan is {self.gamma} and draft is None; expected: a fan with a draft")
-        text, wanted = list(ids), min(self.gamma, self.room)
-        # The round's own token is committed only where it comes first, right behind the ids.
-        *_, own = self._uniforms(text)
+            raise MoespacError(f"dense is {self.gamma} and draft is None; expected: a draft, such as a model")
+        text, needed = list(ids), min(self.gamma, self.room)
+        # The step's own token is committed only where it comes first, right behind the ids.
+        *_, own_uniform = self._uniforms(text)
         proposals, judging = [no_proposal(self.vocabulary)], []
-        for drafted in range(wanted):
-            draws, judges, _ = self._uniforms(text)
-            token = self.draft.propose(text, np.array([draws]), self.sampling, self.vocabulary)
-            if not len(token.ids):
+        for drafted in range(needed):
+            draw_uniform, judge_uniform, _ = self._uniforms(text)
+            proposal = self.draft.propose(text, np.array([draw_uniform]), self.sampling, self.vocabulary)
+            if not len(proposal.ids):
                 raise MoespacError(
-                    f"the draft proposed {drafted} tokens at position {len(ids) - 1}; accepted "
-                    f"for a fan: a draft that always proposes its {wanted}, such as a model"
+                    f"the draft proposed {drafted} tokens at position {len(ids) - 1}; expected for a dense "
+                    f"recording: a draft that always proposes its {needed}, such as a model"
                 )
-            proposals.append(token)
-            judging.append(judges)
-            text.append(int(token.ids[0]))
+            proposals.append(proposal)
+            judging.append(judge_uniform)
+            text.append(int(proposal.ids[0]))
             if text[-1] in self.stops.ids:
                 break
         device = proposals[-1].probs.device
@@ -72,13 +67,13 @@ class DenseDecoding(Decoding):
             torch.cat([proposal.ids.to(device) for proposal in proposals]),
             torch.cat([proposal.probs.to(device) for proposal in proposals]),
         )
-        return whole, np.array([*judging, own])
+        return whole, np.array([*judging, own_uniform])
 
     def _commit(self, emitted: list[int]) -> list[int]:
         return emitted[:1]
 
     def _uniforms(self, text: Sequence[int]) -> np.ndarray:
-        """Of the token that follows the text: to draw it, to judge it, to draw another in its place."""
+        """Three for the token after the text: to draw it, to judge it, to draw another in its place."""
         return np.random.default_rng((self.seed, len(text), *text)).random(3)
 
 
@@ -88,42 +83,69 @@ def record(
     *,
     draft: Any = None,
     gamma: int | GammaPolicy = 8,
-    fan: int | None = None,
+    dense: int | None = None,
     sampling: Sampling = GREEDY,
     scores: bool = False,
     sensors: Sequence[str] = (),
     prompt_id: str | None = None,
     **options: Any,
 ) -> Trace:
-    """Decode a prompt to its end and give back all of it as a trace.
+    """Decode a prompt to its end and return the whole decode as a trace.
 
-    fan: γ_max; None records the decode as it runs, with `gamma`. A fan has a draft of γ_max tokens and its
-    verification at every committed position, so it costs a pass of the target a token. It needs a draft that
-    always proposes, such as a model.
-    scores, sensors: record router scores and sensor channels too, see `channels.Channels`.
-    prompt_id: kept in the trace. options: max_new_tokens, seed, stop_ids, stop_strings, logits_processor and
-    tokenizer, as `decode` takes them.
+    Parameters
+    ----------
+    model, prompt, draft, gamma, sampling
+        As in `decode`.
+    dense : int or None
+        γ_max: record a draft of so many tokens, and its verification, at every committed position, so that
+        any γ ≤ γ_max can be replayed. It costs a pass of the target per token and needs a draft that always
+        proposes, such as a model. None records the decode as it runs, with `gamma`.
+    scores : bool
+        Record the routers' scores of the 2·top-k best experts, too.
+    sensors : sequence of str
+        Sensor channels to record, too: "draft-gates", "next-gate"; see `decoder.channels`.
+    prompt_id : str, optional
+        A name of the prompt, kept in the trace.
+    **options
+        max_new_tokens, seed, stop_ids, stop_strings, logits_processor, tokenizer and callbacks of `decode`.
 
-    **A greedy fan** is the target's own text, and at each position just what the decoder would have
-    drafted, verified and accepted there for any γ. Replays are decodes, up to the rounding by which a
-    pass over nine positions differs from one over three; where that decides a near tie, the committed
-    text holds.
+    Returns
+    -------
+    Trace
 
-    **A sampled fan**: the uniforms that draw, judge and correct a token follow from the seed and the
-    whole text before it. So a row that comes to a position along the committed text decides there as
-    every other row does, and what a rejected token leads on to is drawn afresh. The text has the
-    target's own distribution, and a replay whose γ follows from what it has seen so far, by whatever
-    rule, is distributed as a live decode with that rule: drafted tokens, acceptance and text together.
+    Raises
+    ------
+    MoespacError
+        If an argument is not as expected, or the model's routing cannot be read.
 
-    What does *not* have it: replays at several γ of one fan share their text and their luck. Their
-    differences are paired, but they are one sample and not several, so spread has to come from more
-    seeds. And to choose γ by what the replay has not seen yet (this round's accepted length, say) bends
-    drafted tokens and acceptance, though never the text. With the same seed a fan's text is another
-    than that of `decode`.
+    Notes
+    -----
+    *Greedy, dense:* the text is the target's own, and each position has what the decoder would have drafted,
+    verified and accepted there for any γ. Replays are decodes, up to the rounding by which a pass over nine
+    positions differs from one over three; where that decides a near tie, the committed text holds.
+
+    *Sampled, dense:* the uniforms that draw, judge and correct a token follow from the seed and the whole
+    text before it. So a row that reaches a position along the committed text decides there as every other
+    row does, and what follows a rejected token is drawn afresh. The text has the target's distribution, and
+    a replay whose γ follows from what it has seen so far, by any rule, is distributed as a live decode with
+    that rule: drafted tokens, acceptance and text together.
+
+    Replays of one dense recording at several γ share their text and their luck: their differences are paired,
+    but they are one sample, so spread has to come from more seeds. A γ chosen by what the replay has not seen
+    yet (this step's accepted length, say) biases drafted tokens and acceptance, though never the text. With
+    the same seed, the text differs from that of `decode`.
+
+    Examples
+    --------
+    >>> from moespac_nb import load_pair, record
+    >>> target, draft = load_pair()
+    >>> trace = record(target, "Once upon a time", draft=draft, dense=4, max_new_tokens=6)
+    >>> len(trace), trace.texts[0].fan
+    (6, 4)
     """
-    kind = None
-    if fan is not None:
-        gamma, kind = checked_whole("fan", fan, least=1), DenseDecoding
+    kind: type[Decoding] = Decoding
+    if dense is not None:
+        gamma, kind = checked_whole("dense", dense, least=1), DenseDecoding
     decoding = decode(model, prompt, draft=draft, gamma=gamma, sampling=sampling, kind=kind, **options)
     _check_routing(decoding)
     with Channels(decoding, scores=scores, sensors=sensors) as channels:
@@ -134,12 +156,27 @@ def record(
 
 
 def trace_of(decoding: Decoding, *, prompt: str | None = None, prompt_id: str | None = None) -> Trace:
-    """What a decoding has committed so far; it may have been interrupted, and may go on."""
+    """Return what a decoding has committed so far as a trace.
+
+    Parameters
+    ----------
+    decoding : Decoding
+        May have been interrupted, and may go on.
+    prompt : str, optional
+        The prompt's text, kept in the trace.
+    prompt_id : str, optional
+        A name of the prompt, kept in the trace.
+
+    Raises
+    ------
+    MoespacError
+        If nothing is decoded yet, or the model's routing cannot be read.
+    """
     _check_routing(decoding)
     if decoding.prefill is None:
         raise MoespacError("nothing is decoded yet; expected: a decoding with at least one step")
-    fan = decoding.gamma if isinstance(decoding, DenseDecoding) else None
-    steps = decoding.steps if fan is None else _on_committed_text(decoding)
+    gamma_max = decoding.gamma if isinstance(decoding, DenseDecoding) else None
+    steps = decoding.steps if gamma_max is None else _on_committed_text(decoding)
     sampled = decoding.sampling.mode == "sample"
     policy = decoding.policy
     text = TextInfo(
@@ -151,7 +188,7 @@ def trace_of(decoding: Decoding, *, prompt: str | None = None, prompt_id: str | 
         top_p=decoding.sampling.top_p if sampled else None,
         min_p=decoding.sampling.min_p if sampled else None,
         gamma=str(policy.gamma) if isinstance(policy, FixedGamma) else repr(policy),
-        fan=fan,
+        fan=gamma_max,
         seed=decoding.seed,
         stop_ids=tuple(sorted(decoding.stops.ids)),
         stop_strings=decoding.stops.strings,
@@ -173,7 +210,7 @@ def trace_of(decoding: Decoding, *, prompt: str | None = None, prompt_id: str | 
 
 
 def _check_routing(decoding: Decoding) -> None:
-    """A trace without layers is a dense model's, so one of experts that were not seen would be false."""
+    """Refuse experts that were not seen: a trace without layers is a dense model's."""
     if decoding.routing_unread is not None:
         raise MoespacError(
             f"the routing of {type(decoding.model).__name__} cannot be recorded: {decoding.routing_unread}; "
@@ -183,14 +220,14 @@ def _check_routing(decoding: Decoding) -> None:
 
 
 def _pieces(trace: Trace, tokenizer: Any) -> dict[int, str]:
-    """What each token id of the trace reads as by itself."""
+    """Decode each token id of the trace by itself."""
     ids = [trace.prompt_ids, trace.window, trace.committed_ids, trace.target_ids]
     ids += [trace.target_top_ids.ravel(), trace.draft_top_ids.ravel()]
     return {token: str(tokenizer.decode([token])) for token in np.unique(np.concatenate(ids)).tolist()}
 
 
 def _name_of(model: Any) -> str:
-    """The model's name; of a folder only the last part, as a trace may be given away."""
+    """A folder's last part only, since traces are shared."""
     name = str(getattr(model, "name_or_path", "") or type(model).__name__)
     return Path(name).name if Path(name).is_dir() else name
 
@@ -200,11 +237,10 @@ def _draft_name(draft: Draft) -> str:
 
 
 def _on_committed_text(decoding: Decoding) -> list[Step]:
-    """A fan's rows, each accepting no token but the text's next ones, whatever rounding said in its pass."""
+    """A dense decode's steps; whatever rounding did, they accept only the text's next tokens."""
     ids, rows = decoding.new_ids, []
     for step in decoding.steps:
-        claimed = step.drafted[: step.accepted].tolist()
-        known = ids[step.index : step.index + step.accepted]
-        agreed = common_prefix(claimed, known)
-        rows.append(step if agreed == len(known) else replace(step, accepted=agreed))
+        following = ids[step.index : step.index + step.accepted]
+        accepted = common_prefix(step.drafted[: step.accepted].tolist(), following)
+        rows.append(step if accepted == len(following) else replace(step, accepted=accepted))
     return rows

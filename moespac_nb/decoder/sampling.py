@@ -1,7 +1,7 @@
-"""From logits to a token, and the rule that accepts drafted tokens and leaves the distribution alone.
+"""From logits to a token, and the rule that accepts drafted tokens without changing the distribution.
 
 Knows nothing of models or caches. Randomness comes in as uniforms in [0, 1), so that every decision can be
-made again from what a step recorded.
+repeated from what a step recorded.
 """
 
 from __future__ import annotations
@@ -21,12 +21,30 @@ Mode = Literal["greedy", "sample"]
 
 @dataclass(frozen=True)
 class Sampling:
-    """How a token is chosen.
+    """How a token is chosen from the model's distribution.
 
-    >>> Sampling()                                     # the likeliest token each time
-    >>> Sampling("sample", temperature=0.8)            # drawn from the whole distribution
-    >>> Sampling("sample", top_k=50, top_p=0.95)       # drawn from its likeliest part
-    >>> Sampling("sample", min_p=0.05)                 # no token is 20 times less likely than the likeliest
+    Parameters
+    ----------
+    mode : {"greedy", "sample"}
+        The likeliest token each time, or one drawn from the distribution, as the other parameters say.
+    temperature : float
+        Divides the logits; above 0.
+    top_k : int or None
+        Only the `top_k` likeliest tokens are drawn.
+    top_p : float or None
+        Only the likeliest tokens that together have probability `top_p` are drawn; in (0, 1].
+    min_p : float or None
+        Only tokens with at least `min_p` times the likeliest one's probability are drawn; in [0, 1].
+
+    Raises
+    ------
+    MoespacError
+        If a value is not as expected.
+
+    Examples
+    --------
+    >>> Sampling("sample", top_k=50, top_p=0.95)
+    Sampling(mode='sample', temperature=0.8, top_k=50, top_p=0.95, min_p=None)
     """
 
     mode: Mode = "greedy"
@@ -63,9 +81,9 @@ GREEDY = Sampling()
 
 
 def check_finite(logits: Tensor, whose: str, dtype: torch.dtype) -> None:
-    """Raises MoespacError unless each row of logits (rows, vocabulary) has a finite largest one.
+    """Raise `MoespacError` unless the largest of each row of logits (rows, vocabulary) is finite.
 
-    Single tokens may be ruled out by minus infinity. dtype: what the model `whose` they are computes in.
+    Single tokens may be ruled out by minus infinity. `whose` names the model, which computes in `dtype`.
     """
     best = logits.max(-1).values
     if bool(best.isfinite().all()):
@@ -84,10 +102,28 @@ def check_finite(logits: Tensor, whose: str, dtype: torch.dtype) -> None:
 
 
 def probabilities(logits: Tensor, sampling: Sampling) -> Tensor:
-    """What tokens are drawn from: (..., vocabulary) float32, after temperature, top-k, top-p and min-p.
+    """Turn logits into the distribution that tokens are drawn from.
 
-    Greedy decoding draws nothing: there it is the plain softmax, to be looked at. Raises MoespacError where
-    the temperature is so small that finite logits overflow.
+    Parameters
+    ----------
+    logits : Tensor, (..., vocabulary)
+    sampling : Sampling
+        Temperature, top-k, top-p and min-p apply in this order. Greedy decoding draws nothing: for it, the
+        result is the plain softmax.
+
+    Returns
+    -------
+    Tensor, (..., vocabulary) float32
+
+    Raises
+    ------
+    MoespacError
+        If the temperature is so small that finite logits overflow.
+
+    Examples
+    --------
+    >>> probabilities(torch.tensor([0.0, 0.0, -9.0]), Sampling("sample", top_k=2)).tolist()
+    [0.5, 0.5, 0.0]
     """
     logits = logits.float()
     if sampling.mode == "greedy":
@@ -115,18 +151,30 @@ def probabilities(logits: Tensor, sampling: Sampling) -> Tensor:
 
 
 def draw(weights: Tensor, uniform: float) -> Tensor:
-    """The token whose stretch of the cumulated weights (vocabulary,) holds `uniform`; never one of weight 0.
+    """Return the token at `uniform` of the cumulated weights (vocabulary,); never one of weight 0.
 
-    Weights need no normalising. In float64 a uniform of 53 bits times the total stays below the total.
+    The weights need not sum to 1.
+
+    Examples
+    --------
+    >>> int(draw(torch.tensor([0.5, 0.0, 0.5]), 0.6))
+    2
     """
     if weights.device.type == "mps":  # has no float64
         weights = weights.cpu()
+    # In float64 a uniform of 53 bits times the total stays below the total.
     cumulated = weights.cumsum(-1, dtype=torch.float64)
     return torch.searchsorted(cumulated, cumulated[-1:] * uniform, right=True)[0]
 
 
 def accept_greedy(drafted: list[int], target_ids: list[int]) -> tuple[int, int]:
-    """How many drafted tokens (γ) equal the target's own choices (γ+1), and the choice that follows them."""
+    """Count how many drafted tokens (γ) equal the target's choices (γ+1), and return the choice after them.
+
+    Examples
+    --------
+    >>> accept_greedy([5, 6, 7], [5, 6, 9, 2])
+    (2, 9)
+    """
     accepted = 0
     while accepted < len(drafted) and drafted[accepted] == target_ids[accepted]:
         accepted += 1
@@ -134,10 +182,28 @@ def accept_greedy(drafted: list[int], target_ids: list[int]) -> tuple[int, int]:
 
 
 def accept_sampled(drafted: Tensor, q: Tensor, p: Tensor, uniforms: np.ndarray) -> tuple[int, int]:
-    """The exact rule: what comes out has the target's distribution p whatever the draft's distribution q is.
+    """Accept drafted tokens so that the text has the target's distribution p, whatever the draft's q is.
 
-    drafted (γ,), q (γ, vocabulary), p (γ+1, vocabulary), uniforms (γ+1,): one a drafted token and one for the
-    token that follows the accepted ones. Returns how many are accepted, and that token.
+    Parameters
+    ----------
+    drafted : Tensor, (γ,)
+    q : Tensor, (γ, vocabulary)
+        What each drafted token was drawn from.
+    p : Tensor, (γ+1, vocabulary)
+        The target's distribution at each position of the window.
+    uniforms : array, (γ+1,)
+        One in [0, 1) for each drafted token, and one for the token that follows the accepted ones.
+
+    Returns
+    -------
+    accepted : int
+        How many drafted tokens are accepted.
+    next_id : int
+        The token that follows them.
+
+    References
+    ----------
+    Leviathan et al., arXiv 2211.17192, algorithm 1 and appendix A.1.
     """
     gamma = len(drafted)
     # A drafted token d is kept with probability min(1, p(d) / q(d)), the first one lost ends the round.
@@ -151,6 +217,6 @@ def accept_sampled(drafted: Tensor, q: Tensor, p: Tensor, uniforms: np.ndarray) 
 
 
 def acceptance_ratios(drafted: Tensor, q: Tensor, p: Tensor) -> Tensor:
-    """p(d) / q(d) for each drafted token d, (γ,)."""
-    chosen = drafted[:, None]
-    return (p[: len(drafted)].gather(-1, chosen) / q.gather(-1, chosen)).squeeze(-1)
+    """Return p(d) / q(d) for each drafted token d, (γ,)."""
+    column = drafted[:, None]
+    return (p[: len(drafted)].gather(-1, column) / q.gather(-1, column)).squeeze(-1)

@@ -1,51 +1,25 @@
-"""The speculative decoder: draft a window, verify it in one pass, accept a prefix, and say all about it.
-
-Lossless: greedy text is the target's own, sampled text has the target's own distribution. Knows nothing of
-memory budgets; a model whose experts live in slots decodes through the same lines.
-
-One kind of model is not the same in a pass over several positions as in one pass each: with sparse attention
-(DeepSeek-V3.2, GLM-5) a text is lossless up to `index_topk` tokens, see `Decoding.lossless_to`.
-
-    decoding = decode(model, "Once upon a time", draft=draft)
-    for step in decoding:
-        print(step.accepted, step.emitted)
-    print(decoding.text, decoding.summary())
-"""
+"""Speculative decoding: draft a window of tokens, verify it in one pass of the target, keep a prefix."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import chain
-from threading import RLock
-from time import perf_counter
-from typing import Any, Literal
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
-import numpy as np
 from torch import Tensor
 
-from ..models.kv_cache import CachedModel
-from ..models.loading import (
-    check_is_whole_model,
-    context_of,
-    lossless_to,
-    tokenizer_of,
-    vocabulary_of,
-    warn_of_sparse_attention,
-)
-from ..models.routing import Routing, unread
-from ..trace.step import GammaPolicy, Prefill, Step, Top
-from ..utils.exceptions import MoespacError
+from ..models.loading import check_is_whole_model, tokenizer_of, warn_of_sparse_attention
+from ..trace.step import GammaPolicy
 from ..utils.validation import checked_whole
-from .callbacks import DecodeCallback
-from .drafts import Draft, Proposal, TokenDraft, checked_ids, draft_of, gathered, no_proposal
-from .gamma import FixedGamma, gamma_policy
-from .logits import Processors, processors_of
+from .callbacks import DecodeCallback, combine_callbacks
+from .decoding import Decoding
+from .drafts import draft_of
+from .gamma import gamma_policy
+from .logits import processors_of
 from .prompt_ids import Prompt, prompt_ids
-from .sampling import GREEDY, Sampling, accept_greedy, accept_sampled, check_finite, probabilities
-from .stops import Stops, stops_of
+from .sampling import GREEDY, Sampling
+from .stops import stops_of
 
-FinishReason = Literal["stop", "length", "context", "interrupted"]
-TOP = 3  # alternatives recorded at each position
+__all__ = ["decode"]
 
 
 def decode(
@@ -61,24 +35,77 @@ def decode(
     stop_strings: Sequence[str] | str | None = None,
     logits_processor: Iterable[Callable[..., Tensor]] | None = None,
     tokenizer: Any = None,
-    listener: DecodeCallback | None = None,
-    kind: type[Decoding] | None = None,
+    callbacks: DecodeCallback | Sequence[DecodeCallback] = (),
+    kind: type[Decoding] = Decoding,
 ) -> Decoding:
-    """Decode a prompt with a target and a draft: an iterator of `Step`s, one a round.
+    """Decode a prompt with a target model and a draft, step by step.
 
-    model: a transformers causal language model, the target. prompt: text, messages of a chat, token ids, or
-    what a tokenizer makes of one text.
-    draft: a smaller transformers model, a `Draft` such as `NgramDraft()`, or None for plain decoding (γ = 0).
-    gamma: tokens drafted a round, or a policy such as `AdaptiveGamma()`.
-    seed: of all randomness; greedy decoding has none.
-    stop_ids: end after any of these; None takes the model's own, () none.
-    stop_strings: end after the token that completes any of these; None takes the model's own, () none.
-    logits_processor: transformers' logits processors, beside those that the model's generation config asks
-    for (a repetition penalty, say), which are obeyed as `generate` does. A model as draft obeys them too.
-    tokenizer: None takes `model.tokenizer`.
-    listener: is told how it goes on.
-    kind: one that drafts or commits otherwise, such as `recording.FanDecoding`; None is `Decoding`.
-    Raises `MoespacError` for bad input, before any work; warns of a text that may outgrow `lossless_to`.
+    Decoding is lossless: greedy text is the target's own, and sampled text has the target's distribution,
+    whatever the draft proposes [1]_ [2]_.
+
+    Parameters
+    ----------
+    model : transformers.PreTrainedModel
+        The target, a causal language model.
+    prompt : str, list of messages, token ids or encoding
+        Text, the messages of a chat, token ids (n,), or what a tokenizer returns for one text.
+    draft : transformers.PreTrainedModel, Draft or None
+        A smaller model with the same tokenizer, a draft such as `NgramDraft()`, or None for plain decoding.
+    gamma : int or GammaPolicy
+        Draft length γ, in tokens per step, or a policy such as `AdaptiveGamma()` that chooses it.
+    sampling : Sampling
+        How a token is chosen from the target's distribution; greedy by default.
+    max_new_tokens : int
+        The text ends after so many tokens, or where the target's context is full.
+    seed : int
+        Seed of all randomness; greedy decoding has none.
+    stop_ids : int, iterable of int or None
+        End after any of these tokens; None takes the model's own, () none.
+    stop_strings : str, sequence of str or None
+        End after the token that completes any of these; None takes the model's own, () none.
+    logits_processor : iterable of callables, optional
+        Logits processors of transformers, added to those of the model's generation config as by
+        `generate`. They apply to a model used as draft, too.
+    tokenizer : transformers tokenizer, optional
+        None takes `model.tokenizer`.
+    callbacks : DecodeCallback or sequence of them
+        Their hooks are called as the decode goes on.
+    kind : type
+        The class to return: `Decoding`, or a subclass that drafts or commits in another way.
+
+    Returns
+    -------
+    Decoding
+        An iterator of `Step`s. Nothing is computed before the first `next`.
+
+    Raises
+    ------
+    MoespacError
+        If an argument is not as expected.
+
+    Warns
+    -----
+    UserWarning
+        If the text may outgrow `Decoding.lossless_to`: models with sparse attention (DeepSeek-V3.2, GLM-5)
+        choose other tokens to attend to in a pass over several positions.
+
+    References
+    ----------
+    .. [1] Leviathan et al., "Fast Inference from Transformers via Speculative Decoding", arXiv 2211.17192.
+    .. [2] Chen et al., "Accelerating Large Language Model Decoding with Speculative Sampling",
+       arXiv 2302.01318.
+
+    Examples
+    --------
+    >>> from moespac_nb import decode, load_pair
+    >>> target, draft = load_pair()
+    >>> decoding = decode(target, "Once upon a time", draft=draft, gamma=4, max_new_tokens=12)
+    >>> sum(len(step.emitted) for step in decoding)
+    12
+    >>> all(step.accepted <= step.gamma <= 4 for step in decoding.steps)
+    True
+    >>> decoding.finish_reason
+    'length'
     """
     check_is_whole_model("model", model)
     if tokenizer is None:
@@ -87,7 +114,7 @@ def decode(
     stops = stops_of(model, tokenizer, stop_ids, stop_strings)
     limit = checked_whole("max_new_tokens", max_new_tokens, least=1)
     processors = processors_of(model, ids, stops.ids, limit, logits_processor)
-    decoding = (kind or Decoding)(
+    decoding = kind(
         model,
         ids,
         draft=draft_of(model, draft, stops, processors),
@@ -98,243 +125,7 @@ def decode(
         stops=stops,
         processors=processors,
         tokenizer=tokenizer,
-        listener=listener or DecodeCallback(),
+        callback=combine_callbacks(callbacks),
     )
     warn_of_sparse_attention(model, len(ids) + decoding.room + 1)
     return decoding
-
-
-class Decoding:
-    """One text on its way: iterate for the rounds that remain; what is committed can be read at any time.
-
-    An interrupt takes back the round it hits, and iterating again goes on as if nothing had happened.
-    """
-
-    def __init__(
-        self,
-        model: Any,
-        prompt_ids: list[int],
-        *,
-        draft: Draft | None,
-        policy: GammaPolicy,
-        sampling: Sampling,
-        max_new_tokens: int,
-        seed: int,
-        stops: Stops,
-        processors: Processors,
-        tokenizer: Any,
-        listener: DecodeCallback,
-    ) -> None:
-        self.model = model
-        self.prompt_ids = prompt_ids
-        self.sampling = sampling
-        self.steps: list[Step] = []  # all that is committed: ids and text follow from it
-        self.prefill: Prefill | None = None  # from the first round on
-        self.draft = draft
-        self.policy = policy
-        self.seed = seed
-        self.stops = stops
-        self.processors = processors
-        self.tokenizer = tokenizer
-        self._listener = listener
-        self._told = 0  # drafted tokens of the round, that the listener knows
-        self._turn = RLock()  # threads that iterate have a round each
-        room = context_of(model) - len(prompt_ids)
-        self.max_new_tokens = min(max_new_tokens, room)
-        self._ends_with: FinishReason = "length" if max_new_tokens <= room else "context"
-        self._interrupted = False
-        self._target = CachedModel(model, winds_back=draft is not None and policy != FixedGamma(0))
-        self._routing = Routing(model)
-        self.geometry = self._routing.geometry
-        self.routing_unread = unread(model)  # why a model with experts shows none here
-        self.lossless_to = lossless_to(model)  # tokens; None for any number
-        self.vocabulary = vocabulary_of(model)
-
-    @property
-    def is_reading(self) -> bool:
-        """Whether this thread is in the target's pass: for hooks, which hear every forward."""
-        return self._target.is_reading
-
-    @property
-    def new_ids(self) -> list[int]:
-        """The ids emitted so far."""
-        return list(chain.from_iterable(step.emitted.tolist() for step in self.steps))
-
-    @property
-    def ids(self) -> list[int]:
-        """The whole sequence: prompt and emitted ids."""
-        return self.prompt_ids + self.new_ids
-
-    @property
-    def text(self) -> str:
-        """The emitted text, without special tokens."""
-        if self.tokenizer is None:
-            raise MoespacError("there is no tokenizer to make text with; pass tokenizer=…, or read new_ids")
-        return str(self.tokenizer.decode(self.new_ids, skip_special_tokens=True))
-
-    @property
-    def finish_reason(self) -> FinishReason | None:
-        """Why it ended; None while there are rounds to come."""
-        if self.steps and self.stops.ends(self.ids):
-            return "stop"
-        if self._emitted >= self.max_new_tokens:
-            return self._ends_with
-        return "interrupted" if self._interrupted else None
-
-    @property
-    def room(self) -> int:
-        """Tokens the next round may draft: it emits one more than it accepts, and all must have a place."""
-        return self.max_new_tokens - self._emitted - 1
-
-    @property
-    def _emitted(self) -> int:
-        return sum(len(step.emitted) for step in self.steps)
-
-    def __iter__(self) -> Decoding:
-        return self
-
-    def __next__(self) -> Step:
-        with self._turn, self._listener.turn:
-            if self.finish_reason not in (None, "interrupted"):
-                raise StopIteration
-            try:
-                if self.prefill is None:
-                    self.prefill = self._read_prompt()
-                step, self._interrupted = self._round(), False
-            except BaseException:
-                self._interrupted = True
-                self._routing.remove_hooks()
-                self._listener.on_abort()
-                raise
-            return step
-
-    def _read_prompt(self) -> Prefill:
-        """The target and the draft read the prompt up to its last token, which opens the first window."""
-        start = perf_counter()
-        unread = self.prompt_ids[:-1]
-        if unread:
-            self._listener.on_prefill_start(len(unread))
-        with self._routing:
-            if unread:
-                self._target.rewind(0)
-                self._target.read(unread, logits_to_keep=1)
-            experts, gate_weights = self._routing.take(len(unread))
-        if unread:
-            self._listener.on_prompt_read()
-        if self.draft is not None:
-            self.draft.prefill(unread)
-        ms = 1e3 * (perf_counter() - start)
-        prefill = Prefill(np.array(unread, np.int64), experts, gate_weights, ms)
-        self._listener.on_prefill_end(prefill)
-        return prefill
-
-    def _round(self) -> Step:
-        """Draft, verify, accept, commit. Appending the step is the commit: before it, nothing has changed."""
-        ids = self.ids
-        start = perf_counter()
-        self._told = 0
-        self._listener.on_step_start(ids[-1])
-        proposal, uniforms = self._draft(ids)
-        proposal = Proposal(*(part.to(self._target.device) for part in (proposal.ids, proposal.probs)))
-        drafted = checked_ids(proposal, self.vocabulary)
-        for token in drafted[self._told :]:
-            self._listener.drafted(token)
-        self._listener.on_draft_end()
-        drafted_at = perf_counter()
-
-        logits, experts, gate_weights = self._verify([ids[-1], *drafted], position=len(ids) - 1)
-        dtype, logits = logits.dtype, self.processors([*ids, *drafted], logits)
-        check_finite(logits, "the target", dtype)
-        p = probabilities(logits, self.sampling)
-        target_ids = logits.argmax(-1).tolist()
-        if self.sampling.mode == "greedy":
-            accepted, own = accept_greedy(drafted, target_ids)
-        else:
-            accepted, own = accept_sampled(proposal.ids, proposal.probs, p, uniforms)
-        emitted = self._commit([*drafted[:accepted], own])
-
-        step = Step(
-            index=len(self.steps),
-            position=len(ids) - 1,
-            window=np.array([ids[-1], *drafted], np.int64),
-            draft_probs=proposal.of_its_ids(proposal.probs),
-            target_probs=proposal.of_its_ids(p),
-            uniforms=None if self.sampling.mode == "greedy" else uniforms[:-1],
-            target_ids=np.array(target_ids, np.int64),
-            accepted=accepted,
-            emitted=np.array(emitted, np.int64),
-            experts=experts,
-            gate_weights=gate_weights,
-            experts_per_layer=self.geometry.experts,
-            draft_top=_top(proposal.probs),
-            target_top=_top(p),
-            draft_ms=1e3 * (drafted_at - start),
-            verify_ms=1e3 * (perf_counter() - drafted_at),  # with all the bookkeeping above
-        )
-        self.steps.append(step)
-        self._target.rewind(len(ids) + len(emitted) - 1)
-        self._listener.verified(step)
-        return step
-
-    def _draft(self, ids: Sequence[int]) -> tuple[Proposal, np.ndarray]:
-        """What follows the ids, at most `room` tokens, and the uniforms (γ+1,) in [0, 1) that judge it.
-
-        The last one draws the round's own token. All follow from the seed and the round's number, so a round
-        that an interrupt took back comes out the same.
-        """
-        gamma = self.policy.next_gamma(self.steps[-1] if self.steps else None)
-        gamma = max(0, min(gamma, self.room)) if self.draft else 0
-        uniforms = np.random.default_rng((self.seed, len(self.steps))).random(2 * gamma + 1)
-        proposal = self._propose(ids, uniforms[:gamma])
-        return proposal, uniforms[gamma : gamma + len(proposal.ids) + 1]
-
-    def _commit(self, emitted: list[int]) -> list[int]:
-        """The start of what the round emitted, at least one token, that the text grows by."""
-        return emitted[: self.stops.end(self.ids, emitted)]
-
-    def _propose(self, ids: Sequence[int], uniforms: np.ndarray) -> Proposal:
-        """What the draft proposes, one token for each uniform at most; told as it comes, where it does so."""
-        if self.draft is None or not len(uniforms):
-            return no_proposal(self.vocabulary)
-        if not isinstance(self.draft, TokenDraft):
-            return self.draft.propose(ids, uniforms, self.sampling, self.vocabulary)
-        tokens = self.draft.tokens(ids, uniforms, self.sampling, self.vocabulary)
-        return gathered(self._telling(tokens), self.vocabulary)
-
-    def _telling(self, tokens: Iterator[tuple[int, Tensor]]) -> Iterator[tuple[int, Tensor]]:
-        for token, q in tokens:
-            self._told += 1
-            self._listener.drafted(token)
-            yield token, q
-
-    def _verify(self, window: list[int], position: int) -> tuple[Tensor, np.ndarray, np.ndarray]:
-        """One pass of the target over the window (γ+1): logits, experts, gate weights."""
-        self._target.rewind(position)
-        if (held := self._target.length) < position:  # an interrupt cost a state that cannot be wound back
-            self._target.read(self.ids[held:position], logits_to_keep=1)
-        with self._routing:
-            logits = self._target.read(window)
-            return (logits, *self._routing.take(len(window)))
-
-    def summary(self) -> dict[str, Any]:
-        """Figures of the text so far; speeds are measured on this machine, prefill apart."""
-        drafted = sum(step.gamma for step in self.steps)
-        seconds = 1e-3 * sum(step.draft_ms + step.verify_ms for step in self.steps)
-        new, rounds = len(self.new_ids), len(self.steps)
-        return {
-            "new_tokens": new,
-            "steps": rounds,
-            "drafted_tokens": drafted,
-            "acceptance_rate": sum(step.accepted for step in self.steps) / drafted if drafted else None,
-            "tokens_per_step": new / rounds if rounds else None,
-            "tokens_per_second_measured": new / seconds if seconds else None,
-            "prefill_ms_measured": self.prefill.ms if self.prefill else None,
-            "finish_reason": self.finish_reason,
-            "routing_unread": self.routing_unread,
-            "lossless_to": self.lossless_to,
-        }
-
-
-def _top(probs: Tensor) -> Top:
-    best = probs.topk(min(TOP, probs.shape[-1]), dim=-1)
-    return Top(best.indices.cpu().numpy(), best.values.cpu().numpy())

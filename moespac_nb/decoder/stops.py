@@ -1,10 +1,7 @@
-r"""Where a text ends: after one of some tokens, or after the token that completes one of some strings.
+"""Where a text ends: after one of some tokens, or after the token that completes one of some strings.
 
-    stops = stops_of(model, tokenizer, stop_ids=None, stop_strings="\n\n")
-    stops.end(ids, emitted)          # how many of the emitted tokens the text takes up
-
-Both end a text just where the model's own `generate` does, with `eos_token_id` and `stop_strings`: the
-search for strings is transformers' own, one token after another, whatever was drafted at once.
+Both end a text where the model's own `generate` does, with `eos_token_id` and `stop_strings`: the search for
+strings is transformers' own, token by token, even if several tokens are emitted at once.
 """
 
 from __future__ import annotations
@@ -25,12 +22,22 @@ __all__ = ["Stops", "stops_of"]
 
 @dataclass(frozen=True)
 class Stops:
+    """What ends a text.
+
+    Attributes
+    ----------
+    ids : frozenset of int
+        Token ids.
+    strings : tuple of str
+        Texts, each completed by some token.
+    """
+
     ids: frozenset[int]
     strings: tuple[str, ...] = ()
     _completed: Any = field(default=None, repr=False, compare=False)  # transformers' criterion; None without
 
     def ends(self, ids: Sequence[int]) -> bool:
-        """Whether a text of these ids, prompt and all, ends here."""
+        """Return whether a text of these ids, prompt included, ends here."""
         if ids[-1] in self.ids:
             return True
         if self._completed is None:
@@ -39,7 +46,7 @@ class Stops:
         return bool(self._completed(torch.tensor([tail]), None)[0])
 
     def end(self, ids: Sequence[int], emitted: Sequence[int]) -> int:
-        """How many of the emitted tokens the text takes up: all, or up to the first that ends it."""
+        """Return how many emitted tokens the text keeps: up to the first that ends it, or all."""
         whole = [*ids, *emitted]
         return next((n for n in range(1, len(emitted)) if self.ends(whole[: len(ids) + n])), len(emitted))
 
@@ -47,16 +54,22 @@ class Stops:
 def stops_of(
     model: Any, tokenizer: Any, stop_ids: Iterable[int] | int | None, stop_strings: Sequence[str] | str | None
 ) -> Stops:
-    """What was asked for; None of either is what the model's own generation config says."""
-    own = getattr(model, "generation_config", None)
+    """Return the stops of a decode; None takes what the model's generation config says.
+
+    Raises
+    ------
+    MoespacError
+        For ids outside the vocabulary, empty strings, or strings without a tokenizer.
+    """
+    config = getattr(model, "generation_config", None)
     if stop_strings is None:
-        stop_strings = getattr(own, "stop_strings", None) or ()
+        stop_strings = getattr(config, "stop_strings", None) or ()
     strings = (stop_strings,) if isinstance(stop_strings, str) else stop_strings
-    if not isinstance(strings, list | tuple) or not all(isinstance(one, str) and one for one in strings):
+    if not isinstance(strings, list | tuple) or not all(isinstance(text, str) and text for text in strings):
         raise MoespacError(
             f"stop_strings is {stop_strings!r}; expected: a text, or several, none of them empty"
         )
-    ids = _own_ids(own, tokenizer) if stop_ids is None else _checked_ids(model, stop_ids)
+    ids = _own_ids(config, tokenizer) if stop_ids is None else _checked_ids(model, stop_ids)
     return Stops(ids, tuple(strings), _criterion(tokenizer, strings) if strings else None)
 
 
@@ -74,22 +87,22 @@ def _criterion(tokenizer: Any, strings: Sequence[str]) -> Any:
 
 
 def _checked_ids(model: Any, stop_ids: Any) -> frozenset[int]:
-    accepted = "one token id or several, () for none, or None for the model's own"
+    expected = "one token id or several, () for none, or None for the model's own"
     if isinstance(stop_ids, int | np.integer) and not isinstance(stop_ids, bool):
         stop_ids = [stop_ids]
     if isinstance(stop_ids, Iterable) and not isinstance(stop_ids, Sequence | np.ndarray | torch.Tensor):
         stop_ids = list(stop_ids)
     if isinstance(stop_ids, str) or (isinstance(stop_ids, list | tuple) and str in map(type, stop_ids)):
-        accepted += "; a text that ends it is a stop_strings"
-    ids = whole_ids("stop_ids", stop_ids, accepted)
+        expected += "; a text that ends it is a stop_strings"
+    ids = whole_ids("stop_ids", stop_ids, expected)
     vocabulary = vocabulary_of(model)
-    if strangers := [token for token in ids if not 0 <= token < vocabulary]:
-        raise MoespacError(f"stop_ids holds {strangers[0]}; expected: token ids from 0 to {vocabulary - 1}")
+    if unknown := [token for token in ids if not 0 <= token < vocabulary]:
+        raise MoespacError(f"stop_ids holds {unknown[0]}; expected: token ids from 0 to {vocabulary - 1}")
     return frozenset(ids)
 
 
 def _own_ids(generation_config: Any, tokenizer: Any) -> frozenset[int]:
-    """Where the model's own `generate` would stop."""
+    """What the model's own `generate` stops at."""
     eos = getattr(generation_config, "eos_token_id", None)
     if eos is None:
         eos = getattr(tokenizer, "eos_token_id", None)

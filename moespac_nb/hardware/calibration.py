@@ -15,13 +15,13 @@ import platform
 import statistics
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from importlib import metadata
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 
-from .. import __version__
 from ..utils.exceptions import MoespacError
 from ..utils.files import atomic_write
 
@@ -90,8 +90,9 @@ def calibrate(*, planning_s: Callable[[int], float], quick: bool = False) -> Cal
     return Calibration(
         about=_about(),
         on=datetime.date.today().isoformat(),
-        versions=f"moespac-nb {__version__}, Python {platform.python_version()}, torch {torch.__version__}, "
-        f"numpy {np.__version__}, {torch.get_num_threads()} threads" + (", quick" if quick else ""),
+        versions=f"moespac-nb {metadata.version('moespac-nb')}, Python {platform.python_version()}, "
+        f"torch {torch.__version__}, numpy {np.__version__}, {torch.get_num_threads()} threads"
+        + (", quick" if quick else ""),
         values={key: value for key, (value, _) in found.items()},
         how={key: how for key, (_, how) in found.items()},
     )

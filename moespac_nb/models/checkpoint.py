@@ -1,6 +1,4 @@
-"""Do a model's files hold what its config.json says? Told by their headers alone, before any weight is read.
-
-    check_checkpoint(folder)      # raises MoespacError that names the file and the tensor
+"""Check that a model's files hold what its config.json says, by their headers, before any weight is read.
 
 A safetensors file says at its beginning which tensors it holds, of what shape, and where they end. Tensors
 without numbers are made of that and taken through transformers' own conversion into the model, so that what
@@ -30,17 +28,17 @@ _EXPERT = re.compile(r"(.*\.experts\.)(\d+)(\..*)")
 
 
 class Stored(NamedTuple):
-    """A tensor as a file's header has it."""
+    """A tensor, as a file's header describes it."""
 
     file: str
     shape: tuple[int, ...]
 
 
 def check_checkpoint(folder: Path) -> None:
-    """Raises MoespacError unless the folder's files are whole and make up the model of its config.
+    """Raise `MoespacError` unless the folder's files are whole and make up the model of its config.
 
-    What is stored otherwise than in safetensors is left to transformers, and so is what is quantised: of that
-    only the files are checked.
+    Other formats than safetensors are left to transformers, and so are quantised weights: of those only the
+    files are checked.
     """
     stored = _stored(folder)
     if not stored:
@@ -81,7 +79,7 @@ def _stored(folder: Path) -> dict[str, Stored]:
 
 
 def _header(path: Path) -> dict[str, Stored]:
-    """What a safetensors file holds; it must end where its header says."""
+    """Read what a safetensors file holds; it must end where its header says."""
     size = path.stat().st_size
     with path.open("rb") as file:
         length = struct.unpack("<Q", start)[0] if len(start := file.read(8)) == 8 else math.inf
@@ -105,7 +103,7 @@ def _header(path: Path) -> dict[str, Stored]:
 
 
 def _check_experts(stored: Mapping[str, Stored]) -> None:
-    """Of what is missing, experts of which a part is there are named first."""
+    """Refuse experts of which only some weights are there."""
     held: dict[str, dict[str, set[int]]] = defaultdict(lambda: defaultdict(set))
     for name in stored:
         if parts := _EXPERT.fullmatch(name):
@@ -121,9 +119,9 @@ def _check_experts(stored: Mapping[str, Stored]) -> None:
 
 
 def without_numbers(name: str | Path, **where: Any) -> Any:
-    """The model of a config, in the dtype it says, none of its weights anywhere.
+    """Return the model of a config on the meta device, in the dtype it says.
 
-    where: what transformers needs to find it. No code that comes with a model is run.
+    `where` is passed to transformers, to find the config. No code that comes with a model is run.
     """
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
@@ -134,7 +132,7 @@ def without_numbers(name: str | Path, **where: Any) -> Any:
 
 
 def _compare(model: Any, stored: Mapping[str, Stored]) -> None:
-    """What loading would report, in sentences."""
+    """Raise what loading would report, in sentences."""
     import torch
 
     try:
@@ -199,7 +197,7 @@ def _compare(model: Any, stored: Mapping[str, Stored]) -> None:
 
 
 def _stacks(names: Iterable[str]) -> set[str]:
-    """What comes before the number of a layer: a vision tower's, say, are none of a text model's."""
+    """What comes before the layers' numbers; a vision tower's, say, differs from a text model's."""
     return {name[: part.start(1)] for name in names if (part := _LAYER.search(name))}
 
 
@@ -209,7 +207,7 @@ def _layer(name: str, stacks: Collection[str]) -> int | None:
 
 
 def _odd_one(name: str, stored: Mapping[str, Stored]) -> str:
-    """Which of the tensors beside a fused one has another shape than its likes."""
+    """Name the tensor beside a fused one whose shape differs from the others'."""
     above = name.rsplit(".", 1)[0] + "."
     alike: dict[str, list[str]] = defaultdict(list)
     for key in sorted((key for key in stored if key.startswith(above)), key=_in_order):
@@ -229,7 +227,7 @@ def _in_order(name: str) -> tuple[tuple[int, str], ...]:
 
 @contextmanager
 def without_bars() -> Iterator[None]:
-    """Without the bars that transformers draws while it loads."""
+    """Hide the progress bars of transformers while the block runs."""
     from transformers.utils import logging
 
     shown = logging.is_progress_bar_enabled()

@@ -1,14 +1,14 @@
-"""What differs between the releases of transformers: nothing else here asks which one is installed.
+"""What differs between releases of transformers: no other module asks which one is installed.
 
-The names of arguments are asked of the model, so that a model of older code works on a newer release too.
-All else is the same over the whole range: `crop` takes the negative number of tokens to remove, sliding
-layers record the past once they are told to, a decorator marks experts that go through the one interface.
+Names of arguments are taken from the model, so that a model of older code works on a newer release too. All
+else is the same over the whole range: `crop` takes the negative number of tokens to remove, sliding layers
+record the past once told to, and a decorator marks experts that go through the experts interface.
 """
 
 from __future__ import annotations
 
+import functools
 import inspect
-from functools import cache
 from importlib import metadata
 from typing import Any
 
@@ -17,65 +17,66 @@ from ..utils.exceptions import MoespacError
 __all__ = [
     "cache_argument",
     "check_versions",
+    "crops_by_type",
     "goes_through_the_interface",
     "new_cache",
-    "winds_back_by_type",
 ]
 
 FIRST, LAST, BEYOND = "5.17", "5.39", "5.40"  # what runs here
 WINDOWS_FROM = "5.20"  # before it, sliding layers lose what a crop should bring back
 
 
-@cache
+@functools.cache
 def check_versions() -> None:
-    """Raises MoespacError where the transformers that is installed is out of the range: at first use."""
+    """Raise `MoespacError` if the installed transformers is out of the supported range."""
     from packaging.version import Version
 
-    found = metadata.version("transformers")
-    if not Version(FIRST) <= Version(found) < Version(BEYOND):
+    installed = metadata.version("transformers")
+    if not Version(FIRST) <= Version(installed) < Version(BEYOND):
         raise MoespacError(
-            f"transformers {found} is installed; expected: {WINDOWS_FROM} to {LAST}, from {FIRST} for "
+            f"transformers {installed} is installed; expected: {WINDOWS_FROM} to {LAST}, from {FIRST} for "
             f"models without sliding windows; run: pip install 'transformers>={WINDOWS_FROM},<{BEYOND}'"
         )
 
 
 def cache_argument(model: Any) -> str:
-    """The name under which the model's forward takes its keys and values: `cache` from 5.24 on."""
+    """Return the argument of the model's forward that takes keys and values: `cache` from 5.24 on."""
     # Asked of the class: a model's own forward may be wrapped. Later releases still take the older name.
     return "cache" if "cache" in inspect.signature(type(model).forward).parameters else "past_key_values"
 
 
-def new_cache(model: Any, *, winds_back: bool) -> Any:
-    """An empty cache for the model; winds_back: its sliding windows keep what a crop is to bring back."""
+def new_cache(model: Any, *, can_crop: bool) -> Any:
+    """Return an empty cache for the model; with `can_crop`, sliding windows keep what a crop restores."""
     from transformers import DynamicCache
 
-    held = DynamicCache(config=model.config)
-    if winds_back:
-        _check_windows(model, held)
-        held.activate_past_recording()
-    return held
+    cache = DynamicCache(config=model.config)
+    if can_crop:
+        _check_windows(model, cache)
+        cache.activate_past_recording()
+    return cache
 
 
-def winds_back_by_type(held: Any) -> bool:
-    """Whether all layers are of kinds that are known to crop well: plain, sliding, with a sparse index."""
+def crops_by_type(cache: Any) -> bool:
+    """Return whether all layers are known to crop well: plain, sliding, with a sparse index."""
     from transformers import cache_utils
 
     kinds = ("DynamicLayer", "DynamicSlidingWindowLayer", "DynamicIndexedLayer")
     known = {getattr(cache_utils, name, None) for name in kinds}
-    return all(type(layer) in known for layer in held.layers)
+    return all(type(layer) in known for layer in cache.layers)
 
 
 def goes_through_the_interface(experts: Any) -> bool:
-    """Whether a layer's experts are called as `experts(hidden, indices, weights)`: a decorator says so."""
+    """Return whether a layer's experts are called as `experts(hidden, indices, weights)`."""
+    # A decorator of transformers sets both.
     return hasattr(experts, "is_transposed") and isinstance(getattr(experts, "num_experts", None), int)
 
 
-def _check_windows(model: Any, held: Any) -> None:
+def _check_windows(model: Any, cache: Any) -> None:
     from packaging.version import Version
 
-    found = metadata.version("transformers")
-    if any(held.is_sliding) and Version(found) < Version(WINDOWS_FROM):
+    installed = metadata.version("transformers")
+    if any(cache.is_sliding) and Version(installed) < Version(WINDOWS_FROM):
         raise MoespacError(
-            f"{type(model).__name__} has sliding windows, and transformers {found} cannot wind them back; "
-            f"expected: transformers from {WINDOWS_FROM}, or decoding without a draft"
+            f"{type(model).__name__} has sliding windows, and transformers {installed} cannot "
+            f"wind them back; expected: transformers from {WINDOWS_FROM}, or decoding without a draft"
         )

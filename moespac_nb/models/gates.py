@@ -1,7 +1,7 @@
-"""A model's gates, to be asked about states that the model did not give them: what foretelling sensors do.
+"""A model's gates, asked about states that the model did not give them: what predicting sensors do.
 
 Most are called with hidden states alone. Some are given more by their layer, such as a bias or the ids of
-tokens; what that is, one short pass of the model shows.
+tokens; one short pass of the model shows what that is.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ..utils.exceptions import MoespacError
-from .routing import gates
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -24,7 +23,7 @@ __all__ = ["Gate", "ready_gates"]
 
 
 class Gate:
-    """What chooses among a layer's experts, with what it is called with besides hidden states."""
+    """A layer's router, with the arguments that it takes besides hidden states."""
 
     def __init__(self, module: nn.Module) -> None:
         self._module = module
@@ -33,15 +32,15 @@ class Gate:
         self._dimensions = 2  # of the states it is called with
 
     def scores(self, states: Tensor) -> Tensor:
-        """Of each expert for each state, (n, experts); past all hooks, which hear the model's own calls."""
+        """Return each expert's score (n, experts) for states (n, hidden), without calling any hook."""
         besides = [_beside(value, states) for value in self._besides]
         named = {name: _beside(value, states) for name, value in self._named.items()}
         shaped = states[(None,) * (self._dimensions - 2)]
-        found: Tensor = self._module.forward(shaped, *besides, **named)[0]
-        return found.flatten(end_dim=-2)
+        scores: Tensor = self._module.forward(shaped, *besides, **named)[0]
+        return scores.flatten(end_dim=-2)
 
-    def hear(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Keeps what the gate is called with; its hidden states come first."""
+    def note_arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Keep what the gate is called with besides hidden states, which come first."""
         self._dimensions = _states(args, kwargs).ndim
         self._besides = args[1:]
         self._named = kwargs if args else dict(list(kwargs.items())[1:])
@@ -59,37 +58,48 @@ def _beside(value: Any, states: Tensor) -> Any:
 
 
 @torch.inference_mode()
-def ready_gates(model: Any, needed_by: str) -> list[Gate]:
-    """The gates in order of depth, tried where they are called with more than states.
+def ready_gates(model: Any, modules: Sequence[Any], needed_by: str) -> list[Gate]:
+    """Return the gates by depth, ready to score any state; the model runs once if they need more arguments.
 
-    Raises MoespacError where one cannot be asked, as its choice depends on more than the state.
+    Parameters
+    ----------
+    model : transformers.PreTrainedModel
+    modules : sequence of torch.nn.Module
+        Its gates, see `ModelInfo.gates`.
+    needed_by : str
+        Named in the error.
+
+    Raises
+    ------
+    MoespacError
+        If a gate's choice depends on more than the state.
     """
-    found = [(module, Gate(module)) for module in gates(model)]
-    if any(len(inspect.signature(module.forward).parameters) > 1 for module, _ in found):
-        _try(model, found, needed_by)
-    return [gate for _, gate in found]
+    pairs = [(module, Gate(module)) for module in modules]
+    if any(len(inspect.signature(module.forward).parameters) > 1 for module, _ in pairs):
+        _try(model, pairs, needed_by)
+    return [gate for _, gate in pairs]
 
 
-def _try(model: Any, found: Sequence[tuple[Any, Gate]], needed_by: str) -> None:
-    """Runs the model once, so that the gates hear what they are given, and asks each of them again."""
+def _try(model: Any, pairs: Sequence[tuple[Any, Gate]], needed_by: str) -> None:
+    """Run the model once, note what its gates are called with, and call each of them again."""
     states: dict[Gate, Tensor] = {}
     thread = get_ident()  # others may run the model too
 
     def listen(gate: Gate, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if get_ident() == thread:
-            gate.hear(args, kwargs)
+            gate.note_arguments(args, kwargs)
             states[gate] = _states(args, kwargs).flatten(end_dim=-2)[:1]
 
     hooks: list[Any] = []
     try:
-        for module, gate in found:
+        for module, gate in pairs:
             hooks.append(module.register_forward_pre_hook(partial(listen, gate), with_kwargs=True))
         # Two tokens, so that what belongs to each of them is told from what does not.
         model(input_ids=torch.arange(2, device=model.device)[None], use_cache=False, logits_to_keep=1)
     finally:
         for hook in hooks:
             hook.remove()
-    for module, gate in found:
+    for module, gate in pairs:
         try:
             rows = len(gate.scores(states[gate]))
         except (RuntimeError, TypeError, ValueError, IndexError, KeyError, AttributeError):

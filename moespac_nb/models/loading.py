@@ -1,7 +1,7 @@
-"""Models ready to decode with: the bundled pair, or any causal language model from a folder or hub name.
+"""Load models to decode with: the bundled pair, or any causal language model of a folder or hub name.
 
-What comes back are plain transformers models in eval mode, each with its tokenizer as `model.tokenizer`.
-Nothing is fetched unless the caller asks, and no code that comes with a model is ever run.
+The results are plain transformers models in eval mode, each with its tokenizer as `model.tokenizer`. Nothing
+is downloaded unless asked for, and no code that comes with a model is ever run.
 """
 
 from __future__ import annotations
@@ -23,10 +23,29 @@ _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 
 def load_pair(dtype: Any = "float32", verify: bool = True) -> tuple[Any, Any]:
-    """The bundled (target, draft). Stored in half precision, they compute in `dtype`: its name, or torch's
-    own.
+    """Load the bundled target and draft.
 
-    verify: compare the files with their checksums first. Raises MoespacError where one is missing or damaged.
+    Parameters
+    ----------
+    dtype : str or torch.dtype
+        What they compute in: "float32", "bfloat16" or "float16". They are stored in half precision.
+    verify : bool
+        Compare the files with their checksums first.
+
+    Returns
+    -------
+    target, draft : transformers.PreTrainedModel
+
+    Raises
+    ------
+    MoespacError
+        If a file is missing or damaged.
+
+    Examples
+    --------
+    >>> target, draft = load_pair()
+    >>> target.config.num_hidden_layers, draft.config.num_hidden_layers
+    (8, 2)
     """
     check_versions()
     dtype = _checked_dtype(dtype, DTYPES)
@@ -72,12 +91,31 @@ def _bundled_model(name: str, dtype: str) -> Any:
 def load_model(
     path_or_hub_name: str | Path, *, dtype: Any = AUTO, device: str = "cpu", download: bool = False
 ) -> Any:
-    """Any causal language model in safetensors format, with its tokenizer.
+    """Load a causal language model in safetensors format, with its tokenizer.
 
-    path_or_hub_name: a folder with a config.json, or `owner/name` as on the Hugging Face hub.
-    dtype: 'auto' computes in the checkpoint's own; or a name, or a torch.dtype.
-    download: fetch what is not on this machine yet; without it only what is already here is used.
-    Raises MoespacError where files and config do not belong together, before any weight is read.
+    Parameters
+    ----------
+    path_or_hub_name : str or Path
+        A folder with a config.json, or `owner/name` as on the Hugging Face hub.
+    dtype : str or torch.dtype
+        What it computes in; "auto" takes the checkpoint's own.
+    device : str
+        Where to put it, as in `model.to`.
+    download : bool
+        Download what is not on this machine yet; otherwise only local files are used.
+
+    Returns
+    -------
+    transformers.PreTrainedModel
+
+    Raises
+    ------
+    MoespacError
+        If files are missing or do not belong to their config, before any weight is read.
+
+    Examples
+    --------
+    >>> model = load_model("allenai/OLMoE-1B-7B-0924", download=True)  # doctest: +SKIP
     """
     check_versions()
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -110,7 +148,7 @@ def load_model(
 
 
 def model_of_config(path_or_hub_name: str | Path, *, download: bool = False) -> Any:
-    """A model without its weights, which take no memory: to ask for its sizes, of its config.json alone."""
+    """Return a model without weights, made of its config.json alone: to ask for its sizes."""
     name, is_folder = checked_name(path_or_hub_name)
     try:
         return without_numbers(name, local_files_only=is_folder or not download)
@@ -122,7 +160,7 @@ def model_of_config(path_or_hub_name: str | Path, *, download: bool = False) -> 
 
 
 def checked_name(path_or_hub_name: str | Path) -> tuple[str, bool]:
-    """A folder or a hub name, and whether it is a folder."""
+    """Return a folder or hub name, and whether it is a folder."""
     name = str(path_or_hub_name)
     is_folder = name != "" and Path(name).is_dir()
     if is_folder and not (Path(name) / "config.json").is_file():
@@ -144,7 +182,7 @@ def _to_fetch(is_folder: bool, download: bool) -> str:
 
 
 def _files_of(name: str) -> Path:
-    """The folder, of a hub model the one that it was fetched into."""
+    """The folder itself, or the one that a hub model was downloaded to."""
     from transformers.utils import cached_file
 
     return (
@@ -155,26 +193,26 @@ def _files_of(name: str) -> Path:
 
 
 def tokenizer_of(model: Any) -> Any | None:
-    """The tokenizer that came with a model, or None."""
+    """Return the tokenizer that came with a model, or None."""
     return getattr(model, "tokenizer", None)
 
 
 def context_of(model: Any) -> int:
-    """The most tokens a sequence may have."""
+    """Return how many tokens a sequence may have."""
     return int(model.config.get_text_config().max_position_embeddings)
 
 
 def lossless_to(model: Any) -> int | None:
-    """Tokens up to which a pass over several positions computes what one pass each does; None: any number.
+    """Return up to how many tokens a pass over several positions equals one pass each; None for any number.
 
-    Sparse attention picks `index_topk` of the cached tokens; with fewer there is nothing to pick.
+    Sparse attention chooses `index_topk` of the cached tokens; with fewer there is nothing to choose.
     """
-    found = getattr(model.config.get_text_config(), "index_topk", None)
-    return found if isinstance(found, int) else None
+    limit = getattr(model.config.get_text_config(), "index_topk", None)
+    return limit if isinstance(limit, int) else None
 
 
 def warn_of_sparse_attention(model: Any, longest: int) -> None:
-    """Say so where a text may have more tokens than `lossless_to`."""
+    """Warn if a text may have more tokens than `lossless_to`."""
     limit = lossless_to(model)
     if limit is not None and longest > limit:
         warn(
@@ -185,31 +223,31 @@ def warn_of_sparse_attention(model: Any, longest: int) -> None:
 
 
 def vocabulary_of(model: Any) -> int:
-    """How many token ids there are."""
+    """Return the number of token ids."""
     return int(model.config.get_text_config().vocab_size)
 
 
 def tokens_of(model: Any) -> int:
-    """How many ids, from 0, its tokenizer has tokens for; the vocabulary where no tokenizer is known."""
+    """Return how many ids, from 0, its tokenizer knows; without a tokenizer, the vocabulary."""
     tokenizer = tokenizer_of(model)
     named = vocabulary_of(model) if tokenizer is None else 1 + max(tokenizer.get_vocab().values(), default=-1)
     return min(named, vocabulary_of(model))
 
 
 def check_is_whole_model(name: str, model: Any) -> None:
-    """Raises MoespacError for what is no transformers model, and names the one inside a wrapper."""
+    """Raise `MoespacError` for anything but a transformers model; name the one inside a wrapper."""
     if hasattr(getattr(model, "config", None), "get_text_config"):
         return
     inner = dict(model.named_children()) if hasattr(model, "named_children") else {}
-    found = next((f".{child}" for child, module in inner.items() if hasattr(module, "config")), None)
-    advice = f"; it wraps one: pass its {found}" if found else ""
+    child_name = next((f".{child}" for child, module in inner.items() if hasattr(module, "config")), None)
+    advice = f"; it wraps one: pass its {child_name}" if child_name else ""
     raise MoespacError(f"{name} is a {type(model).__name__}; expected: a transformers model{advice}")
 
 
 def check_same_tokenizer(target: Any, draft: Any) -> None:
-    """Raises MoespacError unless drafted ids mean to the target what they mean to the draft.
+    """Raise `MoespacError` unless each id means the same token to both models.
 
-    Of one tokenizer, models may have vocabularies padded to different sizes.
+    With one tokenizer, models may have vocabularies padded to different sizes.
     """
     ours, theirs = tokenizer_of(target), tokenizer_of(draft)
     if ours is None or theirs is None:
@@ -221,12 +259,12 @@ def check_same_tokenizer(target: Any, draft: Any) -> None:
                 "model.tokenizer where sizes differ"
             )
         return
-    meant, proposed = (ours.get_vocab(), theirs.get_vocab()) if ours is not theirs else ({}, {})
-    if meant != proposed:
-        token = min(dict(meant.items() ^ proposed.items()))
+    ids, draft_ids = (ours.get_vocab(), theirs.get_vocab()) if ours is not theirs else ({}, {})
+    if ids != draft_ids:
+        token = min(dict(ids.items() ^ draft_ids.items()))
         raise MoespacError(
             f"target {_name(target)} and draft {_name(draft)} have different tokenizers: {token!r} is "
-            f"{meant.get(token)} in one and {proposed.get(token)} in the other; "
+            f"{ids.get(token)} in one and {draft_ids.get(token)} in the other; "
             "expected: a draft with the target's own tokenizer"
         )
 
@@ -235,8 +273,8 @@ def _name(model: Any) -> str:
     return repr(getattr(model, "name_or_path", "") or type(model).__name__)
 
 
-def _checked_dtype(dtype: Any, accepted: tuple[str, ...]) -> str:
+def _checked_dtype(dtype: Any, expected: tuple[str, ...]) -> str:
     name = str(dtype).removeprefix("torch.")  # of a torch.dtype too
-    if name not in accepted:
-        raise MoespacError(f"dtype is {dtype!r}; expected: {', '.join(accepted)}")
+    if name not in expected:
+        raise MoespacError(f"dtype is {dtype!r}; expected: {', '.join(expected)}")
     return name

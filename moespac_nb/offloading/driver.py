@@ -1,12 +1,12 @@
-"""The passes of one model, as its scheduler is told of them: those of a decode, and any other forward.
+"""Drive a scheduler through the passes of one model: those of a decode, and any other forward.
 
-A layer that is not the one which the text comes to next, or another thread's, begins a pass of its own: a
-plain forward, or one of the model's own `generate`. Threads wait for one another: decodes for a round, all
-else for a pass, so that others get in between a round's passes and are counted apart.
+A layer that is not the one that the text comes to next, or that another thread runs, begins another pass: a
+plain forward, or one of the model's own `generate`. Threads wait for one another: decodes for a step, all
+else for a pass, so that others get in between a step's passes and are counted apart.
 
-An interrupt may cut a call of the scheduler anywhere; the next one then finds a new scheduler, with empty
-slots and a policy that has seen nothing, and no token is wrong for it. What the old one had started may still
-run: copies come before the new ones on the same link, and nobody reads what else it does.
+An interrupt may cut a call of the scheduler anywhere. The next call then finds a new scheduler, with empty
+slots and a policy that has seen nothing, and no token is wrong for it. What the old one had started may
+still run: copies come before the new ones on the same link, and nothing reads what else it does.
 """
 
 from __future__ import annotations
@@ -29,83 +29,97 @@ __all__ = ["SchedulerDriver"]
 
 
 class SchedulerDriver(DecodeCallback):
-    """What a run's forwards are told to. Its counts and times outlive it.
+    """Calls a scheduler as a run's decodes and forwards go on; its counts and times outlive the run.
 
-    scheduler: makes one with so many slots, which are the store's.
+    Parameters
+    ----------
+    scheduler : callable
+        Makes a scheduler with so many slots.
+    store : ExpertStore
+    slots : int
+        How many to make; fewer where memory is short.
     """
 
     def __init__(self, scheduler: Callable[[int], Scheduler], store: ExpertStore, slots: int) -> None:
         self._make = scheduler
         self._store = store
         self._slots = slots
-        self._whole = True  # no call of the scheduler was cut
+        self._consistent = True  # no call of the scheduler was cut
         self._open = True
-        self.turn = RLock()  # of rounds
-        self.passing = RLock()  # of passes, and of whatever the scheduler is told
-        self._begin: Callable[[Scheduler], None] | None = None  # tells it of the prompt or window under way
+        self.turn = RLock()  # of steps
+        self.passing = RLock()  # of passes, and of all calls of the scheduler
+        self._begin: Callable[[Scheduler], None] | None = None  # the prompt or window under way
         self._next: int | None = None  # the layer that the text's pass comes to
         self._thread = 0  # in which it does
         self._next_apart: int | None = None  # the layer that any other pass comes to
         self._began = 0.0
-        self.tokens = 0  # of whole rounds
-        self.windows_s: list[tuple[float, float]] = []  # when each opened and was learned from, on that clock
+        self.tokens = 0  # of whole steps
+        self.windows_s: list[tuple[float, float]] = []  # start and end of each, on the device's clock
         store.resize(slots)
         self._slots = store.count  # fewer where memory is short
         self.scheduler = scheduler(self._slots)
 
     @property
     def seconds(self) -> float:
-        """What the windows took, on the device's clock."""
+        """Duration of all windows, on the device's clock."""
         return sum(end - began for began, end in self.windows_s)
 
     @property
     def slots(self) -> int:
-        """How many there are."""
+        """How many slots there are."""
         return self._slots
 
     def close(self) -> None:
-        """From now on nothing is told."""
+        """Make no more calls of the scheduler."""
         self._open = False
 
     def on_prefill_start(self, positions: int, /) -> None:
+        """Start a prefill, whose pass comes next."""
         self._open_with(lambda scheduler: scheduler.begin_prefill(positions))
         self._expect_the_pass()
 
     def on_prompt_read(self) -> None:
-        self._tell(lambda scheduler: scheduler.on_prompt_read())
+        """Report that the target has read the prompt."""
+        self._call(lambda scheduler: scheduler.on_prompt_read())
 
     def on_prefill_end(self, prefill: Prefill, /) -> None:
-        self._tell(lambda scheduler: scheduler.end_prefill(prefill))
+        """End the prefill."""
+        self._call(lambda scheduler: scheduler.end_prefill(prefill))
         self._begin = None
 
     def on_step_start(self, token: int, /) -> None:
+        """Open a window."""
         self._began = self.scheduler.device.now()
         self._open_with(lambda scheduler: scheduler.begin_window(token))
 
-    def drafted(self, token: int, /) -> None:
-        self._tell(lambda scheduler: scheduler.drafted(token))
+    def on_draft_token(self, token: int, /) -> None:
+        """Report a drafted token."""
+        self._call(lambda scheduler: scheduler.drafted(token))
 
     def on_draft_end(self) -> None:
-        self._tell(lambda scheduler: scheduler.verify())
+        """Start the verification, whose pass comes next."""
+        self._call(lambda scheduler: scheduler.verify())
         self._expect_the_pass()
 
-    def verified(self, step: Step, /) -> None:
-        self._tell(lambda scheduler: scheduler.end_window(step))
+    def on_verify(self, step: Step, /) -> None:
+        """End the window."""
+        self._call(lambda scheduler: scheduler.end_window(step))
         self._begin = None
         if self._open:
             self.windows_s.append((self._began, self.scheduler.device.now()))
             self.tokens += len(step.emitted)
 
     def on_abort(self) -> None:
+        """Take back what is under way; after an out-of-memory error, give up slots."""
         with self.passing:
             self._next = self._begin = None
-            if self._whole:
-                self._tell(lambda scheduler: scheduler.cancel())
+            if self._consistent:
+                self._call(lambda scheduler: scheduler.cancel())
         if isinstance(sys.exception(), torch.OutOfMemoryError):  # of the model's other parts
             self.give_way()
 
     def give_way(self) -> bool:
-        """The device is out of memory: half of the slots go, with a warning. False where there are none."""
+        """Free half of the slots of a device out of memory, with a warning; False if there are none."""
         if not self._open or not self._slots:
             return False
         fewer = self._slots // 2
@@ -127,27 +141,27 @@ class SchedulerDriver(DecodeCallback):
         *,
         pass_positions: int,
     ) -> None:
-        """One layer of the pass under way, or of one that begins with it. See `Scheduler.layer`."""
+        """Run one layer of the pass under way, or of one that begins with it; see `Scheduler.layer`."""
         is_text = layer == self._next and get_ident() == self._thread
         following = layer + 1 if layer + 1 < len(self._store.layers) else None
 
-        def tell(scheduler: Scheduler) -> None:
+        def run_layer(scheduler: Scheduler) -> None:
             if is_text:
                 scheduler.end_other_pass()
             elif layer != self._next_apart:
                 scheduler.begin_other_pass(pass_positions)
             scheduler.layer(layer, experts, positions, run_gpu, run_cpu, next_gates)
 
-        self._tell(tell)
+        self._call(run_layer)
         if is_text:
             self._next = following
         else:
             self._next_apart = following
 
     def resize(self, slots: int) -> None:
-        """Room for so many: memory first where it grows, last where it shrinks."""
+        """Change the number of slots."""
         self._slots = slots
-        self._tell(self._fit)
+        self._call(self._fit)
 
     def _fit(self, scheduler: Scheduler) -> None:
         self._store.resize(max(self._slots, self._store.count))
@@ -159,26 +173,26 @@ class SchedulerDriver(DecodeCallback):
 
     def _open_with(self, begin: Callable[[Scheduler], None]) -> None:
         self._begin = None
-        self._tell(begin)
+        self._call(begin)
         self._begin = begin
 
     def _expect_the_pass(self) -> None:
         self._next, self._thread = 0, get_ident()
 
-    def _tell(self, call: Callable[[Scheduler], None]) -> None:
+    def _call(self, call: Callable[[Scheduler], None]) -> None:
         with self.passing:
             if not self._open:
                 return
-            if not self._whole:
+            if not self._consistent:
                 self._renew()
-            self._whole = False
+            self._consistent = False
             try:
                 call(self.scheduler)
             except OperationError:  # the scheduler can take that back itself
                 self.scheduler.cancel()
-                self._whole = True
+                self._consistent = True
                 raise
-            self._whole = True
+            self._consistent = True
 
     def _renew(self) -> None:
         self._store.resize(self._slots)

@@ -1,8 +1,8 @@
-"""One layer's experts while they are offloaded: computed from slots and from the store side by side.
+"""The experts of one layer while they are offloaded: computed from slots and from the store side by side.
 
-Each share writes its own rows, one for every pair of a token and an expert. The rows are weighted and summed
-here once all have come, in the order and in the number format of the model's own implementation: so a budget
-changes no bit.
+Both write rows of one table, one row for every pair of a token and an expert. The rows are weighted and
+summed here once all are computed, in the order and the number format of the model's own implementation: so
+a budget changes no bit.
 """
 
 from __future__ import annotations
@@ -24,18 +24,27 @@ __all__ = ["ExpertLayer"]
 
 
 class ExpertLayer:
-    """Stands in for the forward of a layer's experts, as transformers' experts interface calls it.
+    """Replaces the forward of a layer's experts, as transformers' experts interface calls it.
 
-    next_gate: what chooses among the next layer's experts, asked for policies that look a layer ahead.
+    Parameters
+    ----------
+    module : torch.nn.Module
+        The layer's experts.
+    index : int
+        The layer, by depth.
+    store : ExpertStore
+    driver : SchedulerDriver
+    next_gate : Gate or None
+        The next layer's gate, for policies that look a layer ahead.
     """
 
     def __init__(
-        self, module: Any, index: int, store: ExpertStore, passes: SchedulerDriver, next_gate: Any
+        self, module: Any, index: int, store: ExpertStore, driver: SchedulerDriver, next_gate: Any
     ) -> None:
         self._module = module
         self._index = index
         self._store = store
-        self._passes = passes
+        self._driver = driver
         self._next_gate = next_gate
         self._experts = int(module.num_experts)
         self._from_slots = ExpertRows(module, store.slots)
@@ -46,15 +55,15 @@ class ExpertLayer:
         return out
 
     def compute(self, hidden: Tensor, indices: Tensor, weights: Tensor) -> Tensor:
-        """hidden (tokens, H), experts and their gate weights (tokens, k) → (tokens, H)."""
+        """Compute the layer: hidden (tokens, H), experts and gate weights (tokens, top_k) → (tokens, H)."""
         while True:
             try:
-                return self._computed(hidden, indices, weights)
+                return self._compute(hidden, indices, weights)
             except torch.OutOfMemoryError:
-                if not self._passes.give_way():
+                if not self._driver.give_way():
                     raise
 
-    def _computed(self, hidden: Tensor, indices: Tensor, weights: Tensor) -> Tensor:
+    def _compute(self, hidden: Tensor, indices: Tensor, weights: Tensor) -> Tensor:
         tokens, k = indices.shape
         how = implementation(self._module)
         # Pairs by expert, and one expert's in the order in which the implementation takes them: several
@@ -64,16 +73,16 @@ class ExpertLayer:
         token_of = order % tokens if how == "eager" else order // k
         sorted_hidden = hidden.index_select(0, token_of)
         # What the host reads is brought there now, while nothing of this layer is under way.
-        asked, beside = self._store.on_host(flat, sorted_hidden)
-        positions = np.bincount(asked.numpy(), minlength=self._experts)
+        host_flat, host_hidden = self._store.on_host(flat, sorted_hidden)
+        positions = np.bincount(host_flat.numpy(), minlength=self._experts)
         experts = np.flatnonzero(positions)
         ends = positions.cumsum()
         rows = torch.empty_like(sorted_hidden, dtype=self._store.dtype)
-        rows_beside = rows if beside is sorted_hidden else torch.empty_like(beside, dtype=rows.dtype)
-        on_cpu: list[Part] = []
+        host_rows = rows if host_hidden is sorted_hidden else torch.empty_like(host_hidden, dtype=rows.dtype)
+        host_parts: list[Part] = []
 
         def parts(chosen: Sequence[int], places: Sequence[int]) -> list[Part]:
-            spans = ((int(ends[one] - positions[one]), int(ends[one])) for one in chosen)
+            spans = ((int(ends[expert] - positions[expert]), int(ends[expert])) for expert in chosen)
             return [(place, *span) for place, span in zip(places, spans, strict=True)]
 
         def run_gpu(chosen: list[int], slots: list[int]) -> None:
@@ -83,11 +92,11 @@ class ExpertLayer:
         def run_cpu(chosen: list[int]) -> None:
             mine = parts(chosen, chosen)
             with torch.inference_mode():
-                self._from_store.compute(mine, beside, weights.dtype, rows_beside)
-            on_cpu.extend(mine)
+                self._from_store.compute(mine, host_hidden, weights.dtype, host_rows)
+            host_parts.extend(mine)
 
         try:
-            self._passes.layer(
+            self._driver.layer(
                 self._index,
                 experts.tolist(),
                 positions[experts].tolist(),
@@ -98,9 +107,9 @@ class ExpertLayer:
             )
         except OperationError as error:
             raise error.__cause__ or error  # noqa: B904  # what the layer's own code raised
-        if on_cpu and rows_beside is not rows:
-            places = torch.cat([torch.arange(begin, end) for _, begin, end in on_cpu])
-            rows.index_copy_(0, *self._store.on_place(places, rows_beside[places]))
+        if host_parts and host_rows is not rows:
+            places = torch.cat([torch.arange(begin, end) for _, begin, end in host_parts])
+            rows.index_copy_(0, *self._store.on_device(places, host_rows[places]))
         if self._module.has_post_expert_norm and self._from_slots.by_products():
             rows = self._module.post_expert_norm(rows)
         if how != "eager":  # a token's rows by rank
@@ -112,10 +121,10 @@ class ExpertLayer:
         return added(rows[by_expert], weights, hidden.dtype, sums_in)
 
     def _ahead(self, hidden: Tensor) -> np.ndarray | None:
-        """What the next layer's gate picks from this one's input, best first; as `channels` records it."""
-        if self._next_gate is None or self._passes.scheduler.planner.known != "layer":
+        """Experts that the next layer's gate chooses from this one's input, best first; as in `channels`."""
+        if self._next_gate is None or self._driver.scheduler.planner.known != "layer":
             return None
-        named = min(2 * self._passes.scheduler.geometry.top_k, self._experts)
+        named = min(2 * self._driver.scheduler.geometry.top_k, self._experts)
         best: Tensor = self._next_gate.scores(hidden).topk(named).indices
         return best.cpu().numpy().astype(np.int16)
 

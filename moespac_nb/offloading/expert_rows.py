@@ -1,16 +1,16 @@
-"""What chosen experts make of their rows, from weights in slots or in the store, to the last bit.
+"""Compute chosen experts on their rows, from weights in slots or in the store, to the last bit.
 
-Only the experts asked for are touched, however many others lie beside them: a grouped product over a whole
+Only the chosen experts are touched, however many others lie beside them: a grouped product over a whole
 pool of slots takes time for each slot, and torch refuses 1,024 groups and more on some GPUs.
 
 Three ways, each the arithmetic of an implementation that transformers offers:
 
-    grouped_mm    a product an expert, as a grouped product is on the CPU; gates and biases as the module says
-    batched_mm    a product a pair, in a batch; off the CPU as grouped_mm, because a copy of its expert's
-                  weights for every pair is too much memory there
-    eager, else   the module's own code, on one expert at a time
+- grouped_mm: a product per expert, as a grouped product is on the CPU; gates and biases as the module says.
+- batched_mm: a product per pair, in a batch; off the CPU as grouped_mm, because a copy of its expert's
+  weights for every pair takes too much memory there.
+- eager and others: the module's own code, on one expert at a time.
 
-Rows come back without the router's weights, and `added` sums them as the implementation does.
+Rows are returned without the router's weights; `added` sums them as the implementation does.
 """
 
 from __future__ import annotations
@@ -30,15 +30,24 @@ KNOWN = {"gate_up_proj", "up_proj", "down_proj", "gate_up_proj_bias", "up_proj_b
 
 
 def implementation(module: Any) -> str:
-    """How the model computes its experts; may change between two forwards."""
+    """Return how the model computes its experts; may change between two forwards."""
     return getattr(module.config, "_experts_implementation", None) or "eager"
 
 
 class ExpertRows:
-    """One layer's experts on one place's weights. Used by one lane.
+    """Computes one layer's experts with the weights of the slots, or of the store; used by one lane.
 
-    weights: by name, (rows, …) each; the objects are kept, and read when something is computed.
-    sums_in: the number format in which the module's own code added up, once that has run.
+    Parameters
+    ----------
+    module : torch.nn.Module
+        The layer's experts.
+    weights : mapping
+        Tensors by name, (rows, …) each; read whenever something is computed.
+
+    Attributes
+    ----------
+    sums_in : torch.dtype or None
+        The number format in which the module's own code added up, once that has run.
     """
 
     def __init__(self, module: Any, weights: Mapping[str, Tensor]) -> None:
@@ -50,7 +59,7 @@ class ExpertRows:
         self.sums_in: torch.dtype | None = None
 
     def compute(self, parts: Sequence[Part], hidden: Tensor, gates: torch.dtype, out: Tensor) -> None:
-        """Rows `begin` to `end` of hidden (rows, H) → the same of out. gates: the router's number format."""
+        """Compute rows `begin` to `end` of hidden (rows, H) into out; `gates` is the router's dtype."""
         if not self.by_products():
             return self._one_by_one(parts, hidden, gates, out)
         module, weights = self._module, self._weights
@@ -68,7 +77,7 @@ class ExpertRows:
         return None
 
     def by_products(self) -> bool:
-        """Whether it computes as the interface says; a norm after the experts is then the caller's."""
+        """Return whether it computes as the interface says; a norm after the experts is then the caller's."""
         return implementation(self._module) in ("grouped_mm", "batched_mm") and self._weights.keys() <= KNOWN
 
     def _pairs(self, hidden: Tensor) -> bool:
@@ -76,14 +85,14 @@ class ExpertRows:
 
     def _one_by_one(self, parts: Sequence[Part], hidden: Tensor, gates: torch.dtype, out: Tensor) -> None:
         for row, begin, end in parts:
-            one = {name: weight[row : row + 1] for name, weight in self._weights.items()}
+            expert = {name: weight[row : row + 1] for name, weight in self._weights.items()}
             rows = torch.zeros(end - begin, dtype=torch.long, device=hidden.device)
             with _Sums() as sums:
-                out[begin:end] = self._own(one, hidden[begin:end], rows, gates)
+                out[begin:end] = self._own(expert, hidden[begin:end], rows, gates)
             self.sums_in = sums.dtype
 
     def _own(self, weights: Mapping[str, Tensor], hidden: Tensor, rows: Tensor, gates: torch.dtype) -> Tensor:
-        """The module's own code, a pair a token; a weight of 1 changes no number."""
+        """Run the module's own code, a pair per token; a weight of 1 changes no number."""
         module = self._module
         own = module._parameters
         module._parameters = {**own, **weights}
@@ -123,7 +132,7 @@ def _one_a_pair(
 
 
 class _Sums(TorchFunctionMode):
-    """Notes in which number format experts are added up."""
+    """Notes the number format in which experts are added up."""
 
     dtype: torch.dtype | None = None
 
@@ -136,10 +145,10 @@ class _Sums(TorchFunctionMode):
 
 
 def added(rows: Tensor, weights: Tensor, dtype: torch.dtype, sums_in: torch.dtype | None) -> Tensor:
-    """Each token's rows (tokens, k, H), weighted by (tokens, k), summed → (tokens, H).
+    """Sum each token's rows (tokens, k, H), weighted by (tokens, k) → (tokens, H).
 
-    sums_in: None for a sum over k at once, in whatever torch sums in. Else one after the other in the order
-    given, each rounded to this number format, as eager code does.
+    With `sums_in` None, torch sums over k at once. Otherwise row by row, each rounded to that number format,
+    as eager code does.
     """
     weighted = rows * weights.unsqueeze(-1)
     if sums_in is None:

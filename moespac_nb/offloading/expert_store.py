@@ -1,4 +1,4 @@
-"""Where an offloaded model's experts are: all of them in a host store, some in slots on the device.
+"""The experts of an offloaded model: all of them in a host store, some in slots on the device.
 
 The store is the model's own weights, or, for a CUDA device, a copy of them in pinned memory. The slots are
 one pool over all layers: for each of an expert's tensors (projections, and biases where there are any) one
@@ -17,7 +17,7 @@ __all__ = ["ExpertStore", "expert_parameters"]
 
 
 def expert_parameters(module: Any) -> dict[str, nn.Parameter]:
-    """A layer's parameters that hold one entry an expert."""
+    """Return a layer's parameters that have one entry per expert."""
     return {
         name: weight
         for name, weight in module._parameters.items()
@@ -26,56 +26,60 @@ def expert_parameters(module: Any) -> dict[str, nn.Parameter]:
 
 
 class ExpertStore:
-    """Store and slots of one model, on one device.
+    """All experts of a model on the host, and slots for some of them on a device.
 
-    layers: each layer's parameters, (experts, …), equal in all layers.
+    Parameters
+    ----------
+    layers : sequence of mappings
+        Each layer's parameters by name, (experts, …); equal shapes in all layers.
+    device : Device
     """
 
     def __init__(self, layers: Sequence[Mapping[str, Tensor]], device: Any) -> None:
         self._device = device
         self._is_apart = device.kind == "cuda"
-        self.host = torch.device("cpu")
-        self.place = torch.device(getattr(device, "place", "cpu"))
+        self.host_device = torch.device("cpu")
+        self.device = torch.device(getattr(device, "place", "cpu"))
         self.layers = [
             {name: self._stored(weight.detach()) for name, weight in layer.items()} for layer in layers
         ]
         self.dtype = next(iter(self.layers[0].values())).dtype
         self.expert_bytes = sum(weight[0].nbytes for weight in self.layers[0].values())
-        self.expert_numbers = sum(weight[0].numel() for weight in self.layers[0].values())
+        self.expert_params = sum(weight[0].numel() for weight in self.layers[0].values())
         self.count = 0  # of slots
         with torch.inference_mode(False):  # may be written and freed in any mode
             self.slots = {  # these objects stay; their memory changes with their number
-                name: weight.new_empty(0, *weight.shape[1:], device=self.place)
+                name: weight.new_empty(0, *weight.shape[1:], device=self.device)
                 for name, weight in self.layers[0].items()
             }
 
     def on_host(self, *tensors: Tensor) -> Sequence[Tensor]:
-        """What the caller has computed, where the CPU lane can read it."""
+        """Return tensors where the CPU lane can read them."""
         fetched: Sequence[Tensor] = self._device.fetched(*tensors) if self._is_apart else tensors
         return fetched
 
-    def on_place(self, *tensors: Tensor) -> Sequence[Tensor]:
-        """What the CPU lane has computed, where the slots are."""
+    def on_device(self, *tensors: Tensor) -> Sequence[Tensor]:
+        """Return tensors where the slots are."""
         sent: Sequence[Tensor] = self._device.sent(*tensors) if self._is_apart else tensors
         return sent
 
     def copy(self, layer: int, expert: int, slot: int) -> None:
-        """Brings one expert into a slot; what the link's lane does."""
+        """Copy one expert into a slot; runs on the link's lane."""
         for name, weight in self.layers[layer].items():
             self.slots[name][slot].copy_(weight[expert], non_blocking=self._is_apart)
 
     def move(self, old: int, new: int) -> None:
-        """From slot to slot, with no copy under way."""
+        """Copy from slot to slot, with no other copy under way."""
         for slots in self.slots.values():
             slots[new].copy_(slots[old])
 
     @torch.inference_mode(False)
     @torch.no_grad()
     def resize(self, count: int) -> None:
-        """Room for so many, with no copy under way. The first ones keep what they hold.
+        """Change the number of slots, with no copy under way; the first ones keep what they hold.
 
-        All memory is given back but that of the slots there are now; while it runs, both are held, of one of
-        an expert's tensors at a time. Where the device has no room for so many there are fewer: see `count`.
+        While it runs, the old and the new slots of one of an expert's tensors are held. Where the device has
+        no room for `count` slots there are fewer: see `self.count`.
         """
         if count == self.count:
             return
@@ -102,7 +106,7 @@ class ExpertStore:
                 slots.data = self._device.room(room) if self._is_apart else room
 
     def free(self) -> None:
-        """Gives the slots' memory back, even where a traceback still holds on to their tensors."""
+        """Free the slots' memory, even where a traceback still refers to their tensors."""
         for slots in self.slots.values():
             slots.data = slots.new_empty(0)
         self.layers, self.slots, self.count = [], {}, 0

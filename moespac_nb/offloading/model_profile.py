@@ -1,4 +1,4 @@
-"""What is known of a model at hand: its sizes, counted, and how often other texts use each of its experts."""
+"""Facts about a loaded model: its sizes, counted, and how often other texts use each of its experts."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from ..datasets.prompts import DOMAINS
 from ..hardware.model import ModelSpec
 from ..hardware.model_library import BUNDLED, load_model_spec
 from ..models.compat import cache_argument
+from ..models.inspection import ModelInfo, inspect_model
 from ..models.loading import context_of, vocabulary_of
-from ..models.routing import expert_modules, moe_shape, unread
 from ..trace.locality import check_expert_usage, expert_usage
 from ..trace.step import MoEShape
 from ..trace.trace import Trace
@@ -22,23 +22,34 @@ from ..utils.exceptions import MoespacError
 __all__ = ["expert_usage_for", "profile_from_model"]
 
 
-def profile_from_model(model: Any) -> ModelSpec:
-    """Counted, not named: what is no expert and no embedding is spread evenly over the layers with experts.
+def profile_from_model(model: Any, info: ModelInfo | None = None) -> ModelSpec:
+    """Count a model's sizes.
 
-    It has no draft, so drafting takes no time; the bundled target has the bundled draft, in half precision.
+    What is no expert and no embedding is spread evenly over the layers with experts. There is no draft, so
+    drafting takes no time; the bundled target has the bundled draft, in half precision.
+
+    Parameters
+    ----------
+    model : transformers.PreTrainedModel
+        Its weights may be on the meta device.
+    info : ModelInfo, optional
+        Of the model, if it is inspected already.
+
+    Raises
+    ------
+    MoespacError
+        If it has no experts whose routing can be read.
     """
-    config, shape = model.config.get_text_config(), moe_shape(model)
+    info = info or inspect_model(model)
+    config, shape = model.config.get_text_config(), info.shape
     if not shape.layers:
         raise MoespacError(
-            f"{type(model).__name__} has no experts to count: {unread(model) or 'it is dense'}; expected: a "
+            f"{type(model).__name__} has no experts to count: {info.unread or 'it is dense'}; expected: a "
             "model whose experts go through transformers' experts interface"
         )
-    experts = sum(weight.numel() for module in expert_modules(model) for weight in module.parameters())
-    all_weights = sum(weight.numel() for weight in model.parameters())
     embeddings = {id(weight): weight.numel() for weight in _embeddings(model)}
-    a_layer = (all_weights - experts - sum(embeddings.values())) // shape.layers
+    a_layer = (info.parameters - info.expert_parameters - sum(embeddings.values())) // shape.layers
     hidden = config.hidden_size
-    one = next(expert_modules(model)[0].parameters())
     return ModelSpec(
         name=BUNDLED if _is_bundled(model) else type(model).__name__,
         about="the model at hand, counted",
@@ -47,7 +58,7 @@ def profile_from_model(model: Any) -> ModelSpec:
         experts=shape.experts,
         top_k=shape.top_k,
         hidden=hidden,
-        expert_width=max(1, round(experts / (shape.layers * shape.experts) / (3 * hidden))),
+        expert_width=max(1, round(info.expert_parameters / (shape.layers * shape.experts) / (3 * hidden))),
         shared_experts=0,
         attention_parameters=max(1, a_layer - hidden * shape.experts),
         dense_width=0,
@@ -55,7 +66,7 @@ def profile_from_model(model: Any) -> ModelSpec:
         embedding_matrices=max(1, len(embeddings)),
         kv_values=max(1, round(_cached_values(model) / shape.layers)),
         context=context_of(model),
-        bits_per_weight=8 * one.element_size(),
+        bits_per_weight=8 * next(info.experts[0].parameters()).element_size(),
         draft=load_model_spec(BUNDLED).draft if _is_bundled(model) else None,
         origins={"shape": "measured: counted in the model"},
     )
@@ -63,9 +74,9 @@ def profile_from_model(model: Any) -> ModelSpec:
 
 @torch.inference_mode()
 def _cached_values(model: Any) -> int:
-    """Numbers that all layers together keep of one token: seen in a cache, as configs say it in many ways."""
+    """Count the numbers that all layers cache of one token; configs say it in too many ways."""
     ids = torch.zeros(1, 1, dtype=torch.long, device=model.device)
-    # The class's own forward: whoever counts the model's calls is told nothing of this one.
+    # The class's own forward, so that this call does not count as one of the model's.
     out = type(model).forward(model, input_ids=ids, use_cache=True, logits_to_keep=1)
     held = getattr(out, cache_argument(model))
     kept = [
@@ -75,13 +86,13 @@ def _cached_values(model: Any) -> int:
 
 
 def expert_usage_for(
-    model: Any, shape: MoEShape, given: np.ndarray | Trace | None, needed_by: str | None
+    model: Any, shape: MoEShape, usage: np.ndarray | Trace | None, needed_by: str | None
 ) -> np.ndarray | None:
-    """How often other texts used each expert, (layers, experts), as given, or of the bundled target its own.
+    """Return how often other texts used each expert, (layers, experts): as given, or the bundled target's.
 
-    needed_by: the policy that cannot do without.
+    Raises `MoespacError` if the policy `needed_by` cannot do without and nothing is known.
     """
-    known = check_expert_usage(given, shape, "model")
+    known = check_expert_usage(usage, shape, "model")
     if known is None and needed_by is not None and _is_bundled(model):
         known = _bundled_profile()
     if known is None and needed_by is not None:
@@ -95,7 +106,7 @@ def expert_usage_for(
 
 @cache
 def _bundled_profile() -> np.ndarray:
-    """Of the bundled traces' half to tune on, all domains."""
+    """From all domains of the bundled traces, the half to tune on."""
     from ..datasets.traces import load_trace
 
     profile: np.ndarray = np.sum(
@@ -105,7 +116,7 @@ def _bundled_profile() -> np.ndarray:
 
 
 def _is_bundled(model: Any) -> bool:
-    """Whether it is the target that comes with this package."""
+    """Whether it is the bundled target."""
     return getattr(model, "name_or_path", "") == "the bundled target"
 
 

@@ -1,4 +1,4 @@
-"""A model while it is offloaded: what decodes, counts, changes its budget, and makes it whole again."""
+"""A model while it is offloaded: decode, count, change the budget, and make the model whole again."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..decoder.callbacks import Listeners
+from ..decoder.callbacks import combine_callbacks
+from ..decoder.decoding import Decoding
 from ..decoder.drafts import ModelDraft
-from ..decoder.speculative import Decoding, decode
+from ..decoder.speculative import decode
 from ..engine.devices import Device, Operation
 from ..engine.devices.host import share_cores
 from ..engine.placement import Counters
@@ -22,7 +23,7 @@ from ..engine.scheduler import Scheduler
 from ..hardware.budget import Budget, Room, parse_budget
 from ..hardware.cost_model import Costs
 from ..models.gates import Gate
-from ..models.routing import expert_modules, moe_shape
+from ..models.inspection import ModelInfo
 from ..policies import Policy
 from ..utils.exceptions import MoespacError
 from ..utils.validation import warn
@@ -36,20 +37,49 @@ __all__ = ["Run"]
 
 
 class Run:
-    """An offloaded model. Its counts and its timeline outlive it.
+    """An offloaded model, made by `offload`; a context manager. Its counts and its timeline outlive it.
 
-    costs: what the policy reckons with, and the truth of a virtual device. ahead: every layer's gate, for a
-    policy that asks them a layer ahead. away: what an earlier run has of the model, and hands over.
+    Parameters
+    ----------
+    model, device, gamma, in_flight
+        As in `offload`.
+    info : ModelInfo
+        Of the model.
+    costs : Costs
+        What the policy assumes, and the truth of a virtual device.
+    policy : Policy
+    room : Room
+        The budget, in bytes and slots.
+    gates : sequence of Gate
+        Every layer's, for a policy that asks them a layer ahead.
+    away : sequence of (module, parameters), optional
+        What an earlier run has of the model, and hands over.
+    profile : array (layers, experts) or None
+        How often other texts use each expert.
+
+    Attributes
+    ----------
+    slots : int
+        How many there are now.
+    budget_bytes : int
+        Memory for slots.
+    expert_bytes : float
+        Memory of one expert.
+    geometry : MoEShape
+        Layers, experts and top-k.
+    is_open : bool
+        Whether the model is still offloaded.
     """
 
     def __init__(
         self,
         model: Any,
+        info: ModelInfo,
         device: Device,
         costs: Costs,
         policy: Policy,
         room: Room,
-        ahead: Sequence[Gate],
+        gates: Sequence[Gate],
         away: Away | None = None,
         *,
         gamma: int,
@@ -58,13 +88,13 @@ class Run:
     ) -> None:
         self.model, self.device, self.costs, self.gamma = model, device, costs, gamma
         self.policy = policy.name
-        self.geometry = moe_shape(model)
+        self.geometry = info.shape
         self.expert_bytes = costs.expert_bytes
         self.slots: int
         self._has_slots = policy.slots
         self._take(room)
         # The same objects come back at the end; while they are away, whoever reads them meets meta tensors.
-        self._away = away or [(module, expert_parameters(module)) for module in expert_modules(model)]
+        self._away = away or [(module, expert_parameters(module)) for module in info.experts]
         self._moved: list[tuple[Any, str, Any]] = []  # what went to the GPU for the run
         self.is_open = True
         self.in_block = False  # of its `with`, which alone ends it
@@ -72,7 +102,7 @@ class Run:
         self._store = ExpertStore([away for _, away in self._away], device)
         try:
             self._move_the_rest(model)  # first: slots take what it leaves
-            self._passes = SchedulerDriver(
+            self._driver = SchedulerDriver(
                 lambda slots: Scheduler(
                     device,
                     costs,
@@ -94,9 +124,9 @@ class Run:
         try:
             self._take_what_fits()
             share_cores(device)
-            following = [*ahead[1:], None] if ahead else [None] * len(self._away)
+            following = [*gates[1:], None] if gates else [None] * len(self._away)
             for index, ((module, weights), gate) in enumerate(zip(self._away, following, strict=True)):
-                layer = ExpertLayer(module, index, self._store, self._passes, gate)
+                layer = ExpertLayer(module, index, self._store, self._driver, gate)
                 self._stand_ins.put(module, "forward", layer)
                 for name, weight in weights.items():
                     meta = torch.empty_like(weight, device="meta")
@@ -108,70 +138,85 @@ class Run:
             raise
 
     def decode(self, prompt: str | Sequence[int], **options: Any) -> Decoding:
-        """Decode a prompt from slots; the options are those of `moespac_nb.decode`."""
+        """Decode a prompt from slots.
+
+        Parameters
+        ----------
+        prompt
+            As in `moespac_nb.decode`, which takes the options, too; `gamma` is the run's unless given.
+
+        Returns
+        -------
+        Decoding
+        """
         self._check_open()
         draft = options.get("draft")
         draft = draft.model if isinstance(draft, ModelDraft) else draft
         if isinstance(draft, nn.Module):
             self._move_the_rest(draft)
-        own = options.pop("listener", None)
-        listener = self._passes if own is None else Listeners(self._passes, own)
-        return decode(self.model, prompt, **{"gamma": self.gamma, **options}, listener=listener)
+        callbacks = [combine_callbacks(options.pop("callbacks", ())), self._driver]
+        options = {"gamma": self.gamma, **options, "callbacks": callbacks}
+        return decode(self.model, prompt, **options)
 
     def resize(self, budget: Budget | str | int) -> None:
-        """Another budget from now on; between two steps of a decode, or two forwards.
+        """Change the budget, between two steps of a decode or two forwards.
 
-        What is resident stays as far as there is room, the most useful first, and the memory of slots that
-        are no more is given back at once.
+        What is resident stays as far as there is room, the most useful first; the memory of other slots is
+        freed at once.
+
+        Parameters
+        ----------
+        budget : str or int or Budget
+            As in `offload`.
         """
         self._check_open()
         experts = self.geometry.layers * self.geometry.experts
         self._take(parse_budget(budget).room(self.expert_bytes, experts))
-        self._passes.resize(self.slots)
+        self._driver.resize(self.slots)
         self._take_what_fits()
 
     @property
     def counters(self) -> Counters:
-        """A snapshot of all that was counted: decoding, prompts, and passes apart from both."""
-        on = self._passes.scheduler
-        counted = [phase.counters for phase in (on.prefill, on.decode, on.other)]
+        """A snapshot of all counts: of decoding, prompts, and passes apart from both."""
+        scheduler = self._driver.scheduler
+        counted = [phase.counters for phase in (scheduler.prefill, scheduler.decode, scheduler.other)]
         names = [field.name for field in fields(Counters)]
-        return Counters(**{name: sum(getattr(each, name) for each in counted) for name in names})
+        return Counters(**{name: sum(getattr(counters, name) for counters in counted) for name in names})
 
     @property
     def resident(self) -> np.ndarray:
-        """(layers, experts) bool: what is in a slot now, its copy done; copies under way are left out."""
-        return self._passes.scheduler.engine.slots.resident()
+        """(layers, experts) bool: which experts are in a slot now, their copies done."""
+        return self._driver.scheduler.engine.slots.resident()
 
     @property
     def passing(self) -> RLock:
         """Held by the thread whose forward runs."""
-        return self._passes.passing
+        return self._driver.passing
 
     @property
-    def place(self) -> torch.device:
-        """Where everything but the experts is."""
-        return self._store.place
+    def torch_device(self) -> torch.device:
+        """Where all weights but the experts' are."""
+        return self._store.device
 
     @property
     def timeline(self) -> list[Operation]:
-        """What ran when, by start; modelled on the virtual device, measured on others."""
+        """All operations by start; modelled on the virtual device, measured on others."""
         return self.device.timeline()
 
     @property
     def windows_s(self) -> tuple[tuple[float, float], ...]:
-        """When each decoded window opened, and when it had been learned from, on the timeline's clock."""
-        return tuple(self._passes.windows_s)
+        """Start and end of each decoded window, in seconds on the timeline's clock."""
+        return tuple(self._driver.windows_s)
 
     @property
     def label(self) -> Literal["modelled", "measured"]:
-        """What all times here are."""
+        """What all times of this run are."""
         return "modelled" if self.device.kind == "virtual" else "measured"
 
     def summary(self) -> dict[str, Any]:
-        """Figures of decoding so far, prompts apart; whatever comes from a time says what that is."""
-        passes, decoding = self._passes, self._passes.scheduler.decode
-        counted, seconds, tokens = decoding.counters, passes.seconds, passes.tokens
+        """Return figures of decoding so far, without prompts; their names tell modelled from measured."""
+        driver, decoding = self._driver, self._driver.scheduler.decode
+        counted, seconds, tokens = decoding.counters, driver.seconds, driver.tokens
         asked = counted.ready + counted.late + counted.miss
         return {
             "policy": self.policy,
@@ -179,7 +224,7 @@ class Run:
             "budget_bytes": self.budget_bytes,
             "slots": self.slots,
             "tokens": tokens,
-            "windows": len(passes.windows_s),
+            "windows": len(driver.windows_s),
             f"tokens_per_second_{self.label}": tokens / seconds if seconds else None,
             f"stall_share_{self.label}": decoding.parts.link_wait_s / seconds if seconds else None,
             "hit_rate": counted.ready / asked if asked else None,
@@ -187,19 +232,19 @@ class Run:
             "cpu_share": counted.cpu_pairs / counted.pairs if counted.pairs else None,
             "bytes_per_token": counted.bytes / tokens if tokens else None,
             "wasted_bytes": counted.wasted_bytes,
-            "prefill_bytes": passes.scheduler.prefill.counters.bytes,
+            "prefill_bytes": driver.scheduler.prefill.counters.bytes,
         }
 
     def close(self) -> None:
-        """The model is itself again, the slots' memory is free, no thread is left. Again: nothing."""
+        """Make the model whole again and free the slots; calling it again does nothing."""
         try:
             self._restore()
-        except BaseException:  # an interrupt: the user's, who did not ask for half a model
+        except BaseException:  # an interrupt must not leave half a model
             self._restore()
             raise
 
     def hand_over(self, make: Callable[..., Run]) -> Run:
-        """End, and let another run have the model: in between no thread meets experts that are half away."""
+        """End, and let another run have the model, without a moment in which it is whole."""
         with self.passing:
             put_back(self._moved)
             self.is_open = False
@@ -214,7 +259,7 @@ class Run:
             return run
 
     def _restore(self) -> None:
-        with self.passing:  # whoever computes is through with it
+        with self.passing:  # no thread computes now
             for module, away in self._away:
                 for name, weight in away.items():
                     if (meta := module._parameters[name]) is not None:
@@ -227,17 +272,17 @@ class Run:
             self._end()
 
     def _end(self) -> None:
-        self._passes.close()
+        self._driver.close()
         self.device.close()
         self._store.free()
 
     def _take_what_fits(self) -> None:
-        if self._passes.slots < self.slots:
+        if self._driver.slots < self.slots:
             warn(
-                f"the device has memory for {self._passes.slots} of the {self.slots} slots of this budget; "
+                f"the device has memory for {self._driver.slots} of the {self.slots} slots of this budget; "
                 "it goes on with those"
             )
-            self.slots = self._passes.slots
+            self.slots = self._driver.slots
 
     def _take(self, room: Room) -> None:
         self.budget_bytes = room.budget_bytes
@@ -251,9 +296,9 @@ class Run:
             )
 
     def _move_the_rest(self, model: nn.Module) -> None:
-        """To the device, where that has a memory of its own: all but the experts; of a draft, all."""
-        if self._store.place != self._store.host:
-            move(model, self._store.place, self._away, self._moved)
+        """To a device with memory of its own: all but the experts; of a draft, all."""
+        if self._store.device != self._store.host_device:
+            move(model, self._store.device, self._away, self._moved)
 
     def __enter__(self) -> Run:
         self._check_open()

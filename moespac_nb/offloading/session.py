@@ -1,21 +1,9 @@
-"""A transformers model whose experts live in slots: it decodes under a memory budget, losslessly.
+"""Offload a transformers model: its experts live in slots under a memory budget, and it stays lossless.
 
-The experts' weights leave the model for a host store. What the layers compute with are copies in one pool of
-equal slots, shared by all layers, which the engine fills as the policy says; an expert in no slot computes
-straight from the store, on the CPU lane. Nothing is known here of how an expert computes: each layer's own
-code runs, on a double of it whose weights are the slots, or the store's.
-
-    with offload(model, budget="25%") as run:
-        for step in run.decode("Once upon a time", draft=draft):
-            ...
-        print(run.counters, run.summary())
-
-Threads may share the model: forwards wait for one another, and rounds of `Run.decode` do.
-
-Three devices: `virtual`, where the arithmetic is real and the time is a named machine's, the same each time;
-`host`, with threads, the wall clock and a throttled link; `cuda`, where the experts stay on the host and
-everything else of the model moves to the GPU for the run. No GPU has checked the last one: the order of its
-copies, kernels and waits is tested on a stand-in.
+The experts' weights leave the model for a host store. The layers compute with copies in one pool of equal
+slots, shared by all layers, which the engine fills as the policy says; an expert in no slot computes straight
+from the store, on the CPU lane. No GPU has checked the `cuda` device yet: the order of its copies, kernels
+and waits is tested on a stand-in.
 """
 
 from __future__ import annotations
@@ -25,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import nn
 
 from ..engine.devices import Device
 from ..hardware.budget import Budget, parse_budget
 from ..hardware.cost_model import Costs, cost_model
 from ..hardware.machine import Machine
 from ..hardware.model import ModelSpec
-from ..models.routing import moe_shape
+from ..models.inspection import inspect_model
 from ..policies import Policy
 from ..trace.trace import Trace
 from ..utils.validation import checked_whole
@@ -58,56 +47,108 @@ def offload(
     profile: np.ndarray | Trace | None = None,
     in_flight: int = 4,
 ) -> Run:
-    """Moves the model's experts out, until the `with` block or `Run.close` ends it.
+    """Move a model's experts out of it, until the `with` block or `Run.close` ends.
 
-    Without a block it also ends as the model is offloaded anew; `offloaded` finds it.
+    Everything the model does then, `generate` included, computes from slots. Threads may share the model:
+    forwards wait for one another, and so do the steps of `Run.decode`. Offloading an offloaded model again
+    ends the earlier run, unless that is in a `with` block.
 
-    model: a transformers mixture-of-experts model on the CPU; everything it does, `generate` included, is
-    then done from slots. budget: bytes for slots: a share of all experts, such as "25%", a size, such as
-    "512MiB", or a number of bytes. Above what all experts take it is capped, with a warning.
-    policy: any but those that read the future. device: `virtual`, `host`, `cuda`, or one's own `Device`,
-    which ends with the run.
-    machine, model_profile: what is true on the virtual device, and what policies reckon with on any; without
-    a profile, the model's own sizes. costs: instead of the two. link_bytes_per_s: instead of the machine's.
-    On the virtual device experts are as large as these say, budgets too; on others as large as they are.
-    gamma: the draft length that policies reckon with, and `decode` takes. in_flight: copies at a time.
-    profile: (layers, experts), how often other texts used each expert, or a trace that says so, for policies
-    that need one; the bundled target brings its own.
-    Raises MoespacError, with nothing changed, for what is not accepted or a model that cannot be offloaded.
+    Parameters
+    ----------
+    model : transformers.PreTrainedModel
+        A mixture-of-experts model on the CPU.
+    budget : str or int or Budget
+        Memory for slots: a share of all experts ("25%"), a size ("512MiB"), or bytes. More than all experts
+        take is capped, with a warning.
+    policy : str or Policy
+        Which experts to prefetch and evict; any policy but those that read the future.
+    device : {"virtual", "host", "cuda"} or Device
+        "virtual" computes here and tells the time of a named machine, the same each run; "host" uses threads,
+        the wall clock and a throttled link; "cuda" keeps the experts on the host and moves the rest of the
+        model to the GPU. It is closed with the run.
+    machine : str, Path or Machine
+        The machine whose speeds are true on the virtual device, and assumed by policies on any device.
+    model_profile : str, Path or ModelSpec, optional
+        Sizes of another model to stand for, on the virtual device; by default the model's own.
+    costs : Costs, optional
+        Replaces `machine` and `model_profile`.
+    link_bytes_per_s : float, optional
+        Replaces the machine's.
+    gamma : int
+        Draft length that policies assume and `Run.decode` uses, in tokens.
+    profile : array (layers, experts) or Trace, optional
+        How often other texts use each expert, for policies that need it; the bundled target brings its own.
+    in_flight : int
+        Copies at a time.
+
+    Returns
+    -------
+    Run
+
+    Raises
+    ------
+    MoespacError
+        If an argument is not as expected or the model cannot be offloaded; nothing is changed then.
+
+    Examples
+    --------
+    >>> from moespac_nb import load_pair, offload
+    >>> target, draft = load_pair()
+    >>> with offload(target, "25%") as run:
+    ...     steps = list(run.decode("Once upon a time", draft=draft, max_new_tokens=8))
+    >>> run.summary()["tokens"], run.slots
+    (8, 128)
     """
-    earlier = offloaded(model)
-    modules = checked_modules(model, earlier)
-    shape = moe_shape(model)
-    played = checked_policy(policy)
-    ahead = checked_gates(model, played)
-    known = expert_usage_for(model, shape, profile, needed_by=played.name if played.needs_profile else None)
-    wanted = parse_budget(budget)
+    info = inspect_model(model)
+    earlier = run_of(info.experts)
+    checked_modules(model, info, earlier)
+    shape = info.shape
+    policy = checked_policy(policy)
+    gates = checked_gates(model, info, policy)
+    usage = expert_usage_for(model, shape, profile, needed_by=policy.name if policy.needs_profile else None)
+    budget = parse_budget(budget)
     gamma = checked_whole("gamma", gamma, least=0)
     in_flight = checked_whole("in_flight", in_flight, least=1)
-    on = checked_device(device)
-    as_it_is = on.kind != "virtual" or (costs is None and model_profile is None)
+    device = checked_device(device)
+    own_sizes = device.kind != "virtual" or (costs is None and model_profile is None)
     if costs is None:
-        costs = cost_model(machine, model_profile or profile_from_model(model), geometry=shape)
-    if as_it_is:
-        one = [weight[0] for weight in expert_parameters(modules[0]).values()]
+        costs = cost_model(machine, model_profile or profile_from_model(model, info), geometry=shape)
+    if own_sizes:
+        expert = [weight[0] for weight in expert_parameters(info.experts[0]).values()]
         costs = replace(
             costs,
-            expert_bytes=sum(weight.nbytes for weight in one),
-            expert_flops=2.0 * sum(weight.numel() for weight in one),
+            expert_bytes=sum(weight.nbytes for weight in expert),
+            expert_flops=2.0 * sum(weight.numel() for weight in expert),
         )
     if link_bytes_per_s is not None:
         costs = replace(costs, link_bytes_per_s=link_bytes_per_s)
-    room = wanted.room(costs.expert_bytes, shape.layers * shape.experts)
+    room = budget.room(costs.expert_bytes, shape.layers * shape.experts)
 
     def run(away: Away | None = None) -> Run:
         return Run(
-            model, on, costs, played, room, ahead, away, gamma=gamma, profile=known, in_flight=in_flight
+            model,
+            info,
+            device,
+            costs,
+            policy,
+            room,
+            gates,
+            away,
+            gamma=gamma,
+            profile=usage,
+            in_flight=in_flight,
         )
 
     return run() if earlier is None else earlier.hand_over(run)
 
 
 def offloaded(model: Any) -> Run | None:
-    """The run that has offloaded a model; None where its experts are its own."""
-    run: Run | None = run_of(model)
+    """Return the run that has offloaded a model, or None.
+
+    Parameters
+    ----------
+    model : transformers.PreTrainedModel
+        Or a module in or around it.
+    """
+    run: Run | None = run_of(model.modules() if isinstance(model, nn.Module) else ())
     return run

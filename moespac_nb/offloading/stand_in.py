@@ -1,14 +1,14 @@
-"""What answers in place of a model's own methods while it is offloaded, and what it then refuses.
+"""What replaces a model's own methods while it is offloaded, and what it then refuses.
 
 One thread computes at a time, for a whole forward of the model or for a lone layer, so that no slot is
-overwritten under another thread's layer. What would save, move, load, copy or pickle the model meets meta
-tensors where its experts were: it is given the true weights, or refused before anything changes.
+overwritten under another thread's layer. Saving, moving, loading, copying or pickling the model would meet
+meta tensors in place of its experts: it gets the true weights, or is refused before anything changes.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial, update_wrapper
 from typing import Any, TypeAlias
 
@@ -23,15 +23,23 @@ Away: TypeAlias = Sequence[tuple[Any, Mapping[str, torch.nn.Parameter]]]  # expe
 
 
 class StandIn:
-    """Called as the module's own method; once the run is over, whoever still holds it calls that one.
+    """Replaces a module's method during a run; afterwards it calls the own one, or that of the next run.
 
-    before: the attribute that was there, if any. If another run takes the model over, it calls that one's.
+    Parameters
+    ----------
+    run : Run
+    own : callable
+        The module's own method.
+    instead : callable
+        What to call during the run.
+    before : object
+        The attribute that was there, if any.
     """
 
     def __init__(self, run: Any, own: Callable[..., Any], instead: Callable[..., Any], before: Any) -> None:
         self.run, self.own, self._instead, self.before = run, own, instead, before
         self.successor: StandIn | None = None
-        update_wrapper(self, own)  # its signature is looked at
+        update_wrapper(self, own)  # callers inspect its signature
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         with self.run.passing:
@@ -44,9 +52,13 @@ class StandIn:
 
 
 class StandIns:
-    """All of one run's, put in place and taken away again.
+    """All stand-ins of one run.
 
-    experts: each layer's experts module, with the parameters that its run keeps elsewhere.
+    Parameters
+    ----------
+    run : Run
+    experts : sequence of (module, parameters)
+        Each layer's experts, with the parameters that the run keeps elsewhere.
     """
 
     def __init__(self, run: Any, experts: Away) -> None:
@@ -55,7 +67,7 @@ class StandIns:
         self._put: list[tuple[Any, str, StandIn]] = []
 
     def put(self, module: Any, name: str, instead: Callable[..., Any] | None = None) -> None:
-        """From now on, this answers for the module's method; without it the method itself, by turns."""
+        """Replace a module's method; without `instead` threads take turns in the method itself."""
         there = vars(module).get(name)
         earlier = there if isinstance(there, StandIn) else None
         own, before = (earlier.own, earlier.before) if earlier else (getattr(module, name), there)
@@ -66,7 +78,7 @@ class StandIns:
             earlier.successor = stands
 
     def guard(self, model: Any) -> None:
-        """Whatever would meet a meta tensor instead of an expert."""
+        """Replace all methods that would meet a meta tensor instead of an expert."""
         for module, kept in self._experts:
             self.put(module, "_save_to_state_dict", partial(_save, module, kept))
         for module in _holders(model, [module for module, _ in self._experts]):
@@ -74,7 +86,7 @@ class StandIns:
             self.put(module, "_apply", partial(self._apply, module))
 
     def back(self) -> None:
-        """The module's own again, and a user's own of before; what a user has put on top stays."""
+        """Restore the methods of before, but for what a user has put on top."""
         for module, name, stands in self._put:
             if vars(module).get(name) is stands:
                 if stands.before is None:
@@ -84,15 +96,15 @@ class StandIns:
         self.drop()
 
     def drop(self) -> None:
-        """They are another run's now."""
+        """Leave them to another run."""
         self._put = []
 
     def _apply(self, module: Any, function: Callable[[Any], Any], recurse: bool = True) -> Any:
-        """What `to`, `half`, `cuda` and the like come to: nothing changes, or it is refused."""
+        """Replaces what `to`, `half`, `cuda` and the like call: nothing changes, or it is refused."""
         rest = [*module.parameters(), *module.buffers()] if recurse else []
         kinds = {(tensor.dtype, tensor.device) for tensor in rest if not tensor.is_meta}
-        place = self._run.place
-        kinds |= {(weight.dtype, place) for _, kept in self._experts for weight in kept.values()}
+        experts_device = self._run.torch_device
+        kinds |= {(weight.dtype, experts_device) for _, kept in self._experts for weight in kept.values()}
         for dtype, device in kinds:
             probe = torch.empty(1, dtype=dtype, device=device)
             memory = probe.data_ptr()
@@ -103,19 +115,19 @@ class StandIns:
         return module
 
 
-def run_of(model: Any) -> Any:
-    """The run that offloads a model, or the model in or around it; None for none."""
-    modules = model.modules() if isinstance(model, torch.nn.Module) else ()
+def run_of(modules: Iterable[Any]) -> Any:
+    """Return the run that offloads a model with any of these modules, or None."""
     stand_ins = (vars(module).get("_apply") for module in modules)
-    return next((each.run for each in stand_ins if isinstance(each, StandIn)), None)
+    return next((item.run for item in stand_ins if isinstance(item, StandIn)), None)
 
 
 def _holders(model: Any, inner: list[Any]) -> Iterator[Any]:
-    """The modules that are, or hold, any of these."""
+    """Yield the modules that are, or hold, any of these."""
     wanted = set(inner)
-    names = [name for name, module in model.named_modules() if module in wanted]
-    for name, module in model.named_modules():
-        if any(name in ("", held) or held.startswith(f"{name}.") for held in names):
+    named = list(model.named_modules())
+    names = [name for name, module in named if module in wanted]
+    for name, module in named:
+        if any(name in ("", inner_name) or inner_name.startswith(f"{name}.") for inner_name in names):
             yield module
 
 
@@ -129,8 +141,8 @@ def _refuse_to_load(*_args: Any, **_kwargs: Any) -> None:
     raise _refusal("load weights", "load_state_dict on the model itself")
 
 
-def _refusal(what: str, accepted: str) -> MoespacError:
+def _refusal(what: str, expected: str) -> MoespacError:
     return MoespacError(
-        f"an offloaded model cannot {what}, as its experts are away; expected: {accepted}; to have the model "
+        f"an offloaded model cannot {what}, as its experts are away; expected: {expected}; to have the model "
         "whole again, leave the block or call moespac_nb.offloaded(model).close()"
     )

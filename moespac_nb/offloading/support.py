@@ -1,16 +1,14 @@
-"""What can be offloaded, how, and on what: everything else is refused before anything has changed."""
+"""Check what can be offloaded, by which policy and on which device, before anything is changed."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from torch import nn
-
 from ..engine.devices import Device, VirtualDevice
 from ..estimator.sensors import SENSORS
 from ..models.gates import Gate, ready_gates
+from ..models.inspection import ModelInfo
 from ..models.loading import check_is_whole_model
-from ..models.routing import expert_modules, unread
 from ..policies import Policy, get_policy
 from ..trace.windows import DRAFT_GATES
 from ..utils.exceptions import MoespacError, did_you_mean
@@ -21,49 +19,47 @@ __all__ = ["DEVICES", "checked_device", "checked_gates", "checked_modules", "che
 DEVICES = ("virtual", "host", "cuda")
 
 
-def checked_device(given: str | Device) -> Device:
-    """The device itself, or a new one of that kind."""
-    if isinstance(given, Device):
-        return given
-    if given == "virtual":
+def checked_device(device: str | Device) -> Device:
+    """Return the device itself, or a new one of that kind."""
+    if isinstance(device, Device):
+        return device
+    if device == "virtual":
         return VirtualDevice()
-    if given == "host":
+    if device == "host":
         from ..engine.devices.host import HostDevice
 
         return HostDevice()
-    if given == "cuda":
+    if device == "cuda":
         from ..engine.devices.cuda import CudaDevice
 
         return CudaDevice()
-    raise MoespacError(
-        f"device is {given!r}; expected: {', '.join(DEVICES)}, or a device{did_you_mean(str(given), DEVICES)}"
-    )
+    hint = did_you_mean(str(device), DEVICES)
+    raise MoespacError(f"device is {device!r}; expected: {', '.join(DEVICES)}, or a device{hint}")
 
 
-def checked_policy(given: str | Policy) -> Policy:
-    """A policy that can play live."""
-    played = get_policy(given, live=True)
-    needed = str(getattr(played.planner, "sensor", None))
+def checked_policy(policy: str | Policy) -> Policy:
+    """Return a policy that can decide for a live decode."""
+    checked = get_policy(policy, live=True)
+    needed = str(getattr(checked.planner, "sensor", None))
     if needed in SENSORS and SENSORS[needed].channel == DRAFT_GATES:
         raise MoespacError(
-            f"policy {played.name!r} looks at {DRAFT_GATES!r}, which a live decode does not read; expected: "
+            f"policy {checked.name!r} looks at {DRAFT_GATES!r}, which a live decode does not read; expected: "
             "another sensor, or a replay of a trace with that channel"
         )
-    return played
+    return checked
 
 
-def checked_gates(model: Any, played: Policy) -> list[Gate]:
-    """The gates, fit to be asked a layer ahead; none for a policy that is known not to ask."""
-    planner: Any = SENSORS.get(str(getattr(played.planner, "sensor", None)), played.planner)
+def checked_gates(model: Any, info: ModelInfo, policy: Policy) -> list[Gate]:
+    """Return the gates, ready to be asked a layer ahead; none for a policy that is known not to ask."""
+    planner: Any = SENSORS.get(str(getattr(policy.planner, "sensor", None)), policy.planner)
     asks = getattr(planner, "known", "layer") == "layer"  # a function that makes a planner may make any
-    return ready_gates(model, f"policy {played.name!r}") if asks else []
+    return ready_gates(model, info.gates, f"policy {policy.name!r}") if asks else []
 
 
-def checked_modules(model: Any, run: Any = None) -> list[Any]:
-    """The layers' experts modules, fit to be offloaded once the run that has offloaded them has ended."""
+def checked_modules(model: Any, info: ModelInfo, run: Any = None) -> None:
+    """Raise `MoespacError` unless the experts can be offloaded, once the run that has them has ended."""
     name = type(model).__name__
-    modules = expert_modules(model) if isinstance(model, nn.Module) else []
-    why = unread(model) if isinstance(model, nn.Module) else None
+    modules, why = info.experts, info.unread
     if not all(expert_parameters(module) for module in modules):
         why = f"{type(modules[0]).__name__} has no tensor with an entry an expert"
     if why is not None:
@@ -82,7 +78,7 @@ def checked_modules(model: Any, run: Any = None) -> list[Any]:
                 f"this {name} is offloaded already; expected: one run at a time; leave its block or call "
                 "moespac_nb.offloaded(model).close() first"
             )
-        return modules
+        return
     if any("forward" in vars(module) for module in modules):
         raise MoespacError(
             f"{name} has experts with a forward of somebody's own, which slots would pass by; expected: "
@@ -100,4 +96,3 @@ def checked_modules(model: Any, run: Any = None) -> list[Any]:
             f"{name} has experts on {', '.join(sorted(devices))}; expected: on the CPU, see model.to('cpu')"
         )
     check_is_whole_model("model", model)
-    return modules

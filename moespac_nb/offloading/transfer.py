@@ -1,4 +1,4 @@
-"""A model's tensors on another device for a while, the same objects before and after."""
+"""Move a model's tensors to another device for a while; they stay the same objects."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from torch import nn
 
 __all__ = ["move", "put_back"]
 
-Moved = list[tuple[Any, str, Any]]  # whose, under which name, what it was
+Moved = list[tuple[Any, str, Any]]  # owner, attribute, value before
 
 
 def move(
     model: nn.Module,
-    place: torch.device,
+    device: torch.device,
     but: Iterable[tuple[Any, Mapping[str, nn.Parameter]]],
     moved: Moved,
 ) -> None:
-    """All that is on the CPU but these modules' parameters; each is noted in `moved` before it goes."""
+    """Move all tensors on the CPU but these modules' parameters; note each in `moved` first."""
     stays = {id(weight) for _, weights in but for weight in weights.values()}
     held: Moved = [(weight, "data", weight.data) for weight in model.parameters() if id(weight) not in stays]
     for module in model.modules():
@@ -27,11 +27,11 @@ def move(
     for owner, name, tensor in held:
         if tensor.device == torch.device("cpu"):
             moved.append((owner, name, tensor))
-            setattr(owner, name, tensor.to(place))
+            setattr(owner, name, tensor.to(device))
 
 
 def put_back(moved: Moved) -> None:
-    """What was there before; again: nothing."""
+    """Restore what was there before; calling it again does nothing."""
     for owner, name, tensor in moved:
         setattr(owner, name, tensor)
     moved.clear()

@@ -70,7 +70,7 @@ def improve_draft(fan: Trace, fix_fraction: float, seed: int = 0) -> Trace:
     """
     check_number("fix_fraction", fix_fraction, least=0, most=1)
     if any(text.fan is None for text in fan.texts):
-        raise InvalidInputError("the trace is no fan recording; expected: one of record(…, fan=8) say")
+        raise InvalidInputError("the trace is no fan recording; expected: one of record(…, dense=8) say")
     to_fix = np.random.default_rng(seed).random(len(fan)) < fix_fraction
     windows = [_window(fan, row, to_fix) for row in range(len(fan))]
     verified = [position for window, _ in windows for position in window]

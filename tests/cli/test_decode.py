@@ -93,7 +93,7 @@ def test_the_check_can_be_left_out_and_says_so(capsys):
 
 
 def test_a_text_that_is_not_the_targets_own_exits_with_1_and_says_where(capsys, monkeypatch):
-    from moespac_nb.decoder import speculative as decoding
+    from moespac_nb.decoder import decoding
 
     right = decoding.accept_greedy
     monkeypatch.setattr(
@@ -113,7 +113,7 @@ def test_a_text_that_is_not_the_targets_own_exits_with_1_and_says_where(capsys, 
 
 
 def test_an_interrupt_reports_what_is_committed(capsys, monkeypatch):
-    from moespac_nb.decoder.speculative import Decoding
+    from moespac_nb.decoder.decoding import Decoding
 
     whole = Decoding.__next__
 

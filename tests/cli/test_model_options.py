@@ -76,7 +76,7 @@ def test_record_and_trace_take_it(capsys, own, tmp_path):
         own / "target",
         "--draft",
         own / "draft",
-        "--fan",
+        "--dense",
         2,
         "--mode",
         "sample",

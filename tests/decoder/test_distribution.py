@@ -13,7 +13,7 @@ import pytest
 import torch
 from scipy.stats import chisquare
 
-from moespac_nb.decoder import speculative as decoding_module
+from moespac_nb.decoder import decoding as decoding_module
 from moespac_nb.decoder.drafts import NgramDraft
 from moespac_nb.decoder.sampling import Sampling, accept_sampled, draw, probabilities
 from moespac_nb.decoder.speculative import decode

@@ -68,7 +68,7 @@ def test_the_drafts_are_refused_by_its_name(sampling):
     target, draft = tiny.pair()[0], with_norm(float("nan"), torch.bfloat16, which=1)
     for make in (
         lambda: list(decode(target, PROMPT, draft=draft, sampling=sampling, max_new_tokens=3)),
-        lambda: record(target, PROMPT, draft=draft, sampling=sampling, fan=2, max_new_tokens=3),
+        lambda: record(target, PROMPT, draft=draft, sampling=sampling, dense=2, max_new_tokens=3),
     ):
         with pytest.raises(MoespacError, match="the draft's logits are NaN, computed in bfloat16"):
             make()
@@ -150,7 +150,7 @@ def test_wrapped_models_and_others_are_refused_with_what_to_pass():
     for model in (Wrapped(target), torch.nn.DataParallel(target)):
         with pytest.raises(MoespacError, match=r"model is a \w+; .*it wraps one: pass its \.module"):
             decode(model, PROMPT)
-    with pytest.raises(MoespacError, match=r"draft is a Wrapped; accepted.*its \.module"):
+    with pytest.raises(MoespacError, match=r"draft is a Wrapped; expected.*its \.module"):
         decode(target, PROMPT, draft=Wrapped(draft))
     for model in (None, "a name", torch.nn.Linear(2, 2)):
         with pytest.raises(MoespacError, match=r"model is a .*; expected: a transformers model"):

@@ -89,7 +89,9 @@ def test_given_processors_are_obeyed_and_take_the_place_of_the_models_own(pair):
         list(decoding)
         assert decoding.new_ids == own
     assert decoding.processors.names == ("RepetitionPenaltyLogitsProcessor", "SuppressTokensLogitsProcessor")
-    trace = record(target, prompt, draft=draft, fan=3, max_new_tokens=9, stop_ids=(), logits_processor=given)
+    trace = record(
+        target, prompt, draft=draft, dense=3, max_new_tokens=9, stop_ids=(), logits_processor=given
+    )
     assert trace.committed_ids.tolist() == own[:9]
     assert trace.texts[0].processors == decoding.processors.names
 
@@ -169,7 +171,7 @@ def test_settings_that_ask_for_nothing_are_no_trouble(pair):
     sampling = {"temperature": 0.6, "top_k": 20, "top_p": 0.95, "do_sample": True}
     for setting, value in (nothing | sampling).items():
         setattr(target.generation_config, setting, value)
-    assert decode(target, [5, 6]).processors.each == ()
+    assert decode(target, [5, 6]).processors.functions == ()
 
 
 def test_a_watermark_with_a_memory_is_refused(pair):

@@ -110,7 +110,7 @@ def test_a_sampled_text_has_the_targets_distribution():
 
 def test_a_fan_can_be_recorded_with_it():
     target, draft = named(resized(tiny.pair()[0], 256)), named(resized(tiny.pair()[1], 320))
-    fan = record(target, prompt(1), draft=draft, fan=3, max_new_tokens=12, stop_ids=())
+    fan = record(target, prompt(1), draft=draft, dense=3, max_new_tokens=12, stop_ids=())
     assert fan.committed_ids.tolist() == tiny.generated(target, prompt(1), 12, eos_token_id=None)
 
 

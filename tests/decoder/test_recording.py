@@ -19,7 +19,7 @@ from moespac_nb.decoder.gamma import AdaptiveGamma
 from moespac_nb.decoder.recording import DenseDecoding, record, trace_of
 from moespac_nb.decoder.sampling import Sampling, probabilities
 from moespac_nb.decoder.speculative import decode
-from moespac_nb.models.routing import gates
+from moespac_nb.models.inspection import inspect_model
 from moespac_nb.trace.trace import Trace
 from moespac_nb.utils.exceptions import MoespacError
 from tests.decoder.test_speculative import random_prompt
@@ -68,7 +68,7 @@ def test_an_interrupted_decoding_can_be_kept_as_far_as_it_came():
 @pytest.mark.parametrize("gamma", [0, 1, 2, 4, AdaptiveGamma(high=4)])
 def test_a_greedy_fan_replays_what_decoding_does(gamma):
     target, draft = tiny.pair()
-    fan = record(target, random_prompt(0), draft=draft, fan=4, **OPTIONS)
+    fan = record(target, random_prompt(0), draft=draft, dense=4, **OPTIONS)
     decoding = decode(target, random_prompt(0), draft=draft, gamma=gamma, **OPTIONS)
     for replayed, step in zip(fan.rounds(gamma), decoding, strict=True):
         assert (replayed.index, replayed.position, replayed.accepted) == (
@@ -86,7 +86,7 @@ def test_a_fan_ends_at_a_stop_token():
     target, draft = tiny.pair()
     own = tiny.generated(target, random_prompt(0), 24, eos_token_id=None)
     stop = own[9]
-    fan = record(target, random_prompt(0), draft=draft, fan=4, max_new_tokens=24, stop_ids=[stop])
+    fan = record(target, random_prompt(0), draft=draft, dense=4, max_new_tokens=24, stop_ids=[stop])
     assert fan.committed_ids.tolist() == own[: own.index(stop) + 1]
     assert fan.texts[0].finish_reason == "stop"
     for row in fan:
@@ -98,7 +98,7 @@ def test_a_fan_ends_at_a_stop_token():
 
 def test_a_sampled_fan_decides_alike_wherever_a_row_begins():
     target, draft = tiny.pair()
-    fan = record(target, random_prompt(0), draft=draft, fan=4, sampling=SAMPLE, **OPTIONS)
+    fan = record(target, random_prompt(0), draft=draft, dense=4, sampling=SAMPLE, **OPTIONS)
     text = fan.committed_ids.tolist()
     assert {0, 4} < set(fan.accepted.tolist())
     for i, row in enumerate(fan):
@@ -149,7 +149,7 @@ def p_values(fans: list[Trace], gamma: int) -> tuple[float, float]:
 def sampled_fans() -> list[Trace]:
     target, draft = chain(1), chain(2)
     hot = Sampling("sample", temperature=1.0)
-    options = {"draft": draft, "fan": 2, "sampling": hot, "max_new_tokens": 3}
+    options = {"draft": draft, "dense": 2, "sampling": hot, "max_new_tokens": 3}
     return [record(target, PROMPT, seed=seed, **options) for seed in range(TEXTS)]
 
 
@@ -168,19 +168,19 @@ def test_uniforms_shared_by_position_would_give_the_text_away(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("draft", "fan", "message"),
+    ("draft", "dense", "message"),
     [
-        ("noised", 0, "fan is 0; expected: a whole number from 1"),
-        ("noised", True, "fan is True"),
-        (None, 4, "fan is 4 and draft is None"),
+        ("noised", 0, "dense is 0; expected: a whole number from 1"),
+        ("noised", True, "dense is True"),
+        (None, 4, "dense is 4 and draft is None"),
         ("ngram", 4, "a draft that always proposes its 4, such as a model"),
     ],
 )
-def test_a_fan_that_would_have_holes_is_refused(draft, fan, message):
+def test_a_fan_that_would_have_holes_is_refused(draft, dense, message):
     target, noised = tiny.pair()
     drafts = {"noised": noised, "ngram": NgramDraft(), None: None}
     with pytest.raises(MoespacError, match=message):
-        record(target, random_prompt(0), draft=drafts[draft], fan=fan, **OPTIONS)
+        record(target, random_prompt(0), draft=drafts[draft], dense=dense, **OPTIONS)
 
 
 # router scores and sensors
@@ -217,7 +217,9 @@ def test_the_best_scores_are_those_of_the_experts_that_were_chosen(sensed):
 def states_of(target: torch.nn.Module, draft: torch.nn.Module, ids: list[int]):
     """By layer what its gate read in one pass over the text; and from what the draft's head spoke."""
     read: list[torch.Tensor] = []
-    hooks = [g.register_forward_pre_hook(lambda _, args: read.append(args[0])) for g in gates(target)]
+    hooks = [
+        g.register_forward_pre_hook(lambda _, args: read.append(args[0])) for g in inspect_model(target).gates
+    ]
     target(torch.tensor([ids]))
     for hook in hooks:
         hook.remove()
@@ -233,6 +235,7 @@ def test_sensors_see_the_states_they_are_said_to_see(sensed):
     prompt = random_prompt(0)
     text = [*prompt, *sensed.committed_ids.tolist()]
     read, spoke = states_of(target, draft, text)
+    gates = inspect_model(target).gates
     next_gate, draft_gates = (sensed.sensors[name].values for name in ("next-gate", "draft-gates"))
     assert (next_gate[:, 0] == -1).all()
     seen = agreed = 0
@@ -243,24 +246,22 @@ def test_sensors_see_the_states_they_are_said_to_see(sensed):
             for layer in range(1, 4):
                 seen += 1
                 agreed += next_gate[at + offset, layer].tolist() == named(
-                    gates(target)[layer], read[layer - 1][place]
+                    gates[layer], read[layer - 1][place]
                 )
             if offset < step.gamma:
                 for layer in range(4):
                     seen += 1
-                    agreed += draft_gates[of + offset, layer].tolist() == named(
-                        gates(target)[layer], spoke[place]
-                    )
+                    agreed += draft_gates[of + offset, layer].tolist() == named(gates[layer], spoke[place])
     assert seen > 100
     assert agreed >= 0.99 * seen  # passes of other lengths round near ties the other way
 
 
 def test_a_fan_records_them_too():
     target, draft = tiny.pair()
-    fan = record(target, random_prompt(0), draft=draft, fan=3, **ALL, max_new_tokens=6, stop_ids=())
+    fan = record(target, random_prompt(0), draft=draft, dense=3, **ALL, max_new_tokens=6, stop_ids=())
     assert fan.sensors["draft-gates"].values.shape == (len(fan.draft_probs), 4, 8)
     assert fan.sensors["next-gate"].values.shape == fan.score_experts.shape == (len(fan.window), 4, 8)
-    again = record(target, random_prompt(0), draft=draft, fan=3, **ALL, max_new_tokens=6, stop_ids=())
+    again = record(target, random_prompt(0), draft=draft, dense=3, **ALL, max_new_tokens=6, stop_ids=())
     untimed = {name: np.zeros_like(getattr(fan, name)) for name in ("prefill_ms", "draft_ms", "verify_ms")}
     assert replace(fan, **untimed) == replace(again, **untimed)
 
@@ -312,7 +313,7 @@ def run(capsys, *argv: str) -> tuple[int, str, str]:
 
 def test_a_trace_is_recorded_and_shown(tmp_path, capsys):
     path = tmp_path / "math.npz"
-    command = ["record", "--domain", "math", "--mode", "sample", "--fan", "3", "--max-new-tokens", "8"]
+    command = ["record", "--domain", "math", "--mode", "sample", "--dense", "3", "--max-new-tokens", "8"]
     beside = ["--scores", "--sensors", "draft-gates,next-gate"]
     code, said, _ = run(capsys, *command, *beside, "--out", str(path))
     assert code == 0
@@ -359,7 +360,7 @@ def test_an_own_prompt_can_be_left_out(tmp_path, capsys):
         (["trace", "hide", "none.npz"], "invalid choice: 'hide'"),
         (["record", "--domain", "math"], "--out"),
         (["record", "--domain", "maths", "--out", "x.npz"], "did you mean 'math'"),
-        (["record", "--prompt", "x", "--fan", "0", "--out", "x.npz"], "fan is 0"),
+        (["record", "--prompt", "x", "--dense", "0", "--out", "x.npz"], "dense is 0"),
         (["record", "--prompt", "x", "--out", "nowhere/x.npz"], "a file in a folder that is there"),
     ],
 )

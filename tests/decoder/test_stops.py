@@ -98,7 +98,7 @@ def test_the_models_own_stop_strings_are_the_default(pair):
 def test_a_fan_ends_there_too_and_says_so(pair):
     target, draft = pair
     string = plain(pair).text[10:21]
-    fan = record(target, PROMPT, draft=draft, fan=3, max_new_tokens=NEW, stop_ids=(), stop_strings=[string])
+    fan = record(target, PROMPT, draft=draft, dense=3, max_new_tokens=NEW, stop_ids=(), stop_strings=[string])
     assert fan.texts[0].text == plain(pair, stop_strings=string).text
     assert fan.texts[0].finish_reason == "stop"
     assert fan.texts[0].stop_strings == (string,)

@@ -129,7 +129,7 @@ def test_a_whole_model_loads_in_its_own_dtype(whole):
 
 @pytest.mark.parametrize("dtype", ["int4", torch.float64, torch.int8, None, "torch", float])
 def test_another_dtype_is_refused_before_anything_is_looked_at(monkeypatch, dtype):
-    for name in ("checked_name", "verify_data"):
+    for name in ("checked_name", "verify_checksums"):
         monkeypatch.setattr(models, name, lambda *_: pytest.fail("looked at"))
     with pytest.raises(MoespacError, match=r"dtype is .*; expected: auto, float32, bfloat16, float16"):
         load_model("nobody/nothing", dtype=dtype)

@@ -14,10 +14,12 @@ import torch
 from moespac_nb.decoder.drafts import NgramDraft
 from moespac_nb.decoder.recording import record
 from moespac_nb.decoder.speculative import decode
-from moespac_nb.models.routing import MoEShape, expert_modules, moe_shape, observe
+from moespac_nb.models.inspection import inspect_model
+from moespac_nb.models.routing import observe
 from moespac_nb.offloading.expert_store import expert_parameters
 from moespac_nb.offloading.session import offload
 from moespac_nb.policies import compose_policy
+from moespac_nb.trace.step import MoEShape
 from moespac_nb.utils.exceptions import MoespacError
 from tools.support import tiny_models as tiny
 from tools.support.families import FAMILIES, SIZES, Family, model_of
@@ -90,7 +92,7 @@ def test_a_state_that_cannot_be_wound_back_is_refused_with_a_draft_alone(name):
 @pytest.mark.parametrize("name", those(is_read=True))
 def test_routing_is_recorded_as_a_plain_forward_has_it(name):
     model = built(name)
-    shape = moe_shape(model)
+    shape = inspect_model(model).shape
     assert shape.experts == SIZES["num_experts"]
     assert shape.top_k == FAMILIES[name].options.get("num_experts_per_tok", 2)
     decoding = decoded(decode, model)
@@ -105,8 +107,8 @@ def test_routing_is_recorded_as_a_plain_forward_has_it(name):
 @pytest.mark.parametrize("share", [0.1, 0.5])
 def test_logits_from_slots_are_the_plain_models(name, share):
     model = built(name)
-    shape = moe_shape(model)
-    one = sum(weight[0].nbytes for weight in expert_parameters(expert_modules(model)[0]).values())
+    shape = inspect_model(model).shape
+    one = sum(weight[0].nbytes for weight in expert_parameters(inspect_model(model).experts[0]).values())
     budget = max(2, round(share * shape.layers * shape.experts)) * one
     ids = torch.tensor([PROMPT])
     with torch.inference_mode():
@@ -124,7 +126,7 @@ def test_logits_from_slots_are_the_plain_models(name, share):
 def test_gates_are_asked_with_what_their_layer_gives_them(name):
     model = built(name)
     trace = record(model, PROMPT, max_new_tokens=4, stop_ids=(), scores=True, sensors=["next-gate"])
-    shape = moe_shape(model)
+    shape = inspect_model(model).shape
     assert trace.sensors["next-gate"].values.shape[1:] == (shape.layers, 2 * shape.top_k)
     assert (trace.sensors["next-gate"].values[:, 1:] >= 0).all()
     assert (np.diff(trace.scores, axis=-1) <= 0).all()
@@ -146,8 +148,8 @@ def test_gates_that_need_more_than_a_state_are_refused_before_the_decode(name):
 @pytest.mark.parametrize("name", those(is_read=False))
 def test_experts_that_cannot_be_read_decode_and_are_never_called_dense(name):
     model = built(name)
-    assert moe_shape(model) == MoEShape(0, 0, 0)
-    assert expert_modules(model) == []
+    assert inspect_model(model).shape == MoEShape(0, 0, 0)
+    assert inspect_model(model).experts == ()
     decoding = decoded(decode, model, draft=NgramDraft(), gamma=3)
     assert decoding.new_ids == own_text(model)
     why = decoding.summary()["routing_unread"]

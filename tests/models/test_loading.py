@@ -15,8 +15,8 @@ from moespac_nb.datasets import files as resources
 from moespac_nb.datasets.prompts import DOMAINS, load_prompts
 from moespac_nb.decoder.speculative import decode
 from moespac_nb.models import loading as models
+from moespac_nb.models.inspection import inspect_model
 from moespac_nb.models.loading import check_same_tokenizer, load_model, load_pair
-from moespac_nb.models.routing import moe_shape
 from moespac_nb.offloading.model_profile import profile_from_model
 from moespac_nb.utils.exceptions import MoespacError
 from tools.support import tiny_models as tiny
@@ -46,8 +46,8 @@ def test_the_pair_is_ready_to_decode_with(bundled):
         assert model.config.eos_token_id == model.tokenizer.eos_token_id
         assert not any(parameter.is_meta for parameter in model.parameters())
     assert target.tokenizer is draft.tokenizer
-    assert moe_shape(target).layers >= 8
-    assert moe_shape(draft).layers == 0
+    assert inspect_model(target).shape.layers >= 8
+    assert inspect_model(draft).shape.layers == 0
 
 
 def test_loading_leaves_the_callers_randomness_alone():

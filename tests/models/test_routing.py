@@ -8,7 +8,9 @@ import torch
 import transformers
 
 from moespac_nb.decoder.speculative import decode
-from moespac_nb.models.routing import MoEShape, Routing, expert_modules, moe_shape, observe
+from moespac_nb.models.inspection import inspect_model
+from moespac_nb.models.routing import Routing, observe
+from moespac_nb.trace.step import MoEShape
 from moespac_nb.utils.exceptions import MoespacError
 from tools.support import tiny_models as tiny
 
@@ -68,7 +70,7 @@ def architecture(request):
 
 def test_geometry(architecture):
     model, shape = architecture
-    assert moe_shape(model) == shape
+    assert inspect_model(model).shape == shape
 
 
 def test_recorded_experts_and_weights_rebuild_what_the_layer_computed(architecture):
@@ -76,7 +78,7 @@ def test_recorded_experts_and_weights_rebuild_what_the_layer_computed(architectu
     calls = []
     hooks = [
         module.register_forward_hook(lambda _module, args, output: calls.append((args[0], output)))
-        for module in expert_modules(model)
+        for module in inspect_model(model).experts
     ]
     experts, weights = observe(model, range(2, 14))
     for hook in hooks:
@@ -84,7 +86,7 @@ def test_recorded_experts_and_weights_rebuild_what_the_layer_computed(architectu
     assert experts.shape == weights.shape == (12, shape.layers, shape.top_k)
     assert (experts.dtype, weights.dtype) == (np.int16, np.float32)
     assert all(len(set(chosen)) == shape.top_k for chosen in experts.reshape(-1, shape.top_k).tolist())
-    for layer, module in enumerate(expert_modules(model)):
+    for layer, module in enumerate(inspect_model(model).experts):
         chosen = torch.from_numpy(experts[:, layer]).long()
         with torch.inference_mode():
             again = module(calls[layer][0], chosen, torch.from_numpy(weights[:, layer]))
@@ -106,7 +108,7 @@ def test_speculation_is_lossless_and_records_a_plain_forwards_routing(architectu
 
 def test_a_dense_model_has_no_routing_and_decodes_all_the_same():
     model = tiny.dense()
-    assert moe_shape(model) == MoEShape(layers=0, experts=0, top_k=0)
+    assert inspect_model(model).shape == MoEShape(layers=0, experts=0, top_k=0)
     step = next(decode(model, [5, 6, 7], draft=tiny.dense(seed=3), gamma=3))
     assert step.experts.shape == (4, 0, 0)
     assert step.counts.shape == (0, 0)
@@ -115,7 +117,7 @@ def test_a_dense_model_has_no_routing_and_decodes_all_the_same():
 def test_each_take_returns_what_came_since_the_last():
     model, _ = tiny.pair()
     ids = torch.tensor([[3, 4, 5]])
-    with Routing(model) as routing, torch.inference_mode():
+    with Routing(inspect_model(model)) as routing, torch.inference_mode():
         model(ids)
         first, _ = routing.take(3)
         empty, _ = routing.take(0)
@@ -126,7 +128,7 @@ def test_each_take_returns_what_came_since_the_last():
 
 
 def interrupted_while_recording(model):
-    with Routing(model):
+    with Routing(inspect_model(model)):
         assert tiny.hook_count(model) == 4
         raise KeyboardInterrupt
 

@@ -22,7 +22,7 @@ from moespac_nb.decoder.sampling import GREEDY, Sampling
 from moespac_nb.engine.devices import VirtualDevice
 from moespac_nb.engine.devices.cuda import CudaDevice
 from moespac_nb.engine.devices.host import HostDevice
-from moespac_nb.models.routing import expert_modules, moe_shape
+from moespac_nb.models.inspection import inspect_model
 from moespac_nb.offloading.session import offload
 from moespac_nb.policies import POLICIES, Policy, compose_policy
 from moespac_nb.simulation.replay import replay
@@ -47,7 +47,7 @@ from tools.support.tiny_moe import (
 # Slow enough beside the link that every policy has experts copied, however small they are.
 SLOW_CPU = replace(CARD, cpu_bytes_per_s=1e6)
 LIVE = sorted(name for name, each in POLICIES.items() if not each.reads_future)
-SHAPE = moe_shape(model_and_draft(QWEN)[0])
+SHAPE = inspect_model(model_and_draft(QWEN)[0]).shape
 PROFILE = np.random.default_rng(0).random((SHAPE.layers, SHAPE.experts))
 SAMPLE = Sampling("sample", temperature=1.0)
 OWN = [
@@ -78,8 +78,8 @@ def test_a_decode_on_the_virtual_device_has_the_timeline_of_its_replay(played, s
     figures = "tokens windows hit_rate late_rate cpu_share bytes_per_token wasted_bytes prefill_bytes slots"
     for name in [*figures.split(), "budget_bytes"]:
         assert summary[name] == getattr(result, name), name
-    assert run._passes.scheduler.decode.counters == result.counters
-    assert run._passes.scheduler.prefill.counters.bytes == result.prefill_bytes
+    assert run._driver.scheduler.decode.counters == result.counters
+    assert run._driver.scheduler.prefill.counters.bytes == result.prefill_bytes
     assert {ran.lane for ran in run.timeline} >= {"draft", "gpu"}
 
 
@@ -88,8 +88,8 @@ class Listening:
 
     def __init__(self, run: Any) -> None:
         self.told: list[tuple[str, float]] = []
-        for name in ("on_step_start", "drafted", "on_draft_end", "verified"):
-            setattr(run._passes, name, partial(self._tell, name, getattr(run._passes, name), run.device))
+        for name in ("on_step_start", "on_draft_token", "on_draft_end", "on_verify"):
+            setattr(run._driver, name, partial(self._tell, name, getattr(run._driver, name), run.device))
 
     def _tell(self, name: str, tell: Callable[..., None], device: Any, *args: Any) -> None:
         tell(*args)
@@ -111,7 +111,7 @@ def test_a_model_s_drafted_tokens_are_told_one_by_one_as_they_come():
         next(decoding)
     names = [name for name, _ in listening.told]
     assert names[names.index("on_step_start") :] == [
-        "on_step_start", *3 * ["draft runs", "drafted"], "on_draft_end", "verified",
+        "on_step_start", *3 * ["draft runs", "on_draft_token"], "on_draft_end", "on_verify",
     ]  # fmt: skip
     assert listening.told[-1][1] == run.device.now()
 
@@ -217,7 +217,7 @@ def test_a_budget_that_changes_gives_memory_back_and_keeps_what_it_can(device):
         options = {"draft": draft, "gamma": 4, "max_new_tokens": TOKENS, "stop_ids": ()}
         decoding = run.decode(PROMPT, **options)
         next(decoding)
-        slots = run._passes.scheduler.engine.slots
+        slots = run._driver.scheduler.engine.slots
         old, held = storages(run), set(slots.owner)
         for count in (5, 20):
             before = set(slots.owner)
@@ -251,11 +251,11 @@ def test_an_interrupt_starts_the_policy_anew_and_keeps_what_was_counted():
     with offload(model, "25%", policy="on-demand") as run:
         decoding = run.decode(PROMPT, draft=draft, gamma=4, max_new_tokens=TOKENS, stop_ids=())
         next(decoding)
-        scheduler, counted = run._passes.scheduler, run.counters
+        scheduler, counted = run._driver.scheduler, run.counters
         with pytest.raises(KeyboardInterrupt), InterruptAtLine(running, 200):
             next(decoding)
         list(decoding)
-        assert run._passes.scheduler is not scheduler
+        assert run._driver.scheduler is not scheduler
         assert run.counters.copies > counted.copies
     assert decoding.new_ids == plain_text(QWEN)
 
@@ -266,7 +266,7 @@ def test_when_a_run_ends_its_threads_and_its_memory_are_gone(device):
     threads = {thread.name for thread in threading.enumerate()}
     with offload(model, "25%", device=device) as run:
         slots = storages(run)
-        doubles = [weakref.ref(module.forward) for module in expert_modules(model)]
+        doubles = [weakref.ref(module.forward) for module in inspect_model(model).experts]
         decoded(run.decode, draft)
         started = {thread.name for thread in threading.enumerate()} - threads
         assert any("moespac" in name for name in started) == (device == "host")

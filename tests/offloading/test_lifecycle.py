@@ -17,7 +17,8 @@ import transformers
 import moespac_nb
 from moespac_nb.decoder.callbacks import DecodeCallback
 from moespac_nb.decoder.speculative import decode
-from moespac_nb.models.routing import expert_modules, observe
+from moespac_nb.models.inspection import inspect_model
+from moespac_nb.models.routing import observe
 from moespac_nb.offloading.session import offload, offloaded
 from moespac_nb.utils.exceptions import MoespacError
 from tests.models.test_routing import ARCHITECTURES
@@ -137,8 +138,8 @@ CHANGES: dict[str, Callable[[Any], object]] = {
     "load into a layer": lambda model: model.model.layers[0].load_state_dict(
         other_weights(model.model.layers[0])
     ),
-    "load experts": lambda model: expert_modules(model)[0].load_state_dict(
-        other_weights(expert_modules(model)[0])
+    "load experts": lambda model: (
+        inspect_model(model).experts[0].load_state_dict(other_weights(inspect_model(model).experts[0]))
     ),
     "half": lambda model: model.half(),
     "bfloat16": lambda model: model.bfloat16(),
@@ -195,7 +196,7 @@ def test_whether_experts_are_to_be_trained_may_be_said_within() -> None:
 
 def test_experts_with_a_forward_of_somebody_s_own_are_refused() -> None:
     model = tiny.moe(layers=2)
-    experts = expert_modules(model)[1]
+    experts = inspect_model(model).experts[1]
     own = experts.forward
     experts.forward = lambda *args, **kwargs: own(*args, **kwargs)
     untouched = Untouched(model)
@@ -219,7 +220,7 @@ def test_forwards_put_on_top_within_the_block_are_honoured_there_and_after_it() 
         module.forward = logger
 
     with offload(model, "25%", policy="on-demand") as run:
-        logging(expert_modules(model)[0], "experts")
+        logging(inspect_model(model).experts[0], "experts")
         logging(model, "model")
         assert tiny.generated(model, PROMPT, 6) == plain
         assert run.counters.miss > 0
@@ -318,27 +319,27 @@ class Told(DecodeCallback):
     def on_step_start(self, _token: int, /) -> None:
         self.heard.append("window")
 
-    def drafted(self, token: int, /) -> None:
+    def on_draft_token(self, token: int, /) -> None:
         self.heard.append(str(token))
 
     def on_draft_end(self) -> None:
         self.heard.append("draft")
 
-    def verified(self, step: Any, /) -> None:
+    def on_verify(self, step: Any, /) -> None:
         self.heard.append(f"step {step.index}")
 
     def on_abort(self) -> None:
         self.heard.append("broke off")
 
 
-def test_a_listener_of_one_s_own_hears_all_and_takes_nothing_from_the_run_s_counts() -> None:
+def test_a_callback_of_one_s_own_hears_all_and_takes_nothing_from_the_run_s_counts() -> None:
     model, draft = model_and_draft(QWEN)
     ours, theirs = Told(), Told()
-    decoded(plainly(model), draft, listener=theirs)
+    decoded(plainly(model), draft, callbacks=theirs)
     with offload(model, "25%", policy="on-demand") as run:
         decoding = decoded(run.decode, draft)
     with offload(model, "25%", policy="on-demand") as other:
-        decoded(other.decode, draft, listener=ours)
+        decoded(other.decode, draft, callbacks=ours)
     assert ours.heard == theirs.heard
     assert len(ours.heard) > 10
     assert other.summary() == run.summary()
@@ -347,7 +348,7 @@ def test_a_listener_of_one_s_own_hears_all_and_takes_nothing_from_the_run_s_coun
     assert run.summary()["tokens"] == len(decoding.new_ids) == TOKENS
 
 
-def test_a_listener_that_raises_ends_the_round_for_the_run_too() -> None:
+def test_a_callback_that_raises_ends_the_round_for_the_run_too() -> None:
     model, draft = model_and_draft(QWEN)
 
     class Stops(Told):
@@ -356,7 +357,9 @@ def test_a_listener_that_raises_ends_the_round_for_the_run_too() -> None:
 
     with offload(model, "25%", policy="on-demand") as run:
         mine = Stops()
-        decoding = run.decode(PROMPT, draft=draft, gamma=4, max_new_tokens=TOKENS, stop_ids=(), listener=mine)
+        decoding = run.decode(
+            PROMPT, draft=draft, gamma=4, max_new_tokens=TOKENS, stop_ids=(), callbacks=mine
+        )
         with pytest.raises(OSError, match="enough"):
             next(decoding)
         assert mine.heard[-1] == "broke off"
@@ -371,7 +374,7 @@ def test_the_target_may_be_its_own_draft_and_the_counts_are_right(device: str) -
     model, _ = model_and_draft(QWEN)
     with offload(model, "25%", policy="on-demand", device=device, costs=SLOW_CPU) as run:
         decoding = decoded(run.decode, model)
-        phases = run._passes.scheduler
+        phases = run._driver.scheduler
     assert decoding.new_ids == plain_text(QWEN)
     summary = run.summary()
     assert summary["tokens"] == TOKENS
@@ -390,6 +393,6 @@ def test_other_forwards_between_two_rounds_are_counted_apart() -> None:
         decoding = run.decode(PROMPT, draft=draft, gamma=4, max_new_tokens=TOKENS, stop_ids=())
         for _step in decoding:
             model(torch.tensor([PROMPT]))
-        phases = run._passes.scheduler
+        phases = run._driver.scheduler
     assert phases.decode.counters.pairs == sum(step.experts.size for step in decoding.steps)
     assert phases.other.counters.pairs == len(decoding.steps) * len(PROMPT) * 3 * 2

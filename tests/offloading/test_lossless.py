@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from moespac_nb.models.routing import expert_modules
+from moespac_nb.models.inspection import inspect_model
 from moespac_nb.offloading.expert_rows import added
 from moespac_nb.offloading.session import offload
 from tools.support.tiny_moe import QWEN, expert_bytes, model_and_draft
@@ -87,7 +87,7 @@ def test_between_two_layers_no_computation_keeps_the_memory_of_a_slot():
     try:
         with offload(model, 4 * expert_bytes(model), policy="on-demand") as run, torch.inference_mode():
             model(torch.arange(12)[None])
-            for module in expert_modules(model):
+            for module in inspect_model(model).experts:
                 held = module.forward._instead._from_slots._module._parameters
                 assert not set(held) & set(run._store.slots)
     finally:

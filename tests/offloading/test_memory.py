@@ -86,7 +86,7 @@ def test_of_slots_that_do_not_fit_it_takes_what_does(fits, got):
     else:
         run = offload(model, 12 * expert_bytes(model), **options)
     with run:
-        assert run.slots == run._store.count == run._passes.scheduler.engine.slots.count() == got
+        assert run.slots == run._store.count == run._driver.scheduler.engine.slots.count() == got
         decoding = run.decode(PROMPT, draft=draft, max_new_tokens=TOKENS, stop_ids=())
         list(decoding)
     assert decoding.new_ids == plain_text(QWEN)
@@ -131,7 +131,7 @@ def test_out_of_memory_in_a_forward_takes_slots_and_no_token(where, monkeypatch)
         with pytest.warns(UserWarning, match="out of memory; it goes on with 6 of 12 slots"):
             list(decoding)
         monkeypatch.undo()
-        assert run._store.count == run._passes.slots == 3
+        assert run._store.count == run._driver.slots == 3
     assert decoding.new_ids == plain_text(QWEN)
     untouched.check()
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import moespac_nb
 from moespac_nb.decoder.speculative import decode
 from moespac_nb.engine.placement import Counters
-from moespac_nb.models.routing import expert_modules, moe_shape
+from moespac_nb.models.inspection import inspect_model
 from moespac_nb.offloading.session import offload
 from moespac_nb.utils.exceptions import MoespacError
 from tests.helpers.interrupts import InterruptAtLine, Watched, lines_of
@@ -47,7 +47,7 @@ def test_greedy_text_is_the_plain_models_under_any_budget(name, budget, gamma):
             decoding = decoded(run.decode, draft, gamma)
         assert decoding.new_ids == plain_text(name)
         if policy == "on-demand":
-            assert run._passes.scheduler.decode.counters.cpu_pairs == 0  # all from slots
+            assert run._driver.scheduler.decode.counters.cpu_pairs == 0  # all from slots
             assert budget != "100%" or run.counters.ready > 0
     untouched.check()
     if gamma:
@@ -94,7 +94,7 @@ EVENTS = st.lists(
 @given(st.integers(1, 24), st.sampled_from(["on-demand", "recency", "cpu-only"]), EVENTS)
 def test_any_routing_in_any_order_of_layers_is_computed_right_and_counted(slots, policy, events):
     model, _ = model_and_draft(QWEN)
-    experts = expert_modules(model)
+    experts = inspect_model(model).experts
     hidden, gates = torch.randn(6, 32), torch.rand(6, 2)
     inputs = [
         (layer, hidden[: len(ids)], torch.tensor(ids, dtype=torch.long).view(-1, 2), gates[: len(ids)])
@@ -109,7 +109,7 @@ def test_any_routing_in_any_order_of_layers_is_computed_right_and_counted(slots,
     distinct = sum(len(set(chain.from_iterable(ids))) for _, ids in events)
     assert counts.ready + counts.late + counts.miss == distinct
     assert counts.pairs == sum(2 * len(ids) for _, ids in events)
-    assert run._passes.scheduler.decode.counters == Counters()  # none of this was a decode
+    assert run._driver.scheduler.decode.counters == Counters()  # none of this was a decode
 
 
 def test_a_snapshot_of_the_counts_stays_as_it_was():
@@ -126,15 +126,19 @@ def test_the_budget_is_kept_and_the_experts_are_out_of_the_model():
     model, _ = model_and_draft("gpt_oss")
     size = expert_bytes(model)
     with offload(model, "30%") as run:
-        names = {name for module in expert_modules(model) for name, weight in module.named_parameters()}
+        names = {
+            name for module in inspect_model(model).experts for name, weight in module.named_parameters()
+        }
         assert names == {"gate_up_proj", "gate_up_proj_bias", "down_proj", "down_proj_bias"}
-        assert all(weight.is_meta for module in expert_modules(model) for weight in module.parameters())
+        assert all(
+            weight.is_meta for module in inspect_model(model).experts for weight in module.parameters()
+        )
         assert run.expert_bytes == size
         assert run.budget_bytes == int(0.3 * 24 * size)
         assert run.slots == 7
         held = sum(slot_tensor.nbytes for slot_tensor in run._store.slots.values())
         assert held == run.slots * size <= run.budget_bytes
-        assert moe_shape(model) == ARCHITECTURES["gpt_oss"][1]  # routing is read as ever
+        assert inspect_model(model).shape == ARCHITECTURES["gpt_oss"][1]  # routing is read as ever
 
 
 def test_more_than_all_experts_is_said_where_it_was_asked_for():
@@ -172,7 +176,7 @@ def test_an_error_within_a_forward_leaves_a_whole_model_and_no_slots(name, error
             slots.extend(storages(run))
             decoded(run.decode, draft)
 
-    kind = type(expert_modules(model)[0])
+    kind = type(inspect_model(model).experts[0])
     own = kind._apply_gate
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(kind, "_apply_gate", fail)
@@ -263,7 +267,7 @@ def test_training_through_slots_is_refused():
 
 OPENING = (
     "__init__",
-    "_share_cores",
+    "share_cores",
     "_move_the_rest",
     "move",
     "checked_modules",
@@ -317,7 +321,7 @@ def test_an_interrupt_at_any_line_of_opening_or_closing_leaves_a_whole_model(fun
 
 def test_after_an_interrupt_at_any_line_every_expert_is_still_computed_right():
     model, _ = model_and_draft(QWEN)
-    experts = expert_modules(model)
+    experts = inspect_model(model).experts
     hidden, gates = torch.randn(2, 32), torch.rand(2, 2)
     routing = [(0, [[0, 1], [2, 1]]), (1, [[0, 1], [5, 6]]), (0, [[1, 2], [2, 3]]), (1, [[6, 0], [0, 6]])]
 
@@ -412,7 +416,7 @@ def test_the_parts_add_up_to_the_windows_where_time_is_real():
     with offload(model, "50%", policy="on-demand", device="host", costs=None) as run:
         decoding = run.decode(PROMPT, draft=draft, gamma=4, max_new_tokens=40, stop_ids=())
         list(decoding)
-    parts, windows_s = run._passes.scheduler.decode.parts, run._passes.seconds
+    parts, windows_s = run._driver.scheduler.decode.parts, run._driver.seconds
     assert parts.total_s == pytest.approx(windows_s, rel=0.02)
     assert all(part > 0 for part in (parts.draft_s, parts.dense_s, parts.experts_s, parts.plan_s))
     within = [op for op in run.timeline if any(a <= op.start and op.end <= b for a, b in run.windows_s)]
@@ -422,4 +426,4 @@ def test_the_parts_add_up_to_the_windows_where_time_is_real():
     assert 0 < sum(dense) <= parts.dense_s
     # What is in no lane is bookkeeping around the operations, never the model at work.
     assert drafted + sum(dense) > 0.5 * (parts.draft_s + parts.dense_s)
-    assert len(dense) == len(decoding.steps) * (len(expert_modules(model)) + 1)
+    assert len(dense) == len(decoding.steps) * (len(inspect_model(model).experts) + 1)

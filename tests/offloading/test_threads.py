@@ -77,7 +77,7 @@ def test_generate_in_four_threads_gives_each_its_own_text(played: str, device: s
     untouched = Untouched(model)
     with offload(model, "10%", policy=played, device=device, costs=SLOW_CPU) as run:
         assert at_once(*(generates(model, prompt) for prompt in PROMPTS)) == own
-        apart = run._passes.scheduler.other.counters
+        apart = run._driver.scheduler.other.counters
         assert run.counters == apart
         assert apart.copies > 0 or played != "on-demand"  # others learn from decodes alone
     untouched.check()
@@ -121,7 +121,14 @@ class Between(DecodeCallback):
         setattr(self, moment, lambda *_told: self.done.extend(at_once(work) if elsewhere else [work()]))
 
 
-MOMENTS = ["on_prefill_start", "on_prefill_end", "on_step_start", "drafted", "on_draft_end", "verified"]
+MOMENTS = [
+    "on_prefill_start",
+    "on_prefill_end",
+    "on_step_start",
+    "on_draft_token",
+    "on_draft_end",
+    "on_verify",
+]
 
 
 @pytest.mark.parametrize("elsewhere", [True, False], ids=["another thread", "the same thread"])
@@ -131,11 +138,11 @@ def test_what_else_runs_in_the_middle_of_a_decode_is_counted_apart(moment: str, 
     own = generates(model, PROMPTS[1])()
     with offload(model, "25%", policy="on-demand", costs=SLOW_CPU) as run:
         decoded(run.decode, draft)
-    alone = run._passes.scheduler
+    alone = run._driver.scheduler
     with offload(model, "25%", policy="on-demand", costs=SLOW_CPU) as run:
         between = Between(moment, generates(model, PROMPTS[1]), elsewhere)
-        decoding = decoded(run.decode, draft, listener=between)
-    counted = run._passes.scheduler
+        decoding = decoded(run.decode, draft, callbacks=between)
+    counted = run._driver.scheduler
     assert decoding.new_ids == plain_text(QWEN)
     assert between.done
     assert all(text == own for text in between.done)
@@ -164,14 +171,14 @@ def test_a_thread_that_comes_just_before_a_decode_s_own_pass_takes_nothing_from_
         if what == "a text of its own":
             assert at_once(generates(model, PROMPTS[1])) == [own]
         else:
-            [error] = at_once(lambda: run._passes._tell(cut))
+            [error] = at_once(lambda: run._driver._call(cut))
             assert isinstance(error, KeyboardInterrupt)
 
     with offload(model, "25%", policy="on-demand", costs=SLOW_CPU) as run:
         hook = model.register_forward_pre_hook(comes_before)
         decoding = decoded(run.decode, draft)
         hook.remove()
-    counted = run._passes.scheduler
+    counted = run._driver.scheduler
     assert decoding.new_ids == plain_text(QWEN)
     assert counted.prefill.counters.pairs == decoding.prefill.experts.size
     assert counted.decode.counters.pairs == sum(step.experts.size for step in decoding.steps)
@@ -219,7 +226,7 @@ def test_after_an_interrupt_at_any_line_another_thread_has_its_turn() -> None:
         return run.decode(PROMPT, draft=draft, gamma=3, max_new_tokens=4, stop_ids=())
 
     def watched(code: Any) -> bool:
-        return running(code) or code.co_filename.endswith(("stand_in.py", "decoding.py", "listener.py"))
+        return running(code) or code.co_filename.endswith(("stand_in.py", "decoding.py", "callbacks.py"))
 
     with offload(model, "25%", policy="on-demand", costs=SLOW_CPU) as run:
         lines, interrupts = lines_of(watched, lambda: list(started())), 0

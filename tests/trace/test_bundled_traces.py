@@ -76,7 +76,7 @@ def test_what_is_bundled_is_listed(data):
         (("math", "greedy", "fan", "both"), "half is 'both'; expected: 'tune', 'report'"),
         (
             ("math", "sample", "fan"),
-            "expected: greedy plain, greedy fan; .*--mode sample --fan 8 --out math.npz",
+            "expected: greedy plain, greedy fan; .*--mode sample --dense 8 --out math.npz",
         ),
         (
             ("code",),

@@ -114,7 +114,7 @@ def test_a_real_draft_that_never_errs_has_the_same_windows() -> None:
     model, draft = tiny.pair()
     prompt = [5, 9, 33, 12]
     options: dict[str, Any] = {"max_new_tokens": 14, "stop_ids": ()}
-    fan = record(model, prompt, draft=draft, fan=4, **options)
+    fan = record(model, prompt, draft=draft, dense=4, **options)
     assert accepted(fan, 4) < 1
     text = [*prompt, *fan.committed_ids.tolist()]
     real = record(model, prompt, draft=Knowing(text), gamma=4, **options)

@@ -52,7 +52,7 @@ def contestants(target: Any, options: dict[str, Any]) -> dict[str, Callable[[str
         "decode": lambda text: list(decode(target, text, **options)),
         "record": lambda text: record(target, text, **options),
         "with scores and sensors": lambda text: record(target, text, **options, **ALL),
-        "fan of 8": lambda text: record(target, text, **options, **ALL, fan=8),
+        "fan of 8": lambda text: record(target, text, **options, **ALL, dense=8),
     }
 
 

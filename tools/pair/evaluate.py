@@ -21,7 +21,7 @@ import torch
 
 from moespac_nb import DOMAINS, load_pair
 from moespac_nb.datasets.files import digest
-from moespac_nb.models.routing import expert_modules, moe_shape
+from moespac_nb.models.inspection import inspect_model
 from moespac_nb.trace.step import MoEShape
 from moespac_nb.utils.files import atomic_write
 from tools.pair.card import acceptance, losses, recall, reuse, samples, seeds, use
@@ -95,7 +95,7 @@ def measure(settings: Settings, old: dict[str, Any], kept: Path) -> dict[str, An
     """The card. old: the one before, whose losses hold as long as the weights are the same."""
     torch.set_num_threads(1)  # so small a model gains nothing from more
     target, draft = load_pair(verify=False)
-    shape = moe_shape(target)
+    shape = inspect_model(target).shape
     weights = {name: digest(DATA / "pair" / name) for name in PAIR}
     found = losses.measure(target, draft, settings.loss_windows)
     if found is None and old.get("sha256") == weights:
@@ -125,7 +125,7 @@ def measure(settings: Settings, old: dict[str, Any], kept: Path) -> dict[str, An
         },
         "geometry": asdict(shape),
         "expert_bytes": STORED_BYTES
-        * sum(p.numel() for p in expert_modules(target)[0].parameters())
+        * sum(p.numel() for p in inspect_model(target).experts[0].parameters())
         // shape.experts,
         "sha256": weights,
         "sources": corpus.get("sources"),

@@ -127,7 +127,7 @@ def recorded(one: Bundled, number: int, tokens: int) -> Trace:
         load_prompts(one.domain)[number].prompt,
         draft=draft,
         gamma=GAMMA,
-        fan=FAN if one.kind == "fan" else None,
+        dense=FAN if one.kind == "fan" else None,
         sampling=SAMPLINGS[one.mode],
         scores=(one.domain, one.kind) == (SCORED, "plain"),
         sensors=SENSORS,

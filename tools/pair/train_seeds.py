@@ -18,7 +18,8 @@ import torch
 from tqdm import tqdm
 
 from moespac_nb.estimator.evaluation import recall_by_predictor
-from moespac_nb.models.routing import moe_shape, observe
+from moespac_nb.models.inspection import inspect_model
+from moespac_nb.models.routing import observe
 from moespac_nb.trace.step import MoEShape, Prefill, expert_counts
 from moespac_nb.utils.files import atomic_write
 from tools.pair import train as train_pair
@@ -68,7 +69,7 @@ def trained(steps: int, seed: int) -> Any:
 
 def figures_of(model: Any) -> dict[str, Any]:
     """Every figure whose spread is reported, of one trained target."""
-    shape = moe_shape(model)
+    shape = inspect_model(model).shape
     texts = {
         stream: [observe(model, ids)[0] for ids in _cut(tokens)]
         for stream, tokens in tqdm(train_pair.Streams("held-out").tokens.items(), desc="held-out text")

@@ -10,7 +10,7 @@ import transformers
 from torch.multiprocessing.reductions import StorageWeakRef
 
 from moespac_nb.decoder.speculative import decode
-from moespac_nb.models.routing import expert_modules
+from moespac_nb.models.inspection import inspect_model
 from tests.models.test_routing import ARCHITECTURES, SIZES
 from tools.support import tiny_models as tiny
 
@@ -28,7 +28,7 @@ def model_and_draft(name: str) -> tuple[Any, Any]:
 
 
 def expert_bytes(model: Any) -> int:
-    module = expert_modules(model)[0]
+    module = inspect_model(model).experts[0]
     return sum(weight[0].nbytes for weight in module.parameters())
 
 

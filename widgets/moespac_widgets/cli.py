@@ -30,7 +30,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model-profile", metavar="NAME|FILE", help="qwen3-30b-a3b, …, or a .toml file")
     decoding_arguments(parser, required=False)
     # Of a trace that is there, γ is a fan's, and the longest unless it is given.
-    parser.set_defaults(gamma=None, fan=None, scores=False, sensors="")
+    parser.set_defaults(gamma=None, dense=None, scores=False, sensors="")
 
 
 def run(options: argparse.Namespace) -> int:
