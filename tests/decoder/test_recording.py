@@ -22,9 +22,9 @@ from moespac_nb.decoder.speculative import decode
 from moespac_nb.models.inspection import inspect_model
 from moespac_nb.trace.trace import Trace
 from moespac_nb.utils.exceptions import MoespacError
-from tests.decoder.test_speculative import random_prompt
-from tests.trace.test_trace import same_step
+from tests.helpers.steps import same_step
 from tools.support import tiny_models as tiny
+from tools.support.tiny_models import random_prompt
 
 SAMPLE = Sampling("sample", temperature=1.0, top_k=50)
 OPTIONS = {"max_new_tokens": 24, "stop_ids": ()}

@@ -18,14 +18,9 @@ from moespac_nb.decoder.speculative import decode
 from moespac_nb.models.routing import observe
 from moespac_nb.utils.exceptions import MoespacError
 from tools.support import tiny_models as tiny
+from tools.support.tiny_models import random_prompt
 
 SAMPLE = Sampling("sample", temperature=1.0)
-
-
-def random_prompt(seed: int, length: int = 12) -> list[int]:
-    return torch.randint(
-        2, tiny.VOCABULARY, (length,), generator=torch.Generator().manual_seed(seed)
-    ).tolist()
 
 
 def drafts() -> dict:

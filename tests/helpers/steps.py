@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 import numpy as np
 
 from moespac_nb.trace.schema import TextInfo
@@ -47,3 +49,16 @@ def text(
     )  # fmt: skip
     prefill = Prefill(np.zeros(len(read), np.int64), read, np.ones(read.shape, np.float32), 1.0)
     return Trace.of(told, MoEShape(layers, per_layer, top_k), 1, prefill, steps)
+
+
+def same_step(a: Step, b: Step) -> bool:
+    """Equal in every field, with the same types."""
+    for field in fields(Step):
+        ours, theirs = getattr(a, field.name), getattr(b, field.name)
+        for x, y in zip(*[v if isinstance(v, Top) else (v,) for v in (ours, theirs)], strict=True):
+            if isinstance(x, np.ndarray):
+                if x.dtype != y.dtype or not np.array_equal(x, y):
+                    return False
+            elif x != y:
+                return False
+    return True

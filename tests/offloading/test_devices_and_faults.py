@@ -6,7 +6,6 @@ import gc
 import threading
 import weakref
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -20,7 +19,6 @@ from moespac_nb.decoder.channels import Channels
 from moespac_nb.decoder.recording import trace_of
 from moespac_nb.decoder.sampling import GREEDY, Sampling
 from moespac_nb.engine.devices import VirtualDevice
-from moespac_nb.engine.devices.cuda import CudaDevice
 from moespac_nb.engine.devices.host import HostDevice
 from moespac_nb.models.inspection import inspect_model
 from moespac_nb.offloading.session import offload
@@ -28,9 +26,7 @@ from moespac_nb.policies import POLICIES, Policy, compose_policy
 from moespac_nb.simulation.replay import replay
 from moespac_nb.utils.exceptions import MoespacError
 from tests.helpers.interrupts import InterruptAtLine
-from tests.offloading.test_session import running
-from tests.simulation.test_replay import CARD
-from tools.support.fake_cuda import FakeCuda
+from tests.helpers.offload_cases import CARD, SLOW_CPU, OnStandIn, running
 from tools.support.tiny_moe import (
     PROMPT,
     QWEN,
@@ -44,8 +40,6 @@ from tools.support.tiny_moe import (
     storages,
 )
 
-# Slow enough beside the link that every policy has experts copied, however small they are.
-SLOW_CPU = replace(CARD, cpu_bytes_per_s=1e6)
 LIVE = sorted(name for name, each in POLICIES.items() if not each.reads_future)
 SHAPE = inspect_model(model_and_draft(QWEN)[0]).shape
 PROFILE = np.random.default_rng(0).random((SHAPE.layers, SHAPE.experts))
@@ -348,41 +342,6 @@ def test_what_is_not_accepted_is_said_and_nothing_has_changed(options, message):
     with pytest.raises(MoespacError, match=message):
         offload(model, "25%", **options)
     untouched.check()
-
-
-class OnStandIn(CudaDevice):
-    """The stand-in GPU, whose memory is the host's; copies come no sooner than somebody waits."""
-
-    place = "cpu"
-
-    def __init__(self) -> None:
-        self.fake = FakeCuda()
-        self.held: list[Callable[[], None]] = []
-        super().__init__(cuda=self.fake)
-
-    def wait(self, event: Any) -> None:
-        while self.held:
-            self.held.pop()()
-        super().wait(event)
-
-    def submit(self, lane, seconds, run=None, after=(), label="", size_bytes=0, **options):
-        if lane == "link":
-            with self.fake.stream(self._copies):
-                self.held.append(self.fake.hold())
-        launched = run if run is None or lane == "cpu" else partial(self.fake.launch, run, label)
-        return super().submit(lane, seconds, launched, after, label, size_bytes, **options)
-
-    def _staging(self, like: Any) -> Any:
-        return torch.full_like(like, 77)
-
-    def room(self, tensor: Any) -> Any:
-        self._copies.wait_stream(self._kernels)
-        return tensor
-
-    def close(self) -> None:
-        while self.held:
-            self.held.pop()()
-        super().close()
 
 
 @pytest.mark.parametrize("played", ["on-demand", "recency", "spac-joint"])

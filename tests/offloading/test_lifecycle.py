@@ -21,10 +21,10 @@ from moespac_nb.models.inspection import inspect_model
 from moespac_nb.models.routing import observe
 from moespac_nb.offloading.session import offload, offloaded
 from moespac_nb.utils.exceptions import MoespacError
-from tests.models.test_routing import ARCHITECTURES
-from tests.offloading.test_devices_and_faults import SLOW_CPU
+from tests.helpers.offload_cases import SLOW_CPU
 from tools.support import tiny_models as tiny
 from tools.support.tiny_moe import (
+    ARCHITECTURES,
     PROMPT,
     QWEN,
     TOKENS,

@@ -9,7 +9,7 @@ import torch
 
 from moespac_nb.offloading.expert_store import ExpertStore
 from moespac_nb.offloading.session import offload
-from tests.offloading.test_devices_and_faults import SLOW_CPU, OnStandIn
+from tests.helpers.offload_cases import SLOW_CPU, OnStandIn
 from tools.support.tiny_moe import PROMPT, QWEN, TOKENS, Untouched, expert_bytes, model_and_draft, plain_text
 
 

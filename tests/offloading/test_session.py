@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,9 +17,10 @@ from moespac_nb.models.inspection import inspect_model
 from moespac_nb.offloading.session import offload
 from moespac_nb.utils.exceptions import MoespacError
 from tests.helpers.interrupts import InterruptAtLine, Watched, lines_of
-from tests.models.test_routing import ARCHITECTURES
+from tests.helpers.offload_cases import PACKAGE, running
 from tools.support import tiny_models as tiny
 from tools.support.tiny_moe import (
+    ARCHITECTURES,
     PROMPT,
     QWEN,
     TOKENS,
@@ -275,7 +275,6 @@ OPENING = (
     "resize",
 )
 CLOSING = ("_restore", "put_back", "close", "free")
-PACKAGE = Path(moespac_nb.__file__).parent
 
 
 def lines_in(functions: tuple[str, ...]) -> Watched:
@@ -285,21 +284,6 @@ def lines_in(functions: tuple[str, ...]) -> Watched:
         and code.co_name in functions
         and code.co_qualname != "Run.close"
     )
-
-
-RUNNING = [
-    str(PACKAGE / f"offloading/{name}.py")
-    for name in ("expert_layer", "expert_rows", "expert_store", "driver")
-]
-ENGINE = [
-    str(PACKAGE / f"{name}.py")
-    for name in ("engine/scheduler", "engine/engine", "engine/slots", "engine/devices/virtual")
-]
-
-
-def running(code: Any) -> bool:
-    """The lines that a forward from slots runs through."""
-    return code.co_filename in RUNNING + ENGINE
 
 
 @pytest.mark.parametrize("functions", [OPENING, CLOSING])

@@ -17,8 +17,7 @@ from moespac_nb.decoder.speculative import decode
 from moespac_nb.offloading.session import offload, offloaded
 from moespac_nb.trace.schema import same
 from tests.helpers.interrupts import InterruptAtLine, lines_of
-from tests.offloading.test_devices_and_faults import SLOW_CPU
-from tests.offloading.test_session import running
+from tests.helpers.offload_cases import SLOW_CPU, running
 from tools.support import tiny_models as tiny
 from tools.support.tiny_moe import (
     PROMPT,

@@ -23,17 +23,14 @@ from moespac_nb.trace.locality import expert_usage
 from moespac_nb.trace.step import MoEShape
 from moespac_nb.utils.exceptions import MoespacError
 from tests.helpers.checked_device import COSTS
+from tests.helpers.offload_cases import CARD
 from tests.helpers.steps import step
 from tests.helpers.trace_strategies import one_text, several
 from tools.support.synthetic_trace import made_up
 
 LOCAL = made_up(MoEShape(4, 16, 2), gamma=4, steps=40, seed=1)
-# A card beside a desktop, as the profiles have them, with a link on which a copy takes two layers or so.
-CARD = Costs(
-    expert_bytes=10_000_000, expert_flops=1e7, copy_alpha_s=2e-5, link_bytes_per_s=25e9,
-    gpu_bytes_per_s=900e9, gpu_flops_per_s=80e12, cpu_bytes_per_s=50e9, cpu_flops_per_s=500e9,
-    dense_s=6e-5, dense_position_s=1e-6, head_s=1e-4, draft_s=3e-4, draft_prefill_s=2e-5, plan_s=1e-4,
-)  # fmt: skip
+
+
 COMPETING = sorted(set(POLICIES) - {"next-window-oracle"})
 
 

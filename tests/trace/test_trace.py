@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import sys
-from dataclasses import fields, replace
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -15,28 +15,16 @@ from hypothesis import strategies as st
 from moespac_nb.trace.editing import concatenate, redact
 from moespac_nb.trace.locality import committed_experts, distinct_by_gamma, locality, overlap
 from moespac_nb.trace.schema import COLUMNS, Channel
-from moespac_nb.trace.step import MoEShape, Step, Top
+from moespac_nb.trace.step import MoEShape
 from moespac_nb.trace.table import COLUMNS as TABLE
 from moespac_nb.trace.table import table, to_csv, to_frame
 from moespac_nb.trace.trace import Trace
 from moespac_nb.utils.exceptions import MoespacError
+from tests.helpers.steps import same_step
 from tests.helpers.steps import text as by_hand
 from tests.helpers.trace_strategies import ANY_TRACE, GEOMETRY, VOCABULARY, one_text, routed, with_extras
 
 few = settings(max_examples=25)
-
-
-def same_step(a: Step, b: Step) -> bool:
-    """Equal in every field, with the same types."""
-    for field in fields(Step):
-        ours, theirs = getattr(a, field.name), getattr(b, field.name)
-        for x, y in zip(*[v if isinstance(v, Top) else (v,) for v in (ours, theirs)], strict=True):
-            if isinstance(x, np.ndarray):
-                if x.dtype != y.dtype or not np.array_equal(x, y):
-                    return False
-            elif x != y:
-                return False
-    return True
 
 
 def test_a_step_comes_out_as_it_went_in():

@@ -9,6 +9,8 @@ import torch
 from transformers import Qwen3Config, Qwen3ForCausalLM, Qwen3MoeConfig, Qwen3MoeForCausalLM
 from transformers.modeling_outputs import CausalLMOutput
 
+from tools.support import tiny_models as tiny
+
 torch.set_num_threads(1)
 VOCABULARY = 256
 CONTEXT = 160
@@ -114,3 +116,9 @@ def generated(model: Any, prompt: list[int], new_tokens: int, **options: Any) ->
 def hook_count(model: Any) -> int:
     """Forward hooks anywhere in the model."""
     return sum(len(module._forward_pre_hooks) + len(module._forward_hooks) for module in model.modules())
+
+
+def random_prompt(seed: int, length: int = 12) -> list[int]:
+    return torch.randint(
+        2, tiny.VOCABULARY, (length,), generator=torch.Generator().manual_seed(seed)
+    ).tolist()

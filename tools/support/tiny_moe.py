@@ -11,7 +11,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 
 from moespac_nb.decoder.speculative import decode
 from moespac_nb.models.inspection import inspect_model
-from tests.models.test_routing import ARCHITECTURES, SIZES
+from moespac_nb.trace.step import MoEShape
 from tools.support import tiny_models as tiny
 
 PROMPT = [5, 9, 33, 12, 7, 7, 60]
@@ -74,3 +74,48 @@ class Untouched:
 def storages(run: Any) -> list[StorageWeakRef]:
     """The memory of a run's slots."""
     return [StorageWeakRef(tensor.untyped_storage()) for tensor in run._store.slots.values()]
+
+
+SIZES = {
+    "vocab_size": 64,
+    "hidden_size": 32,
+    "intermediate_size": 32,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 64,
+    "pad_token_id": 1,
+    "bos_token_id": None,
+    "eos_token_id": 0,
+    "num_experts_per_tok": 2,
+}
+
+
+LATENT = {
+    "q_lora_rank": None,
+    "kv_lora_rank": 8,
+    "qk_nope_head_dim": 8,
+    "qk_rope_head_dim": 8,
+    "v_head_dim": 8,
+}
+
+
+ARCHITECTURES = {
+    "qwen3_moe": ({"num_experts": 8, "moe_intermediate_size": 16, "head_dim": 16}, MoEShape(3, 8, 2)),
+    "mixtral": ({"num_local_experts": 6}, MoEShape(3, 6, 2)),
+    "olmoe": ({"num_experts": 8}, MoEShape(3, 8, 2)),
+    "gpt_oss": ({"num_local_experts": 8, "head_dim": 16, "sliding_window": 8}, MoEShape(3, 8, 2)),
+    "deepseek_v2": (
+        {
+            "n_routed_experts": 8,
+            "n_shared_experts": 1,
+            "moe_intermediate_size": 16,
+            "first_k_dense_replace": 1,
+            "topk_method": "greedy",
+            "n_group": 1,
+            "topk_group": 1,
+            **LATENT,
+        },
+        MoEShape(2, 8, 2),  # its first layer is dense
+    ),
+}
