@@ -357,7 +357,7 @@ def test_an_own_prompt_can_be_left_out(tmp_path, capsys):
         (["record", "--prompt", "x", "--sensors", "next-gat", "--out", "x.npz"], "did you mean 'next-gate'"),
         (["trace", "none.npz", "--half", "tune"], "--half was given with a file"),
         (["trace", "none.npz"], "none.npz: there is no such file"),
-        (["trace", "hide", "none.npz"], "invalid choice: 'hide'"),
+        (["trace", "show", "none.npz"], "unrecognized arguments"),
         (["record", "--domain", "math"], "--out"),
         (["record", "--domain", "maths", "--out", "x.npz"], "did you mean 'math'"),
         (["record", "--prompt", "x", "--dense", "0", "--out", "x.npz"], "dense is 0"),
