@@ -69,8 +69,8 @@ def combine_callbacks(callbacks: DecodeCallback | Sequence[DecodeCallback]) -> D
     """Return one callback that calls all of these.
 
     They nest as `with` blocks do: the last one is closest to the model's passes, so it is called last before
-    a pass (`on_prefill_start`, `on_step_start`, `on_draft_token`, `on_draft_end`) and first after one. Of
-    their `turn`s the last one's is held.
+    a pass (`on_prefill_start`, `on_step_start`, `on_draft_token`, `on_draft_end`) and first after one. The
+    `turn` of the last one is held.
 
     Raises
     ------

@@ -192,7 +192,7 @@ def test_a_stage_that_cannot_be_imported_fails_alone(tmp_path):
     lost = Stage(1, "lost", "nothing", InModule("no_such_stage"), 0.2, 0.2, 1)
     failed, fine = supervised([lost, stage(2, gpu_stages.fine)], tmp_path)
     assert failed.outcome == "failed"
-    assert "No module named 'gpu.no_such_stage'" in failed.error
+    assert "No module named 'tools.gpu.no_such_stage'" in failed.error
     assert fine.outcome == "done"
 
 
