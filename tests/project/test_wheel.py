@@ -69,14 +69,18 @@ def test_the_wheel_is_small_enough_to_send(installed: Installed) -> None:
 
 def test_the_widgets_front_end_and_words_are_in_the_wheel(installed: Installed, root: Path) -> None:
     home = root / "widgets" / "moespac_widgets"
-    wanted = [path for folder in ("front", "texts") for path in (home / folder).iterdir()]
+    wanted = [path for path in home.rglob("*") if path.suffix in {".css", ".js", ".json", ".pyi"}]
     assert wanted
     with zipfile.ZipFile(installed.wheel) as wheel:
         missing = {f"moespac_widgets/{path.relative_to(home).as_posix()}" for path in wanted} - set(
             wheel.namelist()
         )
     assert not missing
-    ask = "from moespac_widgets import Stepper, front_end; print(len(front_end.bundle(Stepper.SCRIPT)))"
+    ask = (
+        "from moespac_widgets import Stepper\n"
+        "from moespac_widgets.base.assets import bundle\n"
+        "print(len(bundle(Stepper.SCRIPT)))"
+    )
     done = installed.run("python", "-c", ask)
     assert done.returncode == 0, done.stderr
 
