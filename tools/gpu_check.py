@@ -84,13 +84,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         results[:] = now
         report.write(setup.out, about, results)
 
+    stopped = False
     try:
         run_stages(stages, setup, options.minutes, write)
     except KeyboardInterrupt:
+        stopped = True
         print("interrupted: the report holds what was found", file=sys.stderr)
     print(report.markdown(about, results))
     print(f"{setup.out / report.REPORT_NAME}; kept as docs/gpu/{report.file_name(about, results)}")
-    return int(any(result.broken or result.outcome not in ("done", "not run") for result in results))
+    return int(
+        stopped or any(result.broken or result.outcome not in ("done", "not run") for result in results)
+    )
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:

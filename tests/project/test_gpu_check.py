@@ -272,26 +272,61 @@ def test_an_interrupt_ends_the_worker_and_leaves_what_was_found(tmp_path):
     assert [result.outcome for result in last] == ["done", "interrupted", "waiting"]
 
 
+# The check itself, as a command, on a stage that does not end by itself.
+ENDLESS_CHECK = """
+import sys
+from tests.helpers import gpu_stages
+from tools import gpu_check
+from tools.gpu.stage import Stage
+if __name__ == "__main__":
+    stages = enumerate((gpu_stages.fine, gpu_stages.hangs), 1)
+    gpu_check.STAGES = tuple(Stage(n, run.__name__, "", run, 1, 100, 1) for n, run in stages)
+    sys.exit(gpu_check.main(sys.argv[1:]))
+"""
+
+
 def test_a_termination_leaves_a_report(tmp_path):
-    out = tmp_path / "out"
-    command = [sys.executable, "-m", "tools.gpu_check", "--dry-run", "--stages", "2", "--out", str(out)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    found = out / report.JSON_NAME
-    deadline = time.monotonic() + 60
-
-    def outcomes() -> list[str]:
-        return [each["outcome"] for each in json.loads(found.read_text("utf-8"))["stages"]]
-
-    # The second stage takes seconds; the first may end at any moment.
-    while time.monotonic() < deadline and not (found.exists() and outcomes() == ["done", "running"]):
+    script, out = tmp_path / "endless_check.py", tmp_path / "out"
+    script.write_text(ENDLESS_CHECK, "utf-8")
+    command = [sys.executable, str(script), "--dry-run", "--out", str(out)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(each for each in sys.path if each)}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+    child, found = out / "child", out / report.JSON_NAME
+    deadline = time.monotonic() + DRY_LIMIT_S
+    while not (child.exists() and child.read_text()) and process.poll() is None:
+        assert time.monotonic() < deadline
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
     said, _ = process.communicate(timeout=60)
     assert process.returncode == 1
+    assert not is_running(int(child.read_text()))
     assert not [path for path in out.iterdir() if path.name.endswith(".tmp")]
-    assert outcomes() == ["done", "interrupted"]
+    stages = json.loads(found.read_text("utf-8"))["stages"]
+    assert [each["outcome"] for each in stages] == ["done", "interrupted"]
     assert "interrupted: the check was stopped" in said
     assert (out / report.REPORT_NAME).read_text("utf-8") in said
+
+
+def test_a_stage_is_in_the_report_as_soon_as_it_runs(tmp_path):
+    written: list[list[str]] = []
+    supervisor.run_stages(
+        [stage(1, gpu_stages.fine)],
+        Setup(tiny=True, on_gpu=False, out=tmp_path),
+        1.0,
+        lambda now: written.append([result.outcome for result in now]),
+    )
+    assert written[0] == ["running"]
+
+
+def test_a_check_stopped_after_its_last_stage_says_so(tmp_path, monkeypatch, capsys):
+    def stopped(*_arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(gpu_check, "run_stages", stopped)
+    monkeypatch.setattr(gpu_check, "STAGES", ())
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    assert gpu_check.main(["--dry-run", "--out", str(tmp_path / "out")]) == 1
+    assert "interrupted" in capsys.readouterr().err
 
 
 # The report.

@@ -90,6 +90,7 @@ class Worker:
         start = written = monotonic()
         limit_s = min(result.limit_s + self._start(), end - start)
         result.outcome = "running"
+        write()
         self._pipe.send((stage.run, SOFT_SHARE * result.limit_s))
         while result.outcome == "running":
             now = monotonic()
