@@ -148,7 +148,7 @@ table(["", "with draft", "target alone"], rows)
 # %%
 number = 6
 step = trace[number]
-drafted, choices = ([trace.pieces[i] for i in ids.tolist()] for ids in (step.drafted, step.target_ids))
+drafted, choices = ([trace.token_strings[i] for i in ids.tolist()] for ids in (step.drafted, step.target_ids))
 fates = ["accepted" if ok else "not kept" for ok in step.accepted_mask]
 rows = zip(map(repr, drafted), step.draft_probs, step.target_probs, map(repr, choices), fates, strict=False)
 caption = f"Round {number}; then the target's own {choices[step.accepted]!r}"
@@ -264,11 +264,11 @@ predict("00.P3", ...)  # this domain's popularity
 # %%
 def texts(domain, mode):
     """Each text that was set aside for reports: the reading of its prompt, and its windows of γ = 4."""
-    fan = load_trace(domain, mode=mode, kind="fan", half="report")
+    dense = load_trace(domain, mode=mode, dense=True, half="report")
     found = []
-    for step in fan.rounds(4):
+    for step in dense.rounds(4):
         if step.index == 0:  # the next text
-            found.append((fan.prefill(len(found)), []))
+            found.append((dense.prefill(len(found)), []))
         found[-1][1].append(step)
     return [(prefill, windows) for prefill, windows in found if len(windows) > 1]
 
@@ -276,7 +276,7 @@ def texts(domain, mode):
 # %%
 def popularity(domain, mode):
     """How often texts of the other half used each expert, as shares of a layer."""
-    counts = expert_usage(load_trace(domain, mode=mode, kind="fan", half="tune"))
+    counts = expert_usage(load_trace(domain, mode=mode, dense=True, half="tune"))
     return counts / counts.sum(axis=1, keepdims=True)
 
 

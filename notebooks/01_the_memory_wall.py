@@ -309,7 +309,7 @@ print(f"{paper.budget_bytes / 2**30:.1f} GiB")
 # %%
 texts = []
 for domain in DOMAINS:
-    trace = load_trace(domain, mode="sample", kind="fan", half="report")
+    trace = load_trace(domain, mode="sample", dense=True, half="report")
     for number in range(len(trace.texts)):
         texts.append(one_hot(committed_experts(trace, number), trace.geometry.experts))
 asked = sum(int(used.sum()) for used in texts)
@@ -370,7 +370,7 @@ check("01.5", hits)
 # starts with an empty cache, and no rule can hit what is asked for the first time.
 
 # %%
-ours = [overlap(load_trace(domain, mode="sample", kind="fan", half="report")) for domain in DOMAINS]
+ours = [overlap(load_trace(domain, mode="sample", dense=True, half="report")) for domain in DOMAINS]
 at = [shares.index(share) for share in (25, 50)]
 pair = [rates[name][one] for one in at for name in ("LRU", "Belady")]
 rows = [("the bundled pair", np.mean([a for a, _ in ours]), *pair, "exact")]

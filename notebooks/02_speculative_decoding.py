@@ -255,8 +255,8 @@ check("02.4", tokens)
 # %%
 accepted = {}
 for domain in DOMAINS:
-    fan = load_trace(domain, mode="sample", kind="fan", half="report")
-    accepted[domain] = np.array([step.accepted for step in fan.rounds(8) if step.gamma == 8])
+    dense = load_trace(domain, mode="sample", dense=True, half="report")
+    accepted[domain] = np.array([step.accepted for step in dense.rounds(8) if step.gamma == 8])
 reached = {d: [(kept >= n).mean() for n in range(9)] for d, kept in accepted.items()}
 rows = [(d, *(now / before for before, now in pairwise(r[:6]))) for d, r in reached.items()]
 table(["domain", *(f"token {n}" for n in range(1, 6))], rows, "Kept, of those reached; γ = 8, sampled; exact")
@@ -326,8 +326,8 @@ predict("02.P1", ...)
 # %%
 def asked_for(domain, gamma):
     """Experts that each pass asks for in each layer, and how many tokens of text that brought."""
-    fan = load_trace(domain, mode="sample", kind="fan", half="report")
-    rounds = list(fan.rounds(gamma))
+    dense = load_trace(domain, mode="sample", dense=True, half="report")
+    rounds = list(dense.rounds(gamma))
     return np.stack([step.counts > 0 for step in rounds]), sum(len(step.emitted) for step in rounds)
 
 

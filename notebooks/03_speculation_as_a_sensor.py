@@ -84,7 +84,7 @@ from moespac_widgets.figures.base import INK, on_any_page
 
 # %%
 reports = {
-    mode: {domain: load_trace(domain, mode=mode, kind="fan", half="report") for domain in DOMAINS}
+    mode: {domain: load_trace(domain, mode=mode, dense=True, half="report") for domain in DOMAINS}
     for mode in ("greedy", "sample")
 }  # any γ up to 8 can be read from them; in what follows, sampled text where nothing else is said
 sampled = reports["sample"]
@@ -126,10 +126,10 @@ times = ...  # between 1 and 9
 predict("03.P1", times)
 
 # %%
-found = np.mean([distinct_by_gamma(fan) for fan in sampled.values()], axis=0)
+found = np.mean([distinct_by_gamma(trace) for trace in sampled.values()], axis=0)
 reveal("03.P1", found[8] / found[0], "×")
 shape = sampled["math"].geometry
-rows = {d: verified_tokens(load_trace(d, mode="sample", kind="fan", half="tune")) for d in DOMAINS}
+rows = {d: verified_tokens(load_trace(d, mode="sample", dense=True, half="tune")) for d in DOMAINS}
 popular = [make_sensor("popularity", shape, learned).shares for learned in rows.values()]
 at = np.arange(1, 10)
 drawn = {"no two share any": shape.top_k * at, "by chance, all experts alike": [],
@@ -185,16 +185,16 @@ check("03.2", answer)
 
 
 # %%
-def a_pass(fan, gamma):
+def a_pass(trace, gamma):
     """Experts of a pass over those of a step, the tokens it brought, and the one over the other."""
-    rounds = list(fan.rounds(gamma))
+    rounds = list(trace.rounds(gamma))
     asked = np.mean([(step.counts > 0).sum(axis=1).mean() for step in rounds]) / shape.top_k
     brought = np.mean([len(step.emitted) for step in rounds])
     return asked, brought, asked / brought
 
 
 # %%
-lines = [(domain, *a_pass(fan, 4), *a_pass(fan, 8)) for domain, fan in sampled.items()]
+lines = [(domain, *a_pass(trace, 4), *a_pass(trace, 8)) for domain, trace in sampled.items()]
 by_need = sorted((a_token, domain) for domain, _, _, a_token, *_ in lines)
 print("γ = 4, experts a token over those without a draft:", *(f"{d} {x:.2f}" for x, d in by_need))
 table(["domain", "a/b, γ = 4", "tokens", "a token", "a/b, γ = 8", "tokens", "a token"], lines,
@@ -305,9 +305,9 @@ table(["reading", "bits about the next window"], lines, "A world in which expert
 
 
 # %%
-def readings(fan, text, gamma=4):
+def readings(trace, text, gamma=4):
     """(windows, layers, experts) of each reading of a text."""
-    steps = [seen.step for seen in iter_windows(fan, text, gamma)]
+    steps = [seen.step for seen in iter_windows(trace, text, gamma)]
     counts = np.stack([step.counts for step in steps])
     first = np.stack([expert_counts(step.experts[:1], shape.experts) for step in steps])
     return {"first": first, "any": (counts > 0).astype(int), "count": counts}
@@ -316,9 +316,9 @@ def readings(fan, text, gamma=4):
 # %%
 def estimate(mode, reading, shuffle, seed=0):
     rng, now, following = np.random.default_rng(seed), [], []
-    for fan in reports[mode].values():
-        for text in range(len(fan.texts)):
-            read = readings(fan, text)
+    for trace in reports[mode].values():
+        for text in range(len(trace.texts)):
+            read = readings(trace, text)
             order = rng.permutation(len(read["any"])) if shuffle else np.arange(len(read["any"]))
             now += [read[reading][order[:-1]].ravel()]
             following += [read["any"][order[1:]].ravel()]
@@ -369,7 +369,7 @@ check("03.5", answer)
 # the name?
 
 # %%
-counts = np.concatenate([step.counts.ravel() for fan in sampled.values() for step in fan.rounds(8)])
+counts = np.concatenate([step.counts.ravel() for trace in sampled.values() for step in trace.rounds(8)])
 shares = np.bincount(counts, minlength=10) / len(counts)
 lines = [(f, shares[f], f * shares[f] / (shares @ np.arange(10)), abs(f - 2), abs(f - 1)) for f in range(10)]
 table(
@@ -413,8 +413,8 @@ class Coarse(VerifyCounts):
 # %%
 def recalls(sensors, size, mode="sample", gamma=4):
     """Mean over domains of the recall of each sensor, with `size` experts named a layer."""
-    found = [evaluate_predictors(fan, sensors(domain), size, gamma=gamma, rules=(EVIDENCE,))
-             for domain, fan in reports[mode].items()]  # fmt: skip
+    found = [evaluate_predictors(trace, sensors(domain), size, gamma=gamma, rules=(EVIDENCE,))
+             for domain, trace in reports[mode].items()]  # fmt: skip
     return {name: np.mean([one[name, EVIDENCE].recall for one in found]) for name, _ in found[0]}
 
 
@@ -474,14 +474,14 @@ predict("03.P2", per_cent)
 
 # %%
 def everyone(mode):
-    learned = {d: verified_tokens(load_trace(d, mode=mode, kind="fan", half="tune")) for d in DOMAINS}
+    learned = {d: verified_tokens(load_trace(d, mode=mode, dense=True, half="tune")) for d in DOMAINS}
     return lambda domain: {name: make_sensor(name, shape, learned[domain]) for name in SENSORS}
 
 
 # %%
-def knowing(fan, size):
+def knowing(trace, size):
     """The best recall there can be: a window may need more experts than are named."""
-    needed = np.concatenate([(step.counts > 0).sum(axis=1) for step in fan.rounds(4)])
+    needed = np.concatenate([(step.counts > 0).sum(axis=1) for step in trace.rounds(4)])
     return np.minimum(1, size / needed).mean()
 
 
@@ -492,7 +492,9 @@ reveal("03.P2", 100 * all_recalls["sample"]["verify-counts"], "%")
 moments = {"verified": "after verifying", "drafted": "after drafting", "layer": "a layer ahead"}
 lines = [(name, moments[kind.known], all_recalls["greedy"][name], all_recalls["sample"][name])
          for name, kind in SENSORS.items()]  # fmt: skip
-lines += [("all-knowing", "", *(np.mean([knowing(fan, 16) for fan in reports[m].values()]) for m in reports))]
+lines += [
+    ("all-knowing", "", *(np.mean([knowing(trace, 16) for trace in reports[m].values()]) for m in reports))
+]
 table(
     ["sensor", "known", "greedy", "sampled"],
     lines,
@@ -515,8 +517,8 @@ table(
 
 # %%
 gaps = {}
-for domain, fan in sampled.items():
-    one = evaluate_predictors(fan, everyone("sample")(domain), 16, gamma=4, rules=(EVIDENCE,))
+for domain, trace in sampled.items():
+    one = evaluate_predictors(trace, everyone("sample")(domain), 16, gamma=4, rules=(EVIDENCE,))
     gaps[domain] = [
         one[name, EVIDENCE].recall for name in ("verify-counts", "recency", "popularity", "token-table")
     ]
@@ -532,10 +534,12 @@ table(["domain", "verify-counts", "recency", "popularity", "token-table"], [(d, 
 def agreement(channel):
     """Share of a token's experts that a gate asked too early names, by layer; mean of domains."""
     found = []
-    for fan in sampled.values():
-        drafted = np.ones(len(fan.window), bool)
-        drafted[fan.starts["verified"][:-1]] = channel == "next-gate"  # no state of the draft is at the first
-        named, used = fan.sensors[channel].values[..., : shape.top_k], fan.experts[drafted]
+    for trace in sampled.values():
+        drafted = np.ones(len(trace.window), bool)
+        drafted[trace.starts["verified"][:-1]] = (
+            channel == "next-gate"
+        )  # no state of the draft is at the first
+        named, used = trace.channels[channel].values[..., : shape.top_k], trace.experts[drafted]
         found.append((named[..., None] == used[..., None, :]).any(axis=-1).mean(axis=(0, 2)))
     return np.mean(found, axis=0)
 

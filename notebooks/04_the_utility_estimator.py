@@ -259,9 +259,9 @@ check("04.4", answer)
 names = ["paper", "paper-real", "level", "ema"]
 means, given = [], {name: [] for name in names}
 for domain in DOMAINS:
-    fan = load_trace(domain, mode="sample", kind="fan", half="report")
-    for text in range(len(fan.texts)):
-        counts = np.stack([one.step.counts for one in iter_windows(fan, text, GAMMA)])
+    trace = load_trace(domain, mode="sample", dense=True, half="report")
+    for text in range(len(trace.texts)):
+        counts = np.stack([one.step.counts for one in iter_windows(trace, text, GAMMA)])
         if len(counts) >= 8:  # long enough to climb
             means.append(counts.mean(axis=0))
             for name in names:
@@ -358,9 +358,9 @@ predict("04.P2", ...)  # points: 5 means .50 against .45
 recalls = {}
 for mode in ("greedy", "sample"):
     for domain in tqdm(DOMAINS, desc=mode):
-        fan = load_trace(domain, mode=mode, kind="fan", half="report")
-        looked = {"verify-counts": make_sensor("verify-counts", fan.geometry)}
-        told = evaluate_predictors(fan, looked, NAMED, gamma=GAMMA, K=K)
+        trace = load_trace(domain, mode=mode, dense=True, half="report")
+        looked = {"verify-counts": make_sensor("verify-counts", trace.geometry)}
+        told = evaluate_predictors(trace, looked, NAMED, gamma=GAMMA, K=K)
         recalls[mode, domain] = {rule: found.recall for (_, rule), found in told.items()}
 
 # %%
@@ -377,11 +377,11 @@ table(["rule", "greedy", "sampled"], rows, "Recall of the next window's experts,
 # %%
 rows = []
 for levels in (1, 2, 4, 8):
-    fans = [load_trace(domain, mode="sample", kind="fan", half="report") for domain in DOMAINS]
+    dense_traces = [load_trace(domain, mode="sample", dense=True, half="report") for domain in DOMAINS]
     scores = []
-    for fan in fans:
-        sensors = {"f": make_sensor("verify-counts", fan.geometry)}
-        scores.append(evaluate_predictors(fan, sensors, NAMED, gamma=GAMMA, K=levels))
+    for trace in dense_traces:
+        sensors = {"f": make_sensor("verify-counts", trace.geometry)}
+        scores.append(evaluate_predictors(trace, sensors, NAMED, gamma=GAMMA, K=levels))
     rows.append((levels, *(np.mean([score["f", name].recall for score in scores]) for name in RULES)))
 table(["K", *RULES], rows, "Recall by the number of levels, sampled, 16 named; exact")
 
@@ -418,12 +418,12 @@ table(["", "recall"], rows, "On the same texts; exact")
 # 4090.
 
 # %%
-played = {"gamma": GAMMA, "machine": "rtx4090", "model_profile": "qwen3-30b-a3b", "timeline": False}
+played = {"gamma": GAMMA, "machine": "rtx4090", "model": "qwen3-30b-a3b", "timeline": False}
 rows = []
 for name in RULES:
     policy = compose_policy(name, rule=name, admission=1)
     ran = [
-        replay(load_trace(d, "sample", "fan", "report"), policy, "17%", **played)
+        replay(load_trace(d, "sample", dense=True, half="report"), policy, "17%", **played)
         for d in ("chat", "code", "news")
     ]
     tps, megabytes = (np.mean([getattr(one, f) for one in ran]) for f in ("tps_modelled", "bytes_per_token"))

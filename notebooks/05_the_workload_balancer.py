@@ -527,7 +527,7 @@ players += [
 ]
 played = {}
 for domain in DOMAINS:
-    trace = load_trace(domain, mode="sample", kind="fan", half="report")
+    trace = load_trace(domain, mode="sample", dense=True, half="report")
     played[domain] = [replay(trace, each, "17%", gamma=8, timeline=False) for each in players]
 
 # %%

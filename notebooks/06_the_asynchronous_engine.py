@@ -98,7 +98,7 @@ free = trace.committed_ids.tolist()
 print(f"{len(trace)} rounds:", model.tokenizer.decode(free))
 
 # %%
-on = {"machine": "rtx4090", "model_profile": "qwen3-30b-a3b"}
+on = {"machine": "rtx4090", "model": "qwen3-30b-a3b"}
 with offload(model, budget="25%", policy="spac-joint", gamma=4, **on) as run:
     decoding = run.decode(prompt, **asked)
     for _ in decoding:
@@ -471,10 +471,10 @@ predict("06.P1", on_demand_guess)
 
 # %%
 names = ["cpu-only", "on-demand", "static-hot", "recency", "spac-paper", "spac-joint", "next-window-oracle"]
-shown, known = (load_trace("math", mode="sample", kind="fan", half=half) for half in ("report", "tune"))
+shown, known = (load_trace("math", mode="sample", dense=True, half=half) for half in ("report", "tune"))
 played = {"gamma": 4, "timeline": False, **on}
 pairs = [(n, f"{share}%") for n in names for share in (5, 10, 17, 25, 50, 75, 100)]
-results = [replay(shown, *pair, profile=known, **played) for pair in tqdm(pairs, desc="replays")]
+results = [replay(shown, *pair, expert_usage=known, **played) for pair in tqdm(pairs, desc="replays")]
 budget_figure(results)
 
 # %%
@@ -527,8 +527,8 @@ others = ["static-hot", plain, "spac-paper", "spac-joint", "next-window-oracle"]
 lines = ["on-demand", "cpu-only", "recency", *others]
 found = {}
 for domain in tqdm(DOMAINS, desc="domains"):
-    shown, known = (load_trace(domain, mode="sample", kind="fan", half=h) for h in ("report", "tune"))
-    found[domain] = [replay(shown, line, "17%", profile=known, **played) for line in lines]
+    shown, known = (load_trace(domain, mode="sample", dense=True, half=h) for h in ("report", "tune"))
+    found[domain] = [replay(shown, line, "17%", expert_usage=known, **played) for line in lines]
 
 # %%
 speeds = np.array([[one.tps_modelled for one in ran] for ran in found.values()])
@@ -559,10 +559,10 @@ for at in range(3, 7):
 # machine is one point: change `"17%"`, or `on`, and run the last cells again.
 #
 # ## From here
-# - A slower link: `on = {"machine": "laptop4060", "model_profile": "qwen3-30b-a3b-4bit"}`, and run all.
+# - A slower link: `on = {"machine": "laptop4060", "model": "qwen3-30b-a3b-4bit"}`, and run all.
 # - Who pays for the draft? Add `"accounting": "device-equal"` to `played`: its bytes come off the budget.
 # - The same in a terminal: `moespac replay math --policy recency,spac-joint --budget 10%,17%,25%`, and
-#   `moespac decode --domain math --budget 25% --model-profile qwen3-30b-a3b`.
+#   `moespac decode --domain math --budget 25% --model qwen3-30b-a3b`.
 # - A timeline for Perfetto: `moespac replay math --timeline run.json`, opened at ui.perfetto.dev.
 #
 # **References.** S. Li, J. Lin, D. Ge, Y. Ye, *MoE-SpAc*, arXiv 2603.09983 (2026).

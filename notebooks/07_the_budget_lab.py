@@ -89,8 +89,8 @@ from moespac_nb import DOMAINS, load_prompts, load_trace, load_pair, improve_dra
 from moespac_nb import compose_policy, get_policy, replay, cost_model, list_machines, load_machine
 from moespac_widgets import BudgetLab, Dashboard, Race, parts_figure, table
 
-fans = {domain: load_trace(domain, mode="sample", kind="fan", half="report") for domain in DOMAINS}
-chat = fans["chat"]
+dense_traces = {domain: load_trace(domain, mode="sample", dense=True, half="report") for domain in DOMAINS}
+chat = dense_traces["chat"]
 BudgetLab(chat, gamma=4, policy="recency", beside="on-demand", ask="guess")
 
 # %% [markdown]
@@ -217,10 +217,13 @@ predict("07.P1", ...)  # a factor: 1 is just as fast, 2 is twice as fast
 cpu = {f"host_{what}_per_s": 2 * getattr(on, f"host_{what}_per_s") for what in ("expert_bytes", "flops")}
 knobs = {"the start": {}, "twice the slots": {"budget": "34%"}, "a link ×4": {"machine": fast},
          "a CPU lane ×2": {"machine": replace(on, **cpu)}, "no draft": {"gamma": 0}, "γ = 8": {"gamma": 8},
-         "4-bit experts": {"model_profile": "qwen3-30b-a3b-4bit"},
+         "4-bit experts": {"model": "qwen3-30b-a3b-4bit"},
          "the best guess": {"policy": "next-window-oracle"}}  # fmt: skip
 start = {"policy": "recency", "budget": "17%", **played}
-ran = [[replay(fans[d], **(start | knob)).tps_modelled for d in ("math", "code")] for knob in knobs.values()]
+ran = [
+    [replay(dense_traces[d], **(start | knob)).tps_modelled for d in ("math", "code")]
+    for knob in knobs.values()
+]
 
 # %%
 speeds = np.array(ran)
@@ -237,17 +240,17 @@ reveal("07.P1", 1 / factors["no draft"][1], "×")
 # passes. But with a mixture of experts a pass costs what its *experts* cost, and five positions ask for more
 # of them than one. So whether drafting pays is a race between two factors: how many times the experts of a
 # single token a window asks for, and how many tokens it yields. In the last columns, what a better draft
-# would change: one that does not make half of the mistakes, and one that is never wrong. (A fan has what they
-# would have needed: the rows that begin at the right token.)
+# would change: one that does not make half of the mistakes, and one that is never wrong. (A dense trace holds
+# what they would have needed: the rows that begin at the right token.)
 
 # %%
 rows = []
-for domain, fan in fans.items():
-    none = replay(fan, "recency", "17%", gamma=0, timeline=False).tps_modelled
-    drafts = [improve_draft(fan, fix_fraction) for fix_fraction in (0, 0.5, 1)]
+for domain, trace in dense_traces.items():
+    none = replay(trace, "recency", "17%", gamma=0, timeline=False).tps_modelled
+    drafts = [improve_draft(trace, fix_fraction) for fix_fraction in (0, 0.5, 1)]
     speeds = [replay(draft, "recency", "17%", **played).tps_modelled / none for draft in drafts]
-    rounds = list(fan.rounds(4))
-    asks = np.mean([(step.counts > 0).sum(axis=1).mean() for step in rounds]) / fan.geometry.top_k
+    rounds = list(trace.rounds(4))
+    asks = np.mean([(step.counts > 0).sum(axis=1).mean() for step in rounds]) / trace.geometry.top_k
     rows.append((domain, asks, np.mean([len(step.emitted) for step in rounds]), *speeds))
 head = ["domain", "a window's experts over a token's", "tokens a window yields"]
 head += ["γ = 4 over no draft", "half the mistakes", "never wrong"]
@@ -283,7 +286,7 @@ rows = []
 for accounting in ("slots-equal", "device-equal"):
     for gamma in (0, 4):
         ran = [
-            replay(fans[d], "recency", "17%", gamma=gamma, accounting=accounting, timeline=False)
+            replay(dense_traces[d], "recency", "17%", gamma=gamma, accounting=accounting, timeline=False)
             for d in DOMAINS
         ]
         rows.append((accounting, gamma, ran[0].slots, *(round(one.tps_modelled) for one in ran)))
@@ -418,7 +421,7 @@ def speed(domain, step, budget, **on):
     """Tokens a second, modelled."""
     gamma = 0 if step in ("on-demand", "cpu-only") else 4
     played = contestants.get(step, step.removesuffix(", draft"))
-    return replay(fans[domain], played, budget, gamma=gamma, timeline=False, **on).tps_modelled
+    return replay(dense_traces[domain], played, budget, gamma=gamma, timeline=False, **on).tps_modelled
 
 
 def flagged(budget):
@@ -528,7 +531,7 @@ check("07.5", answer)
 # %% [markdown]
 # ## From here
 # - Another machine for a step: `speed("chat", "counts", "25%", machine="laptop4060",
-#   model_profile="qwen3-30b-a3b-4bit")`.
+#   model="qwen3-30b-a3b-4bit")`.
 # - Your own machine: `moespac calibrate --out mine.toml`, then `machine="mine.toml"` in any cell above.
 # - In a terminal: `moespac replay math --policy recency,spac-joint --budget 10%,25% --machine laptop4060`.
 # - The dashboard as a page to project: `moespac dashboard math --gamma 4 --html math.html`.

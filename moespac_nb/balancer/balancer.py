@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ..utils.exceptions import MoespacError, did_you_mean
+from ..utils.exceptions import InvalidInputError, did_you_mean
 from .candidates import candidates
 from .demand import LevelRates
 from .joint import Joint
@@ -68,14 +68,16 @@ class Balancer:
         log: list[Any] | None = None,
     ) -> None:
         if formulation not in FORMULATIONS:
-            raise MoespacError(
+            raise InvalidInputError(
                 f"formulation is {formulation!r}; expected: {', '.join(FORMULATIONS)}"
                 + did_you_mean(formulation, FORMULATIONS)
             )
         if exact_every < 0:
-            raise MoespacError(f"exact_every is {exact_every}; expected: a number of windows, or 0 for never")
+            raise InvalidInputError(
+                f"exact_every is {exact_every}; expected: a number of windows, or 0 for never"
+            )
         if time_limit_s is not None and not time_limit_s > 0:
-            raise MoespacError(f"time_limit_s is {time_limit_s}; expected: seconds above 0, or None")
+            raise InvalidInputError(f"time_limit_s is {time_limit_s}; expected: seconds above 0, or None")
         self.formulation, self.exact_every, self.time_limit_s = formulation, exact_every, time_limit_s
         self.rates = LevelRates(layers, levels, warmup)
         self.solved = 0

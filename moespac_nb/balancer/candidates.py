@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..utils.exceptions import MoespacError
+from ..utils.exceptions import InvalidInputError
 from .demand import Demand, checked_utility
 from .times import LaneTimes
 
@@ -136,17 +136,17 @@ def candidates(utility: Array, resident: Array, slots: int, times: LaneTimes, de
     utility = checked_utility(utility, levels)
     resident = np.asarray(resident)
     if resident.dtype != bool or resident.shape != utility.shape:
-        raise MoespacError(
+        raise InvalidInputError(
             f"resident is {resident.dtype} of shape {resident.shape}; expected: bool of the utility's "
             f"shape, {utility.shape}"
         )
     if len(utility) != layers:
-        raise MoespacError(
+        raise InvalidInputError(
             f"the utility has {len(utility)} layers and the demand {layers}; expected: as many"
         )
     held = int(np.count_nonzero(resident))
     if slots < max(1, held):
-        raise MoespacError(
+        raise InvalidInputError(
             f"slots is {slots} with {held} experts resident; expected: at least one slot, and one for each "
             "resident"
         )

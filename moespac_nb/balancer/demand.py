@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..utils.exceptions import MoespacError
+from ..utils.exceptions import InvalidInputError
 
 __all__ = ["Demand", "LevelRates", "checked_utility", "level_sums"]
 
@@ -49,13 +49,13 @@ class Demand:
         for name, shape in accepted.items():
             array = getattr(self, name)
             if np.shape(array) != shape or not array.size:
-                raise MoespacError(
+                raise InvalidInputError(
                     f"{name} has shape {np.shape(array)}; expected: pairs and distinct (layers,), cold_share "
                     "and hot_share (layers, levels), at least one of each"
                 )
             highest = 1.0 + 1e-9 if name.endswith("share") else np.inf
             if not (array.min() >= 0 and array.max() <= highest and array.max() < np.inf):
-                raise MoespacError(
+                raise InvalidInputError(
                     f"{name} goes from {array.min()} to {array.max()}; expected: "
                     + ("shares from 0 to 1" if highest < 2 else "finite numbers of 0 or more")
                 )
@@ -86,7 +86,9 @@ class Demand:
         utility = checked_utility(utility, levels)
         counts = np.asarray(counts, np.float64)
         if counts.shape != utility.shape:
-            raise MoespacError(f"counts have shape {counts.shape}; expected: the utility's, {utility.shape}")
+            raise InvalidInputError(
+                f"counts have shape {counts.shape}; expected: the utility's, {utility.shape}"
+            )
         pairs = level_sums(utility, levels, counts)
         used = level_sums(utility, levels, counts > 0)
         return cls.of_levels(pairs, used)
@@ -104,14 +106,14 @@ class Demand:
 def checked_utility(utility: Array, levels: int) -> Array:
     """The utility as integers (layers, experts) in 0 … K, K = levels ≥ 1; else MoespacError."""
     if levels < 1:
-        raise MoespacError(f"levels is {levels}; expected: K of 1 or more, the highest utility")
+        raise InvalidInputError(f"levels is {levels}; expected: K of 1 or more, the highest utility")
     utility = np.asarray(utility)
     if utility.ndim != 2 or not utility.size or utility.dtype.kind not in "iu":
-        raise MoespacError(
+        raise InvalidInputError(
             f"the utility is {utility.dtype} of shape {utility.shape}; expected: integers (layers, experts)"
         )
     if utility.min() < 0 or utility.max() > levels:
-        raise MoespacError(
+        raise InvalidInputError(
             f"the utility goes from {utility.min()} to {utility.max()}; expected: 0 to K = {levels}"
         )
     return utility
@@ -149,7 +151,7 @@ class LevelRates:
     def __init__(self, layers: int, levels: int, warmup: int = 8) -> None:
         for name, value in (("layers", layers), ("levels", levels), ("warmup", warmup)):
             if value < 1:
-                raise MoespacError(f"{name} is {value}; expected: 1 or more")
+                raise InvalidInputError(f"{name} is {value}; expected: 1 or more")
         self.levels, self.warmup, self.windows = levels, warmup, 0
         # Sums over windows at each level, (layers, K + 1). A layer's mean expert serves 1 in each window,
         # so that the draft length does not matter.
@@ -166,12 +168,12 @@ class LevelRates:
         """Learn from one window: counts f, and the utility known before it, both (layers, experts)."""
         counts = np.asarray(counts)
         if counts.shape != np.shape(utility) or len(counts) != len(self._work):
-            raise MoespacError(
+            raise InvalidInputError(
                 f"counts have shape {counts.shape} and the utility {np.shape(utility)}; expected: both "
                 f"(layers, experts) with {len(self._work)} layers"
             )
         if not counts.min() >= 0:
-            raise MoespacError(f"counts go down to {counts.min()}; expected: positions, 0 or more")
+            raise InvalidInputError(f"counts go down to {counts.min()}; expected: positions, 0 or more")
         utility = checked_utility(utility, self.levels)
         if self.warm:
             for sums in (self._experts, self._work, self._pairs, self._used):
@@ -200,9 +202,9 @@ class LevelRates:
         """
         utility = checked_utility(utility, self.levels)
         if len(utility) != len(self._work):
-            raise MoespacError(f"the utility has {len(utility)} layers; expected: {len(self._work)}")
+            raise InvalidInputError(f"the utility has {len(utility)} layers; expected: {len(self._work)}")
         if not 0 <= pairs < np.inf:
-            raise MoespacError(f"pairs is {pairs}; expected: a finite number of 0 or more")
+            raise InvalidInputError(f"pairs is {pairs}; expected: a finite number of 0 or more")
         experts = level_sums(utility, self.levels, np.ones(utility.shape))
         work = experts * (self._work / self._experts)
         expected = pairs * work / work.sum(axis=1, keepdims=True)

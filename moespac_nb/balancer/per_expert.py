@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..utils.exceptions import MoespacError
+from ..utils.exceptions import InvalidInputError
 from .highs import linear, new_program
 from .times import LaneTimes
 
@@ -73,13 +73,13 @@ class PerExpert:
     def __post_init__(self) -> None:
         shapes = np.shape(self.counts), np.shape(self.resident)
         if shapes[0] != shapes[1] or len(shapes[0]) != 2 or not np.size(self.counts):
-            raise MoespacError(
+            raise InvalidInputError(
                 f"counts have shape {shapes[0]} and resident {shapes[1]}; expected: both (layers, experts)"
             )
         if not (np.isfinite(self.counts).all() and np.min(self.counts) >= 0):
-            raise MoespacError("a count is negative or not finite; expected: positions, 0 or more")
+            raise InvalidInputError("a count is negative or not finite; expected: positions, 0 or more")
         if self.slots < 1:
-            raise MoespacError(f"slots is {self.slots}; expected: 1 or more")
+            raise InvalidInputError(f"slots is {self.slots}; expected: 1 or more")
 
     @cached_property
     def cold_s(self) -> float:

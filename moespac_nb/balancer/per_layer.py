@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ..utils.exceptions import MoespacError
+from ..utils.exceptions import InvalidInputError
 from .candidates import Candidates, lowest
 from .highs import linear, new_program
 from .thresholds import Thresholds
@@ -48,7 +48,7 @@ class PerLayer:
 
     def __post_init__(self) -> None:
         if self.objective not in OBJECTIVES:
-            raise MoespacError(f"objective is {self.objective!r}; expected: {', '.join(OBJECTIVES)}")
+            raise InvalidInputError(f"objective is {self.objective!r}; expected: {', '.join(OBJECTIVES)}")
 
     @cached_property
     def cost_s(self) -> np.ndarray:

@@ -15,7 +15,7 @@ from typing import Any, Literal, overload
 
 import numpy as np
 
-from ..utils.exceptions import MoespacError, did_you_mean
+from ..utils.exceptions import InvalidInputError, did_you_mean
 from . import lagrangian
 from .highs import solve_program
 from .joint import Joint
@@ -86,7 +86,7 @@ def solve(
     """
     solvers = SOLVERS[type(problem)]
     if method not in solvers:
-        raise MoespacError(
+        raise InvalidInputError(
             f"method is {method!r}; expected for {type(problem).__name__}: {', '.join(solvers)}"
             + did_you_mean(method, solvers)
         )
@@ -118,7 +118,7 @@ def _joint_pulp(joint: Joint, time_limit_s: float | None) -> Thresholds:
 def _joint_enumerate(joint: Joint, _time_limit_s: float | None) -> Thresholds:
     layers, levels = joint.table.layers, joint.table.levels
     if levels**layers > MAX_ENUMERATED:
-        raise MoespacError(
+        raise InvalidInputError(
             f"{layers} layers of {levels} levels have {levels**layers} points; expected: at most "
             f"{MAX_ENUMERATED} to enumerate, else method='pulp'"
         )

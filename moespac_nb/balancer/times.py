@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
-from ..utils.exceptions import MoespacError
+from ..utils.exceptions import InvalidInputError
 
 if TYPE_CHECKING:
     from ..hardware.cost_model import Costs
@@ -52,7 +52,7 @@ class LaneTimes:
         for time in fields(self):
             value = getattr(self, time.name)
             if not (math.isfinite(value) and value >= 0):
-                raise MoespacError(
+                raise InvalidInputError(
                     f"{time.name} is {value!r}; expected: seconds, a finite number of 0 or more"
                 )
 
@@ -72,7 +72,7 @@ class LaneTimes:
         LaneTimes
         """
         if gamma < 0:
-            raise MoespacError(f"gamma is {gamma}; expected: 0 drafted tokens or more")
+            raise InvalidInputError(f"gamma is {gamma}; expected: 0 drafted tokens or more")
         return cls(
             gpu_expert_s=costs.gpu_read_s,
             gpu_pair_s=costs.gpu_pair_s,

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ..offloading.session import Run
 
 LOSSLESS_BROKEN, INTERRUPTED = 1, 130
-UNDER_A_BUDGET = ("policy", "device", "machine", "model_profile", "accounting")
+UNDER_A_BUDGET = ("policy", "device", "machine", "model", "accounting")
 MACHINE = "rtx4090"
 GAMMA = 8
 
@@ -84,11 +84,11 @@ def run(options: argparse.Namespace) -> int:
     if (
         drafting not in ("model", "ngram", "none")
         and options.accounting == "device-equal"
-        and not options.model_profile
+        and not options.model
     ):
         raise MoespacError(
             "--accounting device-equal was given with a draft of your own, whose bytes it does not know; "
-            "expected: with the bundled draft, with --model-profile, or slots-equal"
+            "expected: with the bundled draft, with --model, or slots-equal"
         )
     target, draft = models_of(options)
     with warned(quiet=options.json) as said:
@@ -159,9 +159,16 @@ def _offloaded(target: Any, options: argparse.Namespace) -> Run | None:
         return None
     from ..offloading.session import offload
 
-    asked = given(options, "policy", "device", "model_profile")
+    asked = given(options, "policy", "device")
     machine = options.machine or MACHINE
-    return offload(target, _charged(target, options), gamma=options.gamma, machine=machine, **asked)
+    return offload(
+        target,
+        _charged(target, options),
+        gamma=options.gamma,
+        machine=machine,
+        model_spec=options.model,
+        **asked,
+    )
 
 
 def _charged(target: Any, options: argparse.Namespace) -> str | int:
@@ -169,16 +176,14 @@ def _charged(target: Any, options: argparse.Namespace) -> str | int:
     from ..hardware.budget import allot, check_accounting
     from ..hardware.model_library import load_model_spec
     from ..models.inspection import inspect_model
-    from ..offloading.model_profile import profile_from_model
+    from ..offloading.own_spec import spec_from_model
 
     if check_accounting(options.accounting or "slots-equal") == "slots-equal":
         return str(options.budget)
     # On a real device experts are as large as they are, whatever model they stand for.
-    real = options.model_profile is None or options.device in ("host", "cuda")
+    real = options.model is None or options.device in ("host", "cuda")
     sizes = (
-        profile_from_model(target)
-        if real
-        else load_model_spec(options.model_profile).as_if(inspect_model(target).shape)
+        spec_from_model(target) if real else load_model_spec(options.model).as_if(inspect_model(target).shape)
     )
     charged = allot(options.accounting, options.budget, sizes, draft=draft_of(options) == "model")
     if not charged.fits:
@@ -193,13 +198,13 @@ def _under_budget(run: Run, options: argparse.Namespace, said: list[str]) -> dic
     """What the run came to, and on what."""
     from ..hardware.model_library import load_model_spec, mismatch
 
-    profile = options.model_profile and load_model_spec(options.model_profile)
+    profile = options.model and load_model_spec(options.model)
     scaled = mismatch(run.geometry, profile) if profile else ()
     return {
         "budget": options.budget,
         "accounting": options.accounting or "slots-equal",
         "machine": options.machine or MACHINE,
-        "model_profile": profile.name if profile else None,
+        "model": profile.name if profile else None,
         "notes": [note.replace("the trace has", "this one has") for note in scaled],
         "warnings": said,
         "label": run.label,
@@ -249,7 +254,7 @@ def _in_words(figures: dict[str, Any], lossless: str) -> str:
 def _budget_in_words(of: dict[str, Any]) -> list[str]:
     """What the experts' budget came to; every time says whether it is modelled or measured."""
     speed = of[f"tokens_per_second_{of['label']}"]
-    size = f"as if {of['model_profile']}" if of["model_profile"] else "its experts' own size"
+    size = f"as if {of['model']}" if of["model"] else "its experts' own size"
     on = (
         f"modelled: {of['machine']}, {size}"
         if of["label"] == "modelled"

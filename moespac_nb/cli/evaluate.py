@@ -35,10 +35,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="bundled traces by their domain, or trace files (default: all domains)",
     )
     parser.add_argument(
-        "--gamma", type=int, default=4, help="draft length, where a trace is a fan (default %(default)s)"
+        "--gamma",
+        type=int,
+        default=4,
+        help="draft length, in a dense trace (default %(default)s)",
     )
     parser.add_argument("--mode", default="greedy", help="greedy or sample, of domains (default %(default)s)")
-    parser.add_argument("--kind", default="fan", help="fan or plain, of domains (default %(default)s)")
+    parser.add_argument("--kind", default="dense", help="dense or plain, of domains (default %(default)s)")
     parser.add_argument(
         "--share", default="25%", help="of a layer's experts, how many are named (default %(default)s)"
     )
@@ -136,7 +139,7 @@ class Report:
         lines = [
             f"{self.size} of {shape.experts} experts named in each of {shape.layers} layers, in "
             f"{windows} windows of {reported} texts; fitted on {tuned} others",
-            f"γ = {self.options.gamma} where a trace is a fan; utility 0..{self.options.levels}; chance "
+            f"γ = {self.options.gamma} in a dense trace; utility 0..{self.options.levels}; chance "
             f"{self.size / shape.experts:.3f}",
         ]
         if self.left_out:
@@ -186,11 +189,11 @@ def _table(
 
 def _trace(name: str, options: argparse.Namespace) -> Trace:
     from ..datasets.prompts import DOMAINS
-    from ..datasets.traces import load_trace, load_trace_file
+    from ..datasets.traces import load_trace
 
     if name not in DOMAINS or Path(name).exists():
-        return load_trace_file(name)
-    return load_trace(name, mode=options.mode, kind=options.kind)
+        return load_trace(name)
+    return load_trace(name, mode=options.mode, dense=options.kind == "dense")
 
 
 def _one_geometry(traces: Mapping[str, Trace]) -> MoEShape:
@@ -242,7 +245,7 @@ def _sensors(
     able: dict[str, Callable[[str], Sensor]] = {}
     left_out = []
     for name, kind in SENSORS.items():
-        lacking = kind.channel and any(kind.channel not in trace.sensors for trace in traces.values())
+        lacking = kind.channel and any(kind.channel not in trace.channels for trace in traces.values())
         if lacking or (kind.fitted and not any(len(rows.tokens) for rows in fitted.values())):
             left_out.append(name)
         else:

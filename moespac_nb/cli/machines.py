@@ -19,10 +19,8 @@ DOES_NOT_FIT = 1
 
 def fit_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--machine", required=True, metavar="NAME|FILE", help="rtx4090, …, or a .toml file")
-    parser.add_argument(
-        "--model-profile", metavar="NAME|FILE", help="qwen3-30b-a3b, …-4bit, …, or a .toml file"
-    )
-    path_arguments(parser, "in place of --model-profile: its config.json alone is read")
+    parser.add_argument("--model", metavar="NAME|FILE", help="qwen3-30b-a3b, …-4bit, …, or a .toml file")
+    path_arguments(parser, "in place of --model: its config.json alone is read")
     parser.add_argument("--context", type=int, default=4096, help="tokens to keep (default %(default)s)")
     parser.add_argument(
         "--draft", help="yes or no: is the profile's draft there too? (default yes, of your own model no)"
@@ -35,12 +33,10 @@ def fit(options: argparse.Namespace) -> int:
 
     if options.draft not in ("yes", "no", None):
         raise MoespacError(f"--draft is {options.draft!r}; expected: yes or no")
-    if (options.model_profile is None) == (options.model_path is None):
-        raise MoespacError(
-            "expected: one of --model-profile, a named model, and --model-path, one of your own"
-        )
+    if (options.model is None) == (options.model_path is None):
+        raise MoespacError("expected: one of --model, a named model, and --model-path, one of your own")
     drafting = options.draft or ("yes" if options.model_path is None else "no")
-    model = options.model_profile or _own_profile(options)
+    model = options.model or _own_profile(options)
     found = plan_memory(options.machine, model, context=options.context, draft=drafting == "yes")
     if options.json:
         print_json(found.as_dict())
@@ -51,10 +47,10 @@ def fit(options: argparse.Namespace) -> int:
 
 def _own_profile(options: argparse.Namespace) -> ModelSpec:
     from ..models.loading import model_of_config
-    from ..offloading.model_profile import profile_from_model
+    from ..offloading.own_spec import spec_from_model
 
     with told_to_fetch():
-        return profile_from_model(model_of_config(options.model_path, download=options.download))
+        return spec_from_model(model_of_config(options.model_path, download=options.download))
 
 
 def fit_in_words(found: MemoryPlan) -> str:

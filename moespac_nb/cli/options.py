@@ -15,7 +15,7 @@ __all__ = ["given", "machine_arguments", "warned"]
 def machine_arguments(parser: argparse.ArgumentParser) -> None:
     """Defaults are those of the code behind it."""
     parser.add_argument("--machine", metavar="NAME|FILE", help="rtx4090, …, or a .toml file")
-    parser.add_argument("--model-profile", metavar="NAME|FILE", help="qwen3-30b-a3b, …, or a .toml file")
+    parser.add_argument("--model", metavar="NAME|FILE", help="qwen3-30b-a3b, …, or a .toml file")
     parser.add_argument("--accounting", help="slots-equal or device-equal: is the draft charged for?")
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ..trace.trace import Trace
 
 OTHER_HALF = {"tune": "report", "report": "tune"}
-OF_DOMAINS = {"mode": "sample", "kind": "fan", "half": "report"}  # what is taken where nothing is asked for
+OF_DOMAINS = {"mode": "sample", "kind": "dense", "half": "report"}  # what is taken where nothing is asked for
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,8 +42,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--context", type=int, help="tokens whose keys and values are kept (default 1024)")
     parser.add_argument("--mode", help=f"of a domain: greedy or sample (default {OF_DOMAINS['mode']})")
     parser.add_argument("--half", help=f"of a domain: tune or report (default {OF_DOMAINS['half']})")
-    parser.add_argument("--kind", help=f"of a domain: fan or plain (default {OF_DOMAINS['kind']})")
-    parser.add_argument("--gamma", type=int, help="of a fan: the draft length (default: the longest)")
+    parser.add_argument("--kind", help=f"of a domain: dense or plain (default {OF_DOMAINS['kind']})")
+    parser.add_argument("--gamma", type=int, help="of a dense trace: the draft length (default: the longest)")
     parser.add_argument(
         "--profile",
         metavar="FILE",
@@ -73,21 +73,21 @@ def run(options: argparse.Namespace) -> int:
         _check_timeline(options.timeline, len(policies) * len(budgets))
     played = _played(options)
     profile = None
-    if needing := [each.name for each in policies if each.needs_profile]:
+    if needing := [each.name for each in policies if each.needs_expert_usage]:
         if played.others is None:
             raise MoespacError(
                 f"policy {needing[0]!r} must know how often other texts used each expert; expected: with "
                 "--profile, a trace of other texts, or on a domain"
             )
         profile = played.others()
-    asked = given(options, "machine", "model_profile", "accounting", "context", "gamma")
+    asked = given(options, "machine", "model", "accounting", "context", "gamma")
     with warned(quiet=options.json) as said:
         results = [
             replay(
                 played.trace,
                 each,
                 budget,
-                profile=profile,
+                expert_usage=profile,
                 cold=options.cold,
                 timeline=options.timeline is not None,
                 **asked,
@@ -121,23 +121,26 @@ def _check_timeline(path: Path, replays: int) -> None:
 
 def _played(options: argparse.Namespace) -> Played:
     from ..datasets.prompts import DOMAINS
-    from ..datasets.traces import load_trace, load_trace_file
+    from ..datasets.traces import load_trace
     from ..trace.trace import Trace
 
     name, title = options.what, options.what
     others = None if options.profile is None else partial(Trace.load, options.profile)
-    chosen = {key: getattr(options, key) for key in OF_DOMAINS}
+    chosen: dict[str, Any] = {key: getattr(options, key) for key in OF_DOMAINS}
     if name in DOMAINS and not Path(name).exists():
         chosen = {key: value or OF_DOMAINS[key] for key, value in chosen.items()}
-        trace = load_trace(name, **chosen)
-        others = others or partial(load_trace, name, **{**chosen, "half": OTHER_HALF[chosen["half"]]})
+        options_of: dict[str, Any] = {"mode": chosen["mode"], "dense": chosen["kind"] == "dense"}
+        half: Any = chosen["half"]
+        other_half: Any = OTHER_HALF[half]
+        trace = load_trace(name, half=half, **options_of)
+        others = others or partial(load_trace, name, half=other_half, **options_of)
         title = f"{name}, {chosen['mode']}, {chosen['kind']}, {chosen['half']} half"
     elif Path(name).exists() and (of_domains := [key for key, value in chosen.items() if value is not None]):
         raise MoespacError(
             f"--{of_domains[0]} was given with a file; expected: with one of {', '.join(DOMAINS)}"
         )
     else:
-        trace = load_trace_file(name)
+        trace = load_trace(name)
     if not len(trace):
         raise MoespacError(f"{name} holds no step; expected: a trace of one step at least")
     return Played(title, trace, others)
@@ -155,14 +158,14 @@ def _as_json(
 
 
 def _title(result: Result) -> str:
-    return f"{result.label}: {result.policy}, {result.budget}, {result.model_profile} on {result.machine}"
+    return f"{result.label}: {result.policy}, {result.budget}, {result.model} on {result.machine}"
 
 
 def _in_words(played: Played, results: Sequence[Result], options: argparse.Namespace) -> str:
     one = results[0]
     gamma = "as recorded" if one.gamma is None else f"γ = {one.gamma}"
     lines = [
-        f"modelled, every figure: {one.model_profile} on {one.machine}, {one.accounting}",
+        f"modelled, every figure: {one.model} on {one.machine}, {one.accounting}",
         f"trace     {played.name}: {len(played.trace.texts)} texts, {one.tokens:,} tokens, {gamma}, "
         f"{'each with empty slots' if one.cold else 'slots stay warm between them'}",
     ]

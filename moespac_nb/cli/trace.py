@@ -57,7 +57,7 @@ def recorded(options: argparse.Namespace) -> Trace:
         dense=options.dense,
         sampling=sampling,
         scores=options.scores,
-        sensors=[name for name in options.sensors.split(",") if name],
+        channels=[name for name in options.sensors.split(",") if name],
         seed=options.seed,
         max_new_tokens=options.max_new_tokens,
         stop_strings=options.stop,
@@ -70,7 +70,7 @@ def trace_arguments(parser: argparse.ArgumentParser) -> None:
         "what", metavar="FILE|DOMAIN", help="a file that `moespac record --out` wrote, or what is bundled"
     )
     parser.add_argument("--mode", help="of a domain: greedy or sample (default: both)")
-    parser.add_argument("--kind", help="of a domain: plain or fan (default: both)")
+    parser.add_argument("--kind", help="of a domain: plain or dense (default: both)")
     parser.add_argument("--half", help="of a domain: tune or report (default: both)")
 
 
@@ -89,14 +89,17 @@ def trace(options: argparse.Namespace) -> int:
 
 def _show_domain(options: argparse.Namespace) -> int:
     """Every bundled trace of the domain, or those that were asked for."""
-    from ..datasets.traces import KINDS, MODES, Bundled, list_traces, load_trace
+    from ..datasets.traces import MODES, Bundled, list_traces, load_trace
 
     modes, kinds = ((given,) if given else None for given in (options.mode, options.kind))
-    there = [(one.mode, one.kind) for one in list_traces(options.what)]
-    wanted = [(mode, kind) for mode in modes or MODES for kind in kinds or KINDS]
+    there = [(one.mode, "dense" if one.dense else "plain") for one in list_traces(options.what)]
+    wanted = [(mode, kind) for mode in modes or MODES for kind in kinds or ("plain", "dense")]
     shown = [pair for pair in wanted if pair in there] or wanted  # none there: the first says so
     figures = [
-        describe(load_trace(options.what, mode, kind, options.half), Bundled(options.what, mode, kind).path)
+        describe(
+            load_trace(options.what, mode, dense=kind == "dense", half=options.half),
+            Bundled(options.what, mode, kind == "dense").path,
+        )
         for mode, kind in shown
     ]
     if options.json:
@@ -138,7 +141,7 @@ def describe(trace: Trace, path: Path) -> dict[str, Any]:
         "drafted_tokens": len(trace.draft_probs),
         "verified_positions": len(trace.window),
         "router_scores": trace.scores is not None,
-        "sensors": {name: sensor.rows for name, sensor in trace.sensors.items()},
+        "channels": {name: channel.rows for name, channel in trace.channels.items()},
         "locality": locality(trace),
     }
 
@@ -156,7 +159,7 @@ def _in_words(figures: dict[str, Any]) -> str:
         f"recorded   {figures['steps']} steps, {figures['committed_tokens']} committed, "
         f"{figures['drafted_tokens']} drafted, {figures['verified_positions']} verified positions",
         f"beside     router scores: {'yes' if figures['router_scores'] else 'no'}; "
-        f"sensors: {', '.join(figures['sensors']) or 'none'}",
+        f"channels: {', '.join(figures['channels']) or 'none'}",
     ]
     if local["acceptance_rate"] is not None:
         each = " ".join(f"{rate:.2f}" for rate in local["acceptance_by_offset"])
@@ -175,7 +178,9 @@ def _in_words(figures: dict[str, Any]) -> str:
 
 
 def _text_in_words(text: dict[str, Any]) -> str:
-    kind = f"γ = {text['gamma']}" if text["fan"] is None else f"a fan of γ ≤ {text['fan']}"
+    kind = (
+        f"γ = {text['gamma']}" if text["gamma_max"] is None else f"a dense trace of γ ≤ {text['gamma_max']}"
+    )
     mode = text["mode"] if text["mode"] == "greedy" else f"sampled at T = {text['temperature']}"
     mode += "".join(
         f", {name} = {text[name]}" for name in ("top_k", "top_p", "min_p") if text[name] is not None

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..utils.exceptions import MissingDataError, MoespacError
+from ..utils.exceptions import InvalidInputError, MissingDataError, MoespacError
 
 __all__ = [
     "MANIFEST",
@@ -163,7 +163,7 @@ def read_manifest(root: Path) -> dict[str, dict[str, Any]]:
     except FileNotFoundError:
         raise MissingDataError(f"{path} is missing; {_RESTORE}") from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise MoespacError(f"{path} is damaged ({error}); {_RESTORE}") from None
+        raise InvalidInputError(f"{path} is damaged ({error}); {_RESTORE}") from None
 
 
 def verify_checksums(root: Path | None = None) -> list[DataIssue]:

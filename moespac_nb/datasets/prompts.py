@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Literal, get_args
 
-from ..utils.exceptions import InvalidInputError, MoespacError
+from ..utils.exceptions import InvalidInputError
 from ..utils.validation import check_choice
 from .files import data_path
 
@@ -94,4 +94,4 @@ def _read(domain: str) -> tuple[Prompt, ...]:
     try:
         return tuple(Prompt(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines())
     except (ValueError, TypeError) as error:
-        raise MoespacError(f"{path} is damaged ({error}); install moespac-nb again") from None
+        raise InvalidInputError(f"{path} is damaged ({error}); install moespac-nb again") from None

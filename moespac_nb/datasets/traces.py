@@ -5,22 +5,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal, get_args
 
 from ..trace.trace import Trace
-from ..utils.exceptions import MissingDataError, MoespacError, did_you_mean
+from ..utils.exceptions import InvalidInputError, MissingDataError, TraceFormatError, did_you_mean
 from ..utils.validation import check_choice
 from .files import data_root
 from .prompts import DOMAINS, Half, load_prompts
 
-__all__ = ["FOLDER", "KINDS", "MODES", "Bundled", "list_traces", "load_trace", "load_trace_file"]
+__all__ = ["FOLDER", "MODES", "Bundled", "list_traces", "load_trace"]
 
 Mode = Literal["greedy", "sample"]
-Kind = Literal["plain", "fan"]
-MODES, KINDS = get_args(Mode), get_args(Kind)
+MODES = get_args(Mode)
 FOLDER = "traces"
 
 
@@ -34,18 +34,22 @@ class Bundled:
         One of `DOMAINS`.
     mode : {"greedy", "sample"}
         How tokens were chosen; sampled at a temperature of 0.8.
-    kind : {"plain", "fan"}
-        An ordinary recording with windows of γ = 8, or a dense trace with γ_max = 8.
+    dense : bool
+        Whether it is a dense trace with γ_max = 8, or an ordinary recording with windows of γ = 8.
     """
 
     domain: str
     mode: Mode
-    kind: Kind
+    dense: bool
+
+    def __str__(self) -> str:
+        """Name it in words."""
+        return f"{self.domain}, {self.mode}, {'dense' if self.dense else 'plain'}"
 
     @property
     def name(self) -> str:
         """Name of the file."""
-        return f"{self.domain}.{self.mode}.{self.kind}.npz"
+        return f"{self.domain}.{self.mode}.{'dense' if self.dense else 'plain'}.npz"
 
     @property
     def path(self) -> Path:
@@ -73,26 +77,34 @@ def list_traces(domain: str | None = None) -> tuple[Bundled, ...]:
     Examples
     --------
     >>> [trace.name for trace in list_traces("math")][:2]
-    ['math.greedy.plain.npz', 'math.greedy.fan.npz']
+    ['math.greedy.plain.npz', 'math.greedy.dense.npz']
     """
     domains = DOMAINS if domain is None else (check_choice("domain", domain, DOMAINS),)
-    files = (Bundled(domain, mode, kind) for domain in domains for mode in MODES for kind in KINDS)
+    files = (Bundled(domain, mode, dense) for domain in domains for mode in MODES for dense in (False, True))
     return tuple(file for file in files if file.path.is_file())
 
 
-def load_trace(domain: str, mode: Mode = "greedy", kind: Kind = "plain", half: Half | None = None) -> Trace:
-    """Load a bundled trace.
+def load_trace(
+    name: str | Path,
+    mode: Mode | None = None,
+    *,
+    dense: bool | None = None,
+    half: Half | None = None,
+) -> Trace:
+    """Load a trace: a bundled one by its domain, any other from its file.
 
     Parameters
     ----------
-    domain : str
-        One of `DOMAINS`.
-    mode : {"greedy", "sample"}
-        How tokens were chosen; sampled at a temperature of 0.8.
-    kind : {"plain", "fan"}
-        An ordinary recording with windows of γ = 8 and sensor channels, or a dense trace, for any γ ≤ 8.
+    name : str or Path
+        One of `DOMAINS`, or the path of a trace file.
+    mode : {"greedy", "sample"}, optional
+        How the domain's tokens were chosen; sampled at a temperature of 0.8. None takes the greedy ones.
+    dense : bool, optional
+        Whether to load the domain's dense trace, for any γ ≤ 8. Otherwise it is an ordinary recording, with
+        windows of γ = 8 and sensor channels.
     half : {"tune", "report"}, optional
-        "tune" for what is fitted or chosen, "report" for figures that are shown; None loads both.
+        Of the domain's texts, "tune" for what is fitted or chosen, "report" for figures that are shown; None
+        loads both.
 
     Returns
     -------
@@ -101,66 +113,57 @@ def load_trace(domain: str, mode: Mode = "greedy", kind: Kind = "plain", half: H
     Raises
     ------
     InvalidInputError
-        If a name is unknown.
+        If a name is unknown, or `mode`, `dense` or `half` is given for a file.
     MissingDataError
-        If no such trace is bundled.
+        If there is no such file, and no such trace is bundled; the message suggests a similar domain.
     TraceFormatError
         If the file is damaged.
 
     Examples
     --------
     >>> trace = load_trace("math", half="tune")
-    >>> trace[0].gamma, sorted(trace.sensors)
+    >>> trace[0].gamma, sorted(trace.channels)
     (8, ['draft-gates', 'next-gate'])
-    >>> fan = load_trace("math", mode="sample", kind="fan", half="report")
-    >>> next(fan.rounds(4)).gamma
+    >>> dense = load_trace("math", mode="sample", dense=True, half="report")
+    >>> next(dense.rounds(4)).gamma
     4
     """
-    prompt_ids = {f"{domain}/{int(p.id.rpartition('-')[2])}" for p in load_prompts(domain, half)}
-    file = Bundled(domain, check_choice("mode", mode, MODES), check_choice("kind", kind, KINDS))
+    if not isinstance(name, str) or name not in DOMAINS:
+        return _from_file(name, {"mode": mode, "dense": dense, "half": half})
+    checked: Mode = check_choice("mode", "greedy" if mode is None else mode, MODES)
+    file = Bundled(name, checked, bool(dense))
+    prompt_ids = {f"{name}/{int(p.id.rpartition('-')[2])}" for p in load_prompts(name, half)}
     if not file.path.is_file():
-        available = ", ".join(f"{other.mode} {other.kind}" for other in list_traces(domain))
-        command = f"moespac record --domain {domain} --mode {mode}{' --dense 8' if kind == 'fan' else ''}"
+        available = ", ".join(str(other) for other in list_traces(name))
+        command = f"moespac record --domain {name} --mode {checked}{' --dense 8' if dense else ''}"
         raise MissingDataError(
-            f"no trace of {domain}, {mode}, {kind} is bundled; expected: "
-            f"{available or 'none of this domain'}; to record one: {command} --out {domain}.npz"
+            f"no trace of {file} is bundled; expected: {available or 'none of this domain'}; "
+            f"to record one: {command} --out {name}.npz"
         )
     trace = _load(file.path)
     if half is None:
         return trace
     texts = [number for number, text in enumerate(trace.texts) if text.prompt_id in prompt_ids]
     if not texts:
-        raise MoespacError(f"{file.path}: holds no text of the {half} half; install moespac-nb again")
+        raise TraceFormatError(f"{file.path}: holds no text of the {half} half; install moespac-nb again")
     # The texts of a half lie together.
     first, last = (int(trace.starts["steps"][text]) for text in (texts[0], texts[-1] + 1))
     return trace[first:last]
 
 
-def load_trace_file(name: str | Path) -> Trace:
-    """Load a trace from a file.
-
-    Parameters
-    ----------
-    name : str or Path
-        The file.
-
-    Returns
-    -------
-    Trace
-
-    Raises
-    ------
-    MissingDataError
-        If there is no such file; the message suggests a domain with a similar name.
-    TraceFormatError
-        If the file is damaged.
-    """
-    if not Path(name).exists():
+def _from_file(path: str | Path, options: Mapping[str, object]) -> Trace:
+    for option, value in options.items():
+        if value is not None:
+            raise InvalidInputError(
+                f"{option} is {value!r} and {str(path)!r} is no domain; expected: {option} with one of "
+                f"{', '.join(DOMAINS)}{did_you_mean(path, DOMAINS)}"
+            )
+    if not Path(path).exists():
         raise MissingDataError(
-            f"{str(name)!r} is neither a file nor a domain; expected: a trace file, or one of "
-            f"{', '.join(DOMAINS)}{did_you_mean(name, DOMAINS)}"
+            f"{str(path)!r} is neither a file nor a domain; expected: a trace file, or one of "
+            f"{', '.join(DOMAINS)}{did_you_mean(path, DOMAINS)}"
         )
-    return Trace.load(name)
+    return Trace.load(path)
 
 
 @lru_cache(maxsize=4)

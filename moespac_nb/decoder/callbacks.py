@@ -15,7 +15,7 @@ from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import Any
 
 from ..trace.step import Prefill, Step
-from ..utils.exceptions import MoespacError
+from ..utils.exceptions import InvalidInputError
 
 __all__ = ["DecodeCallback", "combine_callbacks"]
 
@@ -79,7 +79,7 @@ def combine_callbacks(callbacks: DecodeCallback | Sequence[DecodeCallback]) -> D
     """
     several = [callbacks] if isinstance(callbacks, DecodeCallback) else callbacks
     if not isinstance(several, list | tuple) or not all(isinstance(item, DecodeCallback) for item in several):
-        raise MoespacError(f"callbacks is {callbacks!r}; expected: a DecodeCallback, or a list of them")
+        raise InvalidInputError(f"callbacks is {callbacks!r}; expected: a DecodeCallback, or a list of them")
     return several[0] if len(several) == 1 else _Callbacks(several) if several else DecodeCallback()
 
 

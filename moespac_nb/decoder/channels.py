@@ -23,7 +23,7 @@ import torch
 from ..models.gates import Gate, ready_gates
 from ..trace.schema import EXPERT_CHANNELS, Channel
 from ..trace.trace import Trace
-from ..utils.exceptions import MoespacError, did_you_mean
+from ..utils.exceptions import InvalidInputError, did_you_mean
 from .drafts import ModelDraft
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class Channels:
         Not started yet.
     scores : bool
         Record each layer's 2·top-k best router scores at every position, before any softmax.
-    sensors : sequence of str
+    names : sequence of str
         "draft-gates", "next-gate": record the 2·top-k experts that score best, best first.
 
     Raises
@@ -53,14 +53,14 @@ class Channels:
         If the models cannot give what is asked for.
     """
 
-    def __init__(self, decoding: Decoding, *, scores: bool, sensors: Sequence[str]) -> None:
-        _check(decoding, scores, sensors)
+    def __init__(self, decoding: Decoding, *, scores: bool, names: Sequence[str]) -> None:
+        _check(decoding, scores, names)
         shape = decoding.geometry
         self._decoding = decoding
-        self._sensors = tuple(dict.fromkeys(sensors))
-        self._routers = decoding.info.gates if scores or sensors else ()
+        self._names = tuple(dict.fromkeys(names))
+        self._routers = decoding.info.gates if scores or names else ()
         self._gates = (
-            ready_gates(decoding.model, decoding.info.gates, f"sensor {sensors[0]!r}") if sensors else []
+            ready_gates(decoding.model, decoding.info.gates, f"channel {names[0]!r}") if names else []
         )
         self._named = min(2 * shape.top_k, shape.experts)
         self._hooks: list[Any] = []
@@ -69,14 +69,14 @@ class Channels:
         self._states: list[Tensor] = []  # of the draft, (hidden,): one each time it was asked for a token
         nothing = np.empty((0, shape.layers, self._named))
         kept = {"score_experts": np.int16, "scores": np.float32} if scores else {}
-        kept |= dict.fromkeys(self._sensors, np.int16)
+        kept |= dict.fromkeys(self._names, np.int16)
         self._rows = {name: [nothing.astype(dtype)] for name, dtype in kept.items()}
 
     def __enter__(self) -> Channels:
         for layer, gate in enumerate(self._routers):
             listen = partial(self._listen, layer)
             self._hooks.append(gate.register_forward_hook(listen, with_kwargs=True))
-        if "draft-gates" in self._sensors:
+        if "draft-gates" in self._names:
             head = self._decoding.draft.model.get_output_embeddings()  # type: ignore[union-attr]
             self._hooks.append(head.register_forward_pre_hook(self._listen_to_draft))
         return self
@@ -104,11 +104,11 @@ class Channels:
             values, experts = best.float().topk(self._named)
             self._keep("score_experts", experts)
             self._keep("scores", values)
-        if "next-gate" in self._sensors:
+        if "next-gate" in self._names:
             named = [self._named_by(gate, self._read[layer]) for layer, gate in enumerate(self._gates[1:])]
             unknown = torch.full((step.gamma + 1, self._named), -1, device=self._read[0].device)
             self._keep("next-gate", torch.stack([unknown, *named], dim=1))
-        if "draft-gates" in self._sensors and step.gamma:
+        if "draft-gates" in self._names and step.gamma:
             # The window's own states are the last ones: those of reading the prompt lie before them.
             states = torch.stack(self._states[-step.gamma :]).to(self._read[0])
             self._keep(
@@ -126,23 +126,23 @@ class Channels:
     def beside(self, trace: Trace) -> Trace:
         """Return the trace of the steps that were taken, with the channels added."""
         arrays: dict[str, Any] = {name: np.concatenate(rows) for name, rows in self._rows.items()}
-        sensors = {name: Channel(EXPERT_CHANNELS[name], arrays.pop(name)) for name in self._sensors}
-        return replace(trace, sensors=sensors, **arrays)
+        channels = {name: Channel(EXPERT_CHANNELS[name], arrays.pop(name)) for name in self._names}
+        return replace(trace, channels=channels, **arrays)
 
 
-def _check(decoding: Decoding, scores: bool, sensors: Sequence[str]) -> None:
-    for name in sensors:
+def _check(decoding: Decoding, scores: bool, names: Sequence[str]) -> None:
+    for name in names:
         if name not in EXPERT_CHANNELS:
             hint = did_you_mean(name, EXPERT_CHANNELS)
-            raise MoespacError(f"sensors has {name!r}; expected: {', '.join(EXPERT_CHANNELS)}{hint}")
-    if (scores or sensors) and not decoding.geometry.layers:
+            raise InvalidInputError(f"channels has {name!r}; expected: {', '.join(EXPERT_CHANNELS)}{hint}")
+    if (scores or names) and not decoding.geometry.layers:
         why = decoding.routing_unread
         what = "a dense model" if why is None else f"whose routing cannot be read: {why}"
-        raise MoespacError(
-            f"router scores or sensors are asked of {type(decoding.model).__name__}, {what}; "
+        raise InvalidInputError(
+            f"router scores or channels are asked of {type(decoding.model).__name__}, {what}; "
             "expected: a target with experts"
         )
-    if "draft-gates" in sensors:
+    if "draft-gates" in names:
         _check_draft(decoding)
 
 
@@ -150,10 +150,12 @@ def _check_draft(decoding: Decoding) -> None:
     draft = decoding.draft
     if not isinstance(draft, ModelDraft):
         given = "None" if draft is None else type(draft).__name__
-        raise MoespacError(f"draft is {given}; expected for draft-gates: a model, whose state can be read")
+        raise InvalidInputError(
+            f"draft is {given}; expected for draft-gates: a model, whose state can be read"
+        )
     ours, theirs = (model.config.get_text_config().hidden_size for model in (decoding.model, draft.model))
     if ours != theirs:
-        raise MoespacError(
+        raise InvalidInputError(
             f"the draft's state has {theirs} numbers and the target's gates read {ours}; expected for "
             "draft-gates: a draft as wide as its target"
         )

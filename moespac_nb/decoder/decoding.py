@@ -19,7 +19,7 @@ from ..models.kv_cache import CachedModel
 from ..models.loading import context_of, lossless_to, vocabulary_of
 from ..models.routing import Routing
 from ..trace.step import GammaPolicy, Prefill, Step, Top
-from ..utils.exceptions import MoespacError
+from ..utils.exceptions import InvalidInputError
 from .callbacks import DecodeCallback
 from .drafts import Draft, Proposal, TokenDraft, checked_ids, gathered, no_proposal
 from .gamma import FixedGamma
@@ -128,7 +128,9 @@ class Decoding:
             If there is no tokenizer.
         """
         if self.tokenizer is None:
-            raise MoespacError("there is no tokenizer to make text with; pass tokenizer=…, or read new_ids")
+            raise InvalidInputError(
+                "there is no tokenizer to make text with; pass tokenizer=…, or read new_ids"
+            )
         return str(self.tokenizer.decode(self.new_ids, skip_special_tokens=True))
 
     @property

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ..models.kv_cache import CachedModel
 from ..models.loading import check_is_whole_model, check_same_tokenizer, tokens_of, vocabulary_of
-from ..utils.exceptions import MoespacError
+from ..utils.exceptions import InvalidInputError
 from .logits import NO_PROCESSORS, Processors
 from .sampling import Sampling, check_finite, draw, probabilities
 from .stops import Stops
@@ -188,7 +188,7 @@ class NgramDraft:
 
     def __init__(self, max_ngram: int = 3, min_ngram: int = 1) -> None:
         if not 1 <= min_ngram <= max_ngram:
-            raise MoespacError(
+            raise InvalidInputError(
                 f"max_ngram is {max_ngram}, min_ngram {min_ngram}; expected: 1 ≤ min_ngram ≤ max_ngram"
             )
         self.max_ngram = max_ngram
@@ -231,7 +231,7 @@ def checked_ids(proposal: Proposal, vocabulary: int) -> list[int]:
     if proposal.probs.shape != (len(drafted), vocabulary) or not all(
         0 <= id_ < vocabulary for id_ in drafted
     ):
-        raise MoespacError(
+        raise InvalidInputError(
             f"the draft proposed ids {drafted} and probabilities of shape {tuple(proposal.probs.shape)}; "
             f"expected: ids from 0 to {vocabulary - 1}, and a row of {vocabulary} probabilities for each"
         )
@@ -243,7 +243,9 @@ def draft_of(model: Any, draft: Any, stops: Stops, processors: Processors) -> Dr
     if draft is None or isinstance(draft, Draft):
         return draft
     if not isinstance(draft, torch.nn.Module):
-        raise MoespacError(f"draft is {draft!r}; expected: a model, a draft such as NgramDraft(), or None")
+        raise InvalidInputError(
+            f"draft is {draft!r}; expected: a model, a draft such as NgramDraft(), or None"
+        )
     check_is_whole_model("draft", draft)
     check_same_tokenizer(model, draft)
     return ModelDraft(draft, stops.ids, processors)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..trace.step import GammaPolicy, Step
-from ..utils.exceptions import MoespacError
+from ..utils.exceptions import InvalidInputError
 from ..utils.validation import checked_whole
 
 __all__ = ["AdaptiveGamma", "FixedGamma", "gamma_policy"]
@@ -55,7 +55,7 @@ class AdaptiveGamma:
 
     def __post_init__(self) -> None:
         if not 0 <= self.low <= self.high:
-            raise MoespacError(f"low is {self.low}, high {self.high}; expected: 0 ≤ low ≤ high")
+            raise InvalidInputError(f"low is {self.low}, high {self.high}; expected: 0 ≤ low ≤ high")
 
     def next_gamma(self, last_step: Step | None, /) -> int:
         """Return the next step's draft length, in tokens; the first step has no `last_step`."""

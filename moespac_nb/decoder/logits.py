@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..utils.exceptions import MoespacError
+from ..utils.exceptions import InvalidInputError
 
 __all__ = ["NO_PROCESSORS", "Processors", "processors_of"]
 
@@ -105,11 +105,11 @@ def processors_of(
     own = list(extra if isinstance(extra, Iterable) else [] if extra is None else [extra])
     for processor in own:
         if not callable(processor):
-            raise MoespacError(
+            raise InvalidInputError(
                 f"logits_processor holds {processor!r}; expected: logits processors of transformers"
             )
         if type(processor).__name__ in _STATEFUL:
-            raise MoespacError(
+            raise InvalidInputError(
                 f"logits_processor holds a {type(processor).__name__}, which follows from more than the "
                 "text; expected: processors that are a function of ids and scores"
             )
@@ -119,7 +119,7 @@ def processors_of(
     for name, is_set in _REFUSED.items():
         value = getattr(config, name, None)
         if value is not None and is_set(value):
-            raise MoespacError(
+            raise InvalidInputError(
                 f"the model's generation_config has {name} = {value!r}, which decode does not follow; "
                 f"expected: without it: model.generation_config.{name} = None"
             )
@@ -139,5 +139,7 @@ def processors_of(
             model_kwargs={},
         )
     except (ValueError, TypeError, AttributeError) as error:
-        raise MoespacError(f"the model's generation_config asks for what cannot be had: {error}") from error
+        raise InvalidInputError(
+            f"the model's generation_config asks for what cannot be had: {error}"
+        ) from error
     return Processors(tuple(processors), model.device)

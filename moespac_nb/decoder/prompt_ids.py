@@ -12,7 +12,7 @@ import numpy as np
 from torch import Tensor
 
 from ..models.loading import context_of, vocabulary_of
-from ..utils.exceptions import MoespacError
+from ..utils.exceptions import InvalidInputError
 
 __all__ = ["Prompt", "prompt_ids", "whole_ids"]
 
@@ -50,12 +50,12 @@ def prompt_ids(model: Any, prompt: Prompt, tokenizer: Any = None) -> list[int]:
     else:
         ids = _of_numbers(prompt)
     if not ids:
-        raise MoespacError("the prompt is empty; expected: at least one token")
+        raise InvalidInputError("the prompt is empty; expected: at least one token")
     vocabulary, context = vocabulary_of(model), context_of(model)
     if unknown := [token for token in ids if not 0 <= token < vocabulary]:
-        raise MoespacError(f"the prompt holds token id {unknown[0]}; expected: 0 to {vocabulary - 1}")
+        raise InvalidInputError(f"the prompt holds token id {unknown[0]}; expected: 0 to {vocabulary - 1}")
     if len(ids) >= context:
-        raise MoespacError(
+        raise InvalidInputError(
             f"the prompt has {len(ids)} tokens; expected: at most {context - 1}, as the context of "
             f"{context} must hold at least one new token; shorten the prompt"
         )
@@ -66,19 +66,21 @@ def whole_ids(what: str, given: Any, expected: str) -> list[int]:
     """Return one flat sequence of ids as plain integers; raise `MoespacError` for anything else."""
     values = given.tolist() if isinstance(given, np.ndarray | Tensor) else given
     if not isinstance(values, Sequence) or isinstance(values, str | bytes | bytearray):
-        raise MoespacError(f"{what} is {_shown(given)}; expected: {expected}")
+        raise InvalidInputError(f"{what} is {_shown(given)}; expected: {expected}")
     values = [value.item() if isinstance(value, Tensor) and value.ndim == 0 else value for value in values]
     for value in values:
         if isinstance(value, bool) or not isinstance(value, int | np.integer):
-            raise MoespacError(f"{what} holds {_shown(value)}; expected: {expected}")
+            raise InvalidInputError(f"{what} holds {_shown(value)}; expected: {expected}")
     return [int(value) for value in values]
 
 
 def _of_text(text: str, tokenizer: Any) -> list[int]:
     if tokenizer is None:
-        raise MoespacError("the prompt is text, but there is no tokenizer; pass tokenizer=…, or token ids")
+        raise InvalidInputError(
+            "the prompt is text, but there is no tokenizer; pass tokenizer=…, or token ids"
+        )
     if not text.strip():
-        raise MoespacError(f"the prompt is empty ({text!r}); expected: text that is not blank")
+        raise InvalidInputError(f"the prompt is empty ({text!r}); expected: text that is not blank")
     ids = list(tokenizer(text)["input_ids"])
     begin, begin_id = (getattr(tokenizer, name, None) for name in ("bos_token", "bos_token_id"))
     # A chat template's text begins with this token already, and the tokenizer puts another before it.
@@ -90,12 +92,12 @@ def _of_text(text: str, tokenizer: Any) -> list[int]:
 def _of_messages(messages: Sequence[Mapping[str, Any]], tokenizer: Any) -> list[int]:
     for message in messages:
         if not {"role", "content"} <= message.keys():
-            raise MoespacError(
+            raise InvalidInputError(
                 f"the prompt holds {_shown(message)}; expected: messages with role and content"
             )
     if not getattr(tokenizer, "chat_template", None):
         lacks = "there is no tokenizer" if tokenizer is None else "the tokenizer has no chat template"
-        raise MoespacError(
+        raise InvalidInputError(
             f"the prompt is a list of messages, but {lacks}; expected: a model made for chats, or the prompt "
             "as text or token ids"
         )
@@ -104,7 +106,9 @@ def _of_messages(messages: Sequence[Mapping[str, Any]], tokenizer: Any) -> list[
             list(messages), add_generation_prompt=True, tokenize=True, return_dict=True
         )
     except Exception as error:  # the template comes with the model and may raise anything
-        raise MoespacError(f"the tokenizer's chat template does not take these messages: {error}") from error
+        raise InvalidInputError(
+            f"the tokenizer's chat template does not take these messages: {error}"
+        ) from error
     return _of_encoding(encoding)
 
 
@@ -112,15 +116,15 @@ def _of_encoding(encoding: Mapping[str, Any]) -> list[int]:
     """Ids of what a tokenizer or a chat template returns."""
     if "input_ids" not in encoding:
         hint = "; put a single message in a list" if "role" in encoding else ""
-        raise MoespacError(
+        raise InvalidInputError(
             f"the prompt has {', '.join(map(str, encoding)) or 'nothing'}; expected: {EXPECTED}{hint}"
         )
     if extra := sorted(set(encoding) - _IGNORED - {"input_ids"}):
-        raise MoespacError(f"the prompt has {extra[0]} beside its input_ids; expected: text alone")
+        raise InvalidInputError(f"the prompt has {extra[0]} beside its input_ids; expected: text alone")
     ids = _of_numbers(encoding["input_ids"])
     mask = encoding.get("attention_mask")
     if mask is not None and not all(_of_numbers(mask)):
-        raise MoespacError(
+        raise InvalidInputError(
             "the prompt's attention_mask leaves tokens out; expected: one text without padding"
         )
     return ids
@@ -137,7 +141,7 @@ def _of_numbers(given: Any) -> list[int]:
         )
         rows = len(given) if nested else 0
     if nested and rows != 1:
-        raise MoespacError(f"the prompt is a batch of {rows}; expected: one at a time")
+        raise InvalidInputError(f"the prompt is a batch of {rows}; expected: one at a time")
     return whole_ids("the prompt", given[0] if nested else given, EXPECTED)
 
 

@@ -14,7 +14,7 @@ import torch
 from ..trace.schema import TextInfo
 from ..trace.step import Step
 from ..trace.trace import Trace
-from ..utils.exceptions import MoespacError
+from ..utils.exceptions import InvalidInputError
 from ..utils.validation import checked_whole
 from .channels import Channels
 from .decoding import Decoding
@@ -44,7 +44,9 @@ class DenseDecoding(Decoding):
 
     def _draft(self, ids: Sequence[int]) -> tuple[Proposal, np.ndarray]:
         if self.draft is None:
-            raise MoespacError(f"dense is {self.gamma} and draft is None; expected: a draft, such as a model")
+            raise InvalidInputError(
+                f"dense is {self.gamma} and draft is None; expected: a draft, such as a model"
+            )
         text, needed = list(ids), min(self.gamma, self.room)
         # The step's own token is committed only where it comes first, right behind the ids.
         *_, own_uniform = self._uniforms(text)
@@ -53,7 +55,7 @@ class DenseDecoding(Decoding):
             draw_uniform, judge_uniform, _ = self._uniforms(text)
             proposal = self.draft.propose(text, np.array([draw_uniform]), self.sampling, self.vocabulary)
             if not len(proposal.ids):
-                raise MoespacError(
+                raise InvalidInputError(
                     f"the draft proposed {drafted} tokens at position {len(ids) - 1}; expected for a dense "
                     f"recording: a draft that always proposes its {needed}, such as a model"
                 )
@@ -86,7 +88,7 @@ def record(
     dense: int | None = None,
     sampling: Sampling = GREEDY,
     scores: bool = False,
-    sensors: Sequence[str] = (),
+    channels: Sequence[str] = (),
     prompt_id: str | None = None,
     **options: Any,
 ) -> Trace:
@@ -102,7 +104,7 @@ def record(
         proposes, such as a model. None records the decode as it runs, with `gamma`.
     scores : bool
         Record the routers' scores of the 2·top-k best experts, too.
-    sensors : sequence of str
+    channels : sequence of str
         Sensor channels to record, too: "draft-gates", "next-gate"; see `decoder.channels`.
     prompt_id : str, optional
         A name of the prompt, kept in the trace.
@@ -140,7 +142,7 @@ def record(
     >>> from moespac_nb import load_pair, record
     >>> target, draft = load_pair()
     >>> trace = record(target, "Once upon a time", draft=draft, dense=4, max_new_tokens=6)
-    >>> len(trace), trace.texts[0].fan
+    >>> len(trace), trace.texts[0].gamma_max
     (6, 4)
     """
     kind: type[Decoding] = Decoding
@@ -148,11 +150,11 @@ def record(
         gamma, kind = checked_whole("dense", dense, least=1), DenseDecoding
     decoding = decode(model, prompt, draft=draft, gamma=gamma, sampling=sampling, kind=kind, **options)
     _check_routing(decoding)
-    with Channels(decoding, scores=scores, sensors=sensors) as channels:
+    with Channels(decoding, scores=scores, names=channels) as recorder:
         for step in decoding:
-            channels.take(step)
+            recorder.take(step)
     text = prompt if isinstance(prompt, str) else None
-    return channels.beside(trace_of(decoding, prompt=text, prompt_id=prompt_id))
+    return recorder.beside(trace_of(decoding, prompt=text, prompt_id=prompt_id))
 
 
 def trace_of(decoding: Decoding, *, prompt: str | None = None, prompt_id: str | None = None) -> Trace:
@@ -174,7 +176,7 @@ def trace_of(decoding: Decoding, *, prompt: str | None = None, prompt_id: str | 
     """
     _check_routing(decoding)
     if decoding.prefill is None:
-        raise MoespacError("nothing is decoded yet; expected: a decoding with at least one step")
+        raise InvalidInputError("nothing is decoded yet; expected: a decoding with at least one step")
     gamma_max = decoding.gamma if isinstance(decoding, DenseDecoding) else None
     steps = decoding.steps if gamma_max is None else _on_committed_text(decoding)
     sampled = decoding.sampling.mode == "sample"
@@ -188,7 +190,7 @@ def trace_of(decoding: Decoding, *, prompt: str | None = None, prompt_id: str | 
         top_p=decoding.sampling.top_p if sampled else None,
         min_p=decoding.sampling.min_p if sampled else None,
         gamma=str(policy.gamma) if isinstance(policy, FixedGamma) else repr(policy),
-        fan=gamma_max,
+        gamma_max=gamma_max,
         seed=decoding.seed,
         stop_ids=tuple(sorted(decoding.stops.ids)),
         stop_strings=decoding.stops.strings,
@@ -206,20 +208,20 @@ def trace_of(decoding: Decoding, *, prompt: str | None = None, prompt_id: str | 
     trace = Trace.of(text, decoding.geometry, decoding.vocabulary, decoding.prefill, steps)
     if decoding.tokenizer is None:
         return trace
-    return replace(trace, pieces=_pieces(trace, decoding.tokenizer))
+    return replace(trace, token_strings=_token_strings(trace, decoding.tokenizer))
 
 
 def _check_routing(decoding: Decoding) -> None:
     """Refuse experts that were not seen: a trace without layers is a dense model's."""
     if decoding.routing_unread is not None:
-        raise MoespacError(
+        raise InvalidInputError(
             f"the routing of {type(decoding.model).__name__} cannot be recorded: {decoding.routing_unread}; "
             "expected: models whose experts go through transformers' experts interface, and dense ones; "
             "decode gives its text"
         )
 
 
-def _pieces(trace: Trace, tokenizer: Any) -> dict[int, str]:
+def _token_strings(trace: Trace, tokenizer: Any) -> dict[int, str]:
     """Decode each token id of the trace by itself."""
     ids = [trace.prompt_ids, trace.window, trace.committed_ids, trace.target_ids]
     ids += [trace.target_top_ids.ravel(), trace.draft_top_ids.ravel()]

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..utils.exceptions import MoespacError
+from ..utils.exceptions import InvalidInputError
 
 Mode = Literal["greedy", "sample"]
 
@@ -55,18 +55,20 @@ class Sampling:
 
     def __post_init__(self) -> None:
         if self.mode not in get_args(Mode):
-            raise MoespacError(f"mode is {self.mode!r}; expected: 'greedy' or 'sample'")
+            raise InvalidInputError(f"mode is {self.mode!r}; expected: 'greedy' or 'sample'")
         if not (_is_number(self.temperature) and 0 < self.temperature < math.inf):
-            raise MoespacError(
+            raise InvalidInputError(
                 f"temperature is {self.temperature!r}; expected: a number above 0 "
                 "(for the likeliest token each time, use mode 'greedy')"
             )
         if self.top_k is not None and not (_is_whole(self.top_k) and self.top_k >= 1):
-            raise MoespacError(f"top_k is {self.top_k!r}; expected: a whole number from 1, or None for all")
+            raise InvalidInputError(
+                f"top_k is {self.top_k!r}; expected: a whole number from 1, or None for all"
+            )
         if self.top_p is not None and not (_is_number(self.top_p) and 0 < self.top_p <= 1):
-            raise MoespacError(f"top_p is {self.top_p!r}; expected: a number in (0, 1], or None for all")
+            raise InvalidInputError(f"top_p is {self.top_p!r}; expected: a number in (0, 1], or None for all")
         if self.min_p is not None and not (_is_number(self.min_p) and 0 <= self.min_p <= 1):
-            raise MoespacError(f"min_p is {self.min_p!r}; expected: a number in [0, 1], or None for all")
+            raise InvalidInputError(f"min_p is {self.min_p!r}; expected: a number in [0, 1], or None for all")
 
 
 def _is_whole(value: object) -> bool:
@@ -96,7 +98,7 @@ def check_finite(logits: Tensor, whose: str, dtype: torch.dtype) -> None:
         else f"a dtype that the model does not overflow: load it with dtype='float32'"
         f"{' or bfloat16' if dtype == torch.float16 else ''}"
     )
-    raise MoespacError(
+    raise InvalidInputError(
         f"{whose}'s logits are {found}, computed in {name}: no token follows; expected: {advice}"
     )
 
@@ -130,7 +132,7 @@ def probabilities(logits: Tensor, sampling: Sampling) -> Tensor:
         return logits.softmax(-1)
     logits = logits / sampling.temperature
     if not bool(logits.max(-1).values.isfinite().all()):
-        raise MoespacError(
+        raise InvalidInputError(
             f"temperature is {sampling.temperature!r}: logits divided by it overflow float32; expected: a "
             "larger temperature, or mode 'greedy' for the likeliest token each time"
         )

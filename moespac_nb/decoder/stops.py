@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from ..models.loading import vocabulary_of
-from ..utils.exceptions import MoespacError
+from ..utils.exceptions import InvalidInputError
 from .prompt_ids import whole_ids
 
 __all__ = ["Stops", "stops_of"]
@@ -66,7 +66,7 @@ def stops_of(
         stop_strings = getattr(config, "stop_strings", None) or ()
     strings = (stop_strings,) if isinstance(stop_strings, str) else stop_strings
     if not isinstance(strings, list | tuple) or not all(isinstance(text, str) and text for text in strings):
-        raise MoespacError(
+        raise InvalidInputError(
             f"stop_strings is {stop_strings!r}; expected: a text, or several, none of them empty"
         )
     ids = _own_ids(config, tokenizer) if stop_ids is None else _checked_ids(model, stop_ids)
@@ -77,11 +77,13 @@ def _criterion(tokenizer: Any, strings: Sequence[str]) -> Any:
     from transformers import StopStringCriteria
 
     if tokenizer is None:
-        raise MoespacError("stop_strings was given, but there is no tokenizer; pass tokenizer=…, or stop_ids")
+        raise InvalidInputError(
+            "stop_strings was given, but there is no tokenizer; pass tokenizer=…, or stop_ids"
+        )
     try:
         return StopStringCriteria(tokenizer, list(strings))
     except ValueError as error:
-        raise MoespacError(
+        raise InvalidInputError(
             f"stop_strings is {list(strings)!r}; expected: texts that the tokenizer's tokens can make up"
         ) from error
 
@@ -97,7 +99,9 @@ def _checked_ids(model: Any, stop_ids: Any) -> frozenset[int]:
     ids = whole_ids("stop_ids", stop_ids, expected)
     vocabulary = vocabulary_of(model)
     if unknown := [token for token in ids if not 0 <= token < vocabulary]:
-        raise MoespacError(f"stop_ids holds {unknown[0]}; expected: token ids from 0 to {vocabulary - 1}")
+        raise InvalidInputError(
+            f"stop_ids holds {unknown[0]}; expected: token ids from 0 to {vocabulary - 1}"
+        )
     return frozenset(ids)
 
 

@@ -24,7 +24,7 @@ from heapq import heapify, heappop, heapreplace
 import numpy as np
 
 from ..hardware.cost_model import Costs
-from ..utils.exceptions import MoespacError
+from ..utils.exceptions import InvalidInputError
 from .copies import SlotLoader
 from .devices import Device
 from .log import LayerEnd, LayerStart, Log, Requests, Reset
@@ -80,7 +80,7 @@ class Engine(SlotLoader):
             ("in_flight", in_flight, 1),
         ):
             if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-                raise MoespacError(f"{name} is {value!r}; expected: a whole number, {least} and more")
+                raise InvalidInputError(f"{name} is {value!r}; expected: a whole number, {least} and more")
         super().__init__(device, layers, experts, slots, costs, copy, log)
         self._in_flight = in_flight
         self._requests: list[tuple[float, int]] = []  # a heap of (-worth, key), worth as it was or less
@@ -105,10 +105,12 @@ class Engine(SlotLoader):
         shape = (self.layers, self.experts)
         for name, array in (("scores", scores), ("prefetch", prefetch)):
             if array is not None and array.shape != shape:
-                raise MoespacError(f"{name} has shape {array.shape}; expected: {shape}, layers × experts")
+                raise InvalidInputError(
+                    f"{name} has shape {array.shape}; expected: {shape}, layers × experts"
+                )
         flat = np.ascontiguousarray(scores, np.float64).ravel()
         if not np.isfinite(flat.sum()):
-            raise MoespacError("the scores hold a number that is not finite; expected: finite numbers")
+            raise InvalidInputError("the scores hold a number that is not finite; expected: finite numbers")
         self._worth.score = flat.tolist()
         self._slots.reorder()
         self._requests = []
@@ -271,7 +273,7 @@ class Engine(SlotLoader):
         soon as they are released.
         """
         if slots < 0:
-            raise MoespacError(f"slots is {slots}; expected: 0 and more")
+            raise InvalidInputError(f"slots is {slots}; expected: 0 and more")
         self._slots.resize(slots)
         self._shrink()
 

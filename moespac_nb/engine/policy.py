@@ -44,7 +44,7 @@ class PolicyContext:
         The draft length to assume.
     slots : Slots
         To be read, not changed.
-    profile : ndarray, shape (layers, experts), optional
+    expert_usage : ndarray, shape (layers, experts), optional
         How often other texts used each expert.
     log : list, optional
         For a policy that has events to add, see `engine.log`.
@@ -54,7 +54,7 @@ class PolicyContext:
     costs: Costs
     gamma: int  # the draft length to reckon with
     slots: Slots  # to be read, not changed
-    profile: np.ndarray | None = None  # (layers, experts): how often experts were used in other texts
+    expert_usage: np.ndarray | None = None  # (layers, experts): how often experts were used in other texts
     log: Log | None = None  # for a policy that has something to add to it
 
 
@@ -113,7 +113,7 @@ class Policy:
         Whether the policy uses slots.
     reads_future : bool, default False
         A bound, not a policy to compare with: it is refused where no future is recorded.
-    needs_profile : bool, default False
+    needs_expert_usage : bool, default False
         Whether it needs to know how often other texts used each expert.
     """
 
@@ -123,7 +123,7 @@ class Policy:
     miss: Miss = "cpu"
     slots: bool = True  # whether it has any use for them
     reads_future: bool = False  # a bound and no contestant: refused where there is no recorded future
-    needs_profile: bool = False  # it must be told how often experts were used in other texts
+    needs_expert_usage: bool = False  # it must be told how often experts were used in other texts
 
     def missing(self, miss: Miss, name: str | None = None) -> Policy:
         """Return the same policy with another way to handle a miss.

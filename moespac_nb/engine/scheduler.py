@@ -20,7 +20,7 @@ import numpy as np
 
 from ..hardware.cost_model import Costs
 from ..trace.step import MoEShape, Prefill, Step
-from ..utils.exceptions import MoespacError
+from ..utils.exceptions import InvalidInputError
 from .devices import Device, OperationError
 from .engine import Engine
 from .layer_runner import LayerRunner, RunCpu, RunGpu
@@ -48,7 +48,7 @@ class Scheduler(LayerRunner):
         What the budget pays for; a policy without slots takes none.
     gamma : int, default 8
         The draft length that the policy's rules assume; each window may have its own.
-    profile : ndarray, shape (layers, experts), optional
+    expert_usage : ndarray, shape (layers, experts), optional
         How often other texts used each expert, for policies that need it.
     copy : callable, optional
         ``copy(layer, expert, slot)`` brings the weights, on the link's lane; None in a replay.
@@ -67,7 +67,7 @@ class Scheduler(LayerRunner):
         slots: int,
         *,
         gamma: int = 8,
-        profile: np.ndarray | None = None,
+        expert_usage: np.ndarray | None = None,
         copy: Callable[[int, int, int], object] | None = None,
         in_flight: int = 4,
         log: Log | None = None,
@@ -78,7 +78,7 @@ class Scheduler(LayerRunner):
         self.policy = policy
         self.geometry = geometry
         self.log = log
-        self._setting = PolicyContext(geometry, costs, gamma, self.engine.slots, profile, log)
+        self._setting = PolicyContext(geometry, costs, gamma, self.engine.slots, expert_usage, log)
         self.planner: Planner = policy.planner(self._setting)
         self._positions = 0  # of the pass: prompt tokens, or the window's
         self._enter(self.decode, policy.miss)
@@ -272,7 +272,7 @@ class Scheduler(LayerRunner):
 
     def _told(self, following: Step | None) -> Step | None:
         if following is not None and not self.policy.reads_future:
-            raise MoespacError(
+            raise InvalidInputError(
                 f"policy {self.policy.name!r} was given the window to come; expected: None, for all that do "
                 "not say that they read the future"
             )

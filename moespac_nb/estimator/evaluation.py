@@ -136,7 +136,7 @@ def evaluate_predictors(
 
 def _gamma(trace: Trace, text: int, gamma: int | None) -> int:
     """Return the draft length that boundaries start from: of an ordinary recording, its longest."""
-    if gamma is not None and trace.texts[text].fan is not None:
+    if gamma is not None and trace.texts[text].gamma_max is not None:
         return gamma
     return int(trace.gamma[trace.text_of_step == text].max())
 

@@ -121,7 +121,7 @@ def cost_model(
     """The costs of a model on a machine, each a profile, its name, or a TOML file.
 
     context: tokens whose keys and values a pass reads. geometry: that of a trace to be replayed as if its
-    experts were this model's; `model_profiles.mismatch` says what is then scaled. A model without a draft
+    experts were this model's; `mismatch` says what is then scaled. A model without a draft
     drafts in no time.
     """
     on, model = load_machine(on), load_model_spec(model)

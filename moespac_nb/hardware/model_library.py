@@ -1,8 +1,8 @@
 """Profiles of models: the bundled ones, or a TOML file. What one holds: `model_shape.ModelProfile`.
 
-model_profile("qwen3-30b-a3b").expert_bytes        # in bfloat16
-model_profile("qwen3-30b-a3b-4bit").draft.name
-model_profile("bundled-pair"), model_profile("my_model.toml")
+load_model_spec("qwen3-30b-a3b").expert_bytes        # in bfloat16
+load_model_spec("qwen3-30b-a3b-4bit").draft.name
+load_model_spec("bundled-pair"), load_model_spec("my_model.toml")
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..utils.exceptions import MoespacError
+from ..utils.exceptions import InvalidInputError, MissingDataError
 
 __all__ = ["check_checkpoint", "without_bars", "without_numbers"]
 
@@ -47,7 +47,7 @@ def check_checkpoint(folder: Path) -> None:
         model = without_numbers(folder, local_files_only=True)
     except Exception as error:  # a config may fail its model anywhere
         reason = " ".join(str(error).split())[:300]
-        raise MoespacError(
+        raise InvalidInputError(
             f"{folder / 'config.json'} does not make a model: {reason or repr(error)}"
         ) from error
     if getattr(model.config, "quantization_config", None) is None:
@@ -63,16 +63,18 @@ def _stored(folder: Path) -> dict[str, Stored]:
         listed = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
         files = sorted(set(listed.values()))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise MoespacError(f"{index} is no index of weights: {error!r}; fetch or save it again") from error
+        raise InvalidInputError(
+            f"{index} is no index of weights: {error!r}; fetch or save it again"
+        ) from error
     if missing := [name for name in files if not (folder / name).is_file()]:
-        raise MoespacError(
+        raise MissingDataError(
             f"{folder / missing[0]} is missing, of {len(files)} files that {INDEX} lists; fetch or save it "
             "again"
         )
     stored = {name: held for file in files for name, held in _header(folder / file).items()}
     for name, file in listed.items():
         if name not in stored:
-            raise MoespacError(
+            raise InvalidInputError(
                 f"{folder / file} does not hold {name}, which {INDEX} lists; fetch or save it again"
             )
     return stored
@@ -89,7 +91,7 @@ def _header(path: Path) -> dict[str, Stored]:
         stored = {name: Stored(path.name, tuple(map(int, held["shape"]))) for name, held in tensors.items()}
         ends = 8 + len(written) + max((held["data_offsets"][1] for held in tensors.values()), default=0)
     except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-        raise MoespacError(
+        raise InvalidInputError(
             f"{path} is no safetensors file, or its beginning is damaged; fetch it again"
         ) from error
     if ends != size:
@@ -98,7 +100,7 @@ def _header(path: Path) -> dict[str, Stored]:
             None,
         )
         last = f", {cut} is cut off" if cut else ""
-        raise MoespacError(f"{path} has {size} bytes, its header says {ends}{last}; fetch it again")
+        raise InvalidInputError(f"{path} has {size} bytes, its header says {ends}{last}; fetch it again")
     return stored
 
 
@@ -112,7 +114,7 @@ def _check_experts(stored: Mapping[str, Stored]) -> None:
         every = set().union(*weights.values())
         for weight, experts in weights.items():
             if lacking := sorted(every - experts):
-                raise MoespacError(
+                raise InvalidInputError(
                     f"no file holds {layer}{lacking[0]}{weight}, though other weights of expert "
                     f"{lacking[0]} are there; fetch or save the model again"
                 )
@@ -166,31 +168,31 @@ def _compare(model: Any, stored: Mapping[str, Stored]) -> None:
         if (_layer(name, own) or 0) >= layers + predicting
     ]
     if missing and held and max(held) + 1 < layers:
-        raise MoespacError(
+        raise InvalidInputError(
             f"config.json says {layers} layers, the files hold {max(held) + 1}: no file holds {missing[0]}; "
             "expected: the config that these files were saved with"
         )
     if beyond:
         name = beyond[0]
         where = f"{stored[name].file} holds {name}" if name in stored else f"the files hold {name}"
-        raise MoespacError(
+        raise InvalidInputError(
             f"config.json says {layers} layers, but {where}; expected: the config that these files were "
             "saved with"
         )
     if found.mismatched_keys:
         name, there, expected = min(found.mismatched_keys, key=lambda key: _in_order(key[0]))
         where = stored[name].file if name in stored else "its files"
-        raise MoespacError(
+        raise InvalidInputError(
             f"{name} has the shape {tuple(there)} in {where} and {tuple(expected)} by config.json; "
             "expected: the config that these files were saved with"
         )
     for name in sorted(found.conversion_errors, key=_in_order):
         if odd := _odd_one(name, stored):
-            raise MoespacError(
+            raise InvalidInputError(
                 f"the tensors of {name} do not fit together: {odd}; fetch or save the model again"
             )
     if missing:
-        raise MoespacError(
+        raise InvalidInputError(
             f"no file holds {missing[0]}{f' and {len(missing) - 1} more' if missing[1:] else ''}, which the "
             "model of config.json has; fetch or save it again"
         )

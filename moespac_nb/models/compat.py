@@ -12,7 +12,7 @@ import inspect
 from importlib import metadata
 from typing import Any
 
-from ..utils.exceptions import MoespacError
+from ..utils.exceptions import InvalidInputError
 
 __all__ = [
     "cache_argument",
@@ -33,7 +33,7 @@ def check_versions() -> None:
 
     installed = metadata.version("transformers")
     if not Version(FIRST) <= Version(installed) < Version(BEYOND):
-        raise MoespacError(
+        raise InvalidInputError(
             f"transformers {installed} is installed; expected: {WINDOWS_FROM} to {LAST}, from {FIRST} for "
             f"models without sliding windows; run: pip install 'transformers>={WINDOWS_FROM},<{BEYOND}'"
         )
@@ -76,7 +76,7 @@ def _check_windows(model: Any, cache: Any) -> None:
 
     installed = metadata.version("transformers")
     if any(cache.is_sliding) and Version(installed) < Version(WINDOWS_FROM):
-        raise MoespacError(
+        raise InvalidInputError(
             f"{type(model).__name__} has sliding windows, and transformers {installed} cannot "
             f"wind them back; expected: transformers from {WINDOWS_FROM}, or decoding without a draft"
         )

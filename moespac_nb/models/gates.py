@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ..utils.exceptions import MoespacError
+from ..utils.exceptions import InvalidInputError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -105,7 +105,7 @@ def _try(model: Any, pairs: Sequence[tuple[Any, Gate]], needed_by: str) -> None:
         except (RuntimeError, TypeError, ValueError, IndexError, KeyError, AttributeError):
             rows = 0
         if rows != 1:
-            raise MoespacError(
+            raise InvalidInputError(
                 f"{needed_by} asks the gates of {type(model).__name__} about other states, and its "
                 f"{type(module).__name__} chooses by more than a state; expected: models whose gates do not"
             )

@@ -15,7 +15,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
-from ..utils.exceptions import MoespacError
+from ..utils.exceptions import InvalidInputError
 from .compat import cache_argument, check_versions, crops_by_type, new_cache
 from .loading import context_of, vocabulary_of
 
@@ -154,7 +154,7 @@ def _check_crop(model: Any) -> None:
     if model not in _tried:
         _tried[model] = _why_no_crop(model)
     if _tried[model] is not None:
-        raise MoespacError(
+        raise InvalidInputError(
             f"{type(model).__name__} keeps a state that cannot be wound back to take drafted tokens out "
             f"again ({_tried[model]}); expected: models whose layers all attend to cached keys and values, "
             "or decoding without a draft"

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..datasets.files import MANIFEST, data_path, verify_checksums
-from ..utils.exceptions import MoespacError
+from ..utils.exceptions import InvalidInputError, MoespacError
 from ..utils.validation import warn
 from .checkpoint import check_checkpoint, without_numbers
 from .compat import check_versions
@@ -52,7 +52,7 @@ def load_pair(dtype: Any = "float32", verify: bool = True) -> tuple[Any, Any]:
     if verify:
         problems = [p for p in verify_checksums() if p.file == MANIFEST or p.file.startswith("pair/")]
         if problems:
-            raise MoespacError("the bundled pair cannot be used: " + "; ".join(map(str, problems)))
+            raise InvalidInputError("the bundled pair cannot be used: " + "; ".join(map(str, problems)))
     tokenizer = _bundled_tokenizer(data_path("pair/tokenizer.json"))
     target, draft = (_bundled_model(name, dtype) for name in ("target", "draft"))
     target.tokenizer = draft.tokenizer = tokenizer
@@ -81,9 +81,11 @@ def _bundled_model(name: str, dtype: str) -> Any:
         missing, unexpected = model.load_state_dict(load_file(weights_path), strict=False)
         wrong = sorted(set(missing) - set(model.all_tied_weights_keys)) + unexpected
     except (SafetensorError, RuntimeError, ValueError, KeyError, TypeError) as error:
-        raise MoespacError(f"{weights_path} and {config_path.name} do not make a model: {error}") from error
+        raise InvalidInputError(
+            f"{weights_path} and {config_path.name} do not make a model: {error}"
+        ) from error
     if wrong:
-        raise MoespacError(f"{weights_path} does not fit {config_path.name}: {', '.join(wrong[:3])} …")
+        raise InvalidInputError(f"{weights_path} does not fit {config_path.name}: {', '.join(wrong[:3])} …")
     model.name_or_path = f"the bundled {name}"
     return model.eval()
 
@@ -131,15 +133,15 @@ def load_model(
             name, **where, use_safetensors=True, dtype=dtype, output_loading_info=True
         )
     except MoespacError as error:
-        raise MoespacError(f"the model {name!r} cannot be loaded: {error}") from error
+        raise InvalidInputError(f"the model {name!r} cannot be loaded: {error}") from error
     except Exception as error:  # a folder may fail a tokenizer or a model anywhere
         reason = _in_a_line(error)
-        raise MoespacError(
+        raise InvalidInputError(
             f"the model {name!r} cannot be loaded: {reason}{_to_fetch(is_folder, download)}"
         ) from error
     for what in ("missing_keys", "mismatched_keys"):
         if wrong := sorted(map(str, report[what])):
-            raise MoespacError(
+            raise InvalidInputError(
                 f"the model {name!r} cannot be loaded: {wrong[0]} is among its {what.replace('_', ' ')}; "
                 "expected: a folder whose files hold all weights of its config.json"
             )
@@ -154,7 +156,7 @@ def model_of_config(path_or_hub_name: str | Path, *, download: bool = False) -> 
         return without_numbers(name, local_files_only=is_folder or not download)
     except Exception as error:
         reason = _in_a_line(error)
-        raise MoespacError(
+        raise InvalidInputError(
             f"the config of {name!r} cannot be read: {reason}{_to_fetch(is_folder, download)}"
         ) from error
 
@@ -164,9 +166,9 @@ def checked_name(path_or_hub_name: str | Path) -> tuple[str, bool]:
     name = str(path_or_hub_name)
     is_folder = name != "" and Path(name).is_dir()
     if is_folder and not (Path(name) / "config.json").is_file():
-        raise MoespacError(f"{name!r} has no config.json; expected: a folder that save_pretrained wrote")
+        raise InvalidInputError(f"{name!r} has no config.json; expected: a folder that save_pretrained wrote")
     if not is_folder and not _HUB_NAME.fullmatch(name):
-        raise MoespacError(
+        raise InvalidInputError(
             f"model is {name!r}; expected: a folder with a config.json, or a hub name such as "
             "'allenai/OLMoE-1B-7B-0924'"
         )
@@ -241,7 +243,7 @@ def check_is_whole_model(name: str, model: Any) -> None:
     inner = dict(model.named_children()) if hasattr(model, "named_children") else {}
     child_name = next((f".{child}" for child, module in inner.items() if hasattr(module, "config")), None)
     advice = f"; it wraps one: pass its {child_name}" if child_name else ""
-    raise MoespacError(f"{name} is a {type(model).__name__}; expected: a transformers model{advice}")
+    raise InvalidInputError(f"{name} is a {type(model).__name__}; expected: a transformers model{advice}")
 
 
 def check_same_tokenizer(target: Any, draft: Any) -> None:
@@ -253,7 +255,7 @@ def check_same_tokenizer(target: Any, draft: Any) -> None:
     if ours is None or theirs is None:
         sizes = [vocabulary_of(target), vocabulary_of(draft)]
         if sizes[0] != sizes[1]:
-            raise MoespacError(
+            raise InvalidInputError(
                 f"target {_name(target)} has a vocabulary of {sizes[0]}, draft {_name(draft)} one of "
                 f"{sizes[1]}; expected: a draft with the target's own tokenizer, which each model has as "
                 "model.tokenizer where sizes differ"
@@ -262,7 +264,7 @@ def check_same_tokenizer(target: Any, draft: Any) -> None:
     ids, draft_ids = (ours.get_vocab(), theirs.get_vocab()) if ours is not theirs else ({}, {})
     if ids != draft_ids:
         token = min(dict(ids.items() ^ draft_ids.items()))
-        raise MoespacError(
+        raise InvalidInputError(
             f"target {_name(target)} and draft {_name(draft)} have different tokenizers: {token!r} is "
             f"{ids.get(token)} in one and {draft_ids.get(token)} in the other; "
             "expected: a draft with the target's own tokenizer"
@@ -276,5 +278,5 @@ def _name(model: Any) -> str:
 def _checked_dtype(dtype: Any, expected: tuple[str, ...]) -> str:
     name = str(dtype).removeprefix("torch.")  # of a torch.dtype too
     if name not in expected:
-        raise MoespacError(f"dtype is {dtype!r}; expected: {', '.join(expected)}")
+        raise InvalidInputError(f"dtype is {dtype!r}; expected: {', '.join(expected)}")
     return name

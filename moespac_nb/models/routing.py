@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from ..utils.exceptions import MoespacError
+from ..utils.exceptions import InvalidInputError
 from .inspection import ModelInfo, inspect_model
 from .loading import check_is_whole_model, context_of
 
@@ -123,12 +123,14 @@ def observe(model: Any, ids: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
     check_is_whole_model("model", model)
     info = inspect_model(model)
     if info.unread:
-        raise MoespacError(
+        raise InvalidInputError(
             f"the routing of {type(model).__name__} cannot be read: {info.unread}; expected: others"
         )
     limit = context_of(model)
     if not 0 < len(ids) <= limit:
-        raise MoespacError(f"the text has {len(ids)} tokens; expected: 1 to {limit}, the model's context")
+        raise InvalidInputError(
+            f"the text has {len(ids)} tokens; expected: 1 to {limit}, the model's context"
+        )
     with Routing(info) as routing:
         model(input_ids=torch.as_tensor([list(ids)], device=model.device), use_cache=False, logits_to_keep=1)
         return routing.take(len(ids))

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ..engine.devices import OperationError
-from ..utils.exceptions import MoespacError
+from ..utils.exceptions import InvalidInputError
 from .driver import SchedulerDriver
 from .expert_rows import ExpertRows, Part, added, implementation
 from .expert_store import ExpertStore
@@ -138,4 +138,6 @@ class _WithoutGradient(torch.autograd.Function):
 
     @staticmethod
     def backward(_ctx: Any, *_gradients: Tensor) -> Any:
-        raise MoespacError("an offloaded model cannot be trained; end its run first, or call run.close()")
+        raise InvalidInputError(
+            "an offloaded model cannot be trained; end its run first, or call run.close()"
+        )

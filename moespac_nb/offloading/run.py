@@ -25,7 +25,7 @@ from ..hardware.cost_model import Costs
 from ..models.gates import Gate
 from ..models.inspection import ModelInfo
 from ..policies import Policy
-from ..utils.exceptions import MoespacError
+from ..utils.exceptions import ClosedSessionError
 from ..utils.validation import warn
 from .driver import SchedulerDriver
 from .expert_layer import ExpertLayer
@@ -54,7 +54,7 @@ class Run:
         Every layer's, for a policy that asks them a layer ahead.
     away : sequence of (module, parameters), optional
         What an earlier run has of the model, and hands over.
-    profile : array (layers, experts) or None
+    expert_usage : array (layers, experts) or None
         How often other texts use each expert.
 
     Attributes
@@ -83,7 +83,7 @@ class Run:
         away: Away | None = None,
         *,
         gamma: int,
-        profile: np.ndarray | None,
+        expert_usage: np.ndarray | None,
         in_flight: int,
     ) -> None:
         self.model, self.device, self.costs, self.gamma = model, device, costs, gamma
@@ -110,7 +110,7 @@ class Run:
                     self.geometry,
                     slots,
                     gamma=gamma,
-                    profile=profile,
+                    expert_usage=expert_usage,
                     copy=self._store.copy,
                     in_flight=in_flight,
                 ),
@@ -290,7 +290,7 @@ class Run:
 
     def _check_open(self) -> None:
         if not self.is_open:
-            raise MoespacError(
+            raise ClosedSessionError(
                 "this run is closed and its model is whole again; decode within the block, offload the model "
                 "anew, or call moespac_nb.decode(model, …)"
             )

@@ -23,9 +23,10 @@ from ..hardware.model import ModelSpec
 from ..models.inspection import inspect_model
 from ..policies import Policy
 from ..trace.trace import Trace
+from ..utils.defaults import BUDGET, GAMMA, MACHINE, POLICY
 from ..utils.validation import checked_whole
 from .expert_store import expert_parameters
-from .model_profile import expert_usage_for, profile_from_model
+from .own_spec import expert_usage_for, spec_from_model
 from .run import Run
 from .stand_in import Away, run_of
 from .support import checked_device, checked_gates, checked_modules, checked_policy
@@ -35,16 +36,16 @@ __all__ = ["Run", "offload", "offloaded"]
 
 def offload(
     model: Any,
-    budget: Budget | str | int = "25%",
+    budget: Budget | str | int = BUDGET,
     *,
-    policy: str | Policy = "spac-joint",
+    policy: str | Policy = POLICY,
     device: str | Device = "virtual",
-    machine: Machine | str | Path = "rtx4090",
-    model_profile: ModelSpec | str | Path | None = None,
+    machine: Machine | str | Path = MACHINE,
+    model_spec: ModelSpec | str | Path | None = None,
     costs: Costs | None = None,
     link_bytes_per_s: float | None = None,
-    gamma: int = 8,
-    profile: np.ndarray | Trace | None = None,
+    gamma: int = GAMMA,
+    expert_usage: np.ndarray | Trace | None = None,
     in_flight: int = 4,
 ) -> Run:
     """Move a model's experts out of it, until the `with` block or `Run.close` ends.
@@ -58,8 +59,8 @@ def offload(
     model : transformers.PreTrainedModel
         A mixture-of-experts model on the CPU.
     budget : str or int or Budget
-        Memory for slots: a share of all experts ("25%"), a size ("512MiB"), or bytes. More than all experts
-        take is capped, with a warning.
+        Memory for slots: a share of all experts ("17%"), a size ("512MiB"), or bytes. More than all
+        experts take is capped, with a warning.
     policy : str or Policy
         Which experts to prefetch and evict; any policy but those that read the future.
     device : {"virtual", "host", "cuda"} or Device
@@ -68,15 +69,15 @@ def offload(
         model to the GPU. It is closed with the run.
     machine : str, Path or Machine
         The machine whose speeds are true on the virtual device, and assumed by policies on any device.
-    model_profile : str, Path or ModelSpec, optional
+    model_spec : str, Path or ModelSpec, optional
         Sizes of another model to stand for, on the virtual device; by default the model's own.
     costs : Costs, optional
-        Replaces `machine` and `model_profile`.
+        Replaces `machine` and `model_spec`.
     link_bytes_per_s : float, optional
         Replaces the machine's.
     gamma : int
         Draft length that policies assume and `Run.decode` uses, in tokens.
-    profile : array (layers, experts) or Trace, optional
+    expert_usage : array (layers, experts) or Trace, optional
         How often other texts use each expert, for policies that need it; the bundled target brings its own.
     in_flight : int
         Copies at a time.
@@ -105,14 +106,16 @@ def offload(
     shape = info.shape
     policy = checked_policy(policy)
     gates = checked_gates(model, info, policy)
-    usage = expert_usage_for(model, shape, profile, needed_by=policy.name if policy.needs_profile else None)
+    usage = expert_usage_for(
+        model, shape, expert_usage, needed_by=policy.name if policy.needs_expert_usage else None
+    )
     budget = parse_budget(budget)
     gamma = checked_whole("gamma", gamma, least=0)
     in_flight = checked_whole("in_flight", in_flight, least=1)
     device = checked_device(device)
-    own_sizes = device.kind != "virtual" or (costs is None and model_profile is None)
+    own_sizes = device.kind != "virtual" or (costs is None and model_spec is None)
     if costs is None:
-        costs = cost_model(machine, model_profile or profile_from_model(model, info), geometry=shape)
+        costs = cost_model(machine, model_spec or spec_from_model(model, info), geometry=shape)
     if own_sizes:
         expert = [weight[0] for weight in expert_parameters(info.experts[0]).values()]
         costs = replace(
@@ -135,7 +138,7 @@ def offload(
             gates,
             away,
             gamma=gamma,
-            profile=usage,
+            expert_usage=usage,
             in_flight=in_flight,
         )
 

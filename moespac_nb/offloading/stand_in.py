@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 
 import torch
 
-from ..utils.exceptions import MoespacError
+from ..utils.exceptions import InvalidInputError, MoespacError
 
 __all__ = ["StandIn", "StandIns", "run_of"]
 
@@ -142,7 +142,7 @@ def _refuse_to_load(*_args: Any, **_kwargs: Any) -> None:
 
 
 def _refusal(what: str, expected: str) -> MoespacError:
-    return MoespacError(
+    return InvalidInputError(
         f"an offloaded model cannot {what}, as its experts are away; expected: {expected}; to have the model "
         "whole again, leave the block or call moespac_nb.offloaded(model).close()"
     )

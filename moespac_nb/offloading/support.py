@@ -11,7 +11,7 @@ from ..models.inspection import ModelInfo
 from ..models.loading import check_is_whole_model
 from ..policies import Policy, get_policy
 from ..trace.windows import DRAFT_GATES
-from ..utils.exceptions import MoespacError, did_you_mean
+from ..utils.exceptions import InvalidInputError, did_you_mean
 from .expert_store import expert_parameters
 
 __all__ = ["DEVICES", "checked_device", "checked_gates", "checked_modules", "checked_policy"]
@@ -34,7 +34,7 @@ def checked_device(device: str | Device) -> Device:
 
         return CudaDevice()
     hint = did_you_mean(str(device), DEVICES)
-    raise MoespacError(f"device is {device!r}; expected: {', '.join(DEVICES)}, or a device{hint}")
+    raise InvalidInputError(f"device is {device!r}; expected: {', '.join(DEVICES)}, or a device{hint}")
 
 
 def checked_policy(policy: str | Policy) -> Policy:
@@ -42,7 +42,7 @@ def checked_policy(policy: str | Policy) -> Policy:
     checked = get_policy(policy, live=True)
     needed = str(getattr(checked.planner, "sensor", None))
     if needed in SENSORS and SENSORS[needed].channel == DRAFT_GATES:
-        raise MoespacError(
+        raise InvalidInputError(
             f"policy {checked.name!r} looks at {DRAFT_GATES!r}, which a live decode does not read; expected: "
             "another sensor, or a replay of a trace with that channel"
         )
@@ -63,24 +63,24 @@ def checked_modules(model: Any, info: ModelInfo, run: Any = None) -> None:
     if not all(expert_parameters(module) for module in modules):
         why = f"{type(modules[0]).__name__} has no tensor with an entry an expert"
     if why is not None:
-        raise MoespacError(
+        raise InvalidInputError(
             f"{name} cannot be offloaded: {why}; expected: models with as many experts in each layer, in one "
             "tensor a layer, that go through transformers' experts interface: Qwen3-MoE, Mixtral, OLMoE, …"
         )
     if not modules:
-        raise MoespacError(
+        raise InvalidInputError(
             f"{name} has no mixture-of-experts layers to offload; expected: a transformers "
             "mixture-of-experts model, such as load_pair()'s first"
         )
     if run is not None:
         if run.in_block or run.model is not model:
-            raise MoespacError(
+            raise InvalidInputError(
                 f"this {name} is offloaded already; expected: one run at a time; leave its block or call "
                 "moespac_nb.offloaded(model).close() first"
             )
         return
     if any("forward" in vars(module) for module in modules):
-        raise MoespacError(
+        raise InvalidInputError(
             f"{name} has experts with a forward of somebody's own, which slots would pass by; expected: "
             "layers as their class has them; take it off, or use register_forward_hook"
         )
@@ -89,10 +89,12 @@ def checked_modules(model: Any, info: ModelInfo, run: Any = None) -> None:
         for module in modules
     }
     if len(shapes) > 1:
-        raise MoespacError(f"{name} has experts of {len(shapes)} sizes; expected: equal ones in all layers")
+        raise InvalidInputError(
+            f"{name} has experts of {len(shapes)} sizes; expected: equal ones in all layers"
+        )
     devices = {weight.device.type for module in modules for weight in expert_parameters(module).values()}
     if devices != {"cpu"}:
-        raise MoespacError(
+        raise InvalidInputError(
             f"{name} has experts on {', '.join(sorted(devices))}; expected: on the CPU, see model.to('cpu')"
         )
     check_is_whole_model("model", model)

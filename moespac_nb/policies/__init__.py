@@ -22,7 +22,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from ..engine.policy import Plan, Planner, Policy, PolicyContext
-from ..utils.exceptions import MoespacError, did_you_mean
+from ..utils.exceptions import InvalidInputError, did_you_mean
 from .baselines import CPU_ONLY, NEXT_WINDOW_ORACLE, ON_DEMAND, RECENCY, STATIC_HOT
 from .spac import SPAC_JOINT, SPAC_PAPER, compose_policy
 
@@ -71,13 +71,13 @@ def get_policy(given: str | Policy, live: bool = False) -> Policy:
     accepted = [each.name for each in POLICIES.values() if not (live and each.reads_future)]
     if isinstance(given, Policy):
         if live and given.reads_future:
-            raise MoespacError(
+            raise InvalidInputError(
                 f"policy {given.name!r} reads the future, which a live decode does not have; expected: "
                 f"{', '.join(accepted)}, or a replay"
             )
         return given
     if given not in POLICIES:
-        raise MoespacError(
+        raise InvalidInputError(
             f"policy is {given!r}; expected: {', '.join(accepted)}{did_you_mean(given, accepted)}"
         )
     return get_policy(POLICIES[given], live)

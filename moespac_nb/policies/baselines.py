@@ -6,7 +6,7 @@ import numpy as np
 
 from ..engine.policy import Plan, Planner, Policy, PolicyContext
 from ..trace.step import Prefill, Step
-from ..utils.exceptions import MoespacError
+from ..utils.exceptions import InvalidInputError
 
 __all__ = ["CPU_ONLY", "NEXT_WINDOW_ORACLE", "ON_DEMAND", "RECENCY", "STATIC_HOT"]
 
@@ -28,12 +28,12 @@ class StaticHot(Planner):
 
     def __init__(self, setting: PolicyContext) -> None:
         super().__init__(setting)
-        if setting.profile is None:
-            raise MoespacError(
+        if setting.expert_usage is None:
+            raise InvalidInputError(
                 "policy 'static-hot' was given no profile; expected: how often other texts used each expert, "
                 "(layers, experts), such as those of a domain's half to tune on"
             )
-        self._scores = setting.profile / max(float(setting.profile.max()), 1e-300)
+        self._scores = setting.expert_usage / max(float(setting.expert_usage.max()), 1e-300)
 
     def on_prefill(self, _prefill: Prefill, _following: Step | None = None, /) -> Plan:
         # Only what beats the weakest resident is copied: wanting all fills the slots, and then stops.
@@ -109,7 +109,7 @@ STATIC_HOT = Policy(
     "static-hot",
     "what other texts used most, copied once; misses on the CPU lane",
     StaticHot,
-    needs_profile=True,
+    needs_expert_usage=True,
 )
 RECENCY = Policy(
     "recency",

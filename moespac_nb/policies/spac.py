@@ -19,7 +19,7 @@ from ..engine.policy import Plan, Planner, Policy, PolicyContext
 from ..estimator.sensors import SENSORS, make_sensor
 from ..estimator.utility import RULES, make_estimator
 from ..trace.step import Prefill, Step
-from ..utils.exceptions import MoespacError, did_you_mean
+from ..utils.exceptions import InvalidInputError, did_you_mean
 from .baselines import last_window
 
 __all__ = ["SPAC_JOINT", "SPAC_PAPER", "compose_policy"]
@@ -172,17 +172,17 @@ def compose_policy(
     """
     for kind, given, accepted in (("sensor", sensor, SENSORS), ("rule", rule, RULES)):
         if given not in accepted:
-            raise MoespacError(
+            raise InvalidInputError(
                 f"{kind} is {given!r}; expected: {', '.join(accepted)}{did_you_mean(given, accepted)}"
             )
     if isinstance(admission, str):
         if admission not in FORMULATIONS:
-            raise MoespacError(
+            raise InvalidInputError(
                 f"admission is {admission!r}; expected: {', '.join(FORMULATIONS)}, or one τ for every layer"
                 + did_you_mean(admission, FORMULATIONS)
             )
     elif not 1 <= admission <= K:
-        raise MoespacError(f"admission is {admission}; expected: τ from 1 to K = {K}, or a formulation")
+        raise InvalidInputError(f"admission is {admission}; expected: τ from 1 to K = {K}, or a formulation")
     parts = Composition(sensor, rule, admission, K, tuple(options.items()))
     made_of = (
         f"{sensor} × {rule} × {admission if isinstance(admission, str) else f'τ = {admission}'} × {miss}"

@@ -13,7 +13,7 @@ from ..engine.log import Log, Reset, WindowEnd
 from ..policies import POLICIES, Policy, get_policy
 from ..policies.spac import Composition
 from ..trace.trace import Trace
-from ..utils.exceptions import MoespacError
+from ..utils.exceptions import InvalidInputError
 from .replay import replay
 
 __all__ = ["balancer_inputs", "record_balancer_inputs"]
@@ -49,7 +49,7 @@ def record_balancer_inputs(
     composition = policy.planner
     if not isinstance(composition, Composition) or not isinstance(composition.admission, str):
         names = [name for name, known in POLICIES.items() if isinstance(known.planner, Composition)]
-        raise MoespacError(
+        raise InvalidInputError(
             f"policy {policy.name!r} has no balancer; expected: {', '.join(names)}, or one that "
             "compose_policy(…, admission='joint') makes"
         )

@@ -20,7 +20,7 @@ from ..trace.step import Prefill, Step, expert_counts
 from ..trace.trace import Trace
 from ..trace.windows import Window as Seen
 from ..trace.windows import iter_windows
-from ..utils.exceptions import MoespacError
+from ..utils.exceptions import InvalidInputError
 
 __all__ = ["LayerDemand", "TextDemand", "WindowDemand", "expert_demand"]
 
@@ -55,7 +55,7 @@ def expert_demand(trace: Trace, gamma: int | None = None) -> list[TextDemand]:
     trace : Trace
         A recorded decode.
     gamma : int, optional
-        The draft length of a fan recording; None takes all that it holds.
+        The draft length of a dense trace; None takes all that it holds.
 
     Returns
     -------
@@ -64,11 +64,11 @@ def expert_demand(trace: Trace, gamma: int | None = None) -> list[TextDemand]:
     Raises
     ------
     MoespacError
-        `gamma` is given for a trace that is no fan recording.
+        `gamma` is given for a trace that is not dense.
     """
-    if gamma is not None and any(text.fan is None for text in trace.texts):
-        raise MoespacError(
-            f"gamma is {gamma} and the trace is no fan recording; expected: None, the draft lengths it has"
+    if gamma is not None and any(text.gamma_max is None for text in trace.texts):
+        raise InvalidInputError(
+            f"gamma is {gamma} and the trace is not dense; expected: None, the draft lengths it has"
         )
     key = id(trace)  # a trace compares by its content, which is slow, and so cannot be a key itself
     if key not in _KNOWN:

@@ -1,6 +1,6 @@
 """Simulate a trace's decode with a policy on a modelled machine.
 
-    result = replay(trace, "recency", "17%", machine="rtx4090", model_profile="qwen3-30b-a3b")
+    result = replay(trace, "recency", "17%", machine="rtx4090", model="qwen3-30b-a3b")
     result.tps_modelled, result.hit_rate, result.parts
 
 Scheduler, engine and policies are those of a live decode, without the arithmetic; so all figures are modelled
@@ -29,7 +29,8 @@ from ..policies import Policy, get_policy
 from ..trace.locality import check_expert_usage
 from ..trace.step import MoEShape
 from ..trace.trace import Trace
-from ..utils.exceptions import MoespacError
+from ..utils.defaults import ACCOUNTING, BUDGET, MACHINE, MODEL, POLICY
+from ..utils.exceptions import InvalidInputError
 from .demand import TextDemand, expert_demand
 from .result import Result
 
@@ -38,16 +39,16 @@ __all__ = ["replay", "replay_texts"]
 
 def replay(
     trace: Trace,
-    policy: str | Policy = "recency",
-    budget: Any = "17%",
+    policy: str | Policy = POLICY,
+    budget: Any = BUDGET,
     *,
-    machine: Machine | str | Path = "rtx4090",
-    model_profile: ModelSpec | str | Path = "qwen3-30b-a3b",
+    machine: Machine | str | Path = MACHINE,
+    model: ModelSpec | str | Path = MODEL,
     costs: Costs | None = None,
     gamma: int | None = None,
-    accounting: str = "slots-equal",
+    accounting: str = ACCOUNTING,
     context: int = 1024,
-    profile: np.ndarray | Trace | None = None,
+    expert_usage: np.ndarray | Trace | None = None,
     cold: bool = False,
     in_flight: int = 4,
     timeline: bool = True,
@@ -59,23 +60,23 @@ def replay(
     ----------
     trace : Trace
         A recorded decode.
-    policy : str or Policy, default "recency"
+    policy : str or Policy, default "spac-joint"
         See `get_policy`.
     budget : str or int, default "17%"
         See `parse_budget`; shares are of the trace's own experts.
     machine : Machine, str or Path, default "rtx4090"
         See `load_machine`.
-    model_profile : ModelSpec, str or Path, default "qwen3-30b-a3b"
+    model : ModelSpec, str or Path, default "qwen3-30b-a3b"
         The trace is replayed as if its experts were this model's.
     costs : Costs, optional
         In place of machine and model, for a machine without a name; what fits it is then unknown.
     gamma : int, optional
-        The draft length of a fan recording; None takes all that it holds.
+        The draft length of a dense trace; None takes all that it holds.
     accounting : {"slots-equal", "device-equal"}
         See `budget.allot`.
     context : int, default 1024
         Tokens whose keys and values a pass reads, and a draft keeps.
-    profile : ndarray, shape (layers, experts), or Trace, optional
+    expert_usage : ndarray, shape (layers, experts), or Trace, optional
         How often other texts used each expert.
     cold : bool, default False
         Reset slots and policy before each text.
@@ -98,20 +99,18 @@ def replay(
     policy = get_policy(policy)
     geometry = trace.geometry
     if not geometry.layers:
-        raise MoespacError("the trace is of a dense model; expected: one with experts")
+        raise InvalidInputError("the trace is of a dense model; expected: one with experts")
     texts = expert_demand(trace, gamma)
     windows = [window for text in texts for window in text.windows]
     if not windows:
-        raise MoespacError("the trace holds no step; expected: one with a window at least")
+        raise InvalidInputError("the trace holds no step; expected: one with a window at least")
     gamma_max = max(window.step.gamma for window in windows)
-    setup = _setup(
-        policy, budget, geometry, machine, model_profile, costs, accounting, context, gamma_max > 0
-    )
-    usage = check_expert_usage(profile, geometry, "trace")
+    setup = _setup(policy, budget, geometry, machine, model, costs, accounting, context, gamma_max > 0)
+    usage = check_expert_usage(expert_usage, geometry, "trace")
     device = VirtualDevice(record=timeline)
     scheduler = Scheduler(
         device, setup.costs, policy, geometry, setup.slots,
-        gamma=gamma_max, profile=usage, in_flight=in_flight, log=log,
+        gamma=gamma_max, expert_usage=usage, in_flight=in_flight, log=log,
     )  # fmt: skip
     first_s, prefills_s, windows_s = replay_texts(scheduler, texts, cold)
     counters, parts = scheduler.decode.counters, scheduler.decode.parts
@@ -141,7 +140,7 @@ def replay(
         accounting=accounting,
         fits=setup.fits,
         machine=setup.machine,
-        model_profile=setup.model_profile,
+        model=setup.model,
         notes=setup.notes,
         gamma=gamma,
         cold=cold,
@@ -163,7 +162,7 @@ class _Setup:
     slots: int
     fits: bool
     machine: str | None = None
-    model_profile: str | None = None
+    model: str | None = None
     notes: tuple[str, ...] = ()
     larger: tuple[float, float] | None = None  # how many times the trace's layers the model has, and its work
 
@@ -182,7 +181,7 @@ def _setup(
     check_accounting(accounting)
     if costs is not None:
         if accounting != "slots-equal":
-            raise MoespacError(
+            raise InvalidInputError(
                 f"accounting is {accounting!r} and costs are given; expected: 'slots-equal', or a machine "
                 "and a model profile instead of costs"
             )

@@ -10,7 +10,7 @@ from typing import Any
 from ..engine.devices import Operation, VirtualDevice
 from ..engine.placement import Counters
 from ..engine.scheduler import TimeBreakdown
-from ..utils.exceptions import MoespacError
+from ..utils.exceptions import InvalidInputError
 from ..utils.files import frame, write_csv
 
 __all__ = ["Result", "to_csv", "to_frame"]
@@ -40,7 +40,7 @@ class Result:
     accounting: str
     fits: bool  # the machine holds it all; False is flagged, and not ranked
     machine: str | None
-    model_profile: str | None
+    model: str | None
     notes: tuple[str, ...]  # what of the profile is scaled to the trace's geometry
     gamma: int | None  # None: as recorded
     cold: bool  # slots and policy start anew in each text
@@ -85,5 +85,5 @@ def to_csv(results: Iterable[Result], path: str | Path) -> None:
     """
     rows = [result.row() for result in results]
     if not rows:
-        raise MoespacError("there is no result to write; expected: at least one")
+        raise InvalidInputError("there is no result to write; expected: at least one")
     write_csv(path, rows[0], (list(row.values()) for row in rows))

@@ -30,6 +30,7 @@ from ..engine.slots import EMPTY
 from ..policies import Policy
 from ..trace.step import MoEShape
 from ..trace.trace import Trace
+from ..utils.defaults import BUDGET, POLICY
 from .demand import expert_demand
 from .replay import replay
 from .result import Result
@@ -109,8 +110,8 @@ class SlotHistory:
 
 def slot_history(
     trace: Trace,
-    policy: str | Policy = "spac-joint",
-    budget: Any = "17%",
+    policy: str | Policy = POLICY,
+    budget: Any = BUDGET,
     *,
     gamma: int | None = None,
     **options: Any,

@@ -23,7 +23,7 @@ def concatenate(traces: Sequence[Trace]) -> Trace:
     Parameters
     ----------
     traces : sequence of Trace
-        At least one; all of the same geometry, vocabulary, sensors and optional columns.
+        At least one; all of the same geometry, vocabulary, channels and optional columns.
 
     Returns
     -------
@@ -56,10 +56,11 @@ def concatenate(traces: Sequence[Trace]) -> Trace:
 
 
 def _joined(a: Trace, b: Trace) -> Trace:
-    for token in a.pieces.keys() & b.pieces.keys():
-        if a.pieces[token] != b.pieces[token]:
+    for token in a.token_strings.keys() & b.token_strings.keys():
+        if a.token_strings[token] != b.token_strings[token]:
             raise InvalidInputError(
-                f"token {token} reads {a.pieces[token]!r} in one trace and {b.pieces[token]!r} in the next; "
+                f"token {token} reads {a.token_strings[token]!r} in one trace and "
+                f"{b.token_strings[token]!r} in the next; "
                 "expected: traces of the same tokenizer"
             )
     appended, more_texts = b.columns, b.texts
@@ -76,11 +77,17 @@ def _joined(a: Trace, b: Trace) -> Trace:
         name: np.concatenate([array, appended[name]]) for name, array in a.columns.items()
     }
     arrays["text_steps"] = np.concatenate([text_steps, appended["text_steps"]])
-    sensors = {
-        name: Channel(channel.rows, np.concatenate([channel.values, b.sensors[name].values]))
-        for name, channel in a.sensors.items()
+    channels = {
+        name: Channel(channel.rows, np.concatenate([channel.values, b.channels[name].values]))
+        for name, channel in a.channels.items()
     }
-    return replace(a, texts=a.texts + more_texts, pieces={**a.pieces, **b.pieces}, sensors=sensors, **arrays)
+    return replace(
+        a,
+        texts=a.texts + more_texts,
+        token_strings={**a.token_strings, **b.token_strings},
+        channels=channels,
+        **arrays,
+    )
 
 
 def _goes_on(a: Trace, b: Trace) -> bool:
@@ -126,7 +133,7 @@ def redact(trace: Trace) -> Trace:
     return replace(
         trace,
         texts=tuple(replace(text, prompt=None, prompt_id=None, redacted=True) for text in trace.texts),
-        pieces={token: piece for token, piece in trace.pieces.items() if token in used},
+        token_strings={token: string for token, string in trace.token_strings.items() if token in used},
         prompt_ids=np.full_like(trace.prompt_ids, REDACTED),
         window=window,
     )

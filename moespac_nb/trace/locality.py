@@ -244,14 +244,12 @@ def expert_usage(trace: Trace) -> np.ndarray:
     return expert_counts(trace.experts, trace.geometry.experts)
 
 
-def check_expert_usage(
-    profile: np.ndarray | Trace | None, geometry: MoEShape, whose: str
-) -> np.ndarray | None:
+def check_expert_usage(usage: np.ndarray | Trace | None, geometry: MoEShape, whose: str) -> np.ndarray | None:
     """Return the usage of experts as an array that fits a model.
 
     Parameters
     ----------
-    profile : ndarray, Trace or None
+    usage : ndarray, Trace or None
         (layers, experts), or a trace to count in.
     geometry : MoEShape
         Shape of the model's routing.
@@ -268,10 +266,10 @@ def check_expert_usage(
     InvalidInputError
         If the shape does not fit.
     """
-    usage = expert_usage(profile) if isinstance(profile, Trace) else profile
-    if usage is not None and usage.shape != (geometry.layers, geometry.experts):
+    counts = expert_usage(usage) if isinstance(usage, Trace) else usage
+    if counts is not None and counts.shape != (geometry.layers, geometry.experts):
         raise InvalidInputError(
-            f"the profile has shape {usage.shape}; expected: the {whose}'s {geometry.layers} layers × "
+            f"expert_usage has shape {counts.shape}; expected: the {whose}'s {geometry.layers} layers × "
             f"{geometry.experts} experts"
         )
-    return usage
+    return counts

@@ -2,7 +2,8 @@
 
 Files are not trusted. The zip directory and an array's own header must agree on its size, and its size in
 memory must be within the limit, before it is unpacked. The result is validated like every trace. Files of
-schema 1, whose arrays are stored as they are in memory, are read too.
+schema 1, whose arrays are stored as they are in memory, and of schema 2, in which some members of the header
+have other names, are read too.
 """
 
 from __future__ import annotations
@@ -23,18 +24,20 @@ from numpy.lib import format as npy
 from ..utils.exceptions import InvalidInputError, MissingDataError, TraceFormatError
 from ..utils.files import atomic_write
 from ..utils.validation import is_whole
-from .packing import MOST_BITS, SENSOR, Kind, kind, pack, unpack
+from .packing import CHANNEL, MOST_BITS, Kind, kind, pack, unpack
 from .schema import COLUMNS, Channel, TextInfo, TraceColumns
 from .step import MoEShape
 
 __all__ = ["LIMIT_BYTES", "SCHEMA", "read", "write"]
 
-FORMAT, SCHEMA = "moespac trace", 2
-_READ = (1, SCHEMA)
+FORMAT, SCHEMA = "moespac trace", 3
+_READ = (1, 2, SCHEMA)
 LIMIT_BYTES = 2**30  # of all arrays together, in memory
 LIMIT_HEADER_BYTES = 2**26
 _HEADER, _SUFFIX = "header.json", ".npy"
 _LATER = {"min_p", "stop_strings", "processors"}  # of a text, since there are traces without
+_RENAMED = {"pieces": "token_strings", "sensors": "channels", "fan": "gamma_max"}  # since schema 3
+_OLDER_CHANNEL = "sensor."  # what CHANNEL was
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the same trace is the same file, byte for byte
 _T = TypeVar("_T")
 
@@ -56,7 +59,7 @@ def write(trace: TraceColumns, path: Path) -> None:
     MoespacError
         If the file cannot be written.
     """
-    arrays = trace.columns | {SENSOR + name: sensor.values for name, sensor in trace.sensors.items()}
+    arrays = trace.columns | {CHANNEL + name: channel.values for name, channel in trace.channels.items()}
     packed = {name: pack(name, array) for name, array in arrays.items()}
     header = _header_of(trace, {name: bits for name, (_, bits) in packed.items() if bits is not None})
     if len(header) + sum(array.nbytes for array in arrays.values()) > LIMIT_BYTES:
@@ -82,8 +85,8 @@ def _header_of(trace: TraceColumns, bits: Mapping[str, int]) -> np.ndarray:
         "geometry": asdict(trace.geometry),
         "vocabulary": trace.vocabulary,
         "texts": [_members_of(text) for text in trace.texts],
-        "pieces": {str(token): piece for token, piece in trace.pieces.items()},
-        "sensors": {name: sensor.rows for name, sensor in trace.sensors.items()},
+        "token_strings": {str(token): string for token, string in trace.token_strings.items()},
+        "channels": {name: channel.rows for name, channel in trace.channels.items()},
         "bits": dict(bits),
     }
     return np.frombuffer(json.dumps(header).encode(), np.uint8)
@@ -141,8 +144,9 @@ def _entries(archive: zipfile.ZipFile, limit_bytes: int) -> dict[str, zipfile.Zi
     entries: dict[str, zipfile.ZipInfo] = {}
     for entry in archive.infolist():
         name = entry.filename.removesuffix(_SUFFIX)
-        if name == entry.filename or not (
-            name in {_HEADER, *COLUMNS} or (name.startswith(SENSOR) and "/" not in name)
+        name = name.replace(_OLDER_CHANNEL, CHANNEL, 1) if name.startswith(_OLDER_CHANNEL) else name
+        if not entry.filename.endswith(_SUFFIX) or not (
+            name in {_HEADER, *COLUMNS} or (name.startswith(CHANNEL) and "/" not in name)
         ):
             raise TraceFormatError(f"unexpected entry {entry.filename!r}; expected: what `Trace.save` writes")
         if name in entries:
@@ -229,17 +233,26 @@ def _read_header(arrays: _Arrays) -> dict[str, Any]:
         )
     if schema not in _READ or isinstance(schema, bool):
         raise TraceFormatError(f"{_HEADER}: schema is {schema!r}; expected: {' or '.join(map(str, _READ))}")
-    return header
+    return header if schema == SCHEMA else _renamed(header)
+
+
+def _renamed(header: dict[str, Any]) -> dict[str, Any]:
+    """Give members of an older header the names that they have now."""
+    texts = [
+        {_RENAMED.get(name, name): value for name, value in text.items()} if isinstance(text, dict) else text
+        for text in _member(header, "texts", list)
+    ]
+    return {_RENAMED.get(name, name): value for name, value in header.items()} | {"texts": texts}
 
 
 def _fields(header: Mapping[str, Any], arrays: _Arrays) -> dict[str, Any]:
     geometry = MoEShape(**_members(header, "geometry", {field.name for field in fields(MoEShape)}))
     texts = _member(header, "texts", list)
     names = {field.name for field in fields(TextInfo)}
-    sensors = _member(header, "sensors", dict)
-    listed = {_HEADER, *COLUMNS, *(SENSOR + name for name in sensors)}
+    channels = _member(header, "channels", dict)
+    listed = {_HEADER, *COLUMNS, *(CHANNEL + name for name in channels)}
     if strangers := sorted(set(arrays.entries) - listed):
-        raise TraceFormatError(f"{strangers[0]} is not in {_HEADER}; expected: the sensors it lists")
+        raise TraceFormatError(f"{strangers[0]} is not in {_HEADER}; expected: the channels it lists")
     needed = {name for name in listed if name not in COLUMNS or not COLUMNS[name].optional}
     if missing := sorted(needed - set(arrays.entries)):
         raise TraceFormatError(f"{missing[0]} is missing; expected: all of the columns")
@@ -252,8 +265,10 @@ def _fields(header: Mapping[str, Any], arrays: _Arrays) -> dict[str, Any]:
         "geometry": geometry,
         "vocabulary": _member(header, "vocabulary", int),
         "texts": tuple(_text(_members(texts, number, names, _LATER)) for number in range(len(texts))),
-        "pieces": {_token(token): piece for token, piece in _member(header, "pieces", dict).items()},
-        "sensors": {name: Channel(rows, array(SENSOR + name)) for name, rows in sensors.items()},
+        "token_strings": {
+            _token(token): string for token, string in _member(header, "token_strings", dict).items()
+        },
+        "channels": {name: Channel(rows, array(CHANNEL + name)) for name, rows in channels.items()},
         **{name: array(name) for name in COLUMNS if name in arrays.entries},
     }
 
@@ -292,5 +307,5 @@ def _text(members: dict[str, Any]) -> TextInfo:
 
 def _token(written: str) -> int:
     if not (written.isascii() and written.isdecimal() and len(written) < 11):
-        raise TraceFormatError(f"{_HEADER}: pieces has {written[:20]!r}; expected: token ids")
+        raise TraceFormatError(f"{_HEADER}: token_strings has {written[:20]!r}; expected: token ids")
     return int(written)

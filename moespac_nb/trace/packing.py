@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .schema import COLUMNS, EXPERT_CHANNELS, SENSOR_DTYPES
+from .schema import CHANNEL_DTYPES, COLUMNS, EXPERT_CHANNELS
 
-__all__ = ["MOST_BITS", "SENSOR", "Kind", "kind", "pack", "unpack"]
+__all__ = ["CHANNEL", "MOST_BITS", "Kind", "kind", "pack", "unpack"]
 
-SENSOR = "sensor."
+CHANNEL = "channels."
 MOST_BITS = 16
 _NARROW = ("uint8", "int8", "uint16", "int16")
 
@@ -42,7 +42,7 @@ def kind(name: str, bits: int | None) -> Kind:
     """
     dtype = _in_memory(name)
     if dtype is None:
-        return Kind(SENSOR_DTYPES, None)
+        return Kind(CHANNEL_DTYPES, None)
     if dtype.kind == "f":
         return Kind((dtype.name,) if bits is None else _NARROW, dtype)
     return Kind((dtype.name, *(n for n in _NARROW if n != dtype.name and np.can_cast(n, dtype))), dtype)
@@ -51,7 +51,7 @@ def kind(name: str, bits: int | None) -> Kind:
 def _in_memory(name: str) -> np.dtype[Any] | None:
     if name in COLUMNS:
         return np.dtype(COLUMNS[name].dtype)
-    return np.dtype("int16") if name.removeprefix(SENSOR) in EXPERT_CHANNELS else None
+    return np.dtype("int16") if name.removeprefix(CHANNEL) in EXPERT_CHANNELS else None
 
 
 def pack(name: str, array: np.ndarray) -> tuple[np.ndarray, int | None]:

@@ -12,12 +12,12 @@ import numpy as np
 from .step import MoEShape
 
 __all__ = [
+    "CHANNEL_DTYPES",
     "COLUMNS",
     "EXPERT_CHANNELS",
     "MOST_EXPERTS",
     "MOST_VOCABULARY",
     "REDACTED",
-    "SENSOR_DTYPES",
     "Channel",
     "Column",
     "TextInfo",
@@ -30,7 +30,7 @@ Axis = Literal["texts", "prompt", "steps", "committed", "verified", "drafted"]
 Rows = Literal["verified", "drafted"]
 
 REDACTED = -1  # stands for a token id of a prompt that was taken out
-SENSOR_DTYPES = ("bool", "uint8", "int16", "int32", "float16", "float32")
+CHANNEL_DTYPES = ("bool", "uint8", "int16", "int32", "float16", "float32")
 # Channels that name experts, best first, -1 for none: int16 (rows, layers, m); and what their rows are.
 EXPERT_CHANNELS: dict[str, Rows] = {"draft-gates": "drafted", "next-gate": "verified"}
 MOST_VOCABULARY, MOST_EXPERTS = 2**31 - 1, 2**15 - 1  # the largest int32 id and int16 expert
@@ -50,7 +50,7 @@ class TextInfo:
         Sampling options; None when greedy, and where an option was not used.
     gamma : str
         The draft length, or the policy that chose it.
-    fan : int
+    gamma_max : int
         γ_max of a dense trace, None for an ordinary recording.
     seed : int
         Of the random numbers that were drawn.
@@ -81,7 +81,7 @@ class TextInfo:
     top_k: int | None
     top_p: float | None
     gamma: str
-    fan: int | None
+    gamma_max: int | None
     seed: int
     stop_ids: tuple[int, ...]
     prompt_id: str | None
@@ -104,7 +104,7 @@ class Channel:
     rows : {"verified", "drafted"}
         What a row of `values` belongs to: a verified position or a drafted token.
     values : ndarray
-        One row each, of any shape; a dtype of `SENSOR_DTYPES`.
+        One row each, of any shape; a dtype of `CHANNEL_DTYPES`.
     """
 
     rows: Rows
@@ -162,8 +162,8 @@ class TraceColumns:
     geometry: MoEShape
     vocabulary: int
     texts: tuple[TextInfo, ...]
-    pieces: Mapping[int, str] = field(default_factory=dict)
-    sensors: Mapping[str, Channel] = field(default_factory=dict)
+    token_strings: Mapping[int, str] = field(default_factory=dict)
+    channels: Mapping[str, Channel] = field(default_factory=dict)
 
     # one row a text
     text_steps: np.ndarray
@@ -233,9 +233,9 @@ class TraceColumns:
             "geometry": self.geometry,
             "vocabulary": self.vocabulary,
             "row shapes": {name: array.shape[1:] for name, array in self.columns.items()},
-            "sensors": {
+            "channels": {
                 name: (channel.rows, channel.values.dtype.str, channel.values.shape[1:])
-                for name, channel in self.sensors.items()
+                for name, channel in self.channels.items()
             },
         }
 
@@ -259,9 +259,9 @@ def same(a: TraceColumns, b: TraceColumns) -> bool:
     columns = b.columns
     return (
         a.layout == b.layout
-        and (a.texts, a.pieces) == (b.texts, b.pieces)
+        and (a.texts, a.token_strings) == (b.texts, b.token_strings)
         and all(same_array(array, columns[name]) for name, array in a.columns.items())
-        and all(same_array(channel.values, b.sensors[name].values) for name, channel in a.sensors.items())
+        and all(same_array(channel.values, b.channels[name].values) for name, channel in a.channels.items())
     )
 
 

@@ -23,7 +23,7 @@ __all__ = ["Trace", "cut"]
 class Trace(TraceColumns):
     """The steps of one text or of several, one after another.
 
-    A **dense trace** (a fan) has a row at every committed position: a draft of γ_max tokens and its
+    A **dense trace** has a row at every committed position: a draft of γ_max tokens and its
     verification. A row commits one token, so the next row stands at the next position, and a replay that
     takes `step(i, gamma)` and goes on at `i + len(step.emitted)` stays on recorded ground whatever
     γ ≤ γ_max it chooses each time.
@@ -36,9 +36,9 @@ class Trace(TraceColumns):
         Number of token ids.
     texts : tuple of TextInfo
         Provenance of each text.
-    pieces : mapping of int to str
+    token_strings : mapping of int to str
         What a token id reads as.
-    sensors : mapping of str to Channel
+    channels : mapping of str to Channel
         Recorded sensor channels by name.
     text_steps, text_prompt, prefill_ms, … : ndarray
         Columns; `schema.COLUMNS` has their dtypes, what their rows are, and the shapes of the rows. Times
@@ -61,7 +61,7 @@ class Trace(TraceColumns):
 
     def __post_init__(self) -> None:
         check(self)
-        channels = [channel.values for channel in self.sensors.values()]
+        channels = [channel.values for channel in self.channels.values()]
         for array in [*self.columns.values(), *channels]:
             array.setflags(write=False)
 
@@ -73,7 +73,7 @@ class Trace(TraceColumns):
         vocabulary: int,
         prefill: Prefill,
         steps: Sequence[Step],
-        pieces: Mapping[int, str] | None = None,
+        token_strings: Mapping[int, str] | None = None,
     ) -> Trace:
         """Make a trace of the steps of one text.
 
@@ -89,7 +89,7 @@ class Trace(TraceColumns):
             Reading of the prompt.
         steps : sequence of Step
             At least one.
-        pieces : mapping of int to str, optional
+        token_strings : mapping of int to str, optional
             What a token id reads as.
 
         Returns
@@ -138,7 +138,11 @@ class Trace(TraceColumns):
             arrays[name] = np.concatenate([getattr(step, name) for step in steps])
         typed: dict[str, Any] = {name: np.array(array, COLUMNS[name].dtype) for name, array in arrays.items()}
         return cls(
-            geometry=geometry, vocabulary=vocabulary, texts=(text,), pieces=dict(pieces or {}), **typed
+            geometry=geometry,
+            vocabulary=vocabulary,
+            texts=(text,),
+            token_strings=dict(token_strings or {}),
+            **typed,
         )
 
     @cached_property
@@ -199,19 +203,19 @@ class Trace(TraceColumns):
         Examples
         --------
         >>> from moespac_nb.datasets.traces import load_trace
-        >>> fan = load_trace("chat", kind="fan", half="report")
-        >>> [fan.step(7, gamma).accepted for gamma in (0, 2, 8)]
+        >>> dense = load_trace("chat", dense=True, half="report")
+        >>> [dense.step(7, gamma).accepted for gamma in (0, 2, 8)]
         [0, 2, 4]
         """
         if not -len(self) <= i < len(self):
             raise IndexError(f"step {i} of a trace of {len(self)}")
         i %= len(self)
         text = int(self.text_of_step[i])
-        recorded, gamma_max = int(self.gamma[i]), self.texts[text].fan
+        recorded, gamma_max = int(self.gamma[i]), self.texts[text].gamma_max
         if gamma is not None and (gamma_max is None or gamma < 0):
-            raise InvalidInputError(f"gamma is {gamma}; expected: None, or 0 and more in a fan recording")
+            raise InvalidInputError(f"gamma is {gamma}; expected: None, or 0 and more in a dense trace")
         if gamma is not None and gamma > (gamma_max or 0):
-            raise InvalidInputError(f"gamma is {gamma}; expected: 0 to {gamma_max}, this fan's γ_max")
+            raise InvalidInputError(f"gamma is {gamma}; expected: 0 to {gamma_max}, this trace's γ_max")
         used = recorded if gamma is None else min(gamma, recorded)
         accepted = min(int(self.accepted[i]), used)
         first_verified, first_drafted = int(self.starts["verified"][i]), int(self.starts["drafted"][i])
@@ -255,8 +259,8 @@ class Trace(TraceColumns):
         Examples
         --------
         >>> from moespac_nb.datasets.traces import load_trace
-        >>> fan = load_trace("chat", kind="fan", half="report")
-        >>> [step.accepted for step in fan[:12].rounds(4)]
+        >>> dense = load_trace("chat", dense=True, half="report")
+        >>> [step.accepted for step in dense[:12].rounds(4)]
         [2, 1, 0, 0, 4]
         """
         i = 0
@@ -337,8 +341,8 @@ def cut(trace: Trace, first: int, last: int) -> Trace:
     }
     arrays: dict[str, Any] = {name: array[rows[COLUMNS[name].axis]] for name, array in trace.columns.items()}
     arrays["text_steps"] = inside[t0:t1].astype(np.int32)
-    sensors = {
-        name: replace(sensor, values=sensor.values[rows[sensor.rows]])
-        for name, sensor in trace.sensors.items()
+    channels = {
+        name: replace(channel, values=channel.values[rows[channel.rows]])
+        for name, channel in trace.channels.items()
     }
-    return replace(trace, texts=trace.texts[t0:t1], sensors=sensors, **arrays)
+    return replace(trace, texts=trace.texts[t0:t1], channels=channels, **arrays)

@@ -16,12 +16,12 @@ import numpy as np
 from ..utils.exceptions import TraceFormatError
 from ..utils.validation import is_whole
 from .schema import (
+    CHANNEL_DTYPES,
     COLUMNS,
     EXPERT_CHANNELS,
     MOST_EXPERTS,
     MOST_VOCABULARY,
     REDACTED,
-    SENSOR_DTYPES,
     Channel,
     Column,
     TextInfo,
@@ -57,8 +57,8 @@ def check(trace: TraceColumns) -> None:
     _check_ranges(trace)
     _check_course(trace)
     for number, text in enumerate(trace.texts):
-        if text.fan is not None:
-            _check_fan(trace, number, text.fan)
+        if text.gamma_max is not None:
+            _check_dense(trace, number, text.gamma_max)
 
 
 def _wrong(name: str, actual: object, expected: object) -> TraceFormatError:
@@ -72,15 +72,15 @@ def _check_header(trace: TraceColumns) -> None:
     if not (MoEShape(0, 0, 0) == shape or (shape.layers and 1 <= shape.top_k <= shape.experts)):
         raise _wrong("geometry", shape, "a top_k of 1 to experts, or zeros for a dense model")
     _whole("vocabulary", trace.vocabulary, 1, MOST_VOCABULARY)
-    for token, piece in trace.pieces.items():
-        _whole("pieces", token, 0, trace.vocabulary - 1)
-        if not isinstance(piece, str):
-            raise _wrong(f"pieces.{token}", repr(piece), "text")
-    for name, sensor in trace.sensors.items():
+    for token, string in trace.token_strings.items():
+        _whole("token_strings", token, 0, trace.vocabulary - 1)
+        if not isinstance(string, str):
+            raise _wrong(f"token_strings.{token}", repr(string), "text")
+    for name, channel in trace.channels.items():
         if not (isinstance(name, str) and _NAME.fullmatch(name)):
-            raise _wrong("sensors", repr(name), "a name of small letters, digits, _ and -")
-        if sensor.rows not in ("verified", "drafted"):
-            raise _wrong(f"sensors.{name}.rows", repr(sensor.rows), "'verified' or 'drafted'")
+            raise _wrong("channels", repr(name), "a name of small letters, digits, _ and -")
+        if channel.rows not in ("verified", "drafted"):
+            raise _wrong(f"channels.{name}.rows", repr(channel.rows), "'verified' or 'drafted'")
     for number, text in enumerate(trace.texts):
         _check_text(f"texts[{number}]", text)
         for token in text.stop_ids:
@@ -92,7 +92,7 @@ def _check_text(where: str, text: TextInfo) -> None:
     kinds: dict[str, tuple[type, ...]] = {
         "target": (str,), "draft": (str, type(None)), "mode": (str,), "temperature": (*number, type(None)),
         "top_k": (int, type(None)), "top_p": (*number, type(None)), "gamma": (str,),
-        "fan": (int, type(None)), "seed": (int,), "stop_ids": (tuple,), "prompt_id": (str, type(None)),
+        "gamma_max": (int, type(None)), "seed": (int,), "stop_ids": (tuple,), "prompt_id": (str, type(None)),
         "prompt": (str, type(None)),
         "text": (str, type(None)), "finish_reason": (str, type(None)), "versions": (Mapping,),
         "redacted": (bool,), "min_p": (*number, type(None)), "stop_strings": (tuple,), "processors": (tuple,),
@@ -114,8 +114,8 @@ def _check_text(where: str, text: TextInfo) -> None:
     for name in ("stop_strings", "processors"):
         if not all(isinstance(value, str) for value in getattr(text, name)):
             raise _wrong(f"{where}.{name}", repr(getattr(text, name)), "texts")
-    if text.fan is not None:
-        _whole(f"{where}.fan", text.fan, 1, MOST_EXPERTS)
+    if text.gamma_max is not None:
+        _whole(f"{where}.gamma_max", text.gamma_max, 1, MOST_EXPERTS)
     if text.redacted and text.prompt is not None:
         raise _wrong(f"{where}.prompt", "there though redacted", "null")
     if not all(isinstance(part, str) for pair in text.versions.items() for part in pair):
@@ -164,25 +164,27 @@ def _check_shapes(trace: TraceColumns) -> None:
         expected = (rows[column.axis], *(sizes[size] for size in column.shape))
         if array.shape != expected:
             raise _wrong(name, f"of shape {array.shape}", f"{expected}, a row for each of {column.axis}")
-    for name, sensor in trace.sensors.items():
-        values = sensor.values
-        if not isinstance(values, np.ndarray) or values.dtype.name not in SENSOR_DTYPES:
-            raise _wrong(f"sensor.{name}", f"of {getattr(values, 'dtype', None)}", ", ".join(SENSOR_DTYPES))
-        if values.ndim == 0 or len(values) != rows[sensor.rows]:
-            expected_rows = f"{rows[sensor.rows]} rows, one for each of {sensor.rows}"
-            raise _wrong(f"sensor.{name}", f"of shape {values.shape}", expected_rows)
+    for name, channel in trace.channels.items():
+        values = channel.values
+        if not isinstance(values, np.ndarray) or values.dtype.name not in CHANNEL_DTYPES:
+            raise _wrong(
+                f"channels.{name}", f"of {getattr(values, 'dtype', None)}", ", ".join(CHANNEL_DTYPES)
+            )
+        if values.ndim == 0 or len(values) != rows[channel.rows]:
+            expected_rows = f"{rows[channel.rows]} rows, one for each of {channel.rows}"
+            raise _wrong(f"channels.{name}", f"of shape {values.shape}", expected_rows)
         if name in EXPERT_CHANNELS:
-            _check_channel(trace, name, sensor)
+            _check_channel(trace, name, channel)
 
 
-def _check_channel(trace: TraceColumns, name: str, sensor: Channel) -> None:
-    if sensor.rows != EXPERT_CHANNELS[name]:
-        raise _wrong(f"sensors.{name}.rows", repr(sensor.rows), repr(EXPERT_CHANNELS[name]))
-    values, layers = sensor.values, trace.geometry.layers
+def _check_channel(trace: TraceColumns, name: str, channel: Channel) -> None:
+    if channel.rows != EXPERT_CHANNELS[name]:
+        raise _wrong(f"channels.{name}.rows", repr(channel.rows), repr(EXPERT_CHANNELS[name]))
+    values, layers = channel.values, trace.geometry.layers
     if values.dtype != "int16" or values.ndim != 3 or values.shape[1] != layers:
         actual = f"of {values.dtype} and shape {values.shape}"
-        raise _wrong(f"sensor.{name}", actual, f"int16 (rows, {layers} layers, experts named)")
-    _between(f"sensor.{name}", values, -1, trace.geometry.experts - 1)
+        raise _wrong(f"channels.{name}", actual, f"int16 (rows, {layers} layers, experts named)")
+    _between(f"channels.{name}", values, -1, trace.geometry.experts - 1)
 
 
 def _check_ranges(trace: TraceColumns) -> None:
@@ -231,12 +233,12 @@ def _check_course(trace: TraceColumns) -> None:
     follows = np.flatnonzero(~first)
     last = np.ones(len(trace), bool)
     last[follows - 1] = False
-    fan = np.array([text.fan is not None for text in trace.texts], bool)[trace.text_of_step]
+    dense = np.array([text.gamma_max is not None for text in trace.texts], bool)[trace.text_of_step]
 
     _everywhere("accepted", trace.accepted <= trace.gamma, "at most gamma")
-    complete = np.where(fan, 1, trace.accepted + 1)
+    complete = np.where(dense, 1, trace.accepted + 1)
     ended = last & (trace.committed >= 1) & (trace.committed <= complete)  # a stop token may cut the last one
-    _everywhere("committed", (trace.committed == complete) | ended, "accepted + 1, in a fan 1")
+    _everywhere("committed", (trace.committed == complete) | ended, "accepted + 1, in a dense trace 1")
     behind = follows - 1
     _everywhere("step_index", np.diff(trace.step_index)[behind] == 1, "one more each step", follows)
     moved = np.diff(trace.step_position)[behind] == trace.committed[behind]
@@ -273,7 +275,7 @@ def _check_accepted(trace: TraceColumns) -> None:
     _everywhere("accepted", passes | ~accepted, "no more than the rule accepts", step)
 
 
-def _check_fan(trace: TraceColumns, text: int, most: int) -> None:
+def _check_dense(trace: TraceColumns, text: int, most: int) -> None:
     """Check that every row has γ_max drafted tokens, or those up to a stop token or the end of the text."""
     rows = np.arange(*trace.starts["steps"][text : text + 2])
     drafted = trace.gamma[rows]
@@ -281,7 +283,7 @@ def _check_fan(trace: TraceColumns, text: int, most: int) -> None:
     stopped = (drafted > 0) & np.isin(last, trace.texts[text].stop_ids)
     complete = (drafted >= np.minimum(most, np.arange(len(rows))[::-1])) | stopped
     _everywhere(
-        "gamma", complete & (drafted <= most), f"{most} a row, as the fan says: there is a hole", rows
+        "gamma", complete & (drafted <= most), f"{most} a row, as the dense trace says: there is a hole", rows
     )
 
 

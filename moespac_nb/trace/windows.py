@@ -93,25 +93,25 @@ def iter_windows(trace: Trace, text: int = 0, gamma: int | None = None) -> Itera
     Examples
     --------
     >>> from moespac_nb.datasets.traces import load_trace
-    >>> fan = load_trace("chat", kind="fan", half="report")
-    >>> first = next(iter_windows(fan, text=0, gamma=4))
+    >>> dense = load_trace("chat", dense=True, half="report")
+    >>> first = next(iter_windows(dense, text=0, gamma=4))
     >>> first.step.gamma, first.draft_gates.shape[:2], first.next_gates.shape[:2]
     (4, (4, 8), (5, 8))
     """
     i, end = (int(step) for step in trace.starts["steps"][text : text + 2])
-    fan = trace.texts[text].fan is not None
+    dense = trace.texts[text].gamma_max is not None
     while i < end:
-        step = trace.step(i, gamma if fan else None)
+        step = trace.step(i, gamma if dense else None)
         yield Window(
             step,
             _channel(trace, DRAFT_GATES, "drafted", i, step.gamma),
             _channel(trace, NEXT_GATE, "verified", i, step.gamma + 1),
         )
-        i += len(step.emitted) if fan else 1
+        i += len(step.emitted) if dense else 1
 
 
 def _channel(trace: Trace, name: str, axis: str, step: int, rows: int) -> np.ndarray | None:
-    if name not in trace.sensors:
+    if name not in trace.channels:
         return None
     start = trace.starts[axis][step]
-    return trace.sensors[name].values[start : start + rows]
+    return trace.channels[name].values[start : start + rows]

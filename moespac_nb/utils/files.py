@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from .exceptions import MoespacError
+from .exceptions import InvalidInputError, MoespacError
 
 __all__ = ["atomic_write", "check_writable", "frame", "write_csv"]
 
@@ -50,7 +50,7 @@ def atomic_write(path: Path, what: str) -> Iterator[IO[bytes]]:
     except MoespacError:
         raise
     except OSError as error:
-        raise MoespacError(f"{path}: {what} cannot be written: {error}") from error
+        raise InvalidInputError(f"{path}: {what} cannot be written: {error}") from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -74,7 +74,7 @@ def check_writable(path: Path, what: str) -> None:
     try:
         temporary.touch(exist_ok=False)
     except OSError as error:
-        raise MoespacError(f"{path}: {what} cannot be written: {error}") from error
+        raise InvalidInputError(f"{path}: {what} cannot be written: {error}") from error
     temporary.unlink()
 
 
@@ -103,7 +103,9 @@ def frame(data: Any) -> Any:
     try:
         import pandas as pd  # type: ignore[import-untyped,unused-ignore]
     except ImportError:
-        raise MoespacError("a DataFrame needs pandas, which is not installed: pip install pandas") from None
+        raise InvalidInputError(
+            "a DataFrame needs pandas, which is not installed: pip install pandas"
+        ) from None
     return pd.DataFrame(data)
 
 

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from moespac_nb.utils.exceptions import MoespacError
+from moespac_nb.utils.exceptions import InvalidInputError, MoespacError
 from moespac_nb.utils.files import atomic_write
 
 from .checking import Outcome
@@ -54,7 +54,7 @@ def read(file: Path) -> dict[str, Any]:
     except FileNotFoundError:
         return {"format": FORMAT, "exercises": {}, "guesses": {}}
     except (OSError, UnicodeDecodeError) as problem:
-        raise MoespacError(f"{file}: the progress cannot be read: {problem}") from problem
+        raise InvalidInputError(f"{file}: the progress cannot be read: {problem}") from problem
     try:
         found = json.loads(text)
         sound = found["format"] == FORMAT and all(
@@ -65,7 +65,7 @@ def read(file: Path) -> dict[str, Any]:
     except (ValueError, TypeError, KeyError, AttributeError):
         sound = False
     if not sound:
-        raise MoespacError(
+        raise InvalidInputError(
             f"{file} is not a file of progress; expected: what notebooks write. It was left as it is; once "
             "it is moved away, the next check begins a new one"
         )
@@ -107,11 +107,11 @@ def _alone(file: Path) -> Iterator[None]:
         with FileLock(file.with_name(f".{file.name}.lock"), timeout=PATIENCE_S):
             yield
     except Timeout:
-        raise MoespacError(
+        raise InvalidInputError(
             f"{file} is being written by another notebook for more than {PATIENCE_S} s"
         ) from None
     except OSError as problem:
-        raise MoespacError(f"{file}: the progress cannot be written: {problem}") from problem
+        raise InvalidInputError(f"{file}: the progress cannot be written: {problem}") from problem
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ def class_table(given: Iterable[Path]) -> ClassTable:
             left_out.append(str(problem))
     if not learners:
         why = f" ({'; '.join(left_out)})" if left_out else ""
-        raise MoespacError(
+        raise InvalidInputError(
             f"no progress was found{why}; expected: files such as {NAME}, or folders with some"
         )
     exercises = sorted({name for done in learners.values() for name in done})
@@ -168,7 +168,7 @@ def _files(given: Path) -> Iterator[tuple[str, Path]]:
     elif given.exists():
         yield _name(given.parent, Path(given.name)), given
     else:
-        raise MoespacError(f"there is no {given}; expected: files of progress, or folders with some")
+        raise InvalidInputError(f"there is no {given}; expected: files of progress, or folders with some")
 
 
 def _name(folder: Path, within: Path) -> str:

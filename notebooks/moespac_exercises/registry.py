@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib import import_module
 
-from moespac_nb.utils.exceptions import MoespacError, did_you_mean
+from moespac_nb.utils.exceptions import InvalidInputError, did_you_mean
 
 from .exercise import Exercise
 
@@ -25,14 +25,14 @@ NOTEBOOKS = {
 def exercises_of(number: str) -> tuple[Exercise, ...]:
     """A notebook's exercises, in order."""
     if number not in NOTEBOOKS:
-        raise MoespacError(f"the notebook is {number!r}; expected: {', '.join(NOTEBOOKS)}")
+        raise InvalidInputError(f"the notebook is {number!r}; expected: {', '.join(NOTEBOOKS)}")
     name = f"{__package__}.lessons.{NOTEBOOKS[number]}"
     try:
         found: tuple[Exercise, ...] = import_module(name).EXERCISES
     except ModuleNotFoundError as problem:
         if problem.name != name:
             raise
-        raise MoespacError(
+        raise InvalidInputError(
             f"notebook {number} has no exercises yet; expected: those of another notebook"
         ) from None
     return found
@@ -44,5 +44,7 @@ def exercise(name: str) -> Exercise:
     known = {each.id: each for each in exercises_of(number)} if number in NOTEBOOKS else {}
     if name not in known:
         accepted = ", ".join(known) or "a notebook's number, a point and a digit, such as '04.2'"
-        raise MoespacError(f"the exercise is {name!r}; expected: {accepted}{did_you_mean(str(name), known)}")
+        raise InvalidInputError(
+            f"the exercise is {name!r}; expected: {accepted}{did_you_mean(str(name), known)}"
+        )
     return known[name]

@@ -85,7 +85,7 @@ def test_moments_forwards_and_back_are_the_replays(browser: Any, tmp_path: Path,
 @pytest.mark.full
 def test_every_moment_of_every_policy_is_the_replays(browser: Any, tmp_path: Path, trace: Any) -> None:
     for policy in ("cpu-only", "recency", "static-hot", "spac-joint", "next-window-oracle"):
-        widget = PlacementGraph(trace, policy, "20%", profile=trace)
+        widget = PlacementGraph(trace, policy, "20%", expert_usage=trace)
         opened = open_page(browser, widget.to_html(tmp_path / "p.html"))
         opened.page.locator("summary").first.click()
         opened.page.wait_for_selector(".ms-more table")

@@ -106,7 +106,7 @@ def test_a_timeline_is_dragged_chosen_aligned_tabled_and_saved_by_mouse(browser:
     without_a_fault(opened)
 
 
-FAN = one_text(2, fan=3, steps=9)
+DENSE = one_text(2, gamma_max=3, steps=9)
 CHOICES: dict[str, Any] = {
     "machines": ["rtx4090", "t4"],
     "models": ["olmoe-1b-7b", "bundled-pair"],
@@ -116,9 +116,9 @@ CHOICES: dict[str, Any] = {
 
 
 def test_in_the_lab_a_draft_errs_less_and_the_marked_window_is_moved(browser: Any, tmp_path: Path) -> None:
-    made = BudgetLab(FAN, budget=35, gamma=2, step=1, **CHOICES)
-    better = replay(improve_draft(FAN, 1.0), "recency", "35%", gamma=2, machine="rtx4090",
-                    model_profile="olmoe-1b-7b", context=128)  # fmt: skip
+    made = BudgetLab(DENSE, budget="35%", gamma=2, step=1, **CHOICES)
+    better = replay(improve_draft(DENSE, 1.0), "recency", "35%", gamma=2, machine="rtx4090",
+                    model="olmoe-1b-7b", context=128)  # fmt: skip
     opened = open_page(browser, made.to_html(tmp_path / "l.html"))
     page = opened.page
     assert "Window 1 takes " in opened.sentence
@@ -143,7 +143,7 @@ def test_in_the_lab_a_draft_errs_less_and_the_marked_window_is_moved(browser: An
 
 
 def test_the_lab_answers_from_its_grid_and_offers_only_what_is_in_it(browser: Any, tmp_path: Path) -> None:
-    made = BudgetLab(FAN, budget=35, gamma=2, **CHOICES)
+    made = BudgetLab(DENSE, budget="35%", gamma=2, **CHOICES)
     opened = open_page(browser, made.to_html(tmp_path / "l.html"))
     page = opened.page
     assert f"{made.result.tps_modelled:.0f} tokens/s modelled" in opened.sentence
@@ -183,7 +183,7 @@ def test_the_lab_answers_from_its_grid_and_offers_only_what_is_in_it(browser: An
 
 
 def test_a_guess_is_committed_before_the_answer_is_shown(browser: Any, tmp_path: Path) -> None:
-    made = BudgetLab(FAN, budget=35, gamma=2, ask="guess", **CHOICES)
+    made = BudgetLab(DENSE, budget="35%", gamma=2, ask="guess", **CHOICES)
     opened = open_page(browser, made.to_html(tmp_path / "l.html"))
     page, tps = opened.page, made.result.tps_modelled
     shown = page.locator(".moespac").inner_text()
@@ -246,12 +246,12 @@ from moespac_nb import Trace
 from moespac_nb.simulation.replay import replay
 from moespac_widgets import BudgetLab, Race, Timeline
 from moespac_widgets.views.budget_lab.budget_lab import Setting
-fan = Trace.load("fan.npz")
+trace = Trace.load("trace.npz")
 shown = dict(machines=["rtx4090", "t4"], models=["olmoe-1b-7b"], context=128)
 """
-LAB = "view = BudgetLab(fan, budget=40, gamma=2, **shown)\nview"
-TIMELINE = "view = Timeline(*(replay(fan, p, '40%', gamma=2) for p in ('recency', 'on-demand')))\nview"
-RACE = "view = Race(fan, ['recency', 'cpu-only'], '40%', gamma=2)\nview"
+LAB = "view = BudgetLab(trace, budget='40%', gamma=2, **shown)\nview"
+TIMELINE = "view = Timeline(*(replay(trace, p, '40%', gamma=2) for p in ('recency', 'on-demand')))\nview"
+RACE = "view = Race(trace, ['recency', 'cpu-only'], '40%', gamma=2)\nview"
 SENTENCE = "words => document.querySelector('.ms-sentence')?.textContent.includes(words)"
 
 
@@ -259,7 +259,7 @@ SENTENCE = "words => document.querySelector('.ms-sentence')?.textContent.include
 def test_in_jupyterlab_keys_stay_and_the_kernel_replays_what_is_left_standing(
     chromium: Path, tmp_path: Path
 ) -> None:
-    FAN.save(tmp_path / "fan.npz")
+    DENSE.save(tmp_path / "trace.npz")
     write_notebook(tmp_path / "time.ipynb", (SETUP, LAB))
     with lab(tmp_path, chromium) as opened:
         assert not opened.run_all("time.ipynb")["errors"]
@@ -321,7 +321,7 @@ def test_light_dark_and_reduced_motion_are_drawn_and_come_back_after_a_reload(
 ) -> None:
     made = {
         "timeline": lambda: Timeline(replay(LOCAL, "recency", "25%"), replay(LOCAL, "cpu-only", "25%")),
-        "lab": lambda: BudgetLab(FAN, budget=35, gamma=2, **CHOICES),
+        "lab": lambda: BudgetLab(DENSE, budget="35%", gamma=2, **CHOICES),
         "race": lambda: Race(LOCAL),
     }[kind]()
     path = made.to_html(tmp_path / "w.html")
@@ -356,7 +356,7 @@ def test_a_big_models_hundred_steps_scrub_without_a_backlog(browser: Any, tmp_pa
 
 @pytest.mark.full
 def test_every_point_of_a_page_is_what_its_replay_says(browser: Any, tmp_path: Path) -> None:
-    made = BudgetLab(FAN, budget=35, gamma=1, **CHOICES)
+    made = BudgetLab(DENSE, budget="35%", gamma=1, **CHOICES)
     opened = open_page(browser, made.to_html(tmp_path / "l.html"))
     code = opened.page.get_by_label("view code: paste one and press Enter")
     for key in made.page_data()["grid"]:

@@ -232,13 +232,13 @@ def ending(step: Step, stop_ids: tuple[int, ...]) -> str:
 def test_every_outcome_of_a_round_is_named_and_a_traces_end_is_no_stop_token(
     browser: Any, tmp_path: Path
 ) -> None:
-    whole = one_text(5, fan=3, steps=12)
+    whole = one_text(5, gamma_max=3, steps=12)
     parts = (whole[:n] for n in range(2, 12))
-    fan = next(part for part in parts if list(part.rounds(3))[-1].outcome == "cut")
-    last = int(fan.committed_ids[-1])
-    stopped = replace(fan, texts=(replace(fan.texts[0], stop_ids=(last,)),))
+    dense = next(part for part in parts if list(part.rounds(3))[-1].outcome == "cut")
+    last = int(dense.committed_ids[-1])
+    stopped = replace(dense, texts=(replace(dense.texts[0], stop_ids=(last,)),))
     seen = set()
-    for trace, gamma in ((one_text(1, sampled=True, steps=9), None), (fan, 3), (stopped, 3)):
+    for trace, gamma in ((one_text(1, sampled=True, steps=9), None), (dense, 3), (stopped, 3)):
         opened = open_page(browser, Stepper(trace, gamma=gamma).to_html(tmp_path / "s.html"))
         opened.page.locator("canvas").focus()
         for step in trace if gamma is None else trace.rounds(gamma):

@@ -173,7 +173,7 @@ SHORT = ("--domain", "math", "--gamma", "4", "--max-new-tokens", "16")
         ("--budget", "25%", "--policy", "recency"),
         ("--budget", "1", "--device", "host", "--policy", "on-demand"),
         ("--budget", "300kB", "--machine", "laptop4060", "--mode", "sample", "--seed", "2"),
-        ("--budget", "17%", "--model-profile", "qwen3-30b-a3b", "--accounting", "device-equal"),
+        ("--budget", "17%", "--model", "qwen3-30b-a3b", "--accounting", "device-equal"),
     ],
 )
 def test_a_budget_changes_no_letter(capsys, pair, asked):
@@ -206,7 +206,7 @@ def test_figures_of_a_budget_say_whether_they_are_modelled_or_measured(capsys):
 
 
 def test_the_budget_has_a_line_of_its_own_below_the_figures(capsys):
-    asked = ("--budget", "25%", "--policy", "recency", "--model-profile", "olmoe-1b-7b")
+    asked = ("--budget", "25%", "--policy", "recency", "--model", "olmoe-1b-7b")
     assert cli.main(["decode", *SHORT, *asked]) == 0
     _, *lines = capsys.readouterr().out.rpartition("— budget")[1:]
     line, *scaled = lines[0].splitlines()
@@ -216,7 +216,7 @@ def test_the_budget_has_a_line_of_its_own_below_the_figures(capsys):
 
 
 def test_the_drafts_bytes_come_off_a_budget_that_is_the_devices(capsys):
-    asked = (*SHORT, "--budget", "25%", "--policy", "recency", "--model-profile", "qwen3-30b-a3b")
+    asked = (*SHORT, "--budget", "25%", "--policy", "recency", "--model", "qwen3-30b-a3b")
     slots, device, without = (
         decoded(capsys, *asked, "--accounting", *how)[1]["offload"]["slots"]
         for how in (("slots-equal",), ("device-equal",), ("device-equal", "--draft", "ngram"))
@@ -243,15 +243,15 @@ def test_a_budget_above_everything_is_a_warning(capsys):
         (("--budget", "1kB"), "budget is '1kB', 1000 bytes on this model; expected: at least one slot"),
         (("--budget", "a lot"), "budget is 'a lot'; expected"),
         (("--policy", "recency"), "--policy was given without --budget; expected: with it"),
-        (("--model-profile", "olmoe-1b-7b"), "--model-profile was given without --budget"),
+        (("--model", "olmoe-1b-7b"), "--model was given without --budget"),
         (("--budget", "25%", "--policy", "recancy"), "policy is 'recancy'; .*did you mean 'recency'"),
         (("--budget", "25%", "--policy", "next-window-oracle"), "reads the future, which a live decode"),
         (("--budget", "25%", "--machine", "rtx4080"), "machine is 'rtx4080'; .*did you mean 'rtx4090'"),
-        (("--budget", "25%", "--model-profile", "mixtral"), "did you mean 'mixtral-8x7b'"),
+        (("--budget", "25%", "--model", "mixtral"), "did you mean 'mixtral-8x7b'"),
         (("--budget", "25%", "--device", "gpu"), "device is 'gpu'; expected: virtual, host, cuda"),
         (("--budget", "25%", "--accounting", "fair"), "accounting is 'fair'; expected: slots-equal or"),
         (
-            ("--budget", "5%", "--accounting", "device-equal", "--model-profile", "mixtral-8x7b"),
+            ("--budget", "5%", "--accounting", "device-equal", "--model", "mixtral-8x7b"),
             "the draft takes [0-9]+ bytes of it; accepted under device-equal: more than that",
         ),
     ],

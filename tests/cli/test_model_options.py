@@ -85,9 +85,9 @@ def test_record_and_trace_take_it(capsys, own, tmp_path):
     )
     figures(capsys, "record", *SHORT, *asked, "--stop", "no such thing", "--out", out)
     text = Trace.load(out).texts[0]
-    assert (text.target, text.draft, text.fan, text.min_p) == ("target", "draft", 2, 0.1)
+    assert (text.target, text.draft, text.gamma_max, text.min_p) == ("target", "draft", 2, 0.1)
     assert text.stop_strings == ("no such thing",)
-    assert "sampled at T = 0.8, min_p = 0.1, a fan" in called(capsys, "trace", out)[1]
+    assert "sampled at T = 0.8, min_p = 0.1, a dense trace" in called(capsys, "trace", out)[1]
 
 
 def test_what_its_generation_config_asks_for_is_obeyed_checked_and_recorded(capsys, own, tmp_path):
@@ -166,8 +166,8 @@ def test_models_that_cannot_be_had_are_one_line(capsys, own, tmp_path, command, 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ((), "one of --model-profile, a named model, and --model-path"),
-        (("--model-profile", "olmoe-1b-7b", "--model-path", "{own}/target"), "one of --model-profile"),
+        ((), "one of --model, a named model, and --model-path"),
+        (("--model", "olmoe-1b-7b", "--model-path", "{own}/target"), "one of --model"),
         (("--model-path", "{own}/target", "--draft", "yes"), "has no draft in its profile"),
         (
             ("--model-path", "nobody/nothing"),

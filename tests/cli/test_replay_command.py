@@ -44,10 +44,8 @@ def figures(capsys, *arguments: object) -> dict:
 
 def test_json_holds_the_figures_of_the_replay_it_names(capsys, traces):
     asked = ("--budget", "25%", "--policy", "recency", "--machine", "laptop4060")
-    found = figures(capsys, traces / "a.npz", *asked, "--model-profile", "olmoe-1b-7b")
-    own = replay(
-        Trace.load(traces / "a.npz"), "recency", "25%", machine="laptop4060", model_profile="olmoe-1b-7b"
-    )
+    found = figures(capsys, traces / "a.npz", *asked, "--model", "olmoe-1b-7b")
+    own = replay(Trace.load(traces / "a.npz"), "recency", "25%", machine="laptop4060", model="olmoe-1b-7b")
     assert found.keys() > WANTED
     assert {name: found[name] for name in WANTED} == {name: getattr(own, name) for name in WANTED}
     assert found["label"] == "modelled"
@@ -55,7 +53,7 @@ def test_json_holds_the_figures_of_the_replay_it_names(capsys, traces):
 
 
 def test_without_slots_the_time_is_what_the_profiles_numbers_add_up_to(capsys, traces):
-    found = figures(capsys, traces / "mixtral.npz", "--policy", "cpu-only", "--model-profile", "mixtral-8x7b")
+    found = figures(capsys, traces / "mixtral.npz", "--policy", "cpu-only", "--model", "mixtral-8x7b")
     assert found["notes"] == []
     # Numbers of rtx4090.toml and mixtral-8x7b.toml: 32 layers, width 4096, experts of 14336, 16 bits.
     trace = Trace.load(traces / "mixtral.npz")
@@ -98,20 +96,20 @@ def test_words_name_what_everything_is(capsys, traces):
 
 
 def test_what_is_scaled_is_said_and_nothing_where_nothing_is(capsys, traces):
-    own = figures(capsys, traces / "mixtral.npz", "--model-profile", "mixtral-8x7b-4bit")
+    own = figures(capsys, traces / "mixtral.npz", "--model", "mixtral-8x7b-4bit")
     assert own["notes"] == []
-    other = figures(capsys, traces / "a.npz", "--model-profile", "mixtral-8x7b-4bit")
+    other = figures(capsys, traces / "a.npz", "--model", "mixtral-8x7b-4bit")
     assert "experts a layer: the trace has 16, mixtral-8x7b 8" in [
         n.replace("-4bit", "") for n in other["notes"]
     ]
-    _, out, _ = called(capsys, traces / "a.npz", "--model-profile", "mixtral-8x7b-4bit")
+    _, out, _ = called(capsys, traces / "a.npz", "--model", "mixtral-8x7b-4bit")
     assert [line for line in out.splitlines() if line.startswith("scaled")] == [
         f"scaled    {note}" for note in other["notes"]
     ]
 
 
 def test_a_speed_of_a_part_of_the_model_says_so_beside_that_of_the_whole(capsys, traces):
-    own = called(capsys, traces / "mixtral.npz", "--model-profile", "mixtral-8x7b-4bit")[1]
+    own = called(capsys, traces / "mixtral.npz", "--model", "mixtral-8x7b-4bit")[1]
     assert "whole model" not in own
     found = figures(capsys, traces / "a.npz")
     said = called(capsys, traces / "a.npz")[1]
@@ -151,14 +149,14 @@ def test_several_policies_and_budgets_are_a_table(capsys, traces):
 
 
 def test_the_draft_is_charged_where_devices_are_equal(capsys, traces):
-    asked = (traces / "a.npz", "--budget", "50%", "--model-profile", "qwen3-30b-a3b")
+    asked = (traces / "a.npz", "--budget", "50%", "--model", "qwen3-30b-a3b")
     slots, device = (figures(capsys, *asked, "--accounting", f"{of}-equal") for of in ("slots", "device"))
     assert (slots["accounting"], device["accounting"]) == ("slots-equal", "device-equal")
     assert device["budget_bytes"] < slots["budget_bytes"]
 
 
 def test_what_does_not_fit_the_machine_is_flagged(capsys, traces):
-    asked = (traces / "a.npz", "--machine", "rtx3060", "--model-profile", "mixtral-8x7b")
+    asked = (traces / "a.npz", "--machine", "rtx3060", "--model", "mixtral-8x7b")
     assert figures(capsys, *asked)["fits"] is False
     assert "does not fit: more than rtx3060 holds" in called(capsys, *asked)[1]
 
@@ -178,16 +176,18 @@ def test_a_domain_is_its_bundled_trace_and_its_other_half_is_known(capsys, monke
     asked = []
 
     def bundled(domain, **chosen):
-        asked.append((domain, *chosen.values()))
+        if domain != "math":
+            return Trace.load(domain)
+        asked.append((domain, *(chosen.get(name) for name in ("mode", "dense", "half"))))
         return Trace.load(traces / ("a.npz" if chosen["half"] == "report" else "b.npz"))
 
     monkeypatch.setattr(bundles, "load_trace", bundled)
     found = figures(capsys, "math", "--policy", "recency")
-    assert asked == [("math", "sample", "fan", "report")]
-    assert found["trace"] == "math, sample, fan, report half"
+    assert asked == [("math", "sample", True, "report")]
+    assert found["trace"] == "math, sample, dense, report half"
     named = figures(capsys, traces / "a.npz", "--policy", "static-hot", "--profile", traces / "b.npz")
     known = figures(capsys, "math", "--policy", "static-hot")
-    assert asked[1:] == [("math", "sample", "fan", "report"), ("math", "sample", "fan", "tune")]
+    assert asked[1:] == [("math", "sample", True, "report"), ("math", "sample", True, "tune")]
     assert known["hit_rate"] == named["hit_rate"]
 
 
@@ -247,10 +247,10 @@ def profile_with(tmp_path, kind: str, name: str, line: str) -> str:
         (("--policy", "spac-joins"), "policy is 'spac-joins'; expected: .*did you mean 'spac-joint'"),
         (("--machine", "rtx4080"), "machine is 'rtx4080'; expected: .*did you mean 'rtx4090'"),
         (("--machine", "absent.toml"), "absent.toml is not there; expected: a profile in TOML"),
-        (("--model-profile", "qwen3-30b"), "model profile is 'qwen3-30b'; .*did you mean 'qwen3-30b-a3b'"),
+        (("--model", "qwen3-30b"), "model profile is 'qwen3-30b'; .*did you mean 'qwen3-30b-a3b'"),
         (("--accounting", "slot-equal"), "accounting is 'slot-equal'; .*did you mean 'slots-equal'"),
         (("--context", "0"), "context is 0; expected: 1 to"),
-        (("--gamma", "4"), "gamma is 4 and the trace is no fan recording"),
+        (("--gamma", "4"), "gamma is 4 and the trace is not dense"),
         (("--half", "tune"), "--half was given with a file; expected: with one of mcq"),
         (("--policy", "recency,on-demand"), "--timeline was given with 2 replays; expected: with one"),
         (("--profile", "absent.npz", "--policy", "static-hot"), "absent.npz"),
@@ -285,7 +285,7 @@ def test_a_constant_that_is_none_is_named_with_its_file(capsys, traces, tmp_path
 
 def test_a_negative_constant_of_a_model_is_refused(capsys, traces, tmp_path):
     own = profile_with(tmp_path, "models", "olmoe-1b-7b", "bits_per_weight = -4")
-    code, out, err = called(capsys, traces / "a.npz", "--model-profile", own)
+    code, out, err = called(capsys, traces / "a.npz", "--model", own)
     assert (code, out) == (2, "")
     assert "bits_per_weight is -4; expected: a number of bits, from 1" in err
 

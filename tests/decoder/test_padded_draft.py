@@ -108,10 +108,10 @@ def test_a_sampled_text_has_the_targets_distribution():
     assert float((counted - expected).abs().sum()) / 2 < 0.12
 
 
-def test_a_fan_can_be_recorded_with_it():
+def test_a_dense_trace_can_be_recorded_with_it():
     target, draft = named(resized(tiny.pair()[0], 256)), named(resized(tiny.pair()[1], 320))
-    fan = record(target, prompt(1), draft=draft, dense=3, max_new_tokens=12, stop_ids=())
-    assert fan.committed_ids.tolist() == tiny.generated(target, prompt(1), 12, eos_token_id=None)
+    trace = record(target, prompt(1), draft=draft, dense=3, max_new_tokens=12, stop_ids=())
+    assert trace.committed_ids.tolist() == tiny.generated(target, prompt(1), 12, eos_token_id=None)
 
 
 def test_a_token_that_only_the_target_has_silences_the_draft():

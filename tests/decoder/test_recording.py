@@ -1,4 +1,4 @@
-"""Recording: a trace is what was decoded; from a fan every draft length can be replayed."""
+"""Recording: a trace is what was decoded; from a dense trace every draft length can be replayed."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_a_recording_is_the_decode_itself(sampling):
     assert trace.committed_ids.tolist() == decoding.new_ids
     assert np.array_equal(trace.prefill().experts, decoding.prefill.experts)
     text = trace.texts[0]
-    assert (text.mode, text.gamma, text.fan, text.seed) == (sampling.mode, "4", None, 5)
+    assert (text.mode, text.gamma, text.gamma_max, text.seed) == (sampling.mode, "4", None, 5)
     assert (text.draft, text.finish_reason) == ("Qwen3MoeForCausalLM", "length")
     assert text.versions["torch"] == torch.__version__
 
@@ -66,11 +66,11 @@ def test_an_interrupted_decoding_can_be_kept_as_far_as_it_came():
 
 
 @pytest.mark.parametrize("gamma", [0, 1, 2, 4, AdaptiveGamma(high=4)])
-def test_a_greedy_fan_replays_what_decoding_does(gamma):
+def test_a_greedy_dense_trace_replays_what_decoding_does(gamma):
     target, draft = tiny.pair()
-    fan = record(target, random_prompt(0), draft=draft, dense=4, **OPTIONS)
+    dense = record(target, random_prompt(0), draft=draft, dense=4, **OPTIONS)
     decoding = decode(target, random_prompt(0), draft=draft, gamma=gamma, **OPTIONS)
-    for replayed, step in zip(fan.rounds(gamma), decoding, strict=True):
+    for replayed, step in zip(dense.rounds(gamma), decoding, strict=True):
         assert (replayed.index, replayed.position, replayed.accepted) == (
             step.index,
             step.position,
@@ -79,31 +79,33 @@ def test_a_greedy_fan_replays_what_decoding_does(gamma):
         for name in ("window", "emitted", "target_ids", "experts"):
             assert np.array_equal(getattr(replayed, name), getattr(step, name)), name
         assert np.allclose(replayed.gate_weights, step.gate_weights, atol=1e-4)
-    assert decoding.ids[-24:] == fan.committed_ids.tolist()
+    assert decoding.ids[-24:] == dense.committed_ids.tolist()
 
 
-def test_a_fan_ends_at_a_stop_token():
+def test_a_dense_trace_ends_at_a_stop_token():
     target, draft = tiny.pair()
     own = tiny.generated(target, random_prompt(0), 24, eos_token_id=None)
     stop = own[9]
-    fan = record(target, random_prompt(0), draft=draft, dense=4, max_new_tokens=24, stop_ids=[stop])
-    assert fan.committed_ids.tolist() == own[: own.index(stop) + 1]
-    assert fan.texts[0].finish_reason == "stop"
-    for row in fan:
+    dense = record(target, random_prompt(0), draft=draft, dense=4, max_new_tokens=24, stop_ids=[stop])
+    assert dense.committed_ids.tolist() == own[: own.index(stop) + 1]
+    assert dense.texts[0].finish_reason == "stop"
+    for row in dense:
         assert row.gamma == 4 or row.drafted[-1] == stop
         assert stop not in row.drafted[:-1]
     for gamma in (0, 2, 4):
-        assert [token for step in fan.rounds(gamma) for token in step.emitted] == fan.committed_ids.tolist()
+        assert [
+            token for step in dense.rounds(gamma) for token in step.emitted
+        ] == dense.committed_ids.tolist()
 
 
-def test_a_sampled_fan_decides_alike_wherever_a_row_begins():
+def test_a_sampled_dense_trace_decides_alike_wherever_a_row_begins():
     target, draft = tiny.pair()
-    fan = record(target, random_prompt(0), draft=draft, dense=4, sampling=SAMPLE, **OPTIONS)
-    text = fan.committed_ids.tolist()
-    assert {0, 4} < set(fan.accepted.tolist())
-    for i, row in enumerate(fan):
+    dense = record(target, random_prompt(0), draft=draft, dense=4, sampling=SAMPLE, **OPTIONS)
+    text = dense.committed_ids.tolist()
+    assert {0, 4} < set(dense.accepted.tolist())
+    for i, row in enumerate(dense):
         expected = 0  # tokens ahead that the rows in front of them took from the draft
-        while expected < row.gamma and fan.accepted[i + expected] > 0:
+        while expected < row.gamma and dense.accepted[i + expected] > 0:
             expected += 1
         assert row.accepted == expected
         if row.accepted < row.gamma - 1:
@@ -112,12 +114,12 @@ def test_a_sampled_fan_decides_alike_wherever_a_row_begins():
 
 def test_where_rounding_disagrees_the_committed_text_holds():
     target, draft = tiny.pair()
-    fan = decode(target, random_prompt(0), draft=draft, gamma=4, kind=DenseDecoding, **OPTIONS)
-    list(fan)
-    accepted = trace_of(fan).accepted.tolist()
-    fan.steps = [replace(step, accepted=step.gamma) for step in fan.steps]
-    assert trace_of(fan).accepted.tolist() == accepted
-    assert accepted != [step.gamma for step in fan.steps]
+    dense = decode(target, random_prompt(0), draft=draft, gamma=4, kind=DenseDecoding, **OPTIONS)
+    list(dense)
+    accepted = trace_of(dense).accepted.tolist()
+    dense.steps = [replace(step, accepted=step.gamma) for step in dense.steps]
+    assert trace_of(dense).accepted.tolist() == accepted
+    assert accepted != [step.gamma for step in dense.steps]
 
 
 VOCABULARY, PROMPT, TEXTS = 4, [0, 1, 2, 0, 1], 1000
@@ -128,21 +130,21 @@ def chain(seed: int) -> tiny.MarkovChain:
     return tiny.MarkovChain(1.2 * torch.randn(VOCABULARY, VOCABULARY, generator=generator))
 
 
-def p_values(fans: list[Trace], gamma: int) -> tuple[float, float]:
+def p_values(dense_traces: list[Trace], gamma: int) -> tuple[float, float]:
     """Of the first two tokens, and of what the first round drafts after its first token is rejected."""
     hot = Sampling("sample", temperature=1.0)
     p, q = (probabilities(chain(seed).logits, hot).double().numpy() for seed in (1, 2))
-    texts = Counter(tuple(fan.committed_ids[:2].tolist()) for fan in fans)
+    texts = Counter(tuple(dense.committed_ids[:2].tolist()) for dense in dense_traces)
     wanted = {(a, b): p[1, a] * p[a, b] for a, b in product(range(VOCABULARY), repeat=2)}
-    first = [next(fan.rounds(gamma)) for fan in fans]
+    first = [next(dense.rounds(gamma)) for dense in dense_traces]
     # What follows a rejected token must not know which token takes its place, nor what comes after that.
-    tails = [(s.drafted[0], s.drafted[1], fan.committed_ids[1]) for s, fan in zip(first, fans, strict=True)
-             if s.accepted == 0]  # fmt: skip
+    rows = zip(first, dense_traces, strict=True)
+    tails = [(s.drafted[0], s.drafted[1], t.committed_ids[1]) for s, t in rows if s.accepted == 0]
     alike = np.array([next_draft == text for _, next_draft, text in tails])
     expected = np.array([q[d, c] for d, _, c in tails])
     z = (alike.sum() - expected.sum()) / np.sqrt((expected * (1 - expected)).sum())
     shares = np.array([*wanted.values()])
-    by_text = chisquare([texts[key] for key in wanted], shares / shares.sum() * len(fans)).pvalue
+    by_text = chisquare([texts[key] for key in wanted], shares / shares.sum() * len(dense_traces)).pvalue
     return float(by_text), abs(float(z))
 
 
@@ -153,15 +155,15 @@ def sampled_fans() -> list[Trace]:
     return [record(target, PROMPT, seed=seed, **options) for seed in range(TEXTS)]
 
 
-def test_a_sampled_fan_has_the_targets_text_and_tails_that_know_nothing_of_it():
+def test_a_sampled_dense_trace_has_the_targets_text_and_tails_that_know_nothing_of_it():
     p, z = p_values(sampled_fans(), gamma=2)
     assert p > 0.01
     assert z < 3
 
 
 def test_uniforms_shared_by_position_would_give_the_text_away(monkeypatch):
-    def by_position(fan, text):
-        return np.random.default_rng((fan.seed, len(text))).random(3)
+    def by_position(dense, text):
+        return np.random.default_rng((dense.seed, len(text))).random(3)
 
     monkeypatch.setattr(DenseDecoding, "_uniforms", by_position)
     assert p_values(sampled_fans(), gamma=2)[1] > 5
@@ -176,7 +178,7 @@ def test_uniforms_shared_by_position_would_give_the_text_away(monkeypatch):
         ("ngram", 4, "a draft that always proposes its 4, such as a model"),
     ],
 )
-def test_a_fan_that_would_have_holes_is_refused(draft, dense, message):
+def test_a_dense_trace_that_would_have_holes_is_refused(draft, dense, message):
     target, noised = tiny.pair()
     drafts = {"noised": noised, "ngram": NgramDraft(), None: None}
     with pytest.raises(MoespacError, match=message):
@@ -185,7 +187,7 @@ def test_a_fan_that_would_have_holes_is_refused(draft, dense, message):
 
 # router scores and sensors
 
-ALL = {"scores": True, "sensors": ("draft-gates", "next-gate")}
+ALL = {"scores": True, "channels": ("draft-gates", "next-gate")}
 
 
 @pytest.fixture(scope="module")
@@ -198,7 +200,7 @@ def test_what_is_recorded_beside_changes_nothing_and_leaves_no_hook(sensed):
     target, draft = tiny.pair()
     assert tiny.hook_count(target) == tiny.hook_count(draft) == 0
     plain = record(target, random_prompt(0), draft=draft, gamma=4, **OPTIONS)
-    bare = replace(sensed, scores=None, score_experts=None, sensors={})
+    bare = replace(sensed, scores=None, score_experts=None, channels={})
     for name, array in bare.columns.items():
         assert name.endswith("_ms") or np.array_equal(array, getattr(plain, name), equal_nan=True), name
 
@@ -236,7 +238,7 @@ def test_sensors_see_the_states_they_are_said_to_see(sensed):
     text = [*prompt, *sensed.committed_ids.tolist()]
     read, spoke = states_of(target, draft, text)
     gates = inspect_model(target).gates
-    next_gate, draft_gates = (sensed.sensors[name].values for name in ("next-gate", "draft-gates"))
+    next_gate, draft_gates = (sensed.channels[name].values for name in ("next-gate", "draft-gates"))
     assert (next_gate[:, 0] == -1).all()
     seen = agreed = 0
     for i, step in enumerate(sensed):
@@ -256,29 +258,34 @@ def test_sensors_see_the_states_they_are_said_to_see(sensed):
     assert agreed >= 0.99 * seen  # passes of other lengths round near ties the other way
 
 
-def test_a_fan_records_them_too():
+def test_a_dense_trace_records_them_too():
     target, draft = tiny.pair()
-    fan = record(target, random_prompt(0), draft=draft, dense=3, **ALL, max_new_tokens=6, stop_ids=())
-    assert fan.sensors["draft-gates"].values.shape == (len(fan.draft_probs), 4, 8)
-    assert fan.sensors["next-gate"].values.shape == fan.score_experts.shape == (len(fan.window), 4, 8)
+    dense = record(target, random_prompt(0), draft=draft, dense=3, **ALL, max_new_tokens=6, stop_ids=())
+    assert dense.channels["draft-gates"].values.shape == (len(dense.draft_probs), 4, 8)
+    assert dense.channels["next-gate"].values.shape == dense.score_experts.shape == (len(dense.window), 4, 8)
     again = record(target, random_prompt(0), draft=draft, dense=3, **ALL, max_new_tokens=6, stop_ids=())
-    untimed = {name: np.zeros_like(getattr(fan, name)) for name in ("prefill_ms", "draft_ms", "verify_ms")}
-    assert replace(fan, **untimed) == replace(again, **untimed)
+    untimed = {name: np.zeros_like(getattr(dense, name)) for name in ("prefill_ms", "draft_ms", "verify_ms")}
+    assert replace(dense, **untimed) == replace(again, **untimed)
 
 
 def test_where_nothing_is_drafted_the_draft_says_nothing():
     target, draft = tiny.pair()
     trace = record(target, random_prompt(0), draft=draft, gamma=0, **ALL, max_new_tokens=3, stop_ids=())
-    assert trace.sensors["draft-gates"].values.shape == (0, 4, 8)
+    assert trace.channels["draft-gates"].values.shape == (0, 4, 8)
 
 
 @pytest.mark.parametrize(
     ("target", "draft", "asked", "message"),
     [
-        ("moe", "moe", {"sensors": ("draft-gate",)}, "sensors has 'draft-gate'.* did you mean 'draft-gates'"),
-        ("moe", "ngram", {"sensors": ("draft-gates",)}, "draft is NgramDraft; expected for draft-gates"),
-        ("moe", None, {"sensors": ("draft-gates",)}, "draft is None; expected for draft-gates"),
-        ("moe", "dense", {"sensors": ("draft-gates",)}, "state has 32 numbers .* gates read 64"),
+        (
+            "moe",
+            "moe",
+            {"channels": ("draft-gate",)},
+            "channels has 'draft-gate'.* did you mean 'draft-gates'",
+        ),
+        ("moe", "ngram", {"channels": ("draft-gates",)}, "draft is NgramDraft; expected for draft-gates"),
+        ("moe", None, {"channels": ("draft-gates",)}, "draft is None; expected for draft-gates"),
+        ("moe", "dense", {"channels": ("draft-gates",)}, "state has 32 numbers .* gates read 64"),
         ("dense", None, {"scores": True}, "Qwen3ForCausalLM, a dense model; expected: a target with experts"),
     ],
 )
@@ -319,16 +326,18 @@ def test_a_trace_is_recorded_and_shown(tmp_path, capsys):
     assert code == 0
     code, shown, _ = run(capsys, "trace", str(path))
     assert (code, shown) == (0, said)
-    assert "a fan of γ ≤ 3" in shown
+    assert "a dense trace of γ ≤ 3" in shown
     assert "overlap" in shown
-    assert "router scores: yes; sensors: draft-gates, next-gate" in shown
+    assert "router scores: yes; channels: draft-gates, next-gate" in shown
     trace = Trace.load(path)
     code, out, _ = run(capsys, "trace", str(path), "--json")
     figures = json.loads(out)
     assert figures["geometry"] == vars(trace.geometry)
     assert figures["steps"] == figures["committed_tokens"] == 8
     assert figures["texts"][0]["prompt_id"] == "math/0"
-    assert "".join(trace.pieces[token] for token in trace.committed_ids.tolist()) == trace.texts[0].text
+    assert (
+        "".join(trace.token_strings[token] for token in trace.committed_ids.tolist()) == trace.texts[0].text
+    )
     assert {"overlap", "overlap_shuffled", "acceptance_rate"} < figures["locality"].keys()
 
 

@@ -95,13 +95,15 @@ def test_the_models_own_stop_strings_are_the_default(pair):
         target.generation_config.stop_strings = None
 
 
-def test_a_fan_ends_there_too_and_says_so(pair):
+def test_a_dense_trace_ends_there_too_and_says_so(pair):
     target, draft = pair
     string = plain(pair).text[10:21]
-    fan = record(target, PROMPT, draft=draft, dense=3, max_new_tokens=NEW, stop_ids=(), stop_strings=[string])
-    assert fan.texts[0].text == plain(pair, stop_strings=string).text
-    assert fan.texts[0].finish_reason == "stop"
-    assert fan.texts[0].stop_strings == (string,)
+    trace = record(
+        target, PROMPT, draft=draft, dense=3, max_new_tokens=NEW, stop_ids=(), stop_strings=[string]
+    )
+    assert trace.texts[0].text == plain(pair, stop_strings=string).text
+    assert trace.texts[0].finish_reason == "stop"
+    assert trace.texts[0].stop_strings == (string,)
 
 
 @pytest.mark.parametrize("many", [5, [5], (5,), {5}, torch.tensor([5]), iter([5])])

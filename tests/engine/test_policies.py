@@ -25,9 +25,9 @@ from tools.support.synthetic_trace import made_up
 GEOMETRY = MoEShape(2, 4, 1)
 
 
-def planner(name: str, slots: int = 4, profile: np.ndarray | None = None, gamma: int = 1) -> Planner:
+def planner(name: str, slots: int = 4, expert_usage: np.ndarray | None = None, gamma: int = 1) -> Planner:
     engine = Engine(VirtualDevice(), 2, 4, slots, COSTS)
-    return get_policy(name).planner(PolicyContext(GEOMETRY, COSTS, gamma, engine.slots, profile))
+    return get_policy(name).planner(PolicyContext(GEOMETRY, COSTS, gamma, engine.slots, expert_usage))
 
 
 def seen(*positions: tuple[int, int]) -> Step:
@@ -58,7 +58,7 @@ def test_a_prompt_s_end_stands_for_the_window_before_the_first() -> None:
 
 
 def test_static_hot_follows_other_texts_and_never_changes_its_mind() -> None:
-    one = planner("static-hot", profile=np.array([[9, 3, 0, 1], [0, 0, 6, 0]]))
+    one = planner("static-hot", expert_usage=np.array([[9, 3, 0, 1], [0, 0, 6, 0]]))
     order = one.on_prefill(prompt((0, 0)))
     assert order.scores.tolist() == pytest.approx(np.array([[9, 3, 0, 1], [0, 0, 6, 0]]) / 9)
     assert order.wanted.sum() == 4
@@ -154,7 +154,7 @@ def test_recorded_channels_foretell_and_the_engine_uses_it(sensor: str) -> None:
     trace = made_up(MoEShape(4, 16, 2), gamma=4, steps=20, seed=3)
     told = replace(
         trace,
-        sensors={
+        channels={
             "draft-gates": Channel(
                 "drafted", np.delete(trace.experts, trace.starts["verified"][:-1], axis=0)
             ),

@@ -126,10 +126,10 @@ class Oracle(Sensor):
         return self._steps[tokens.tobytes()].counts
 
 
-@pytest.mark.parametrize("fan", [None, 3])
-def test_who_knows_the_window_finds_all_of_it_and_its_complement_nothing(fan: int | None) -> None:
-    trace = one_text(1, fan=fan, steps=8)
-    gamma = None if fan is None else 2
+@pytest.mark.parametrize("gamma_max", [None, 3])
+def test_who_knows_the_window_finds_all_of_it_and_its_complement_nothing(gamma_max: int | None) -> None:
+    trace = one_text(1, gamma_max=gamma_max, steps=8)
+    gamma = None if gamma_max is None else 2
     steps = [seen.step for seen in iter_windows(trace, 0, gamma)]
     found = evaluate_predictors(
         trace, {"oracle": Oracle(steps)}, GEOMETRY.experts, gamma=gamma, rules=[EVIDENCE]
@@ -146,10 +146,14 @@ def test_who_knows_the_window_finds_all_of_it_and_its_complement_nothing(fan: in
 
 @given(st.integers(0, 10**6), st.sampled_from([None, 3]), st.integers(1, 6))
 @settings(max_examples=15)
-def test_figures_are_those_of_naming_one_window_after_another(seed: int, fan: int | None, size: int) -> None:
+def test_figures_are_those_of_naming_one_window_after_another(
+    seed: int, gamma_max: int | None, size: int
+) -> None:
     """Reference: one sensor and one rule at a time, sets of experts, layer by layer."""
-    trace = concatenate([one_text(seed, fan=fan, steps=5), one_text(seed + 1, fan=fan, steps=5)])
-    gamma = None if fan is None else 2
+    trace = concatenate(
+        [one_text(seed, gamma_max=gamma_max, steps=5), one_text(seed + 1, gamma_max=gamma_max, steps=5)]
+    )
+    gamma = None if gamma_max is None else 2
     of_all = evaluate_predictors(
         trace, {name: make_sensor(name, GEOMETRY) for name in ("verify-counts", "recency")}, size, gamma=gamma
     )
@@ -196,8 +200,8 @@ def test_foretelling_needs_a_second_window_and_a_size_that_fits() -> None:
 # The command.
 
 
-def saved(path, fan: int | None = None, channels: bool = False) -> str:
-    trace = concatenate([one_text(seed, fan=fan, steps=6) for seed in range(4)])
+def saved(path, gamma_max: int | None = None, channels: bool = False) -> str:
+    trace = concatenate([one_text(seed, gamma_max=gamma_max, steps=6) for seed in range(4)])
     if channels:
         rng = np.random.default_rng(0)
         picks = [
@@ -207,15 +211,17 @@ def saved(path, fan: int | None = None, channels: bool = False) -> str:
         picks[1][:, 0] = -1
         trace = replace(
             trace,
-            sensors={DRAFT_GATES: Channel("drafted", picks[0]), NEXT_GATE: Channel("verified", picks[1])},
+            channels={DRAFT_GATES: Channel("drafted", picks[0]), NEXT_GATE: Channel("verified", picks[1])},
         )
     trace.save(path)
     return str(path)
 
 
-@pytest.mark.parametrize("fan", [None, 3])
-def test_the_command_reports_every_sensor_with_every_rule_on_the_other_half(tmp_path, capsys, fan) -> None:
-    files = [saved(tmp_path / f"{name}.npz", fan, channels=True) for name in ("one", "two")]
+@pytest.mark.parametrize("gamma_max", [None, 3])
+def test_the_command_reports_every_sensor_with_every_rule_on_the_other_half(
+    tmp_path, capsys, gamma_max
+) -> None:
+    files = [saved(tmp_path / f"{name}.npz", gamma_max, channels=True) for name in ("one", "two")]
     assert main(["evaluate", *files, "--gamma", "2", "--share", "33%", "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["named_per_layer"] == 2
@@ -250,13 +256,13 @@ def test_what_a_trace_cannot_give_is_left_out_and_said(tmp_path, capsys) -> None
         (["--share", "0%"], "--share is '0%'; expected: above 0%"),
         (["--share", "2MiB"], "--share is '2MiB'"),
         (["--rule", "papr"], "--rule is 'papr'; expected: evidence, paper"),
-        (["--gamma", "9"], "gamma is 9; expected: 0 to 3, this fan"),
+        (["--gamma", "9"], "gamma is 9; expected: 0 to 3, this trace.s γ_max"),
         (["--levels", "0"], "K is 0"),
         (["mth"], "'mth' is neither a file nor a domain; .*did you mean 'math'?"),
     ],
 )
 def test_the_command_says_what_it_accepts(tmp_path, capsys, arguments, message) -> None:
-    file = saved(tmp_path / "a.npz", fan=3)
+    file = saved(tmp_path / "a.npz", gamma_max=3)
     assert main(["evaluate", file, *arguments]) == 2
     assert re.search(message, capsys.readouterr().err)
 

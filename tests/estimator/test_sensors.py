@@ -119,7 +119,7 @@ def test_next_gate_speaks_of_one_layer_and_passes_over_none() -> None:
 
 @pytest.mark.parametrize("name", SENSORS)
 def test_a_sensor_speaks_at_its_moment_alone_and_costs_time(name: str) -> None:
-    trace = with_channels(one_text(3, fan=3, steps=6))
+    trace = with_channels(one_text(3, gamma_max=3, steps=6))
     one = make_sensor(name, GEOMETRY, verified_tokens(trace))
     one.begin(trace.prefill())
     for seen in iter_windows(trace, gamma=2):
@@ -159,17 +159,17 @@ def with_channels(trace: Trace, seed: int = 0) -> Trace:
         DRAFT_GATES: Channel("drafted", picks(len(trace.draft_probs))),
         NEXT_GATE: Channel("verified", ahead),
     }
-    return replace(trace, sensors=channels)
+    return replace(trace, channels=channels)
 
 
 @given(ANY_TRACE)
 @settings(max_examples=25)
 def test_windows_are_the_steps_of_a_walk_with_their_own_rows(trace: Trace) -> None:
     trace = with_channels(trace)
-    fan = trace.texts[0].fan
-    gamma = None if fan is None else 1
+    dense = trace.texts[0].gamma_max
+    gamma = None if dense is None else 1
     seen = [window for text in range(len(trace.texts)) for window in iter_windows(trace, text, gamma)]
-    steps = list(trace if fan is None else trace.rounds(gamma))
+    steps = list(trace if dense is None else trace.rounds(gamma))
     assert [w.step.position for w in seen] == [s.position for s in steps]
     for window in seen:
         gates, ahead = window.draft_gates, window.next_gates
@@ -180,7 +180,7 @@ def test_windows_are_the_steps_of_a_walk_with_their_own_rows(trace: Trace) -> No
             if np.array_equal(trace.experts[trace.starts["verified"][i]], window.step.experts[0])
         )
         start = trace.starts["verified"][i]
-        assert np.array_equal(ahead, trace.sensors[NEXT_GATE].values[start : start + len(ahead)])
+        assert np.array_equal(ahead, trace.channels[NEXT_GATE].values[start : start + len(ahead)])
 
 
 def test_verified_rows_are_those_of_the_texts_asked_for() -> None:
@@ -195,7 +195,7 @@ def test_verified_rows_are_those_of_the_texts_asked_for() -> None:
 
 
 def lacking(name: str) -> None:
-    trace = one_text(0, fan=2)
+    trace = one_text(0, gamma_max=2)
     one = make_sensor(name, GEOMETRY)
     seen = next(iter_windows(trace, gamma=2))
     one.drafted(seen.step.window, seen.draft_gates)

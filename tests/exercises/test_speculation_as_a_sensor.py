@@ -73,25 +73,25 @@ def test_a_mistake_is_shown_its_case(name: str, answer: Any, said: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def fans() -> dict[str, Trace]:
-    return {domain: load_trace(domain, mode="sample", kind="fan", half="report") for domain in DOMAINS}
+def dense_traces() -> dict[str, Trace]:
+    return {domain: load_trace(domain, mode="sample", dense=True, half="report") for domain in DOMAINS}
 
 
 @pytest.fixture(scope="module")
 def learned() -> dict[str, Any]:
-    return {d: verified_tokens(load_trace(d, mode="sample", kind="fan", half="tune")) for d in DOMAINS}
+    return {d: verified_tokens(load_trace(d, mode="sample", dense=True, half="tune")) for d in DOMAINS}
 
 
-def test_sensors_stand_as_the_prose_has_them(fans: dict[str, Trace], learned: dict[str, Any]) -> None:
+def test_sensors_stand_as_the_prose_has_them(dense_traces: dict[str, Trace], learned: dict[str, Any]) -> None:
     found = [
         evaluate_predictors(
-            fan,
-            {name: make_sensor(name, fan.geometry, learned[domain]) for name in SENSORS},
+            trace,
+            {name: make_sensor(name, trace.geometry, learned[domain]) for name in SENSORS},
             16,
             gamma=4,
             rules=(EVIDENCE,),
         )
-        for domain, fan in fans.items()
+        for domain, trace in dense_traces.items()
     ]
     recall = {name: np.mean([one[name, EVIDENCE].recall for one in found]) for name in SENSORS}
     assert 0.02 < recall["verify-counts"] - recall["recency"] < 0.08
@@ -101,12 +101,12 @@ def test_sensors_stand_as_the_prose_has_them(fans: dict[str, Trace], learned: di
     assert recall["token-table"] - recall["verify-counts"] > 0.15
 
 
-def test_a_wide_window_tells_and_counting_adds_little(fans: dict[str, Trace]) -> None:
+def test_a_wide_window_tells_and_counting_adds_little(dense_traces: dict[str, Trace]) -> None:
     now: dict[str, list[np.ndarray]] = {"first": [], "any": [], "count": []}
     following = []
-    for fan in fans.values():
-        for text in range(len(fan.texts)):
-            steps = [seen.step for seen in iter_windows(fan, text, 4)]
+    for trace in dense_traces.values():
+        for text in range(len(trace.texts)):
+            steps = [seen.step for seen in iter_windows(trace, text, 4)]
             counts = np.stack([step.counts for step in steps])
             now["first"].append(np.stack([expert_counts(s.experts[:1], 64) for s in steps])[:-1].ravel())
             now["any"].append((counts[:-1] > 0).astype(int).ravel())
@@ -119,18 +119,22 @@ def test_a_wide_window_tells_and_counting_adds_little(fans: dict[str, Trace]) ->
     assert bits["any"] < bits["count"] < 1.25 * bits["any"]
 
 
-def test_reuse_is_mostly_chance_and_popularity(fans: dict[str, Trace], learned: dict[str, Any]) -> None:
-    recorded = np.mean([distinct_by_gamma(fan)[8] for fan in fans.values()])
+def test_reuse_is_mostly_chance_and_popularity(
+    dense_traces: dict[str, Trace], learned: dict[str, Any]
+) -> None:
+    recorded = np.mean([distinct_by_gamma(trace)[8] for trace in dense_traces.values()])
     alike = distinct_by_chance(np.full(64, 4 / 64), 9)
-    shares = [make_sensor("popularity", fan.geometry, learned[d]).shares for d, fan in fans.items()]  # type: ignore[attr-defined]
+    shares = [
+        make_sensor("popularity", trace.geometry, learned[d]).shares for d, trace in dense_traces.items()
+    ]  # type: ignore[attr-defined]
     popular = np.mean([distinct_by_chance(each, 9) for each in shares])
     assert recorded < popular < alike < 36
     assert popular - recorded < 0.5 * (36 - recorded)
 
 
-def test_experts_a_token_fall_where_the_draft_is_good(fans: dict[str, Trace]) -> None:
+def test_experts_a_token_fall_where_the_draft_is_good(dense_traces: dict[str, Trace]) -> None:
     def of_a_token(domain: str) -> float:
-        emitted = np.mean([len(step.emitted) for step in fans[domain].rounds(8)])
-        return float(distinct_by_gamma(fans[domain])[8] / 4 / emitted)
+        emitted = np.mean([len(step.emitted) for step in dense_traces[domain].rounds(8)])
+        return float(distinct_by_gamma(dense_traces[domain])[8] / 4 / emitted)
 
     assert of_a_token("math") < 1 < min(of_a_token("code"), of_a_token("qa"))

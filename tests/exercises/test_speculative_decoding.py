@@ -91,10 +91,10 @@ def test_the_round_that_is_read_has_one_rejection_after_kept_tokens() -> None:
 
 def test_what_the_notebook_says_in_words() -> None:
     """The longer the draft, the more experts each token of text needs, and the more a cache of 16 lacks."""
-    fans = [load_trace(domain, mode="sample", kind="fan", half="report") for domain in DOMAINS]
+    dense_traces = [load_trace(domain, mode="sample", dense=True, half="report") for domain in DOMAINS]
     needed, lacking = [], []
     for gamma in (0, 1, 2, 4, 8):
-        texts = [list(fan.rounds(gamma)) for fan in fans]
+        texts = [list(trace.rounds(gamma)) for trace in dense_traces]
         grown = sum(len(step.emitted) for rounds in texts for step in rounds)
         used = [np.stack([step.counts > 0 for step in rounds]) for rounds in texts]
         needed.append(sum(each.sum() for each in used) / grown)

@@ -115,12 +115,12 @@ def test_what_the_notebook_says_of_foretelling_holds() -> None:
     """Sampled: counts beat the last token in most texts, are level with popularity, name about half."""
     ahead, means = [], []
     for domain in DOMAINS:
-        fan = load_trace(domain, mode="sample", kind="fan", half="report")
-        known = expert_usage(load_trace(domain, mode="sample", kind="fan", half="tune"))
+        trace = load_trace(domain, mode="sample", dense=True, half="report")
+        known = expert_usage(load_trace(domain, mode="sample", dense=True, half="tune"))
         texts: list[tuple[Any, list[Any]]] = []
-        for step in fan.rounds(4):
+        for step in trace.rounds(4):
             if step.index == 0:
-                texts.append((fan.prefill(len(texts)), []))
+                texts.append((trace.prefill(len(texts)), []))
             texts[-1][1].append(step)
         found = [
             recall_by_predictor(*text, 16, {"known": known / known.sum(axis=1, keepdims=True)})

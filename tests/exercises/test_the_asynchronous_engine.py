@@ -191,7 +191,7 @@ def test_what_the_notebook_says_of_where_the_gain_comes_from_holds() -> None:
     plain = compose_policy("plain counts", rule="ema", admission=1)
     speeds = []
     for domain in DOMAINS:
-        trace = load_trace(domain, mode="sample", kind="fan", half="report")
+        trace = load_trace(domain, mode="sample", dense=True, half="report")
         lines = ["on-demand", "cpu-only", "recency", plain, "next-window-oracle"]
         speeds.append([replay(trace, one, "17%", gamma=4, timeline=False).tps_modelled for one in lines])
     demand, cpu, recency, counts, oracle = np.exp(np.log(speeds).mean(axis=0))

@@ -103,7 +103,7 @@ def test_the_purchase_has_one_machine_for_an_answer_and_needs_a_choice_on_it() -
     assert 0 < sum(reaches(smallest, p, g) for p in OFFERED for g in GAMMAS) < len(OFFERED) * len(GAMMAS) / 2
 
 
-FANS = {domain: load_trace(domain, mode="sample", kind="fan", half="report") for domain in DOMAINS}
+DENSE_TRACES = {domain: load_trace(domain, mode="sample", dense=True, half="report") for domain in DOMAINS}
 MEAN: dict[str, Any] = {"rule": "ema", "admission": 1}
 CONTESTANTS = {
     "recency": get_policy("recency"),
@@ -119,7 +119,10 @@ CONTESTANTS = {
 def speeds(budget: str, gamma: int, *names: str) -> np.ndarray:
     """Tokens a second, modelled: (names, domains)."""
     ran = [
-        [replay(fan, CONTESTANTS[n], budget, gamma=gamma, timeline=False) for fan in FANS.values()]
+        [
+            replay(trace, CONTESTANTS[n], budget, gamma=gamma, timeline=False)
+            for trace in DENSE_TRACES.values()
+        ]
         for n in names
     ]
     return np.array([[one.tps_modelled for one in row] for row in ran])
@@ -127,14 +130,15 @@ def speeds(budget: str, gamma: int, *names: str) -> np.ndarray:
 
 def test_a_draft_pays_where_a_window_yields_more_tokens_than_it_multiplies_experts() -> None:
     pays = speeds("17%", 4, "recency")[0] / speeds("17%", 0, "recency")[0]
-    for speed, fan in zip(pays, FANS.values(), strict=True):
-        rounds = list(fan.rounds(4))
-        asks = np.mean([(step.counts > 0).sum(axis=1).mean() for step in rounds]) / fan.geometry.top_k
+    for speed, trace in zip(pays, DENSE_TRACES.values(), strict=True):
+        rounds = list(trace.rounds(4))
+        asks = np.mean([(step.counts > 0).sum(axis=1).mean() for step in rounds]) / trace.geometry.top_k
         yields = np.mean([len(step.emitted) for step in rounds])
         assert (speed > 1) == (yields > asks)
-    assert [domain for domain, speed in zip(FANS, pays, strict=True) if speed > 1] == ["math"]
+    assert [domain for domain, speed in zip(DENSE_TRACES, pays, strict=True) if speed > 1] == ["math"]
     perfect = [
-        replay(improve_draft(fan, 1), "recency", "17%", gamma=4, timeline=False) for fan in FANS.values()
+        replay(improve_draft(trace, 1), "recency", "17%", gamma=4, timeline=False)
+        for trace in DENSE_TRACES.values()
     ]
     without = speeds("17%", 0, "recency")[0]
     assert all(1 < one.tps_modelled / none < 1.2 for one, none in zip(perfect, without, strict=True))
@@ -156,7 +160,7 @@ def test_the_steps_are_what_the_notebook_says_of_them() -> None:
 
 
 def test_hits_and_bytes_say_different_things() -> None:
-    chat, options = FANS["chat"], {"gamma": 4, "timeline": False}
+    chat, options = DENSE_TRACES["chat"], {"gamma": 4, "timeline": False}
     ways = [get_policy("recency"), get_policy("recency").missing("load"), get_policy("spac-paper")]
     recency, load, paper = (replay(chat, way, "50%", **options) for way in ways)
     assert load.hit_rate > recency.hit_rate

@@ -92,10 +92,10 @@ def test_rules_stand_as_the_prose_has_them() -> None:
     for levels in (1, K, 8):
         told = []
         for domain in DOMAINS:
-            fan = load_trace(domain, mode="sample", kind="fan", half="report")
+            trace = load_trace(domain, mode="sample", dense=True, half="report")
             told.append(
                 evaluate_predictors(
-                    fan, {"f": make_sensor("verify-counts", fan.geometry)}, NAMED, gamma=GAMMA, K=levels
+                    trace, {"f": make_sensor("verify-counts", trace.geometry)}, NAMED, gamma=GAMMA, K=levels
                 )
             )
         means[levels] = {rule: np.mean([one["f", rule].recall for one in told]) for _, rule in told[0]}
@@ -108,9 +108,9 @@ def test_the_hottest_experts_get_less_than_half_of_what_the_level_gives_them() -
     names = ("paper", "paper-real", "level")
     given: dict[str, list[float]] = {name: [] for name in names}
     for domain in DOMAINS:
-        fan = load_trace(domain, mode="sample", kind="fan", half="report")
-        for text in range(len(fan.texts)):
-            counts = np.stack([seen.step.counts for seen in iter_windows(fan, text, GAMMA)])
+        trace = load_trace(domain, mode="sample", dense=True, half="report")
+        for text in range(len(trace.texts)):
+            counts = np.stack([seen.step.counts for seen in iter_windows(trace, text, GAMMA)])
             if len(counts) < 8:
                 continue
             for name in names:

@@ -233,7 +233,7 @@ def test_the_balancer_is_worth_less_here_than_published_and_the_joint_one_no_mor
     ]
     speeds = []
     for domain in DOMAINS:
-        trace = load_trace(domain, mode="sample", kind="fan", half="report")
+        trace = load_trace(domain, mode="sample", dense=True, half="report")
         ran = [replay(trace, each, "17%", gamma=8, timeline=False) for each in players]
         speeds.append([one.tps_modelled for one in ran])
     one, two, paper, joint = np.exp(np.log(speeds).mean(axis=0))

@@ -159,7 +159,7 @@ def test_a_draft_that_is_in_no_profile_is_refused() -> None:
         plan_memory("rtx4090", replace(load_model_spec("olmoe-1b-7b"), draft=None))
 
 
-ASKED = ["fit", "--machine", "rtx4090", "--model-profile", "qwen3-30b-a3b", "--context", "8192"]
+ASKED = ["fit", "--machine", "rtx4090", "--model", "qwen3-30b-a3b", "--context", "8192"]
 
 
 def test_the_command_prints_the_subtraction(capsys) -> None:
@@ -181,7 +181,7 @@ def test_the_command_speaks_json(capsys) -> None:
 
 
 def test_the_command_says_plainly_that_it_does_not_fit(capsys) -> None:
-    asked = ["fit", "--machine", "laptop4060", "--model-profile", "deepseek-v2-lite"]
+    asked = ["fit", "--machine", "laptop4060", "--model", "deepseek-v2-lite"]
     assert cli.main(asked) == 1
     out = capsys.readouterr().out
     assert "does not fit: not one expert of 17.3 MB has room" in out
@@ -192,7 +192,7 @@ def test_the_command_says_plainly_that_it_does_not_fit(capsys) -> None:
     ("change", "message"),
     [
         (["--machine", "rtx409"], "did you mean 'rtx4090'"),
-        (["--model-profile", "qwen3"], "model profile is 'qwen3'; expected: bundled-pair"),
+        (["--model", "qwen3"], "model profile is 'qwen3'; expected: bundled-pair"),
         (["--draft", "maybe"], "--draft is 'maybe'; expected: yes or no"),
         (["--context", "0"], "context is 0; expected: 1 to 40960"),
     ],

@@ -31,20 +31,20 @@ def step(
 
 
 def text(
-    prompt: Routing, windows: list[tuple[Routing, int]], per_layer: int = 4, fan: int | None = None
+    prompt: Routing, windows: list[tuple[Routing, int]], per_layer: int = 4, gamma_max: int | None = None
 ) -> Trace:
     """A text of one token over and over: the routing of its prompt, and of each window with how much of it
-    was accepted. Of a fan, each window commits one token."""
+    was accepted. Of a dense trace, each window commits one token."""
     steps: list[Step] = []
     position = len(prompt)
     for index, (experts, accepted) in enumerate(windows):
-        steps.append(step(index, position, experts, accepted, per_layer, None if fan is None else 1))
+        steps.append(step(index, position, experts, accepted, per_layer, None if gamma_max is None else 1))
         position += len(steps[-1].emitted)
     _, layers, top_k = steps[0].experts.shape
     read = np.array(prompt, np.int16).reshape(-1, layers, top_k)
     told = TextInfo(
         target="made by hand", draft="made by hand", mode="greedy", temperature=None, top_k=None, top_p=None,
-        gamma="any", fan=fan, seed=0, stop_ids=(), prompt_id=None, prompt=None, text=None,
+        gamma="any", gamma_max=gamma_max, seed=0, stop_ids=(), prompt_id=None, prompt=None, text=None,
         finish_reason="length", versions={},
     )  # fmt: skip
     prefill = Prefill(np.zeros(len(read), np.int64), read, np.ones(read.shape, np.float32), 1.0)

@@ -21,16 +21,16 @@ def routed(rng: np.random.Generator, positions: int) -> tuple[np.ndarray, np.nda
     return experts, rng.random(experts.shape).astype(np.float32)
 
 
-def one_text(seed: int = 0, *, fan: int | None = None, sampled: bool = False, steps: int = 5) -> Trace:
+def one_text(seed: int = 0, *, gamma_max: int | None = None, sampled: bool = False, steps: int = 5) -> Trace:
     rng = np.random.default_rng(seed)
     prompt = rng.integers(0, VOCABULARY, rng.integers(1, 5))
     made: list[Step] = []
     position, last = len(prompt) - 1, int(prompt[-1])
     stream = rng.integers(0, VOCABULARY, max(400, 5 * steps)).tolist()
     for index in range(steps):
-        gamma = int(rng.integers(0, 5)) if fan is None else min(fan, steps - 1 - index)
+        gamma = int(rng.integers(0, 5)) if gamma_max is None else min(gamma_max, steps - 1 - index)
         accepted = int(rng.integers(0, gamma + 1))
-        grown = accepted + 1 if fan is None else 1
+        grown = accepted + 1 if gamma_max is None else 1
         ahead = stream[: accepted + 1]
         drafted = ahead[:accepted] + rng.integers(0, VOCABULARY, gamma - accepted).tolist()
         experts, weights = routed(rng, gamma + 1)
@@ -65,13 +65,13 @@ def one_text(seed: int = 0, *, fan: int | None = None, sampled: bool = False, st
         last, position, stream = stream[grown - 1], position + grown, stream[grown:]
     text = TextInfo(
         target="a target", draft="a draft", mode="sample" if sampled else "greedy",
-        temperature=0.8 if sampled else None, top_k=None, top_p=None, gamma=str(fan or "any"), fan=fan,
-        seed=seed, stop_ids=(STOP,), prompt_id=None, prompt="Zoë said", text="…", finish_reason="length",
-        versions={"moespac-nb": "0.1.0"},
+        temperature=0.8 if sampled else None, top_k=None, top_p=None, gamma=str(gamma_max or "any"),
+        gamma_max=gamma_max, seed=seed, stop_ids=(STOP,), prompt_id=None, prompt="Zoë said", text="…",
+        finish_reason="length", versions={"moespac-nb": "0.1.0"},
     )  # fmt: skip
     prefill = Prefill(prompt[:-1], *routed(rng, len(prompt) - 1), 1.5)
-    pieces = {token: f"«{token}»" for token in range(VOCABULARY)}
-    return Trace.of(text, GEOMETRY, VOCABULARY, prefill, made, pieces)
+    strings = {token: f"«{token}»" for token in range(VOCABULARY)}
+    return Trace.of(text, GEOMETRY, VOCABULARY, prefill, made, strings)
 
 
 def with_extras(trace: Trace, seed: int) -> Trace:
@@ -85,22 +85,22 @@ def with_extras(trace: Trace, seed: int) -> Trace:
         trace,
         score_experts=rng.integers(0, GEOMETRY.experts, shape).astype(np.int16),
         scores=rng.standard_normal(shape).astype(np.float32),
-        sensors={
+        channels={
             "next_gate": Channel("verified", rng.random((verified, 3), np.float32)),
             "table": Channel("drafted", rng.integers(0, 6, drafted).astype(np.int16)),
         },
     )
 
 
-def several(seeds: list[int], fan: int | None, sampled: bool, extras: bool, steps: int) -> Trace:
-    texts = [one_text(seed, fan=fan, sampled=sampled, steps=steps) for seed in seeds]
+def several(seeds: list[int], gamma_max: int | None, sampled: bool, extras: bool, steps: int) -> Trace:
+    texts = [one_text(seed, gamma_max=gamma_max, sampled=sampled, steps=steps) for seed in seeds]
     return concatenate([with_extras(text, 1) if extras else text for text in texts])
 
 
 ANY_TRACE = st.builds(
     several,
     seeds=st.lists(st.integers(0, 10**6), min_size=1, max_size=3, unique=True),
-    fan=st.sampled_from([None, 1, 3]),
+    gamma_max=st.sampled_from([None, 1, 3]),
     sampled=st.booleans(),
     extras=st.booleans(),
     steps=st.integers(1, 6),

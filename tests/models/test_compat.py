@@ -16,7 +16,7 @@ from moespac_nb.decoder.speculative import decode
 from moespac_nb.hardware.model import ModelSpec
 from moespac_nb.models import compat
 from moespac_nb.models.loading import load_pair
-from moespac_nb.offloading.model_profile import profile_from_model
+from moespac_nb.offloading.own_spec import spec_from_model
 from moespac_nb.utils.exceptions import MoespacError
 from tests.helpers.interrupts import InterruptAtLine, lines_of
 from tools.support import tiny_models as tiny
@@ -128,7 +128,7 @@ def test_sparse_attention_says_how_far_it_is_lossless():
     [("qwen3_moe", 2 * 2 * 16), ("deepseek_v3", 8 + 8), ("gemma4_text", 2 * 2 * 16)],
 )
 def test_a_models_profile_counts_what_its_cache_keeps_of_a_token(name, a_layer):
-    shape: ModelSpec = profile_from_model(model_of(name))
+    shape: ModelSpec = spec_from_model(model_of(name))
     layers = SIZES["num_hidden_layers"]  # of which those with experts carry what all of them keep
     assert shape.kv_values == round(layers * a_layer / shape.layers)
     assert replace(shape, kv_values=1).kv_bytes_per_token < shape.kv_bytes_per_token
@@ -136,6 +136,6 @@ def test_a_models_profile_counts_what_its_cache_keeps_of_a_token(name, a_layer):
 
 def test_a_profile_of_a_model_whose_experts_are_not_seen_is_refused():
     with pytest.raises(MoespacError, match="Llama4TextExperts does not go through"):
-        profile_from_model(model_of("llama4_text"))
+        spec_from_model(model_of("llama4_text"))
     with pytest.raises(MoespacError, match="has no experts to count: it is dense"):
-        profile_from_model(tiny.dense())
+        spec_from_model(tiny.dense())

@@ -125,10 +125,10 @@ def test_logits_from_slots_are_the_plain_models(name, share):
 @pytest.mark.parametrize("name", those(is_read=True, is_asked=True))
 def test_gates_are_asked_with_what_their_layer_gives_them(name):
     model = built(name)
-    trace = record(model, PROMPT, max_new_tokens=4, stop_ids=(), scores=True, sensors=["next-gate"])
+    trace = record(model, PROMPT, max_new_tokens=4, stop_ids=(), scores=True, channels=["next-gate"])
     shape = inspect_model(model).shape
-    assert trace.sensors["next-gate"].values.shape[1:] == (shape.layers, 2 * shape.top_k)
-    assert (trace.sensors["next-gate"].values[:, 1:] >= 0).all()
+    assert trace.channels["next-gate"].values.shape[1:] == (shape.layers, 2 * shape.top_k)
+    assert (trace.channels["next-gate"].values[:, 1:] >= 0).all()
     assert (np.diff(trace.scores, axis=-1) <= 0).all()
     policy = compose_policy("ahead", sensor="next-gate", rule="ema", admission=1)
     with offload(model, "50%", policy=policy) as run:
@@ -139,7 +139,7 @@ def test_gates_are_asked_with_what_their_layer_gives_them(name):
 def test_gates_that_need_more_than_a_state_are_refused_before_the_decode(name):
     model = built(name)
     with pytest.raises(MoespacError, match=r"next-gate.* chooses by more than a state"):
-        record(model, PROMPT, max_new_tokens=4, sensors=["next-gate"])
+        record(model, PROMPT, max_new_tokens=4, channels=["next-gate"])
     with pytest.raises(MoespacError, match=r"policy 'ahead' .* chooses by more than a state"):
         offload(model, "50%", policy=compose_policy("ahead", sensor="next-gate", rule="ema", admission=1))
     assert tiny.hook_count(model) == 0

@@ -17,7 +17,7 @@ from moespac_nb.decoder.speculative import decode
 from moespac_nb.models import loading as models
 from moespac_nb.models.inspection import inspect_model
 from moespac_nb.models.loading import check_same_tokenizer, load_model, load_pair
-from moespac_nb.offloading.model_profile import profile_from_model
+from moespac_nb.offloading.own_spec import spec_from_model
 from moespac_nb.utils.exceptions import MoespacError
 from tools.support import tiny_models as tiny
 
@@ -200,7 +200,7 @@ def test_the_models_module_runs_no_code_that_comes_with_a_model():
 
 def test_a_models_own_profile_is_counted_in_its_weights():
     model = tiny.moe()
-    found = profile_from_model(model)
+    found = spec_from_model(model)
     weights, experts = sum(weight.numel() for weight in model.parameters()), 4 * 16 * 3 * 64 * 32
     assert (found.geometry.layers, found.geometry.experts, found.geometry.top_k) == (4, 16, 4)
     assert found.expert_bytes == 3 * 64 * 32 * 4  # three matrices in 32 bits
@@ -209,4 +209,4 @@ def test_a_models_own_profile_is_counted_in_its_weights():
     assert found.head_bytes == 4 * 256 * 64
     assert found.kv_bytes_per_token == 4 * 2 * 2 * 2 * 16  # layers, keys and values of two heads, in 16 bits
     assert found.draft is None
-    assert profile_from_model(load_pair(verify=False)[0]).draft is not None
+    assert spec_from_model(load_pair(verify=False)[0]).draft is not None

@@ -55,12 +55,12 @@ OWN = [
 @pytest.mark.parametrize("played", [*LIVE, *OWN], ids=lambda played: getattr(played, "name", played))
 def test_a_decode_on_the_virtual_device_has_the_timeline_of_its_replay(played, sampling, budget):
     model, draft = model_and_draft(QWEN)
-    on = {"costs": CARD, "profile": PROFILE}
+    on = {"costs": CARD, "expert_usage": PROFILE}
     with offload(model, budget, policy=played, gamma=4, **on) as run:
         decoding = run.decode(
             PROMPT, draft=draft, sampling=sampling, max_new_tokens=2 * TOKENS, stop_ids=(), seed=3
         )
-        with Channels(decoding, scores=False, sensors=["next-gate"]) as channels:
+        with Channels(decoding, scores=False, names=["next-gate"]) as channels:
             for step in decoding:
                 channels.take(step)
     trace = channels.beside(trace_of(decoding))
@@ -118,7 +118,7 @@ def test_greedy_text_is_the_plain_models_whatever_the_policy_and_the_device(name
     untouched = Untouched(model)
     for budget in ("5%", "10%", "30%", "100%"):
         with offload(
-            model, budget, policy=played, device=device, costs=SLOW_CPU, profile=PROFILE, gamma=4
+            model, budget, policy=played, device=device, costs=SLOW_CPU, expert_usage=PROFILE, gamma=4
         ) as run:
             assert decoded(run.decode, draft).new_ids == plain_text(name)
         assert (run.counters.copies > 0) == (played != "cpu-only")
@@ -156,7 +156,7 @@ def decoded_through_everything(
     size = SLOW_CPU.expert_bytes if device.kind == "virtual" else expert_bytes(model)
     events = list(events)
     with offload(
-        model, slots * size, policy=played, device=device, costs=SLOW_CPU, profile=PROFILE, gamma=4
+        model, slots * size, policy=played, device=device, costs=SLOW_CPU, expert_usage=PROFILE, gamma=4
     ) as run:
         decoding = run.decode(PROMPT, draft=draft, gamma=gamma, max_new_tokens=TOKENS, stop_ids=())
         while decoding.finish_reason in (None, "interrupted"):
@@ -324,12 +324,15 @@ def test_a_slower_link_makes_copies_late():
             {"policy": compose_policy("x", sensor="draft-gates")},
             "'draft-gates', which a live decode does not",
         ),
-        ({"policy": "static-hot"}, "'static-hot' needs to know how often .* brings no such profile"),
-        ({"profile": np.ones((1, 2))}, r"the profile has shape \(1, 2\); expected: the model's 3 layers × 8"),
+        ({"policy": "static-hot"}, "'static-hot' needs to know how often .* brings no such counts"),
+        (
+            {"expert_usage": np.ones((1, 2))},
+            r"expert_usage has shape \(1, 2\); expected: the model's 3 layers × 8",
+        ),
         ({"device": "gpu"}, "device is 'gpu'; expected: virtual, host, cuda"),
         ({"device": "cuda"}, "the device is cuda, but torch"),
         ({"machine": "rtx409"}, "machine is 'rtx409'"),
-        ({"model_profile": "qwen"}, "model profile is 'qwen'"),
+        ({"model_spec": "qwen"}, "model profile is 'qwen'"),
         ({"link_bytes_per_s": -1.0}, "link_bytes_per_s is -1.0; expected: a number above 0"),
         ({"in_flight": 0}, "in_flight is 0"),
     ],

@@ -101,7 +101,7 @@ def test_decodes_in_threads_on_a_plain_model_have_the_routing_of_their_own() -> 
 def test_a_trace_recorded_beside_another_thread_holds_its_own_passes_alone() -> None:
     model, _ = tiny.pair()
     options = {"gamma": 3, "max_new_tokens": 16, "stop_ids": (), "scores": True}
-    sensors = {"sensors": ["next-gate", "draft-gates"], "draft": model}
+    sensors = {"channels": ["next-gate", "draft-gates"], "draft": model}
     works = [lambda p=prompt: record(model, p, **options, **sensors) for prompt in PROMPTS]
     alone = [work() for work in works]
     for ours, whole in zip(at_once(*works), alone, strict=True):

@@ -24,7 +24,7 @@ KERNEL = "colab"
 TRACE = """\
 from moespac_nb import Operation, load_trace, replay
 from moespac_widgets import *
-trace = load_trace("math", mode="sample", kind="fan", half="report")[:12]
+trace = load_trace("math", mode="sample", dense=True, half="report")[:12]
 result = replay(trace, "recency", "25%", gamma=4)"""
 VIEWS = (
     "BalancerExplorer(trace, gamma=4)",

@@ -35,19 +35,19 @@ COMPETING = sorted(set(POLICIES) - {"next-window-oracle"})
 
 
 def tps(name: str, budget: str = "25%", trace=LOCAL, costs: Costs = CARD, **options) -> float:
-    return replay(trace, name, budget, costs=costs, profile=LOCAL, **options).tps_modelled
+    return replay(trace, name, budget, costs=costs, expert_usage=LOCAL, **options).tps_modelled
 
 
 @pytest.mark.parametrize("name", sorted(POLICIES))
 def test_a_replay_comes_out_the_same_each_time(name: str) -> None:
-    first, second = (replay(LOCAL, name, "25%", costs=CARD, profile=LOCAL) for _ in range(2))
+    first, second = (replay(LOCAL, name, "25%", costs=CARD, expert_usage=LOCAL) for _ in range(2))
     assert first == second
     assert first.timeline == second.timeline
 
 
 @pytest.mark.parametrize("name", sorted(POLICIES))
 def test_the_parts_are_all_of_the_time_and_every_expert_asked_for_is_counted(name: str) -> None:
-    result = replay(LOCAL, name, "25%", costs=CARD, profile=LOCAL)
+    result = replay(LOCAL, name, "25%", costs=CARD, expert_usage=LOCAL)
     counters, steps = result.counters, list(LOCAL)
     assert result.tokens == sum(len(step.emitted) for step in steps)
     assert counters.ready + counters.late + counters.miss == (LOCAL.counts > 0).sum()
@@ -73,7 +73,7 @@ def test_windows_follow_each_other_and_are_all_of_the_decoding() -> None:
 @pytest.mark.parametrize("name", sorted(set(POLICIES) - {"cpu-only"}))
 def test_with_room_for_all_and_a_fast_link_nothing_is_missed_twice(name: str) -> None:
     fast = replace(CARD, link_bytes_per_s=1e18, copy_alpha_s=0)
-    result = replay(LOCAL, name, "100%", costs=fast, profile=LOCAL)
+    result = replay(LOCAL, name, "100%", costs=fast, expert_usage=LOCAL)
     missed = {(layer, e) for step in LOCAL for layer, e in zip(*np.nonzero(step.counts), strict=True)}
     assert result.counters.evictions == 0
     if name in ("on-demand", "recency", "static-hot", "next-window-oracle"):
@@ -94,7 +94,7 @@ def test_the_oracle_is_ahead_of_all_that_compete_on_the_same_engine_in_the_mean(
 
     def mean(name: str) -> float:
         played = (
-            replay(trace, name, budget, costs=CARD, profile=unknown)
+            replay(trace, name, budget, costs=CARD, expert_usage=unknown)
             for trace in traces
             for budget in ("15%", "30%", "50%")
         )
@@ -128,20 +128,20 @@ def test_warm_slots_help_the_second_text_and_cold_ones_start_anew() -> None:
 
 @pytest.mark.parametrize("name", sorted(POLICIES))
 def test_in_the_cold_each_text_takes_what_it_takes_alone(name: str) -> None:
-    cold = replay(concatenate([LOCAL, LOCAL]), name, "25%", costs=CARD, profile=LOCAL, cold=True)
+    cold = replay(concatenate([LOCAL, LOCAL]), name, "25%", costs=CARD, expert_usage=LOCAL, cold=True)
     lengths = [end - start for start, end in cold.windows_s]
     assert lengths[len(LOCAL) :] == pytest.approx(lengths[: len(LOCAL)])
 
 
-def test_a_fan_is_replayed_at_any_draft_length() -> None:
-    fan = several([3], fan=3, sampled=False, extras=False, steps=6)
+def test_a_dense_trace_is_replayed_at_any_draft_length() -> None:
+    dense = several([3], gamma_max=3, sampled=False, extras=False, steps=6)
     for gamma in (0, 1, 2, 3):
-        walked = list(fan.rounds(gamma))
-        result = replay(fan, "recency", "50%", costs=CARD, gamma=gamma)
+        walked = list(dense.rounds(gamma))
+        result = replay(dense, "recency", "50%", costs=CARD, gamma=gamma)
         assert result.windows == len(walked)
         assert result.tokens == sum(len(step.emitted) for step in walked)
         assert result.counters.pairs == sum(step.experts.size for step in walked)
-    assert replay(fan, "recency", "50%", costs=CARD, gamma=0).parts.draft_s == 0
+    assert replay(dense, "recency", "50%", costs=CARD, gamma=0).parts.draft_s == 0
 
 
 def test_a_decode_that_computes_and_the_replay_of_its_trace_have_one_timeline() -> None:
@@ -185,8 +185,8 @@ def test_a_decode_that_computes_and_the_replay_of_its_trace_have_one_timeline() 
 
 
 def test_a_machine_and_a_model_profile_stand_for_costs_and_say_what_is_scaled() -> None:
-    result = replay(LOCAL, "recency", "17%", machine="rtx4090", model_profile="qwen3-30b-a3b")
-    assert (result.machine, result.model_profile) == ("rtx4090", "qwen3-30b-a3b")
+    result = replay(LOCAL, "recency", "17%", machine="rtx4090", model="qwen3-30b-a3b")
+    assert (result.machine, result.model) == ("rtx4090", "qwen3-30b-a3b")
     assert any("experts a layer" in note for note in result.notes)
     assert result.fits
     assert result.label == "modelled"
@@ -197,11 +197,11 @@ def test_the_whole_models_speed_follows_from_the_parts_and_is_close_to_a_replay_
     small, whole = made_up(MoEShape(2, 8, 2), gamma=2, steps=40), MoEShape(6, 16, 4)
     model = replace(load_model_spec("qwen3-30b-a3b"), layers=6, moe_layers=6, experts=16, top_k=4)
     for name in ("cpu-only", "on-demand", "recency"):
-        result = replay(small, name, "50%", model_profile=model)
+        result = replay(small, name, "50%", model=model)
         alike_s = result.parts.draft_s + result.parts.plan_s + result.parts.dense_s
         rest_s = result.parts.experts_s + result.parts.cpu_wait_s + result.parts.link_wait_s
         assert result.tps_whole_model == pytest.approx(result.tokens / (3 * alike_s + 6 * rest_s))
-        laid_out = replay(tiled(small, whole), name, "50%", model_profile=model)
+        laid_out = replay(tiled(small, whole), name, "50%", model=model)
         assert laid_out.tps_whole_model == pytest.approx(laid_out.tps_modelled)
         assert result.tps_whole_model == pytest.approx(laid_out.tps_modelled, rel=0.1)
     assert replay(small, "recency", "50%", costs=CARD).tps_whole_model is None
@@ -221,13 +221,13 @@ def tiled(trace, geometry: MoEShape):
 
 
 def test_what_does_not_fit_the_card_is_flagged() -> None:
-    big = {"machine": "rtx4090", "model_profile": "qwen3-30b-a3b"}
+    big = {"machine": "rtx4090", "model": "qwen3-30b-a3b"}
     assert not replay(LOCAL, "recency", "90%", **big).fits  # 54 GB of experts on a card of 24
     assert replay(LOCAL, "cpu-only", "90%", **big).fits  # uses none of it
 
 
 def test_device_equal_charges_the_draft_to_the_budget() -> None:
-    options = {"machine": "rtx4090", "model_profile": "qwen3-30b-a3b"}
+    options = {"machine": "rtx4090", "model": "qwen3-30b-a3b"}
     free = replay(LOCAL, "recency", "50%", **options)
     charged = replay(LOCAL, "recency", "50%", accounting="device-equal", **options)
     assert charged.slots < free.slots
@@ -297,12 +297,12 @@ def test_a_prompt_of_one_token_needs_no_prefill() -> None:
         ({"budget": 5}, "at least one slot"),
         ({"policy": "recancy"}, "did you mean 'recency'"),
         ({"policy": "static-hot"}, "was given no profile"),
-        ({"policy": "static-hot", "profile": np.ones((1, 1))}, "the profile has shape"),
+        ({"policy": "static-hot", "expert_usage": np.ones((1, 1))}, "expert_usage has shape"),
         ({"accounting": "slots"}, "accounting is 'slots'"),
         ({"accounting": "device-equal"}, "a machine and a model profile"),
-        ({"gamma": 2}, "no fan recording"),
+        ({"gamma": 2}, "not dense"),
         ({"costs": None, "machine": "rtx4091"}, "did you mean 'rtx4090'"),
-        ({"costs": None, "model_profile": "qwen4"}, "model profile is 'qwen4'"),
+        ({"costs": None, "model": "qwen4"}, "model profile is 'qwen4'"),
     ],
 )
 def test_what_is_not_accepted_is_said(options: dict, message: str) -> None:

@@ -69,7 +69,7 @@ WANTED = {
     "accounting": "slots-equal",
     "fits": True,
     "machine": None,
-    "model_profile": None,
+    "model": None,
     "notes": [],
     "gamma": None,
     "cold": False,
@@ -123,7 +123,7 @@ def test_the_copies_are_those_worked_out_and_say_who_had_to_go_and_what_it_was_w
 
 def test_a_text_that_ends_within_a_window_has_the_tokens_it_has() -> None:
     rows = [([[[0]], [[1]], [[2]]], 2)] * 4  # all that is drafted is right, beyond the last token too
-    found = replay(text([], rows, fan=2), "cpu-only", "50%", costs=BY_HAND, gamma=2)
+    found = replay(text([], rows, gamma_max=2), "cpu-only", "50%", costs=BY_HAND, gamma=2)
     assert (found.tokens, found.windows) == (4, 2)
 
 
@@ -163,12 +163,12 @@ def test_a_copy_that_starts_between_two_layers_belongs_to_the_second() -> None:
     assert [(move.window, move.moment) for move in seen.moves if not move.came] == [(1, 0), (1, 2)]
 
 
-FAN = text([[[0], [0]]], [([[[0], [0]], [[1], [0]]], 0), ([[[0], [0]]], 0)], fan=1)
+DENSE = text([[[0], [0]]], [([[[0], [0]], [[1], [0]]], 0), ([[[0], [0]]], 0)], gamma_max=1)
 
 
 def on_small(trace: Trace, policy: str = "recency", budget: str = "100%", **options: Any) -> Result:
     machine = replace(MACHINE, **options.pop("of_machine", {}))
-    return replay(trace, policy, budget, machine=machine, model_profile=MODEL, **options)
+    return replay(trace, policy, budget, machine=machine, model=MODEL, **options)
 
 
 @pytest.mark.parametrize(("context", "layer_s"), [(100, 4.28), (200, 7.48)])
@@ -194,7 +194,7 @@ def test_a_draft_is_charged_to_who_drafts_with_its_context(
     accounting: str, gamma: int, context: int, charged: tuple[int, int, bool]
 ) -> None:
     card = {"memory_bytes": 10**9}
-    found = on_small(FAN, accounting=accounting, gamma=gamma, context=context, of_machine=card)
+    found = on_small(DENSE, accounting=accounting, gamma=gamma, context=context, of_machine=card)
     assert (found.slots, found.budget_bytes, found.fits) == charged
 
 
@@ -216,7 +216,7 @@ DRAFT = 2500
 def test_a_card_fits_if_it_holds_the_slots_beside_all_the_rest(
     policy: str, gamma: int, room: int, fits: bool
 ) -> None:
-    found = on_small(FAN, policy, "25%", gamma=gamma, context=100, of_machine={"memory_bytes": room})
+    found = on_small(DENSE, policy, "25%", gamma=gamma, context=100, of_machine={"memory_bytes": room})
     assert found.fits is fits
     less = {"memory_bytes": room, "host_memory_bytes": 4799}  # all experts take 4800
-    assert on_small(FAN, policy, "25%", gamma=gamma, context=100, of_machine=less).fits is False
+    assert on_small(DENSE, policy, "25%", gamma=gamma, context=100, of_machine=less).fits is False

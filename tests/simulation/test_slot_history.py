@@ -31,12 +31,12 @@ def cold(request: Any) -> Any:
 
 @pytest.fixture(scope="module", params=EVERY, ids=str)
 def seen(request: Any, cold: bool) -> Any:
-    return slot_history(TWO_TEXTS if cold else TRACE, request.param, "20%", profile=TRACE, cold=cold)
+    return slot_history(TWO_TEXTS if cold else TRACE, request.param, "20%", expert_usage=TRACE, cold=cold)
 
 
 def test_the_replay_is_the_ordinary_one(seen: Any, cold: bool) -> None:
     replayed = TWO_TEXTS if cold else TRACE
-    counters = replay(replayed, policy_of(seen), "20%", profile=TRACE, cold=cold).counters
+    counters = replay(replayed, policy_of(seen), "20%", expert_usage=TRACE, cold=cold).counters
     assert seen.result.counters == counters
     served = [int((seen.served == how).sum()) for how in (READY, LATE, LOADED, CPU)]
     assert served[0] == counters.ready
@@ -112,8 +112,8 @@ def test_why_an_expert_had_to_go_is_its_last_eviction() -> None:
 
 @pytest.mark.parametrize("name", EVERY, ids=str)
 def test_a_text_that_starts_with_empty_slots_is_as_if_alone(name: Any) -> None:
-    both = slot_history(TWO_TEXTS, name, "20%", profile=TRACE, cold=True)
-    alone = slot_history(TEXTS[1], name, "20%", profile=TRACE)
+    both = slot_history(TWO_TEXTS, name, "20%", expert_usage=TRACE, cold=True)
+    alone = slot_history(TEXTS[1], name, "20%", expert_usage=TRACE)
     for part in ("served", "wanted", "scores", "resident"):
         assert np.array_equal(getattr(both, part)[10:], getattr(alone, part))
 

@@ -19,64 +19,64 @@ from tests.helpers.steps import text
 from tests.helpers.trace_strategies import one_text, several
 from tools.support import tiny_models as tiny
 
-FANS = st.builds(
+DENSE_TRACES = st.builds(
     several,
     seeds=st.lists(st.integers(0, 10**6), min_size=1, max_size=3, unique=True),
-    fan=st.sampled_from([1, 3]),
+    gamma_max=st.sampled_from([1, 3]),
     sampled=st.booleans(),
     extras=st.booleans(),
     steps=st.integers(1, 9),
 )
 
 
-def accepted(fan: Trace, gamma: int) -> float:
-    rounds = list(fan.rounds(gamma))
+def accepted(trace: Trace, gamma: int) -> float:
+    rounds = list(trace.rounds(gamma))
     return sum(step.accepted for step in rounds) / max(1, sum(step.gamma for step in rounds))
 
 
-@given(fan=FANS, share=st.floats(0, 1), seed=st.integers(0, 99))
-def test_the_text_stays_and_every_position_was_recorded(fan: Trace, share: float, seed: int) -> None:
-    better = improve_draft(fan, share, seed)
-    assert np.array_equal(better.committed_ids, fan.committed_ids)
-    assert (better.accepted >= fan.accepted).all()
-    assert set(better.sensors) <= {"next_gate"}
-    recorded = {(int(token), row.tobytes()) for token, row in zip(fan.window, fan.experts, strict=True)}
+@given(trace=DENSE_TRACES, share=st.floats(0, 1), seed=st.integers(0, 99))
+def test_the_text_stays_and_every_position_was_recorded(trace: Trace, share: float, seed: int) -> None:
+    better = improve_draft(trace, share, seed)
+    assert np.array_equal(better.committed_ids, trace.committed_ids)
+    assert (better.accepted >= trace.accepted).all()
+    assert set(better.channels) <= {"next_gate"}
+    recorded = {(int(token), row.tobytes()) for token, row in zip(trace.window, trace.experts, strict=True)}
     assert {
         (int(token), row.tobytes()) for token, row in zip(better.window, better.experts, strict=True)
     } <= recorded
 
 
-@given(fan=FANS)
-def test_with_no_mistake_forgiven_the_windows_are_those_recorded(fan: Trace) -> None:
-    better = improve_draft(fan, 0)
+@given(trace=DENSE_TRACES)
+def test_with_no_mistake_forgiven_the_windows_are_those_recorded(trace: Trace) -> None:
+    better = improve_draft(trace, 0)
     for name in ("gamma", "accepted", "window", "experts", "gate_weights", "draft_probs", "target_ids"):
-        assert np.array_equal(getattr(better, name), getattr(fan, name)), name
-    assert np.array_equal(better.uniforms, fan.uniforms, equal_nan=True)
+        assert np.array_equal(getattr(better, name), getattr(trace, name)), name
+    assert np.array_equal(better.uniforms, trace.uniforms, equal_nan=True)
 
 
-@given(fan=FANS)
-def test_with_all_forgiven_every_window_is_the_texts_own(fan: Trace) -> None:
-    better = improve_draft(fan, 1.0)
+@given(trace=DENSE_TRACES)
+def test_with_all_forgiven_every_window_is_the_texts_own(trace: Trace) -> None:
+    better = improve_draft(trace, 1.0)
     assert np.array_equal(better.accepted, better.gamma)
     for n, step in enumerate(better):
-        assert np.array_equal(step.drafted, fan.committed_ids[n : n + step.gamma])
+        assert np.array_equal(step.drafted, trace.committed_ids[n : n + step.gamma])
 
 
 def test_a_larger_share_forgives_the_same_and_more() -> None:
-    fan = several([1, 2, 3], fan=3, sampled=True, extras=False, steps=30)
-    seen = [improve_draft(fan, share) for share in (0.0, 0.25, 0.5, 0.75, 1.0)]
+    trace = several([1, 2, 3], gamma_max=3, sampled=True, extras=False, steps=30)
+    seen = [improve_draft(trace, share) for share in (0.0, 0.25, 0.5, 0.75, 1.0)]
     for less, more in pairwise(seen):
         assert (more.accepted >= less.accepted).all()
     shares = [accepted(one, 3) for one in seen]
     assert shares == sorted(shares)
     assert shares[0] < shares[2] < shares[-1] == 1.0
-    assert np.array_equal(seen[2].window, improve_draft(fan, 0.5).window)
-    assert not np.array_equal(seen[2].window, improve_draft(fan, 0.5, seed=1).window)
+    assert np.array_equal(seen[2].window, improve_draft(trace, 0.5).window)
+    assert not np.array_equal(seen[2].window, improve_draft(trace, 0.5, seed=1).window)
 
 
 def test_all_windows_agree_about_which_mistakes_are_forgiven() -> None:
-    fan = text([], [([[[0]], [[1]], [[2]], [[3]]], 0)] * 60, fan=3)  # a draft that is never right
-    better = improve_draft(fan, 0.5)
+    trace = text([], [([[[0]], [[1]], [[2]], [[3]]], 0)] * 60, gamma_max=3)  # a draft that is never right
+    better = improve_draft(trace, 0.5)
     assert set(better.accepted.tolist()) == {0, 1, 2, 3}
     for row in np.flatnonzero(better.accepted < better.gamma).tolist():
         errs_at = row + int(better.accepted[row])
@@ -85,10 +85,10 @@ def test_all_windows_agree_about_which_mistakes_are_forgiven() -> None:
 
 
 def test_of_a_token_that_makes_a_mistake_good_no_probability_is_claimed() -> None:
-    fan = several([1, 2, 3], fan=3, sampled=True, extras=False, steps=9)
-    better = improve_draft(fan, 1.0)
-    erred = np.flatnonzero(fan.accepted < better.gamma)
-    at = better.starts["drafted"][erred] + fan.accepted[erred]
+    trace = several([1, 2, 3], gamma_max=3, sampled=True, extras=False, steps=9)
+    better = improve_draft(trace, 1.0)
+    erred = np.flatnonzero(trace.accepted < better.gamma)
+    at = better.starts["drafted"][erred] + trace.accepted[erred]
     assert set(better.draft_probs[at]) == set(better.target_probs[at]) == {1.0}
     assert set(better.uniforms[at]) == {0.0}
 
@@ -114,11 +114,11 @@ def test_a_real_draft_that_never_errs_has_the_same_windows() -> None:
     model, draft = tiny.pair()
     prompt = [5, 9, 33, 12]
     options: dict[str, Any] = {"max_new_tokens": 14, "stop_ids": ()}
-    fan = record(model, prompt, draft=draft, dense=4, **options)
-    assert accepted(fan, 4) < 1
-    text = [*prompt, *fan.committed_ids.tolist()]
+    trace = record(model, prompt, draft=draft, dense=4, **options)
+    assert accepted(trace, 4) < 1
+    text = [*prompt, *trace.committed_ids.tolist()]
     real = record(model, prompt, draft=Knowing(text), gamma=4, **options)
-    rounds = list(improve_draft(fan, 1.0).rounds(4))
+    rounds = list(improve_draft(trace, 1.0).rounds(4))
     assert len(rounds) == len(real)
     for step, own in zip(rounds, real, strict=True):
         assert np.array_equal(step.window, own.window)
@@ -128,20 +128,20 @@ def test_a_real_draft_that_never_errs_has_the_same_windows() -> None:
 
 
 def test_it_can_be_replayed_with_any_draft_length() -> None:
-    fan = several([1, 2], fan=3, sampled=False, extras=False, steps=20)
-    better = improve_draft(fan, 0.5)
+    trace = several([1, 2], gamma_max=3, sampled=False, extras=False, steps=20)
+    better = improve_draft(trace, 0.5)
     for gamma in (0, 2, 3):
-        assert replay(better, "recency", "50%", gamma=gamma).tokens == len(fan.committed_ids)
-    plain = [replay(each, "recency", "50%", gamma=0).tps_modelled for each in (fan, better)]
+        assert replay(better, "recency", "50%", gamma=gamma).tokens == len(trace.committed_ids)
+    plain = [replay(each, "recency", "50%", gamma=0).tps_modelled for each in (trace, better)]
     assert plain[0] == plain[1]  # nothing is drafted, nothing is forgiven
 
 
 @pytest.mark.parametrize("share", [-0.1, 1.1, float("nan"), "half", None, True])
 def test_what_is_no_share_is_refused(share: Any) -> None:
     with pytest.raises(MoespacError, match=r"^fix_fraction is .*; expected: a number from 0, at most 1$"):
-        improve_draft(one_text(1, fan=3), share)
+        improve_draft(one_text(1, gamma_max=3), share)
 
 
-def test_what_is_no_fan_is_refused() -> None:
-    with pytest.raises(MoespacError, match="no fan recording; expected: one of record"):
+def test_what_is_not_dense_is_refused() -> None:
+    with pytest.raises(MoespacError, match="not dense; expected: one of record"):
         improve_draft(one_text(1), 0.5)

@@ -10,6 +10,7 @@ import zipfile
 import zlib
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -87,7 +88,7 @@ def test_the_same_trace_is_the_same_file(tmp_path, whole):
 def test_numpy_alone_can_read_the_columns(tmp_path, whole):
     with np.load(io.BytesIO(whole), allow_pickle=False) as arrays:
         assert np.array_equal(arrays["experts"], TRACE.experts)
-        assert set(arrays) == {*COLUMNS, "header.json", "sensor.next_gate", "sensor.table"}
+        assert set(arrays) == {*COLUMNS, "header.json", "channels.next_gate", "channels.table"}
     assert header(whole)["schema"] == SCHEMA
 
 
@@ -128,19 +129,38 @@ def test_rounded_numbers_and_small_ones_lie_in_bytes(tmp_path):
 def test_a_channel_lies_in_bytes_and_names_nobody_as_before(tmp_path):
     picks = np.full((len(TRACE.window), 2, 3), 5, np.int16)
     picks[0] = -1
-    one = replace(TRACE, sensors={"next-gate": Channel("verified", picks)})
+    one = replace(TRACE, channels={"next-gate": Channel("verified", picks)})
     one.save(tmp_path / "trace.npz")
-    assert np.load(tmp_path / "trace.npz")["sensor.next-gate"].dtype == np.int8
+    assert np.load(tmp_path / "trace.npz")["channels.next-gate"].dtype == np.int8
     assert Trace.load(tmp_path / "trace.npz") == one
 
 
+def older(header: dict[str, Any], schema: int) -> str:
+    """The header as it was before schema 3."""
+    names = {"token_strings": "pieces", "channels": "sensors"}
+    texts = [{("fan" if n == "gamma_max" else n): v for n, v in text.items()} for text in header["texts"]]
+    members = header | {"schema": schema, "texts": texts}
+    return json.dumps({names.get(name, name): value for name, value in members.items()})
+
+
+def older_entries(whole: bytes) -> dict[str, bytes]:
+    return {name.replace("channels.", "sensor."): data for name, data in entries(whole).items()}
+
+
 def test_a_file_of_the_first_schema_is_read(tmp_path, whole):
-    first = header(whole) | {"schema": 1}
+    first = header(whole)
     del first["bits"]
     arrays = {f"{name}.npy": npy(array) for name, array in TRACE.columns.items()}
-    arrays |= {f"sensor.{name}.npy": npy(sensor.values) for name, sensor in TRACE.sensors.items()}
-    (tmp_path / "trace.npz").write_bytes(with_header(packed(entries(whole) | arrays), json.dumps(first)))
+    arrays |= {f"sensor.{name}.npy": npy(channel.values) for name, channel in TRACE.channels.items()}
+    file = with_header(packed(older_entries(whole) | arrays), older(first, 1))
+    (tmp_path / "trace.npz").write_bytes(file)
     assert np.load(tmp_path / "trace.npz")["experts"].dtype == np.int16
+    assert Trace.load(tmp_path / "trace.npz") == TRACE
+
+
+def test_a_file_of_the_second_schema_is_read(tmp_path, whole):
+    file = with_header(packed(older_entries(whole)), older(header(whole), 2))
+    (tmp_path / "trace.npz").write_bytes(file)
     assert Trace.load(tmp_path / "trace.npz") == TRACE
 
 
@@ -253,7 +273,7 @@ class Harmful:
         return (Path.touch, (Path("harm_was_done"),))
 
 
-@pytest.mark.parametrize("name", ["experts", "header.json", "sensor.table"])
+@pytest.mark.parametrize("name", ["experts", "header.json", "channels.table"])
 def test_a_pickle_inside_is_never_opened(tmp_path, monkeypatch, whole, name):
     monkeypatch.chdir(tmp_path)
     array = np.array([Harmful()], object)
@@ -340,7 +360,7 @@ def test_a_shape_beyond_all_memory_is_refused(tmp_path, whole):
     [
         "../../experts.npy",
         "/etc/experts.npy",
-        "sensor.../up.npy",
+        "channels.../up.npy",
         "C:\\experts.npy",
         "experts",
         "x.npy",
@@ -374,10 +394,12 @@ def test_a_missing_column_is_named(tmp_path, whole, name):
 def test_a_missing_and_an_unlisted_sensor_are_named(tmp_path, whole):
     parts = entries(whole)
     refused(
-        tmp_path / "a.npz", packed(parts | {"sensor.x.npy": parts["sensor.table.npy"]}), "sensor.x is not in"
+        tmp_path / "a.npz",
+        packed(parts | {"channels.x.npy": parts["channels.table.npy"]}),
+        "channels.x is not in",
     )
-    del parts["sensor.table.npy"]
-    refused(tmp_path / "b.npz", packed(parts), "sensor.table is missing")
+    del parts["channels.table.npy"]
+    refused(tmp_path / "b.npz", packed(parts), "channels.table is missing")
 
 
 @pytest.mark.parametrize(
@@ -442,7 +464,7 @@ def set_in(*path):
         (set_in("schema", True), "schema is True"),
         (set_in("schema", "1"), "schema is '1'"),
         (set_in("vocabulary", "many"), "vocabulary is missing or no int"),
-        (set_in("vocabulary", 5), "pieces is 5; expected: a whole number from 0 to 4"),
+        (set_in("vocabulary", 5), "token_strings is 5; expected: a whole number from 0 to 4"),
         (set_in("geometry", [2, 6, 2]), "geometry is missing or no dict"),
         (
             set_in("geometry", "layers", 3),
@@ -459,13 +481,16 @@ def set_in(*path):
         (set_in("texts", 0, "processors", 3), "processors is missing or no list"),
         (set_in("texts", 0, "min_p", "x"), r"texts\[0\].min_p is 'x'"),
         (set_in("texts", 0, "colour", "x"), r"texts\[0\].colour is missing or unknown"),
-        (set_in("texts", 0, "fan", 2), "committed disagrees at step 0; expected: accepted . 1, in a fan 1"),
-        (set_in("pieces", "-1", "x"), "pieces has '-1'"),
-        (set_in("pieces", "9" * 5000, "x"), "pieces has '999"),
-        (set_in("pieces", "3", ["x"]), "pieces.3 is"),
-        (set_in("sensors", []), "sensors is missing or no dict"),
-        (set_in("sensors", "table", "steps"), "sensors.table.rows is 'steps'"),
-        (set_in("sensors", "table", "verified"), "sensor.table is of shape"),
+        (
+            set_in("texts", 0, "gamma_max", 2),
+            "committed disagrees at step 0; expected: accepted . 1, in a dense trace 1",
+        ),
+        (set_in("token_strings", "-1", "x"), "token_strings has '-1'"),
+        (set_in("token_strings", "9" * 5000, "x"), "token_strings has '999"),
+        (set_in("token_strings", "3", ["x"]), "token_strings.3 is"),
+        (set_in("channels", []), "channels is missing or no dict"),
+        (set_in("channels", "table", "steps"), "channels.table.rows is 'steps'"),
+        (set_in("channels", "table", "verified"), "channels.table is of shape"),
         (set_in("bits", []), "bits is missing or no dict"),
         (set_in("bits", "gate_weights", 17), "bits.gate_weights is 17; expected: 0 to 16"),
         (set_in("bits", "gate_weights", -1), "bits.gate_weights is -1"),
@@ -479,9 +504,9 @@ def test_a_header_that_makes_no_sense_names_the_field(tmp_path, whole, change, m
     refused(tmp_path / "trace.npz", with_header(whole, json.dumps(change(header(whole)))), message)
 
 
-def test_a_fan_with_a_hole_names_file_and_field(tmp_path):
-    path = tmp_path / "fan.npz"
-    one_text(5, fan=3, steps=8).save(path)
+def test_a_dense_trace_with_a_hole_names_file_and_field(tmp_path):
+    path = tmp_path / "dense.npz"
+    one_text(5, gamma_max=3, steps=8).save(path)
     content = path.read_bytes()
     holed = np.load(path)["step_position"].copy()
     holed[4:] += 1
@@ -490,7 +515,7 @@ def test_a_fan_with_a_hole_names_file_and_field(tmp_path):
 
 
 def test_tokens_and_routing_that_disagree_in_length_name_file_and_field(tmp_path, whole):
-    for name in ("window", "experts", "gate_weights", "sensor.next_gate"):
+    for name in ("window", "experts", "gate_weights", "channels.next_gate"):
         array = np.load(io.BytesIO(whole))[name]
         changed = packed(entries(whole) | {f"{name}.npy": npy(np.concatenate([array, array[:1]]))})
         refused(tmp_path / "trace.npz", changed, f": {name} is of shape .*expected: ")

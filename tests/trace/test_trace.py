@@ -29,7 +29,7 @@ few = settings(max_examples=25)
 
 def test_a_step_comes_out_as_it_went_in():
     trace = one_text(3, sampled=True)
-    again = Trace.of(trace.texts[0], GEOMETRY, VOCABULARY, trace.prefill(), list(trace), trace.pieces)
+    again = Trace.of(trace.texts[0], GEOMETRY, VOCABULARY, trace.prefill(), list(trace), trace.token_strings)
     assert again == trace
     assert all(same_step(a, b) for a, b in zip(trace, again, strict=True))
     assert same_step(trace[-1], trace[len(trace) - 1])
@@ -81,9 +81,9 @@ def test_one_value_makes_two_traces_different():
             changed = array.copy()
             changed.flat[0] += 0.25
             assert trace != replace(trace, **{name: changed}), name
-    table = trace.sensors["table"]
+    table = trace.channels["table"]
     other = replace(table, values=table.values + np.int16(1))
-    assert trace != replace(trace, sensors={**trace.sensors, "table": other})
+    assert trace != replace(trace, channels={**trace.channels, "table": other})
     assert trace != replace(trace, texts=(replace(trace.texts[0], seed=99),))
     assert trace != 3
 
@@ -100,7 +100,7 @@ def another_geometry(trace):
 
 
 def without_a_sensor(trace):
-    return replace(trace, sensors={"table": trace.sensors["table"]})
+    return replace(trace, channels={"table": trace.channels["table"]})
 
 
 def without_scores(trace):
@@ -116,9 +116,12 @@ def another_vocabulary(trace):
     [
         (another_geometry, r"its geometry is .*experts=7.*before it .*experts=6"),
         (another_vocabulary, "its vocabulary is 41, before it 40"),
-        (without_a_sensor, "its sensors is"),
+        (without_a_sensor, "its channels is"),
         (without_scores, "its row shapes is"),
-        (lambda trace: replace(trace, pieces={3: "other"}), "token 3 reads '«3»' in one trace and 'other'"),
+        (
+            lambda trace: replace(trace, token_strings={3: "other"}),
+            "token 3 reads '«3»' in one trace and 'other'",
+        ),
     ],
 )
 def test_what_differs_in_kind_cannot_be_joined(change, message):
@@ -136,15 +139,15 @@ def test_no_trace_and_strides_are_refused():
         Trace.of(one_text().texts[0], GEOMETRY, VOCABULARY, one_text().prefill(), [])
 
 
-# what a fan is
+# what a dense trace is
 
 
-def test_a_shorter_round_of_a_fan_is_a_prefix_of_the_recorded_one():
-    fan = one_text(5, fan=4, steps=12)
-    text = fan.committed_ids.tolist()
-    for i in range(len(fan)):
+def test_a_shorter_round_of_a_dense_trace_is_a_prefix_of_the_recorded_one():
+    dense = one_text(5, gamma_max=4, steps=12)
+    text = dense.committed_ids.tolist()
+    for i in range(len(dense)):
         for gamma in range(5):
-            step, whole = fan.step(i, gamma), fan.step(i)
+            step, whole = dense.step(i, gamma), dense.step(i)
             assert step.gamma == min(gamma, whole.gamma)
             assert np.array_equal(step.window, whole.window[: step.gamma + 1])
             assert step.accepted == min(whole.accepted, step.gamma)
@@ -153,18 +156,18 @@ def test_a_shorter_round_of_a_fan_is_a_prefix_of_the_recorded_one():
 
 
 @pytest.mark.parametrize("gamma", [0, 1, 2, 4])
-def test_rounds_walk_every_text_of_a_fan_to_its_end(gamma):
-    fan = concatenate([one_text(seed, fan=4, steps=9) for seed in (1, 2)])
-    steps = list(fan.rounds(gamma))
-    assert np.concatenate([step.emitted for step in steps]).tolist() == fan.committed_ids.tolist()
+def test_rounds_walk_every_text_of_a_dense_trace_to_its_end(gamma):
+    dense = concatenate([one_text(seed, gamma_max=4, steps=9) for seed in (1, 2)])
+    steps = list(dense.rounds(gamma))
+    assert np.concatenate([step.emitted for step in steps]).tolist() == dense.committed_ids.tolist()
     assert [step.index for step in steps].count(0) == 2
     assert max(step.gamma for step in steps) == gamma
 
 
-def test_a_step_of_a_fan_emits_no_more_than_its_own_text_has():
+def test_a_step_of_a_dense_trace_emits_no_more_than_its_own_text_has():
     rows = [([[[0]], [[1]], [[2]]], 2)] * 4  # all that is drafted is right, up to the last token
-    fan = concatenate([by_hand([], rows, fan=2)] * 2)
-    assert [len(step.emitted) for step in fan] == [3, 3, 2, 1] * 2
+    dense = concatenate([by_hand([], rows, gamma_max=2)] * 2)
+    assert [len(step.emitted) for step in dense] == [3, 3, 2, 1] * 2
 
 
 def test_rounds_ask_a_policy_each_time_with_the_last_step():
@@ -175,17 +178,17 @@ def test_rounds_ask_a_policy_each_time_with_the_last_step():
             self.seen.append(None if last_step is None else last_step.index)
             return len(self.seen) % 4
 
-    steps = list(one_text(5, fan=4, steps=9).rounds(Policy()))
+    steps = list(one_text(5, gamma_max=4, steps=9).rounds(Policy()))
     assert Policy.seen == [None, *range(len(steps) - 1)]
 
 
 @pytest.mark.parametrize(
-    ("fan", "gamma", "message"),
-    [(None, 2, "in a fan recording"), (4, 5, "0 to 4"), (4, -1, "0 and more")],
+    ("gamma_max", "gamma", "message"),
+    [(None, 2, "in a dense trace"), (4, 5, "0 to 4"), (4, -1, "0 and more")],
 )
-def test_a_round_that_was_not_recorded_is_refused(fan, gamma, message):
+def test_a_round_that_was_not_recorded_is_refused(gamma_max, gamma, message):
     with pytest.raises(MoespacError, match=message):
-        one_text(fan=fan).step(0, gamma)
+        one_text(gamma_max=gamma_max).step(0, gamma)
 
 
 # what is no trace
@@ -215,7 +218,7 @@ def text_with(**changes):
 
 
 def sensed(name="s", rows="verified", values=None):
-    return lambda trace: {"sensors": {name: Channel(rows, values)}}
+    return lambda trace: {"channels": {name: Channel(rows, values)}}
 
 
 def channel(rows="verified", dtype="int16", layers=GEOMETRY.layers, value=0):
@@ -223,7 +226,7 @@ def channel(rows="verified", dtype="int16", layers=GEOMETRY.layers, value=0):
 
     def change(trace):
         count = len(trace.window if rows == "verified" else trace.draft_probs)
-        return {"sensors": {"next-gate": Channel(rows, np.full((count, layers, 3), value, dtype))}}
+        return {"channels": {"next-gate": Channel(rows, np.full((count, layers, 3), value, dtype))}}
 
     return change
 
@@ -261,8 +264,8 @@ def channel(rows="verified", dtype="int16", layers=GEOMETRY.layers, value=0):
         (lambda trace: {"geometry": MoEShape(2, -6, 2)}, "^geometry.experts is -6"),
         (lambda trace: {"vocabulary": 0}, "^vocabulary is 0"),
         (lambda trace: {"texts": ()}, "^text_steps is of shape"),
-        (lambda trace: {"pieces": {99: "x"}}, "^pieces is 99"),
-        (lambda trace: {"pieces": {1: 2}}, "^pieces.1 is 2"),
+        (lambda trace: {"token_strings": {99: "x"}}, "^token_strings is 99"),
+        (lambda trace: {"token_strings": {1: 2}}, "^token_strings.1 is 2"),
         (text_with(mode="hot"), r"^texts\[0\].mode is 'hot'"),
         (text_with(seed=True), r"^texts\[0\].seed is True; expected: int"),
         (text_with(prompt=3), r"^texts\[0\].prompt is 3; expected: str or null"),
@@ -273,20 +276,20 @@ def channel(rows="verified", dtype="int16", layers=GEOMETRY.layers, value=0):
         (text_with(stop_strings=(5,)), r"^texts\[0\].stop_strings is \(5,\); expected: texts"),
         (text_with(processors=(5,)), r"^texts\[0\].processors is \(5,\); expected: texts"),
         (text_with(stop_ids=(40,)), r"^texts\[0\].stop_ids is 40"),
-        (text_with(fan=0), r"^texts\[0\].fan is 0"),
+        (text_with(gamma_max=0), r"^texts\[0\].gamma_max is 0"),
         (text_with(versions={"a": 1}), r"^texts\[0\].versions"),
         (text_with(redacted=True), r"^texts\[0\].prompt is there though redacted"),
         (text_with(mode="greedy"), "^uniforms is a number in a greedy text"),
-        (sensed(name="../up"), "^sensors is '../up'"),
-        (sensed(rows="steps"), "^sensors.s.rows is 'steps'"),
-        (sensed(values=np.zeros(3, np.float32)), r"^sensor.s is of shape \(3,\); expected: \d+ rows"),
-        (sensed(values=np.zeros(3, object)), "^sensor.s is of object"),
-        (sensed(values=[1.0]), "^sensor.s is of None"),
-        (sensed("next-gate", "drafted", np.zeros(3, np.int16)), r"^sensor.next-gate is of shape \(3,\)"),
-        (channel(rows="drafted"), "^sensors.next-gate.rows is 'drafted'; expected: 'verified'"),
-        (channel(dtype="float32"), "^sensor.next-gate is of float32"),
-        (channel(layers=1), r"^sensor.next-gate is of int16 and shape .*expected: int16 \(rows, 2 layers"),
-        (channel(value=GEOMETRY.experts), "^sensor.next-gate is 6; expected: -1 to 5"),
+        (sensed(name="../up"), "^channels is '../up'"),
+        (sensed(rows="steps"), "^channels.s.rows is 'steps'"),
+        (sensed(values=np.zeros(3, np.float32)), r"^channels.s is of shape \(3,\); expected: \d+ rows"),
+        (sensed(values=np.zeros(3, object)), "^channels.s is of object"),
+        (sensed(values=[1.0]), "^channels.s is of None"),
+        (sensed("next-gate", "drafted", np.zeros(3, np.int16)), r"^channels.next-gate is of shape \(3,\)"),
+        (channel(rows="drafted"), "^channels.next-gate.rows is 'drafted'; expected: 'verified'"),
+        (channel(dtype="float32"), "^channels.next-gate is of float32"),
+        (channel(layers=1), r"^channels.next-gate is of int16 and shape .*expected: int16 \(rows, 2 layers"),
+        (channel(value=GEOMETRY.experts), "^channels.next-gate is 6; expected: -1 to 5"),
     ],
 )
 def test_what_disagrees_is_no_trace(change, message):
@@ -322,7 +325,7 @@ def test_a_text_that_is_not_what_was_accepted_is_no_trace():
 
 
 def without_row(trace: Trace, row: int) -> dict:
-    """A fan from which one row was taken out, its counts set right."""
+    """A dense trace from which one row was taken out, its counts set right."""
     starts = trace.starts
     rows = {"steps": [row], "committed": [row]}
     for axis in ("verified", "drafted"):
@@ -335,29 +338,29 @@ def without_row(trace: Trace, row: int) -> dict:
     return {**kept, "text_steps": trace.text_steps - np.int32(1)}
 
 
-def test_a_fan_with_a_missing_row_is_refused():
-    fan = one_text(5, fan=3, steps=8)
+def test_a_dense_trace_with_a_missing_row_is_refused():
+    dense = one_text(5, gamma_max=3, steps=8)
     with pytest.raises(MoespacError, match=r"^step_index disagrees at step 4"):
-        replace(fan, **without_row(fan, 4))
-    hidden = without_row(fan, 4)
+        replace(dense, **without_row(dense, 4))
+    hidden = without_row(dense, 4)
     hidden["step_index"] = np.arange(7, dtype=np.int32)
     with pytest.raises(MoespacError, match=r"^step_position disagrees at step 4.* there is a hole before it"):
-        replace(fan, **hidden)
+        replace(dense, **hidden)
 
 
-def test_a_fan_with_a_short_row_is_refused():
-    fan = one_text(5, fan=3, steps=8)
+def test_a_dense_trace_with_a_short_row_is_refused():
+    dense = one_text(5, gamma_max=3, steps=8)
     with pytest.raises(
         MoespacError, match=r"^gamma disagrees at step 0; expected: 4 a row.* there is a hole"
     ):
-        replace(fan, texts=(replace(fan.texts[0], fan=4),))
+        replace(dense, texts=(replace(dense.texts[0], gamma_max=4),))
 
 
-def test_a_row_of_a_fan_may_end_with_a_stop_token():
-    fan = one_text(5, fan=3, steps=8)
-    ends = fan.window[fan.starts["verified"][1:5] - 1]
-    stopped = replace(fan.texts[0], fan=4, stop_ids=tuple(ends.tolist()))
-    assert len(replace(fan, texts=(stopped,))) == 8
+def test_a_row_of_a_dense_trace_may_end_with_a_stop_token():
+    dense = one_text(5, gamma_max=3, steps=8)
+    ends = dense.window[dense.starts["verified"][1:5] - 1]
+    stopped = replace(dense.texts[0], gamma_max=4, stop_ids=tuple(ends.tolist()))
+    assert len(replace(dense, texts=(stopped,))) == 8
 
 
 # prompts taken out
@@ -370,7 +373,7 @@ def test_a_redacted_trace_tells_nothing_of_the_prompt(tmp_path):
     assert set(hidden.prompt_ids.tolist()) == {-1}
     assert hidden.window[0] == -1
     assert np.array_equal(hidden.window[1:], trace.window[1:])
-    assert set(hidden.pieces) < set(trace.pieces)
+    assert set(hidden.token_strings) < set(trace.token_strings)
     hidden.save(tmp_path / "hidden.npz")
     assert Trace.load(tmp_path / "hidden.npz") == hidden
     for saved, told in (trace, True), (hidden, False):
@@ -439,9 +442,9 @@ def placed(experts: list[list[int]], trace: Trace) -> Trace:
 
 
 def plain(steps: int) -> Trace:
-    """Decoding without a draft, replayed from a fan."""
-    trace = one_text(0, fan=1, steps=steps)
-    text = replace(trace.texts[0], fan=None)
+    """Decoding without a draft, replayed from a dense trace."""
+    trace = one_text(0, gamma_max=1, steps=steps)
+    text = replace(trace.texts[0], gamma_max=None)
     return Trace.of(text, GEOMETRY, VOCABULARY, trace.prefill(), list(trace.rounds(0)))
 
 

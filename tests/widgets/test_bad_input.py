@@ -62,7 +62,7 @@ def test_one_layer_and_one_expert_more_than_it_takes_are_shown(name: str) -> Non
         "BalancerExplorer": lambda trace: BalancerExplorer(trace, budget="67%"),
         "PlacementGraph": lambda trace: PlacementGraph(trace, "recency", "67%"),
         "Timeline": lambda trace: Timeline(replay(trace, "recency", "67%")),
-        "BudgetLab": lambda trace: BudgetLab(trace, budget=67, machines=["rtx4090"], policies=["recency"]),
+        "BudgetLab": lambda trace: BudgetLab(trace, budget="67%", machines=["rtx4090"], policies=["recency"]),
         "Race": lambda trace: Race(trace, budget="67%"),
         "Dashboard": lambda trace: Dashboard(trace, "recency", "67%"),
     }

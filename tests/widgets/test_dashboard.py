@@ -78,7 +78,7 @@ def test_every_view_has_every_step_where_one_alone_would_show_fewer() -> None:
 
 
 def test_a_policy_that_knows_other_texts_is_told_of_them() -> None:
-    told = Dashboard(SMALL, "static-hot", profile=made_up(MoEShape(4, 16, 2), gamma=4, steps=12, seed=2))
+    told = Dashboard(SMALL, "static-hot", expert_usage=made_up(MoEShape(4, 16, 2), gamma=4, steps=12, seed=2))
     assert told.lab.policy == "static-hot"
     with pytest.raises(MoespacError, match="static-hot"):
         Dashboard(SMALL, "static-hot")
@@ -103,14 +103,14 @@ def called(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int,
 
 @pytest.fixture
 def trace(tmp_path: Path) -> Path:
-    one_text(2, fan=2, steps=5).save(tmp_path / "own.npz")
+    one_text(2, gamma_max=2, steps=5).save(tmp_path / "own.npz")
     return tmp_path / "own.npz"
 
 
 def test_the_command_writes_the_page_of_its_trace(capsys: Any, trace: Path, tmp_path: Path) -> None:
     page = tmp_path / "page.html"
     asked = ("--policy", "recency", "--budget", "50%", "--machine", "t4", "--gamma", 1)
-    code, out, err = called(capsys, trace, "--html", page, *asked, "--model-profile", "olmoe-1b-7b", "--json")
+    code, out, err = called(capsys, trace, "--html", page, *asked, "--model", "olmoe-1b-7b", "--json")
     assert (code, err) == (0, "")
     said = json.loads(out)
     assert said["title"] == "own.npz: recency, 50% of the experts; olmoe-1b-7b on t4, modelled"
@@ -132,8 +132,8 @@ def test_a_domain_is_its_bundled_fan(monkeypatch: pytest.MonkeyPatch) -> None:
         return SMALL
 
     monkeypatch.setattr(module, "load_trace", bundled)
-    assert Dashboard("math", "static-hot").title.startswith("math: static-hot, 25% ")
-    assert sorted(asked) == [("math", "sample", "fan", "report"), ("math", "sample", "fan", "tune")]
+    assert Dashboard("math", "static-hot").title.startswith("math: static-hot, 17% ")
+    assert sorted(asked) == [("math", "sample", True, "report"), ("math", "sample", True, "tune")]
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ from tools.support.jupyterlab import lab, write_notebook
 MAKE = (
     "from moespac_nb.datasets.traces import load_trace\n"
     "from moespac_widgets import Stepper\n"
-    'trace = load_trace("math", mode="sample", kind="fan", half="report")[:12]\n'
+    'trace = load_trace("math", mode="sample", dense=True, half="report")[:12]\n'
     "Stepper(trace, gamma=4, step=1)"
 )
 ROOT = Path(__file__).resolve().parents[2]
@@ -41,11 +41,11 @@ MOST_PACKED = 200_000
 
 
 def stepper() -> Stepper:
-    return Stepper(one_text(steps=9, fan=4), step=2)
+    return Stepper(one_text(steps=9, gamma_max=4), step=2)
 
 
 def dashboard() -> Dashboard:
-    return Dashboard(one_text(steps=9, fan=4), "recency", step=2)
+    return Dashboard(one_text(steps=9, gamma_max=4), "recency", step=2)
 
 
 VIEWS = pytest.mark.parametrize("make", [stepper, dashboard])
@@ -95,7 +95,7 @@ def test_the_picture_shows_the_steps_counts(view: Any, step: int) -> None:
 
 
 def test_a_race_and_a_timeline_are_tables(tmp_path: Path) -> None:
-    trace = one_text(steps=9, fan=4)
+    trace = one_text(steps=9, gamma_max=4)
     race = Race(trace, ("recency", "on-demand"))
     html = race._repr_mimebundle_()[0]["text/html"]
     for result in race.results:

@@ -79,7 +79,7 @@ def test_resident_is_what_may_be_read_now() -> None:
 
 
 def test_every_replay_is_a_point_and_what_does_not_fit_is_open() -> None:
-    asked = {"machine": "rtx3060", "model_profile": "mixtral-8x7b"}
+    asked = {"machine": "rtx3060", "model": "mixtral-8x7b"}
     results = [
         replay(TRACE, name, share, **asked) for share in ("100%", "10%") for name in ("recency", "cpu-only")
     ]

@@ -179,12 +179,12 @@ def test_a_trace_that_is_too_long_is_thinned_evenly_and_says_so() -> None:
     assert "at most 250 steps" in said
 
 
-def test_of_a_fan_the_rounds_of_one_draft_length_are_shown() -> None:
-    fan = one_text(2, fan=3, steps=7)
+def test_of_a_dense_trace_the_rounds_of_one_draft_length_are_shown() -> None:
+    dense = one_text(2, gamma_max=3, steps=7)
     for gamma in (0, 1, 3, None):
-        rounds = Rounds.of(fan, gamma)
+        rounds = Rounds.of(dense, gamma)
         assert [step.window.tolist() for step in rounds.steps] == [
-            step.window.tolist() for step in fan.rounds(3 if gamma is None else gamma)
+            step.window.tolist() for step in dense.rounds(3 if gamma is None else gamma)
         ]
     with pytest.raises(MoespacError, match="gamma is 2; expected: None"):
         Rounds.of(one_text(1), gamma=2)
@@ -272,7 +272,7 @@ def test_a_page_holds_everything_and_nothing_of_a_text_can_break_it(tmp_path: Pa
 
     trace = one_text(1)
     hostile = "</script><script>alert(1)</script>"
-    trace = replace(trace, pieces=dict.fromkeys(trace.pieces, hostile))
+    trace = replace(trace, token_strings=dict.fromkeys(trace.token_strings, hostile))
     html = Stepper(trace, step=3).to_html(tmp_path / "s.html").read_text(encoding="utf-8")
     assert html.count("</script>") == 2
     assert "default-src 'none'" in html

@@ -117,8 +117,10 @@ def test_what_is_not_accepted_is_said(trace: Any, options: dict[str, Any], words
         PlacementGraph(trace, **options)
 
 
-def test_a_policy_without_slots_a_fan_and_one_layer_can_be_shown() -> None:
+def test_a_policy_without_slots_a_dense_trace_and_one_layer_can_be_shown() -> None:
     assert PlacementGraph(one_text(1), "cpu-only")._data["slots"] == 0
-    assert PlacementGraph(one_text(2, fan=3, steps=7), "recency", "50%", gamma=2)._limits["step"][0] == 0
+    assert (
+        PlacementGraph(one_text(2, gamma_max=3, steps=7), "recency", "50%", gamma=2)._limits["step"][0] == 0
+    )
     one = made_up(MoEShape(layers=1, experts=4, top_k=2), gamma=2, steps=3)
     assert PlacementGraph(one, "recency", "50%").graph().has_node(("expert", 0, 3))

@@ -99,8 +99,8 @@ def test_results_are_told_apart_by_what_differs_between_them() -> None:
     assert called(result(), result("on-demand")) == ["recency", "on-demand"]
     assert called(result(), result(budget="50%")) == ["recency, 25%", "recency, 50%"]
     assert called(result(), result(machine="t4")) == ["recency, rtx4090", "recency, t4"]
-    fan = one_text(2, fan=3, steps=9)
-    assert called(result(trace=fan, budget="50%", gamma=1), result(trace=fan, budget="50%")) == [
+    dense = one_text(2, gamma_max=3, steps=9)
+    assert called(result(trace=dense, budget="50%", gamma=1), result(trace=dense, budget="50%")) == [
         "recency, γ = 1", "recency, as recorded"]  # fmt: skip
 
 
@@ -133,20 +133,20 @@ def test_all_results_are_saved_for_perfetto_each_as_a_process(tmp_path: Path) ->
 
 # -- budget lab -------------------------------------------------------------------------------------------
 
-FAN = concatenate([one_text(2, fan=3, steps=9), one_text(3, fan=2, steps=6)])
+DENSE = concatenate([one_text(2, gamma_max=3, steps=9), one_text(3, gamma_max=2, steps=6)])
 HERE: dict[str, Any] = {"machines": ["rtx4090", "t4"], "models": ["olmoe-1b-7b", "bundled-pair"],
                         "policies": ["recency", "on-demand"], "context": 128}  # fmt: skip
 
 
 def lab(**options: Any) -> BudgetLab:
-    return BudgetLab(FAN, **{**HERE, "budget": 40, **options})
+    return BudgetLab(DENSE, **{**HERE, "budget": "40%", **options})
 
 
 def test_what_the_lab_shows_is_what_replay_says() -> None:
     view = lab(gamma=1, link="×½", machine="t4", model="olmoe-1b-7b", policy="on-demand")
     on = load_machine("t4")
     half = replace(on, link_bytes_per_s=on.link_bytes_per_s / 2)
-    plain = replay(FAN, "on-demand", "40%", machine=half, model_profile="olmoe-1b-7b", gamma=1, context=128)
+    plain = replay(DENSE, "on-demand", "40%", machine=half, model="olmoe-1b-7b", gamma=1, context=128)
     assert view.result == plain
     row = dict(zip(view._data["figures"], view._data["grid"][view.setting.key]["40"], strict=True))
     assert row["tps_modelled"] == pytest.approx(plain.tps_modelled, rel=1e-5)
@@ -155,12 +155,12 @@ def test_what_the_lab_shows_is_what_replay_says() -> None:
 
 
 def test_only_what_was_recorded_can_be_chosen() -> None:
-    assert lab()._limits["gamma"] == ["0", "1", "2"]  # the shorter of two fans
+    assert lab()._limits["gamma"] == ["0", "1", "2"]  # the shorter of two dense traces
     assert lab().gamma == "2"
-    assert BudgetLab(one_text(1), budget=50, **HERE)._limits["gamma"] == ["as recorded"]
+    assert BudgetLab(one_text(1), budget="50%", **HERE)._limits["gamma"] == ["as recorded"]
     for options, words in [
         ({"gamma": 3}, "gamma is 3; expected: 0, 1, 2, what was recorded"),
-        ({"budget": 8}, "budget is 8; expected: 9 to 100"),  # one of twelve experts
+        ({"budget": "8%"}, "budget is 8; expected: 9 to 100"),  # one of twelve experts
         ({"machine": "h100"}, "machine is 'h100'; expected: rtx4090, t4"),
         ({"link": "×3"}, "link is '×3'"),
         ({"policy": "static-hot"}, "policy is 'static-hot'; expected: recency, on-demand"),
@@ -170,17 +170,19 @@ def test_only_what_was_recorded_can_be_chosen() -> None:
     ]:
         with pytest.raises(MoespacError, match=re.escape(words)):
             lab(**options)
-    for given in ("math.npz", FAN[3:3]):
+    for given in ("math.npz", DENSE[3:3]):
         with pytest.raises(MoespacError, match="trace"):
             BudgetLab(given)  # type: ignore[arg-type]
 
 
 def test_a_policy_that_needs_a_profile_is_offered_with_one() -> None:
     def offered(**options: Any) -> list[str]:
-        return BudgetLab(FAN, budget=40, machines=["t4"], models=["olmoe-1b-7b"], **options)._limits["policy"]
+        return BudgetLab(DENSE, budget="40%", machines=["t4"], models=["olmoe-1b-7b"], **options)._limits[
+            "policy"
+        ]
 
     assert "static-hot" not in offered()
-    assert "static-hot" in offered(profile=FAN)
+    assert "static-hot" in offered(expert_usage=DENSE)
 
 
 def test_the_kernel_replays_each_budget_once_and_checks_what_it_is_asked(monkeypatch: Any) -> None:
@@ -229,9 +231,9 @@ def test_another_policy_is_drawn_beside_from_the_start() -> None:
 
 def test_what_the_draft_was_worth_is_told_of_each_draft_length() -> None:
     seen = lab()._data["drafted"]
-    assert seen["all|0"] == {"windows": len(FAN), "tokens_a_window": 1.0, "accepted": None}
+    assert seen["all|0"] == {"windows": len(DENSE), "tokens_a_window": 1.0, "accepted": None}
     for left, fix_fraction in MISTAKES.items():
-        steps = list(improve_draft(FAN, fix_fraction).rounds(2))
+        steps = list(improve_draft(DENSE, fix_fraction).rounds(2))
         drafted = sum(step.gamma for step in steps)
         assert seen[f"{left}|2"] == {
             "windows": len(steps),
@@ -239,20 +241,20 @@ def test_what_the_draft_was_worth_is_told_of_each_draft_length() -> None:
             "accepted": sum(step.accepted for step in steps) / drafted,
         }
     trace = one_text(1)
-    told = BudgetLab(trace, budget=50, **HERE)._data["drafted"]["all|as recorded"]
+    told = BudgetLab(trace, budget="50%", **HERE)._data["drafted"]["all|as recorded"]
     assert told["accepted"] == trace.accepted.sum() / trace.gamma.sum()
     assert told["windows"] == len(trace)
 
 
-def test_fewer_of_the_drafts_mistakes_are_what_a_better_drafts_fan_is_replayed_with() -> None:
+def test_fewer_of_the_drafts_mistakes_are_what_a_better_drafts_trace_is_replayed_with() -> None:
     view = lab(mistakes="¼")
     assert view._limits["mistakes"] == ["all", "¾", "½", "¼", "none"]
-    better = improve_draft(FAN, 0.75)
-    assert view.result == replay(better, view.policy, "40%", machine="rtx4090", model_profile="olmoe-1b-7b",
+    better = improve_draft(DENSE, 0.75)
+    assert view.result == replay(better, view.policy, "40%", machine="rtx4090", model="olmoe-1b-7b",
                                  gamma=2, context=128)  # fmt: skip
-    assert BudgetLab(one_text(1), budget=50, **HERE)._limits["mistakes"] == ["all"]
+    assert BudgetLab(one_text(1), budget="50%", **HERE)._limits["mistakes"] == ["all"]
     with pytest.raises(MoespacError, match="mistakes is 'none'; expected: all"):
-        BudgetLab(one_text(1), budget=50, mistakes="none", **HERE)
+        BudgetLab(one_text(1), budget="50%", mistakes="none", **HERE)
     with pytest.raises(MoespacError, match="mistakes is 'few'"):
         lab(mistakes="few")
 
@@ -297,10 +299,10 @@ def test_each_runner_has_its_tokens_when_its_replay_has_them() -> None:
     assert unpacked(race._data["frames"])[-1] == ends.max()
 
 
-def test_a_fan_races_at_the_draft_length_asked_for() -> None:
-    race = Race(FAN, ["recency", "cpu-only"], "50%", gamma=1, machine="t4")
-    assert race.results[0] == replay(FAN, "recency", "50%", gamma=1, machine="t4", timeline=False)
-    steps = list(FAN.rounds(1))
+def test_a_dense_trace_races_at_the_draft_length_asked_for() -> None:
+    race = Race(DENSE, ["recency", "cpu-only"], "50%", gamma=1, machine="t4")
+    assert race.results[0] == replay(DENSE, "recency", "50%", gamma=1, machine="t4", timeline=False)
+    steps = list(DENSE.rounds(1))
     assert unpacked(race._data["emitted"]).tolist() == [len(step.emitted) for step in steps]
     assert race._data["pieces"][0] == "".join(f"«{token}»" for token in steps[0].emitted)
     assert unpacked(race._data["text_of"]).max() == 1
@@ -338,8 +340,8 @@ def test_a_trace_of_one_layer_and_one_step_is_shown(tmp_path: Path) -> None:
     least = made_up(MoEShape(1, 4, 1), gamma=0, steps=1, seed=1)
     for view in (
         Timeline(result(trace=least)),
-        BudgetLab(least, budget=25, machines=["t4"], models=["olmoe-1b-7b"]),
-        Race(least),
+        BudgetLab(least, budget="25%", machines=["t4"], models=["olmoe-1b-7b"]),
+        Race(least, budget="25%"),
     ):
         assert view.to_html(tmp_path / "least.html").stat().st_size > 0
         code = view.view_code

@@ -38,16 +38,16 @@ def test_the_stepper_sends_every_round_and_its_routing_once() -> None:
     assert set(map(int, data["pieces"])) >= set(trace.window.tolist())
 
 
-def test_the_stepper_takes_a_fan_at_the_draft_length_that_is_asked_for() -> None:
-    fan = one_text(2, fan=3, steps=7)
+def test_the_stepper_takes_a_dense_trace_at_the_draft_length_that_is_asked_for() -> None:
+    dense = one_text(2, gamma_max=3, steps=7)
     for gamma in (1, 3):
-        data = Stepper(fan, gamma=gamma)._data
-        assert sent(data["emitted"]).sum() == len(fan)
+        data = Stepper(dense, gamma=gamma)._data
+        assert sent(data["emitted"]).sum() == len(dense)
         assert sent(data["gamma"]).max() == gamma
 
 
 def test_several_texts_are_told_apart() -> None:
-    trace = several([1, 2], fan=None, sampled=False, extras=False, steps=4)
+    trace = several([1, 2], gamma_max=None, sampled=False, extras=False, steps=4)
     assert sent(Stepper(trace)._data["text_of"]).tolist() == [0] * 4 + [1] * 4
 
 
@@ -98,13 +98,13 @@ def test_the_demand_map_sends_counts_and_whatever_else_it_is_given() -> None:
     assert np.array_equal(sent(data["first"])[2], trace[2].experts[0])
 
 
-def test_utility_of_a_fan_is_that_of_the_rounds_that_are_shown() -> None:
-    fan = one_text(2, fan=3, steps=9)
+def test_utility_of_a_dense_trace_is_that_of_the_rounds_that_are_shown() -> None:
+    dense = one_text(2, gamma_max=3, steps=9)
     for gamma in (1, 3):
-        utility = utility_over_time(fan, gamma=gamma)
-        view = DemandMap(fan, gamma=gamma, amounts={"utility": utility})
+        utility = utility_over_time(dense, gamma=gamma)
+        view = DemandMap(dense, gamma=gamma, amounts={"utility": utility})
         assert view._limits["amount"] == ["counts", "utility"]
-        assert len(utility) == len(list(fan.rounds(gamma)))
+        assert len(utility) == len(list(dense.rounds(gamma)))
 
 
 def test_the_busiest_expert_is_chosen_where_none_is_named() -> None:
@@ -148,7 +148,7 @@ def test_routings_are_as_far_apart_as_jensen_and_shannon_say() -> None:
 
 @pytest.mark.parametrize("rule", RULES)
 def test_the_trail_is_what_the_rule_does_text_by_text(rule: str) -> None:
-    trace = several([1, 2], fan=None, sampled=False, extras=False, steps=4)
+    trace = several([1, 2], gamma_max=None, sampled=False, extras=False, steps=4)
     rounds = Rounds.of(trace)
     states = trail(rounds, evidence_over_time(rounds, "verify-counts"), rule, K=3, gamma=4)
     for n, step in enumerate(trace):

@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 GAMMA = 8
 VOCABULARY = 512
-COSTS = {"model_profile": "qwen3-30b-a3b"}  # so large that policies use their slots
+COSTS = {"model_spec": "qwen3-30b-a3b"}  # so large that policies use their slots
 
 
 class Scripted:

@@ -48,9 +48,9 @@ def main() -> None:
         results = {
             (policy, budget): [
                 replay(
-                    load_trace(domain, args.mode, "fan", "report"), policy, budget, machine=machine,
-                    model_profile=model, gamma=gamma, profile=load_trace(domain, args.mode, "fan", "tune"),
-                    timeline=False,
+                    load_trace(domain, args.mode, dense=True, half="report"), policy, budget, machine=machine,
+                    model=model, gamma=gamma, timeline=False,
+                    expert_usage=load_trace(domain, args.mode, dense=True, half="tune"),
                 )
                 for domain in args.domains
             ]

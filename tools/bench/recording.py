@@ -3,9 +3,9 @@
     python -m tools.bench.recording                 # the bundled pair, one prompt a domain, γ = 4 and 8
     python -m tools.bench.recording --clock cpu     # where other work shares the machine
 
-Recorded in three ways: bare; with router scores and both sensors; as a fan of 8 with them. Each turn runs all
-of them in an order that rotates. Decoding yields the routing of every step by itself: what a bare recording
-adds is the columns. Times are whole calls, prefill included.
+Recorded in three ways: bare; with router scores and both sensors; dense, with γ_max = 8
+and both. Each turn runs all of them in an order that rotates. Decoding yields the routing of every step by
+itself: what a bare recording adds is the columns. Times are whole calls, prefill included.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from tools.bench.decoding import CLOCKS
 ROOT = Path(__file__).resolve().parents[2]
 
 SAMPLINGS = {"greedy": Sampling(), "sample": Sampling("sample", temperature=0.8)}
-ALL: dict[str, Any] = {"scores": True, "sensors": ("draft-gates", "next-gate")}
+ALL: dict[str, Any] = {"scores": True, "channels": ("draft-gates", "next-gate")}
 
 
 def main() -> None:
@@ -52,7 +52,7 @@ def contestants(target: Any, options: dict[str, Any]) -> dict[str, Callable[[str
         "decode": lambda text: list(decode(target, text, **options)),
         "record": lambda text: record(target, text, **options),
         "with scores and sensors": lambda text: record(target, text, **options, **ALL),
-        "fan of 8": lambda text: record(target, text, **options, **ALL, dense=8),
+        "dense, 8": lambda text: record(target, text, **options, **ALL, dense=8),
     }
 
 

@@ -49,7 +49,7 @@ def timed(trace: Trace, names: list[str], budgets: list[str], timeline: bool = T
     for name in names:
         start, windows, tps = process_time(), 0, []
         for budget in budgets:
-            result = replay(trace, name, budget, costs=COSTS, profile=profile, timeline=timeline)
+            result = replay(trace, name, budget, costs=COSTS, expert_usage=profile, timeline=timeline)
             windows += result.windows
             tps.append(result.tps_modelled)
         seconds, events = process_time() - start, windows * trace.geometry.layers

@@ -91,13 +91,13 @@ def timeline(align: str) -> LiveView:
 
 
 def lab(**view: Any) -> LiveView:
-    return BudgetLab(load_trace("math", kind="fan", half="report"), budget=25, gamma=4, **view)
+    return BudgetLab(load_trace("math", dense=True, half="report"), budget="25%", gamma=4, **view)
 
 
 def race(share: float) -> LiveView:
     """At a share of the time that the slowest takes."""
     made = Race(
-        load_trace("math", kind="fan", half="report")[:96], ["spac-joint", "recency", "on-demand"], gamma=4
+        load_trace("math", dense=True, half="report")[:96], ["spac-joint", "recency", "on-demand"], gamma=4
     )
     made.time_us = int(share * made._limits["time_us"][1])
     return made
@@ -109,11 +109,13 @@ def dashboard() -> Dashboard:
 
 
 def explorer() -> LiveView:
-    return BalancerExplorer(load_trace("math", "sample", "fan", "report")[:160], gamma=4, step=9, layer=3)
+    return BalancerExplorer(
+        load_trace("math", "sample", dense=True, half="report")[:160], gamma=4, step=9, layer=3
+    )
 
 
 def placement(**view: Any) -> LiveView:
-    trace = load_trace("math", "sample", "fan", "report")[:160]
+    trace = load_trace("math", "sample", dense=True, half="report")[:160]
     return PlacementGraph(trace, gamma=4, step=9, layer=3, **view)
 
 

@@ -96,7 +96,7 @@ def _compare(
         policy=policy,
         device=setup.device,
         costs=slow_cpu(),
-        profile=case.usage,
+        expert_usage=case.usage,
         gamma=GAMMA,
     ) as run:
         new_ids = case.decoded(run)

@@ -44,7 +44,7 @@ def _beside(setup: Setup, notes: Notes, case: Case, policy: str) -> None:
         policy=policy,
         device=setup.device,
         machine=setup.machine_file,
-        profile=case.usage,
+        expert_usage=case.usage,
         gamma=GAMMA,
     ) as run:
         list(run.decode(case.prompt, **options, stop_ids=()))  # kernels are compiled and caches filled
@@ -53,7 +53,7 @@ def _beside(setup: Setup, notes: Notes, case: Case, policy: str) -> None:
         list(decoding)
         windows_s, costs = run.windows_s[before:], run.costs
     trace = trace_of(decoding)
-    result = replay(trace, policy, BUDGET, costs=costs, profile=case.usage)
+    result = replay(trace, policy, BUDGET, costs=costs, expert_usage=case.usage)
     both = {
         "measured": busy_s(run.timeline, windows_s),
         "modelled": busy_s(result.timeline, result.windows_s),

@@ -137,8 +137,8 @@ def _play(setup: Setup, notes: Notes, scene: Scene, policy: str, share_s: float)
     run = None
     try:
         with offload(
-            scene.model, budgets[0], policy=policy, device=setup.device, machine=machine, profile=scene.usage,
-            gamma=GAMMA,
+            scene.model, budgets[0], policy=policy, device=setup.device, machine=machine,
+            expert_usage=scene.usage, gamma=GAMMA,
         ) as run:  # fmt: skip
             notes.row("Offloading", policy=policy, s=perf_counter() - start)
             for at, budget in enumerate(budgets):
@@ -184,7 +184,7 @@ def _row(setup: Setup, notes: Notes, scene: Scene, run: Any, policy: str, budget
     tokens = sum(len(step.emitted) for step in steps)
     change = {name: getattr(after, name) - getattr(before, name) for name in vars(after)}
     asked = change["ready"] + change["late"] + change["miss"]
-    modelled = replay(trace_of(decoding), policy, budget, costs=run.costs, profile=scene.usage)
+    modelled = replay(trace_of(decoding), policy, budget, costs=run.costs, expert_usage=scene.usage)
     modelled_s = window_s(modelled.windows_s[-len(steps) :])
     cells: dict[str, Any] = {
         "slots": run.slots,

@@ -1,13 +1,13 @@
-"""Record the bundled traces: every domain, greedy and at T = 0.8, plain and as a fan, into data/traces.
+"""Record the bundled traces: every domain, greedy and at T = 0.8, plain and dense, into data/traces.
 
     python -m tools.pair.record_traces --jobs 2
 
 One file for each; each holds the first prompts of both halves. Stopped, it goes on where it was: a file that
 the same command made with the same pair stays. The same command makes the same bytes.
 
-Plain recordings draft γ = 8, as the paper does. A fan is of 8 too: any γ up to the paper's can be replayed,
-with two thirds of the positions that a fan of 12 would have. Both hold both sensor channels; of the 2k
-experts that a channel names the first k, as many as a router takes and all that a sensor counts.
+Plain recordings draft γ = 8, as the paper does. Dense traces have a γ_max of 8 too:
+any γ up to the paper's can be replayed, with two thirds of the positions of a γ_max of 12. Both hold both
+sensor channels, and of the 2k experts that a channel names the first k, as many as a sensor counts.
 
 Router scores are in the plain recordings of one domain only, as an example. Nothing in the course or the
 engine reads them, and they are a third of a recording; `moespac record --scores` makes more.
@@ -33,14 +33,14 @@ import torch
 
 from moespac_nb import DOMAINS, MoespacError, Sampling, Trace, load_pair, load_prompts, record
 from moespac_nb.datasets.files import data_root, read_manifest
-from moespac_nb.datasets.traces import FOLDER, KINDS, MODES, Bundled
+from moespac_nb.datasets.traces import FOLDER, MODES, Bundled
 from moespac_nb.trace.editing import concatenate
 from tools.pair.manifest import write_manifest
 
 ROOT = Path(__file__).resolve().parents[2]
 
 DATA = ROOT / "data"
-GAMMA = FAN = 8
+GAMMA = DENSE = 8
 SAMPLINGS = {"greedy": Sampling(), "sample": Sampling("sample", temperature=0.8)}
 SENSORS = ("draft-gates", "next-gate")
 SCORED = "math"
@@ -62,7 +62,9 @@ def main() -> None:
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     start = perf_counter()
-    wanted = [Bundled(domain, mode, kind) for domain in args.domains for mode in MODES for kind in KINDS]
+    wanted = [
+        Bundled(domain, mode, dense) for domain in args.domains for mode in MODES for dense in (False, True)
+    ]
     total = 0
     # A pool of spawned processes, as one that was forked would share torch's threads.
     with ProcessPoolExecutor(args.jobs, mp_context=get_context("spawn")) as pool:
@@ -127,10 +129,10 @@ def recorded(one: Bundled, number: int, tokens: int) -> Trace:
         load_prompts(one.domain)[number].prompt,
         draft=draft,
         gamma=GAMMA,
-        dense=FAN if one.kind == "fan" else None,
+        dense=DENSE if one.dense else None,
         sampling=SAMPLINGS[one.mode],
-        scores=(one.domain, one.kind) == (SCORED, "plain"),
-        sensors=SENSORS,
+        scores=one.domain == SCORED and not one.dense,
+        channels=SENSORS,
         seed=number,
         max_new_tokens=tokens,
         prompt_id=f"{one.domain}/{number}",
@@ -153,10 +155,10 @@ def packable(trace: Trace) -> Trace:
     untimed = {name: np.full_like(getattr(trace, name), np.nan) for name in TIMES}
     sensors = {
         name: replace(sensor, values=sensor.values[..., : trace.geometry.top_k])
-        for name, sensor in trace.sensors.items()
+        for name, sensor in trace.channels.items()
     }
     changed: dict[str, Any] = rounded | untimed
-    return replace(trace, sensors=sensors, **changed)
+    return replace(trace, channels=sensors, **changed)
 
 
 if __name__ == "__main__":

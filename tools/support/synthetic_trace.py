@@ -50,7 +50,7 @@ def made_up(geometry: MoEShape, gamma: int, steps: int, seed: int = 0, prompt: i
     seen = routed(prompt - 1, topic)
     text = TextInfo(
         target="made up", draft="made up", mode="greedy", temperature=None, top_k=None, top_p=None,
-        gamma=str(gamma), fan=None, seed=seed, stop_ids=(), prompt_id=None, prompt=None, text=None,
+        gamma=str(gamma), gamma_max=None, seed=seed, stop_ids=(), prompt_id=None, prompt=None, text=None,
         finish_reason="length", versions={},
     )  # fmt: skip
     return Trace.of(text, geometry, 99, Prefill(ids, seen, np.ones(seen.shape, np.float32), 1.0), made)

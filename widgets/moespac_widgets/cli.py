@@ -27,9 +27,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--policy", metavar="NAME", help="recency, … (default spac-joint)")
     parser.add_argument("--budget", metavar="SIZE", help="25%%, 512MiB, 2000000 (bytes), … (default 25%%)")
     parser.add_argument("--machine", metavar="NAME|FILE", help="rtx4090, …, or a .toml file")
-    parser.add_argument("--model-profile", metavar="NAME|FILE", help="qwen3-30b-a3b, …, or a .toml file")
+    parser.add_argument("--model", metavar="NAME|FILE", help="qwen3-30b-a3b, …, or a .toml file")
     decoding_arguments(parser, required=False)
-    # Of a trace that is there, γ is a fan's, and the longest unless it is given.
+    # Of a trace that is there, γ is a dense trace's, and the longest unless it is given.
     parser.set_defaults(gamma=None, dense=None, scores=False, sensors="")
 
 
@@ -47,7 +47,7 @@ def run(options: argparse.Namespace) -> int:
             "expected: a DOMAIN or FILE to show, or a prompt to decode: --prompt or --domain, and "
             "--model-path for a model of your own"
         )
-    asked = given(options, "policy", "budget", "machine", "model_profile", *(() if decoded else ("gamma",)))
+    asked = given(options, "policy", "budget", "machine", "model", *(() if decoded else ("gamma",)))
     from .views.dashboard import Dashboard
 
     if decoded and options.gamma is None:

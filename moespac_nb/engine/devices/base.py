@@ -16,7 +16,7 @@ import traceback
 from collections.abc import Callable, Iterable
 from typing import Any, Final, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
-from ...utils.exceptions import MoespacError
+from ...utils.exceptions import ClosedSessionError, InvalidInputError, MoespacError
 
 __all__ = [
     "HOST_THREAD",
@@ -131,7 +131,7 @@ def failure(lane: str, label: str, cause: BaseException) -> OperationError:
 def refusal(lane: str, seconds: float, closed: bool) -> MoespacError:
     """Why a device does not take an operation."""
     if closed:
-        return MoespacError("this device is closed; expected: operations until then; make a new device")
+        return ClosedSessionError("this device is closed; expected: operations until then; make a new device")
     if lane not in LANES and lane != HOST_THREAD:
-        return MoespacError(f"lane is {lane!r}; expected: {', '.join(LANES)}")
-    return MoespacError(f"seconds is {seconds}; expected: 0 or more, and finite")
+        return InvalidInputError(f"lane is {lane!r}; expected: {', '.join(LANES)}")
+    return InvalidInputError(f"seconds is {seconds}; expected: 0 or more, and finite")

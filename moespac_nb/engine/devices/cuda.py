@@ -23,7 +23,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
-from ...utils.exceptions import MoespacError
+from ...utils.exceptions import InvalidInputError, MoespacError
 from .base import LANES, Operation, attempt
 from .host import HostDevice
 
@@ -243,7 +243,7 @@ def _no_gpu() -> MoespacError:
 
     built = torch.version.cuda
     found = "is built without CUDA" if built is None else f"is built for CUDA {built} and finds no GPU"
-    return MoespacError(
+    return InvalidInputError(
         f"the device is cuda, but torch {torch.__version__} {found}; expected: a computer with an NVIDIA "
         "GPU, its driver, and a torch built for it (see moespac doctor); or use the device host, or virtual"
     )

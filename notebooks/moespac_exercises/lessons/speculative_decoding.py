@@ -25,9 +25,9 @@ READ = 0.005  # the stepper shows two decimals
 
 @lru_cache(maxsize=1)
 def sampled() -> Trace:
-    """The decode that is stepped through: sampled text, a fan."""
-    fan = load_trace("chat", mode="sample", kind="fan", half="report")
-    return fan[: int(fan.starts["steps"][TEXTS])]
+    """The decode that is stepped through: sampled text, a dense trace."""
+    trace = load_trace("chat", mode="sample", dense=True, half="report")
+    return trace[: int(trace.starts["steps"][TEXTS])]
 
 
 def tokens_a_round(alpha: float, gamma: int) -> float:

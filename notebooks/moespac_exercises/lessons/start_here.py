@@ -25,9 +25,9 @@ ROUND = 3
 
 @cache
 def recorded() -> Trace:
-    """The decode that the questions are asked of: one text, a fan."""
-    fan = load_trace("mcq", kind="fan", half="report")
-    return fan[slice(*fan.starts["steps"][TEXT : TEXT + 2])]
+    """The decode that the questions are asked of: one text, a dense trace."""
+    trace = load_trace("mcq", dense=True, half="report")
+    return trace[slice(*trace.starts["steps"][TEXT : TEXT + 2])]
 
 
 @cache

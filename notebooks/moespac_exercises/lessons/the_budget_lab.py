@@ -18,7 +18,7 @@ from moespac_nb.hardware.model_library import load_model_spec
 from moespac_nb.simulation.replay import replay
 from moespac_nb.simulation.result import Result
 from moespac_nb.trace.trace import Trace
-from moespac_nb.utils.exceptions import MoespacError
+from moespac_nb.utils.exceptions import InvalidInputError, MoespacError
 
 from ..exercise import Exercise
 
@@ -33,8 +33,8 @@ TEXTS = 2  # of the domain: enough for a purchase, and replayed in a moment
 
 @cache
 def _chat() -> Trace:
-    fan = load_trace("chat", mode="sample", kind="fan", half="report")
-    return fan[: int(fan.starts["steps"][TEXTS])]
+    trace = load_trace("chat", mode="sample", dense=True, half="report")
+    return trace[: int(trace.starts["steps"][TEXTS])]
 
 
 @cache
@@ -44,19 +44,21 @@ def plan(on: str, policy: str, gamma: int) -> Result:
     on: a bundled machine. policy: one of OFFERED. gamma: one of GAMMAS; without a draft its bytes are free.
     """
     if policy not in OFFERED or gamma not in GAMMAS:
-        raise MoespacError(
+        raise InvalidInputError(
             f"the plan has policy {policy!r} and γ {gamma!r}; expected: {', '.join(OFFERED)}, and "
             f"{', '.join(map(str, GAMMAS))}"
         )
     room = plan_memory(on, MODEL, context=CONTEXT, draft=gamma > 0)
     if not room.fits:
-        raise MoespacError(f"{MODEL} does not fit {on} with γ = {gamma}; expected: a machine that holds it")
+        raise InvalidInputError(
+            f"{MODEL} does not fit {on} with γ = {gamma}; expected: a machine that holds it"
+        )
     return replay(
         _chat(),
         policy,
         f"{100 * room.share:.2f}%",
         machine=on,
-        model_profile=MODEL,
+        model=MODEL,
         gamma=gamma,
         context=CONTEXT,
         timeline=False,

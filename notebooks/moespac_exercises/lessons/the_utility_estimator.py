@@ -40,8 +40,8 @@ def resting(f: int, up: int, down: int) -> tuple[int, int]:
 
 @cache
 def recorded() -> Trace:
-    """What an own rule is tried on: sampled text of `chat`, a fan."""
-    return load_trace("chat", mode="sample", kind="fan", half="report")
+    """What an own rule is tried on: sampled text of `chat`, a dense trace."""
+    return load_trace("chat", mode="sample", dense=True, half="report")
 
 
 @cache

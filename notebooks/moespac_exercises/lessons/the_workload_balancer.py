@@ -31,7 +31,7 @@ NO_TIMES = LaneTimes(gpu_expert_s=0.0, cpu_pair_s=0.0, copy_s=0.0, draft_window_
 @lru_cache(maxsize=1)
 def recorded() -> Trace:
     """The texts that the notebook asks about: code, sampled, of the half that nothing was tuned on."""
-    return load_trace("code", mode="sample", kind="fan", half="report")
+    return load_trace("code", mode="sample", dense=True, half="report")
 
 
 @lru_cache(maxsize=1)

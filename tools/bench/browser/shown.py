@@ -86,14 +86,14 @@ CASES = {
 
 
 def trace_of(size: str, steps: int) -> Trace:
-    """A made-up trace with locality, or the bundled pair's fan in arithmetic."""
+    """A made-up trace with locality, or the bundled pair's dense trace in arithmetic."""
     if size == "48x128":
         return made_up(MoEShape(48, 128, 8), GAMMAS[size], steps)
-    return load_trace("math", "sample", "fan", "report")[:steps]
+    return load_trace("math", "sample", dense=True, half="report")[:steps]
 
 
 def alike(size: str) -> dict[str, int]:
-    """The options that every widget takes: of a fan, the draft length."""
+    """The options that every widget takes: of a dense trace, the draft length."""
     return {"gamma": GAMMAS[size]} if size == "8x64" else {}
 
 

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from moespac_nb import MoespacError
+from moespac_nb.utils.exceptions import InvalidInputError
 from moespac_nb.utils.files import atomic_write
 
 from .assets import Words
@@ -121,7 +121,7 @@ def _mode() -> Callable[[Any, str], str] | None:
         return _packed
     folder = mode.removeprefix(PAGES)
     if folder in ("", mode):
-        raise MoespacError(f"{MODE} is {mode!r}; expected: live, static, or {PAGES} and a folder")
+        raise InvalidInputError(f"{MODE} is {mode!r}; expected: live, static, or {PAGES} and a folder")
     return lambda view, title: _beside(view, title, Path(folder))
 
 
@@ -137,7 +137,7 @@ def _beside(view: StaticView, title: str, folder: Path) -> str:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as problem:
-        raise MoespacError(f"{MODE} names {folder}, which cannot be made: {problem}") from problem
+        raise InvalidInputError(f"{MODE} names {folder}, which cannot be made: {problem}") from problem
     with atomic_write(folder / name, "a view's page") as file:
         file.write(page)
     return _frame(title, f'src="{quote(folder.name)}/{name}"')

@@ -27,7 +27,7 @@ import anywidget
 import traitlets
 
 from moespac_nb import MoespacError
-from moespac_nb.utils.exceptions import did_you_mean
+from moespac_nb.utils.exceptions import InvalidInputError, did_you_mean
 
 from .assets import Words, bundle, catalogue, style
 from .cell_lifecycle import remember
@@ -173,7 +173,7 @@ class LiveView(StaticView, anywidget.AnyWidget):
         changes: dict[str, Any] = {}
         for name, written in parse_qsl(code.strip(), keep_blank_values=True):
             if name not in self._bounds:
-                raise MoespacError(
+                raise InvalidInputError(
                     f"the view code names {name!r}; expected: {', '.join(self._bounds)}"
                     f"{did_you_mean(name, self._bounds)}"
                 )
@@ -182,7 +182,7 @@ class LiveView(StaticView, anywidget.AnyWidget):
                 value = int(written)
             changes[name] = self.checked(name, value)
         if not changes:
-            raise MoespacError(f"the view code is {code!r}; expected: one such as {self.view_code!r}")
+            raise InvalidInputError(f"the view code is {code!r}; expected: one such as {self.view_code!r}")
         with self.hold_sync():
             for name, value in changes.items():
                 setattr(self, name, value)
@@ -246,7 +246,7 @@ class LiveView(StaticView, anywidget.AnyWidget):
         """
         method = getattr(self, f"answer_{command}", None)
         if method is None:
-            raise MoespacError(f"there is no command {command!r}")
+            raise InvalidInputError(f"there is no command {command!r}")
         return method(**values)
 
     def set_state(self, sync_data: dict[str, Any]) -> None:
@@ -315,9 +315,11 @@ def within(name: str, value: Any, limit: Limit) -> Any:
         whole = isinstance(value, int) and not isinstance(value, bool)
         if not whole or not least <= value <= most:
             none = ", -1 for none" if least == -1 else ""
-            raise MoespacError(f"{name} is {value!r}; expected: {max(least, 0)} to {most}{none}")
+            raise InvalidInputError(f"{name} is {value!r}; expected: {max(least, 0)} to {most}{none}")
     elif value not in limit:
-        raise MoespacError(f"{name} is {value!r}; expected: {', '.join(limit)}{did_you_mean(value, limit)}")
+        raise InvalidInputError(
+            f"{name} is {value!r}; expected: {', '.join(limit)}{did_you_mean(value, limit)}"
+        )
     return value
 
 

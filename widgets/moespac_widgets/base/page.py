@@ -10,7 +10,7 @@ from html import escape
 from pathlib import Path
 from typing import Any, Literal
 
-from moespac_nb import MoespacError
+from moespac_nb.utils.exceptions import InvalidInputError
 from moespac_nb.utils.files import atomic_write
 
 from .assets import HOME, modules, style
@@ -89,10 +89,10 @@ def write_page(
     >>> write_page("lesson.html", [Stepper(trace), DemandMap(trace)])        # doctest: +SKIP
     """
     if not widgets:
-        raise MoespacError("there is no widget to write; expected: at least one")
+        raise InvalidInputError("there is no widget to write; expected: at least one")
     path = Path(path)
     if path.suffix.lower() not in (".html", ".htm"):
-        raise MoespacError(f"the page would be written to {path}; expected: a name that ends in .html")
+        raise InvalidInputError(f"the page would be written to {path}; expected: a name that ends in .html")
     scripts = dict.fromkeys(widget.SCRIPT for widget in widgets)
     state = {
         "linked": list(linked),

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from moespac_nb import MoespacError
+from moespac_nb.utils.exceptions import InvalidInputError
 
 __all__ = ["pack", "split"]
 
@@ -50,7 +50,7 @@ def _smallest(array: np.ndarray) -> np.dtype[Any]:
     for dtype in _WHOLE:
         if np.iinfo(dtype).min <= least and most <= np.iinfo(dtype).max:
             return dtype
-    raise MoespacError(f"the values {least} to {most} are too large to show; expected: within 32 bits")
+    raise InvalidInputError(f"the values {least} to {most} are too large to show; expected: within 32 bits")
 
 
 def split(value: Any, buffers: list[memoryview]) -> Any:

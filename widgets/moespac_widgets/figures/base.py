@@ -7,7 +7,7 @@ from typing import Any
 import plotly.graph_objects as go
 import plotly.io
 
-from moespac_nb import MoespacError
+from moespac_nb.utils.exceptions import InvalidInputError
 
 FORMATS = ("svg", "png")
 INK = "#808080"  # readable on the light and on the dark theme
@@ -36,7 +36,7 @@ class Figure(go.Figure):
             If the kind is another one.
         """
         if kind not in FORMATS:
-            raise MoespacError(f"kind is {kind!r}; expected: {', '.join(FORMATS)}")
+            raise InvalidInputError(f"kind is {kind!r}; expected: {', '.join(FORMATS)}")
         self._camera = kind
         return self
 

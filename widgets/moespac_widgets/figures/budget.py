@@ -8,8 +8,8 @@ from itertools import cycle
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from moespac_nb import MoespacError
 from moespac_nb.simulation.result import Result
+from moespac_nb.utils.exceptions import InvalidInputError
 
 from .base import INK, Figure, on_any_page
 
@@ -54,11 +54,11 @@ def budget_figure(results: Sequence[Result]) -> Figure:
     'budget, % of all experts'
     """
     if not results:
-        raise MoespacError("there are no results to show; expected: at least one replay")
-    for what in ("machine", "model_profile", "accounting", "tokens"):
+        raise InvalidInputError("there are no results to show; expected: at least one replay")
+    for what in ("machine", "model", "accounting", "tokens"):
         values = {getattr(result, what) for result in results}
         if len(values) > 1:
-            raise MoespacError(
+            raise InvalidInputError(
                 f"the results differ in {what}: {', '.join(map(str, values))}; expected: replays of one "
                 "trace on one machine under one accounting"
             )
@@ -94,7 +94,7 @@ def budget_figure(results: Sequence[Result]) -> Figure:
     figure.update_yaxes(rangemode="tozero", gridcolor="rgba(128,128,128,0.25)", zeroline=False)
     first = results[0]
     sentence = (
-        f"{first.label}: {first.model_profile} on {first.machine}, {first.accounting}; "
+        f"{first.label}: {first.model} on {first.machine}, {first.accounting}; "
         f"{first.tokens:,} tokens a replay"
     )
     on_any_page(

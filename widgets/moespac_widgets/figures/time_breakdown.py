@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
-from moespac_nb import MoespacError
 from moespac_nb.simulation.result import Result
+from moespac_nb.utils.exceptions import InvalidInputError
 
 from ..base.assets import KINDS
 from ..views.replays import names
@@ -54,10 +54,10 @@ def parts_figure(results: Sequence[Result]) -> Figure:
     ('recency', 'on-demand')
     """
     if not results:
-        raise MoespacError("there are no results to show; expected: at least one replay")
+        raise InvalidInputError("there are no results to show; expected: at least one replay")
     rows = names(results)
     if len(set(rows)) < len(rows):
-        raise MoespacError(
+        raise InvalidInputError(
             f"the results are {', '.join(rows)}, some of them the same; expected: replays that differ in "
             "policy, budget, draft length, machine, model or accounting"
         )

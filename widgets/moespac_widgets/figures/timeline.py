@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import plotly.graph_objects as go
 
-from moespac_nb import MoespacError
 from moespac_nb.engine.devices import Operation
+from moespac_nb.utils.exceptions import InvalidInputError
 
 from .base import INK, Figure, on_any_page
 
@@ -69,11 +69,13 @@ def timeline_figure(
     """
     ran = sorted(operations, key=lambda op: op.start)
     if not ran:
-        raise MoespacError("there are no operations to show; expected: a timeline that holds at least one")
+        raise InvalidInputError(
+            "there are no operations to show; expected: a timeline that holds at least one"
+        )
     last_s = max(op.end for op in ran)
     end_s = last_s if end_s is None else end_s
     if not 0 <= start_s < end_s:
-        raise MoespacError(
+        raise InvalidInputError(
             f"the span is {start_s} to {end_s} s; expected: from 0 s on, the end after the start"
         )
     figure = go.Figure()

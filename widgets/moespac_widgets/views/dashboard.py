@@ -12,12 +12,13 @@ import ipywidgets
 
 from moespac_nb import Trace
 from moespac_nb.datasets.prompts import DOMAINS
-from moespac_nb.datasets.traces import load_trace, load_trace_file
+from moespac_nb.datasets.traces import load_trace
 from moespac_nb.hardware.machine import Machine, list_machines, load_machine
 from moespac_nb.hardware.model_library import ModelSpec, list_model_specs, load_model_spec
 from moespac_nb.policies import Policy, get_policy
 from moespac_nb.simulation.replay import replay
 from moespac_nb.simulation.result import Result
+from moespac_nb.utils.defaults import BUDGET, MACHINE, MODEL, POLICY
 
 from ..base.assets import Words, catalogue
 from ..base.cell_lifecycle import remember
@@ -54,9 +55,9 @@ class Dashboard(StaticView, ipywidgets.HBox):  # type: ignore[misc]
         The memory for experts: "25%", "512MiB", or bytes.
     gamma : int, optional
         The draft length to replay a dense trace with; None takes its longest.
-    machine, model_profile : str, Path, Machine or ModelSpec
+    machine, model : str, Path, Machine or ModelSpec
         The machine and the model, as `replay` takes them.
-    profile : ndarray or Trace, optional
+    expert_usage : ndarray or Trace, optional
         How often other texts used each expert, as `replay` takes it.
     step : int
         The step that is shown at first.
@@ -80,21 +81,21 @@ class Dashboard(StaticView, ipywidgets.HBox):  # type: ignore[misc]
     def __init__(
         self,
         trace: Trace | str | Path,
-        policy: Policy | str = "spac-joint",
-        budget: Any = "25%",
+        policy: Policy | str = POLICY,
+        budget: Any = BUDGET,
         *,
         gamma: int | None = None,
-        machine: Machine | str | Path = "rtx4090",
-        model_profile: ModelSpec | str | Path = "qwen3-30b-a3b",
-        profile: Any = None,
+        machine: Machine | str | Path = MACHINE,
+        model: ModelSpec | str | Path = MODEL,
+        expert_usage: Any = None,
         step: int = 0,
         events: int = EVENTS,
     ) -> None:
-        policy, machine, model = get_policy(policy), load_machine(machine), load_model_spec(model_profile)
-        if profile is None and policy.needs_profile and _is_domain(trace):
-            profile = load_trace(str(trace), mode="sample", kind="fan", half="tune")
+        policy, machine, model = get_policy(policy), load_machine(machine), load_model_spec(model)
+        if expert_usage is None and policy.needs_expert_usage and _is_domain(trace):
+            expert_usage = load_trace(str(trace), mode="sample", dense=True, half="tune")
         shown, notices = beginning(_trace(trace), events)
-        replayed = {"gamma": gamma, "machine": machine, "model_profile": model, "profile": profile}
+        replayed = {"gamma": gamma, "machine": machine, "model": model, "expert_usage": expert_usage}
         result = replay(shown, policy, budget, **replayed)
         self.stepper = Stepper(shown, step=step, gamma=gamma)
         # All of its windows, as `events` bounds them already: every view must have every step.
@@ -108,14 +109,14 @@ class Dashboard(StaticView, ipywidgets.HBox):  # type: ignore[misc]
         self.timeline = Timeline(result, step=step, **_span(result, step))
         self.lab = BudgetLab(
             shown,
-            budget=_percent(result, shown),
+            budget=f"{_percent(result, shown)}%",
             policy=policy.name,
             machine=machine.name,
             model=model.name,
             machines=[machine, *(name for name in list_machines() if name != machine.name)],
             models=[model, *(name for name in list_model_specs() if name != model.name)],
             policies=[policy, *(name for name in BESIDE if name != policy.name)],
-            profile=profile,
+            expert_usage=expert_usage,
             step=step,
             gamma=gamma,
         )
@@ -198,10 +199,10 @@ def _is_domain(trace: Any) -> bool:
 def _trace(source: Any) -> Any:
     """The trace of a domain or a file; anything else is left for `beginning` to refuse."""
     if _is_domain(source):
-        return load_trace(source, mode="sample", kind="fan", half="report")
+        return load_trace(source, mode="sample", dense=True, half="report")
     if not isinstance(source, str | Path):
         return source
-    return load_trace_file(source)
+    return load_trace(source)
 
 
 def _name(source: Any) -> str | Words:

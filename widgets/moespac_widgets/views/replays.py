@@ -7,13 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from moespac_nb import MoespacError, Trace
+from moespac_nb import Trace
 from moespac_nb.engine.devices import Operation
+from moespac_nb.hardware.budget import parse_budget
 from moespac_nb.simulation.result import Result
+from moespac_nb.utils.defaults import BUDGET
+from moespac_nb.utils.exceptions import InvalidInputError
 
 from ..base.assets import Words
 
-__all__ = ["Played", "beginning", "names", "played", "scaled"]
+__all__ = ["Played", "beginning", "names", "percent", "played", "scaled"]
 
 
 def beginning(trace: Any, events: int) -> tuple[Trace, list[Words]]:
@@ -32,11 +35,13 @@ def beginning(trace: Any, events: int) -> tuple[Trace, list[Words]]:
         If it is no trace, has no steps or experts, or `events` is no whole number from 1.
     """
     if not isinstance(trace, Trace):
-        raise MoespacError(f"trace is {type(trace).__name__} {str(trace)[:60]!r}; expected: a Trace")
+        raise InvalidInputError(f"trace is {type(trace).__name__} {str(trace)[:60]!r}; expected: a Trace")
     if not len(trace) or not trace.geometry.layers:
-        raise MoespacError("trace has no steps, or no experts; expected: a mixture's, of one step at least")
+        raise InvalidInputError(
+            "trace has no steps, or no experts; expected: a mixture's, of one step at least"
+        )
     if isinstance(events, bool) or not isinstance(events, int) or events < 1:
-        raise MoespacError(
+        raise InvalidInputError(
             f"events is {events!r}; expected: a whole number of pairs of step and layer, 1 or more"
         )
     steps = max(1, events // trace.geometry.layers)
@@ -61,7 +66,7 @@ class Played:
     live: bool = False
     gamma: int | None = None
     machine: str | None = None
-    model_profile: str | None = None
+    model: str | None = None
     accounting: str | None = None
     notes: tuple[str, ...] = ()
 
@@ -85,16 +90,16 @@ def played(result: Any) -> Played:
     """
     if isinstance(result, Result):
         same = ("label", "policy", "budget", "slots", "hit_rate", "timeline", "windows_s", "gamma", "machine",
-                "model_profile", "accounting", "notes")  # fmt: skip
+                "model", "accounting", "notes")  # fmt: skip
         return Played(tps=result.tps_modelled, **{name: getattr(result, name) for name in same})
     session = sys.modules.get("moespac_nb.offloading.session")  # where it is not loaded, there is no run
     if session is None or not isinstance(result, session.Run):
-        raise MoespacError(
+        raise InvalidInputError(
             f"a result is {type(result).__name__} {str(result)[:60]!r}; expected: what replay(trace, policy, "
             "budget) gives, or a run of offload(model, budget)"
         )
     if not result.windows_s:
-        raise MoespacError(
+        raise InvalidInputError(
             f"the run of {result.policy!r} has decoded no window; expected: after run.decode(…)"
         )
     summary = result.summary()
@@ -121,7 +126,7 @@ def names(results: Sequence[Result | Played]) -> list[str]:
             result.budget,
             "as recorded" if result.gamma is None else f"γ = {result.gamma}",
             result.machine or "own costs",
-            result.model_profile,
+            result.model,
             result.accounting,
         ]
         for result in results
@@ -134,3 +139,13 @@ def scaled(results: Sequence[Result | Played]) -> list[Words]:
     """Return the notice of what was scaled because machine or model do not fit the trace."""
     notes = dict.fromkeys(note for result in results for note in result.notes)
     return [Words("notice.scaled", {"notes": "; ".join(notes)})] if notes else []
+
+
+def percent(budget: object) -> int:
+    """Read a share of all experts in whole per cents."""
+    share = parse_budget(budget).share if isinstance(budget, str) else None
+    if share is None or (100 * share).denominator != 1:
+        raise InvalidInputError(
+            f"budget is {budget!r}; expected: a share of all experts in whole per cents, such as {BUDGET!r}"
+        )
+    return int(100 * share)

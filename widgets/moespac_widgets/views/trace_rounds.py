@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from moespac_nb import MoespacError, Step, Trace
+from moespac_nb import Step, Trace
 from moespac_nb.trace.step import MoEShape
+from moespac_nb.utils.exceptions import InvalidInputError
 
 from ..base.assets import Words
 
@@ -45,20 +46,24 @@ class Rounds:
             If it is no trace, has no steps or experts, or cannot be walked with this draft length.
         """
         if not isinstance(trace, Trace):
-            raise MoespacError(
+            raise InvalidInputError(
                 f"{name} is {type(trace).__name__} {str(trace)[:60]!r}; expected: a Trace, such as "
                 "Trace.load(path) or record(model, prompt, draft=draft) gives"
             )
         if not len(trace):
-            raise MoespacError(f"{name} has no steps; expected: at least one")
+            raise InvalidInputError(f"{name} has no steps; expected: at least one")
         if not trace.geometry.layers:
-            raise MoespacError(f"{name} is of a dense model, without experts; expected: one of a mixture")
-        fans = {text.fan for text in trace.texts}
-        if gamma is None and fans == {None}:
+            raise InvalidInputError(
+                f"{name} is of a dense model, without experts; expected: one of a mixture"
+            )
+        gamma_maxima = {text.gamma_max for text in trace.texts}
+        if gamma is None and gamma_maxima == {None}:
             return cls(trace, tuple(trace), trace.text_of_step)
-        if None in fans:
-            raise MoespacError(f"gamma is {gamma}; expected: None, or a {name} that is a fan throughout")
-        steps = tuple(trace.rounds(min(fan for fan in fans if fan) if gamma is None else gamma))
+        if None in gamma_maxima:
+            raise InvalidInputError(
+                f"gamma is {gamma}; expected: None, or a {name} that is a dense trace throughout"
+            )
+        steps = tuple(trace.rounds(min(most for most in gamma_maxima if most) if gamma is None else gamma))
         # A text's rounds are numbered from 0; the walk begins a text where the trace does.
         text = np.cumsum([step.index == 0 for step in steps]) - 1
         return cls(trace, steps, text)

@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from moespac_nb import MoespacError, Trace
+from moespac_nb import Trace
 from moespac_nb.balancer import Candidates, Joint, PerLayer, solve
 from moespac_nb.balancer.balancer import FORMULATIONS
 from moespac_nb.simulation.balancer_log import record_balancer_inputs
+from moespac_nb.utils.exceptions import InvalidInputError
 
 from ...base.live_view import LiveView, view_trait
 from ...base.serialize import pack
@@ -241,20 +242,22 @@ def _tables(given: Any, options: Mapping[str, Any]) -> dict[int, Candidates]:
     if isinstance(given, Trace):
         tables = record_balancer_inputs(given, **options)
         if not tables:
-            raise MoespacError("the trace has no window that follows another; expected: at least one")
+            raise InvalidInputError("the trace has no window that follows another; expected: at least one")
         return tables
     if isinstance(given, Joint | PerLayer):
         given = given.table
     if not isinstance(given, Candidates):
-        raise MoespacError(
+        raise InvalidInputError(
             f"given is {type(given).__name__}; expected: a Trace, or a problem of the balancer, such as "
             "Balancer.problem(…) gives"
         )
     for name in ("cpu_s", "gpu_s"):
         if not np.isfinite(getattr(given, name)).all():
-            raise MoespacError(f"{name} of the problem has values that are no numbers; expected: seconds")
+            raise InvalidInputError(
+                f"{name} of the problem has values that are no numbers; expected: seconds"
+            )
     if options:
-        raise MoespacError(
+        raise InvalidInputError(
             f"{', '.join(options)} is for a trace's replay; expected: none of it with a problem"
         )
     return {0: given}

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from moespac_nb import MoespacError, Trace
+from moespac_nb import Trace
 from moespac_nb.hardware.budget import check_accounting
 from moespac_nb.hardware.machine import Machine, list_machines, load_machine
 from moespac_nb.hardware.memory_plan import plan_memory
@@ -20,9 +20,11 @@ from moespac_nb.policies import POLICIES, Policy, get_policy
 from moespac_nb.simulation.replay import replay
 from moespac_nb.simulation.result import Result
 from moespac_nb.trace.counterfactual import improve_draft
+from moespac_nb.utils.defaults import ACCOUNTING, BUDGET, MACHINE, MODEL, POLICY
+from moespac_nb.utils.exceptions import InvalidInputError
 
 from ...base.live_view import LiveView, view_trait
-from ..replays import beginning
+from ..replays import beginning, percent
 from ..trace_rounds import acceptance
 
 __all__ = ["BudgetLab", "Setting"]
@@ -64,8 +66,8 @@ class BudgetLab(LiveView):
     ----------
     trace : Trace
         A recorded decode, which is replayed.
-    budget : int
-        Percent of all experts.
+    budget : str
+        The share of all experts that has slots: "17%"; whole per cents, which the slider moves by.
     gamma : int, optional
         The draft length to replay a dense trace with; None takes its longest.
     mistakes : {"all", "¾", "½", "¼", "none"}
@@ -84,7 +86,7 @@ class BudgetLab(LiveView):
         The window to mark among the times of all windows; -1 leaves them out.
     machines, models, policies : iterable, optional
         What can be chosen; the default is everything bundled.
-    profile : ndarray or Trace, optional
+    expert_usage : ndarray or Trace, optional
         How often other texts used each expert. Policies that need it cannot be chosen without it.
     accounting : str
         How a draft model's memory is counted, as in `replay`.
@@ -102,20 +104,20 @@ class BudgetLab(LiveView):
     Examples
     --------
     >>> from moespac_nb.datasets.traces import load_trace
-    >>> lab = BudgetLab(load_trace("math")[:20], budget=25, machines=["rtx3060"], models=["mixtral-8x7b"])
+    >>> lab = BudgetLab(load_trace("math")[:20], budget="25%", machines=["rtx3060"], models=["mixtral-8x7b"])
     >>> lab.setting.machine, lab.setting.policy
-    ('rtx3060', 'recency')
+    ('rtx3060', 'spac-joint')
     """
 
     SCRIPT, TEXTS = "budget_lab.js", ("lab", "lanes")
 
-    budget = view_trait(17)  # percent of all experts
+    budget = view_trait(percent(BUDGET))  # percent of all experts
     gamma = view_trait(RECORDED)
     mistakes = view_trait("all")  # of the draft's, those that are left
     link = view_trait("×1")  # bandwidth, of the machine's own
-    machine = view_trait("rtx4090")
-    model = view_trait("qwen3-30b-a3b")
-    policy = view_trait("recency")
+    machine = view_trait(MACHINE)
+    model = view_trait(MODEL)
+    policy = view_trait(POLICY)
     beside = view_trait("none")  # another policy, whose curve is drawn too
     ask = view_trait("show")
     guess = view_trait(0)  # tokens a second; 0 for none
@@ -125,7 +127,7 @@ class BudgetLab(LiveView):
         self,
         trace: Trace,
         *,
-        budget: int = 17,
+        budget: str = BUDGET,
         gamma: int | None = None,
         mistakes: str = "all",
         link: str = "×1",
@@ -139,30 +141,31 @@ class BudgetLab(LiveView):
         machines: Iterable[Machine | str | Path] = (),
         models: Iterable[ModelSpec | str | Path] = (),
         policies: Iterable[Policy | str] = (),
-        profile: np.ndarray | Trace | None = None,
-        accounting: str = "slots-equal",
+        expert_usage: np.ndarray | Trace | None = None,
+        accounting: str = ACCOUNTING,
         context: int = 1024,
         events: int = EVENTS,
     ) -> None:
+        share = percent(budget)
         self._trace, notices = beginning(trace, events)
-        self._profile, self._context = profile, context
+        self._expert_usage, self._context = expert_usage, context
         self._accounting = check_accounting(accounting)
         self._machines = {spec.name: spec for spec in map(load_machine, machines or list_machines())}
         profiles = map(load_model_spec, models or list_model_specs())
         self._models = {spec.name: spec for spec in profiles if spec.context >= context}
-        self._policies = {choice.name: choice for choice in _policies(policies, profile)}
+        self._policies = {choice.name: choice for choice in _policies(policies, expert_usage)}
         if not self._models:
-            raise MoespacError(f"context is {context}; expected: what one of the models can read")
+            raise InvalidInputError(f"context is {context}; expected: what one of the models can read")
         gammas = self._gammas()
         if gamma is not None and str(gamma) not in gammas:
-            raise MoespacError(f"gamma is {gamma}; expected: {', '.join(gammas)}, what was recorded")
+            raise InvalidInputError(f"gamma is {gamma}; expected: {', '.join(gammas)}, what was recorded")
         self._least = math.ceil(100 / (trace.geometry.layers * trace.geometry.experts))
         self._replayed: dict[str, dict[str, list[float]]] = {}
         start = Setting(
-            _or_first(machine, "rtx4090", self._machines),
-            _or_first(model, "qwen3-30b-a3b", self._models),
+            _or_first(machine, MACHINE, self._machines),
+            _or_first(model, MODEL, self._models),
             link,
-            _or_first(policy, "recency", self._policies),
+            _or_first(policy, POLICY, self._policies),
             gammas[-1] if gamma is None else str(gamma),
             mistakes,
         )
@@ -188,7 +191,7 @@ class BudgetLab(LiveView):
             "step": (0 if self._with_windows else -1, drafted[f"all|{start.gamma}"]["windows"] - 1),
         }
         self._bounds = limits
-        for name, value in {**start._asdict(), "budget": budget, "beside": beside}.items():
+        for name, value in {**start._asdict(), "budget": share, "beside": beside}.items():
             self.checked(name, value)
         super().__init__(
             data={
@@ -204,13 +207,13 @@ class BudgetLab(LiveView):
                 "own_gamma": start.gamma,
                 "fits": self._fits(),
                 "grid": {
-                    setting.key: self.answer_replays(setting.key, self._coarse(budget))
+                    setting.key: self.answer_replays(setting.key, self._coarse(share))
                     for setting in (start, *([start._replace(policy=beside)] if beside != "none" else []))
                 },
             },
             limits=limits,
             notices=notices,
-            budget=budget,
+            budget=share,
             beside=beside,
             ask=ask,
             guess=guess,
@@ -280,11 +283,11 @@ class BudgetLab(LiveView):
             self._policies[setting.policy],
             f"{budget}%",
             machine=replace(machine, link_bytes_per_s=LINKS[setting.link] * machine.link_bytes_per_s),
-            model_profile=self._models[setting.model],
+            model=self._models[setting.model],
             gamma=None if setting.gamma == RECORDED else int(setting.gamma),
             accounting=self._accounting,
             context=self._context,
-            profile=self._profile,
+            expert_usage=self._expert_usage,
             timeline=timeline,
         )
 
@@ -296,9 +299,9 @@ class BudgetLab(LiveView):
 
     def _gammas(self) -> list[str]:
         """The draft lengths that the trace has for every step."""
-        fans = [text.fan for text in self._trace.texts]
-        shortest = min((fan for fan in fans if fan is not None), default=0)
-        return [RECORDED] if None in fans else [str(gamma) for gamma in range(shortest + 1)]
+        gamma_maxima = [text.gamma_max for text in self._trace.texts]
+        shortest = min((gamma for gamma in gamma_maxima if gamma is not None), default=0)
+        return [RECORDED] if None in gamma_maxima else [str(gamma) for gamma in range(shortest + 1)]
 
     def _fits(self) -> dict[str, Any]:
         """What each machine has beside each model's experts; with its draft, and without."""
@@ -316,11 +319,11 @@ class BudgetLab(LiveView):
         return plans
 
 
-def _policies(names: Iterable[Policy | str], profile: Any) -> list[Policy]:
+def _policies(names: Iterable[Policy | str], expert_usage: Any) -> list[Policy]:
     """The policies of these names, or all that can be replayed without more being known."""
     chosen = [get_policy(name) for name in names]
     return chosen or [
-        policy for policy in POLICIES.values() if profile is not None or not policy.needs_profile
+        policy for policy in POLICIES.values() if expert_usage is not None or not policy.needs_expert_usage
     ]
 
 

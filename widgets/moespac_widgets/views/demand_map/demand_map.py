@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from moespac_nb import MoespacError, Trace
+from moespac_nb import Trace
+from moespac_nb.utils.exceptions import InvalidInputError
 
 from ...base.live_view import LiveView, view_trait, within
 from ...base.serialize import pack
@@ -128,12 +129,12 @@ def _checked(amounts: Mapping[str, np.ndarray], shape: tuple[int, ...]) -> dict[
     for name, amount in amounts.items():
         values = np.asarray(amount)
         if name == COUNTS or values.shape != shape:
-            raise MoespacError(
+            raise InvalidInputError(
                 f"amount {name!r} has shape {values.shape}; expected: any name but {COUNTS!r}, "
                 f"with shape {shape}"
             )
         if values.dtype.kind not in "buif" or not np.array_equal(values, np.clip(np.rint(values), 0, 255)):
-            raise MoespacError(f"amount {name!r} has other values; expected: whole numbers, 0 to 255")
+            raise InvalidInputError(f"amount {name!r} has other values; expected: whole numbers, 0 to 255")
         checked[name] = values.astype(np.uint8)
     return checked
 
@@ -141,7 +142,7 @@ def _checked(amounts: Mapping[str, np.ndarray], shape: tuple[int, ...]) -> dict[
 def _labels(labels: Mapping[str, str], amounts: Mapping[str, np.ndarray]) -> dict[str, str]:
     for name, label in labels.items():
         if name == COUNTS or name not in amounts or label not in LABELS:
-            raise MoespacError(
+            raise InvalidInputError(
                 f"the label of amount {name!r} is {label!r}; expected: {', '.join(LABELS)}, of an amount "
                 "that was given"
             )
@@ -151,7 +152,7 @@ def _labels(labels: Mapping[str, str], amounts: Mapping[str, np.ndarray]) -> dic
 def _domains(rounds: Rounds, against: Trace, gamma: int | None, names: tuple[str, str]) -> dict[str, Any]:
     other = Rounds.of(against, gamma, name="against")
     if other.geometry != rounds.geometry:
-        raise MoespacError(
+        raise InvalidInputError(
             f"against is of {other.geometry}; expected: a trace of the same geometry, {rounds.geometry}"
         )
     shares = [_shares(trace_rounds) for trace_rounds in (rounds, other)]

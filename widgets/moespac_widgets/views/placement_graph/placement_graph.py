@@ -22,6 +22,7 @@ from moespac_nb.simulation.slot_history import (
     slot_history,
 )
 from moespac_nb.trace.step import MoEShape
+from moespac_nb.utils.defaults import BUDGET, POLICY
 
 from ...base.assets import Words
 from ...base.live_view import LiveView, view_trait
@@ -87,8 +88,8 @@ class PlacementGraph(LiveView):
     def __init__(
         self,
         trace: Trace,
-        policy: str | Policy = "spac-joint",
-        budget: Any = "17%",
+        policy: str | Policy = POLICY,
+        budget: Any = BUDGET,
         *,
         gamma: int | None = None,
         step: int = 0,
@@ -301,7 +302,7 @@ def _packed(seen: SlotHistory, shown: int) -> dict[str, Any]:
     return {
         "policy": seen.result.policy,
         "machine": seen.result.machine,
-        "model": seen.result.model_profile,
+        "model": seen.result.model,
         "gamma": pack(seen.counts[:shown, 0].sum(axis=1) // geometry.top_k - 1),
         "slots": seen.slots,
         "asked": pack(demand),

@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from moespac_nb import MoespacError, Trace
+from moespac_nb import Trace
 from moespac_nb.policies import Policy, get_policy
 from moespac_nb.simulation.replay import replay
 from moespac_nb.simulation.result import Result
+from moespac_nb.utils.defaults import BUDGET
+from moespac_nb.utils.exceptions import InvalidInputError
 
 from ...base.live_view import LiveView, view_trait
 from ...base.serialize import pack
@@ -70,7 +72,7 @@ class Race(LiveView):
         self,
         trace: Trace,
         policies: Sequence[Policy | str] = ("recency", "on-demand"),
-        budget: Any = "25%",
+        budget: Any = BUDGET,
         *,
         gamma: int | None = None,
         time_us: int = 0,
@@ -104,7 +106,7 @@ class Race(LiveView):
                     "slots": max(result.slots for result in self._results),
                     "accounting": first.accounting,
                     "machine": first.machine,
-                    "model": first.model_profile,
+                    "model": first.model,
                 },
             },
             limits={"time_us": (0, last_us)},
@@ -120,14 +122,14 @@ class Race(LiveView):
 
 def _racing(policies: Sequence[Policy | str]) -> list[Policy]:
     if isinstance(policies, str) or not FEWEST <= len(policies) <= MOST:
-        raise MoespacError(f"policies is {policies!r}; expected: a list of {FEWEST} to {MOST} of them")
+        raise InvalidInputError(f"policies is {policies!r}; expected: a list of {FEWEST} to {MOST} of them")
     racing = [get_policy(policy) for policy in policies]
     names = [policy.name for policy in racing]
     if len(set(names)) < len(names):
-        raise MoespacError(f"policies is {', '.join(names)}; expected: each of them once")
+        raise InvalidInputError(f"policies is {', '.join(names)}; expected: each of them once")
     for policy in racing:
         if policy.reads_future:
-            raise MoespacError(
+            raise InvalidInputError(
                 f"{policy.name!r} reads the future, and is no contestant; expected: others, as {GHOST!r} "
                 "runs along as a ghost"
             )
@@ -147,4 +149,4 @@ def _described(policy: Policy | None, result: Result) -> dict[str, Any]:
 
 
 def _read(trace: Trace, ids: np.ndarray) -> str:
-    return "".join(trace.pieces.get(int(token), f"⟨{token}⟩") for token in ids)
+    return "".join(trace.token_strings.get(int(token), f"⟨{token}⟩") for token in ids)

@@ -139,7 +139,7 @@ function build(host) {
   });
   const said = Array.from({ length: rounds }, (_, n) => {
     const own = d.emitted[n] > d.accepted[n] ? d.emitted[n] - 1 : d.emitted[n];
-    // Of a fan a round may show fewer than it accepted; the last of a round is the target's own.
+    // Of a dense trace a round may show fewer than it accepted; the last of a round is the target's own.
     const tokens = Array.from(d.emitted_ids.subarray(emittedAt[n], emittedAt[n + 1]), read);
     const runs = [
       ["", tokens.slice(0, own)],

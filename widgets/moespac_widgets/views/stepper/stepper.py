@@ -132,4 +132,4 @@ def _pieces(trace: Trace, every: tuple[Step, ...], steps: list[Step]) -> dict[st
     ids = [step.emitted for step in every]
     ids += [array for step in steps for array in (step.window, step.target_ids, step.target_top.ids.ravel())]
     seen = np.unique(np.concatenate(ids)).tolist()
-    return {str(token): trace.pieces[token] for token in seen if token in trace.pieces}
+    return {str(token): trace.token_strings[token] for token in seen if token in trace.token_strings}

@@ -449,7 +449,7 @@ function build(host) {
             ...about,
             label: host.text(`timeline.${about.label}`),
             machine: about.machine ?? own,
-            model: about.model_profile ?? own,
+            model: about.model ?? own,
             tps: figure(about.tps),
             hits: percent(about.hit_rate)
           })}`

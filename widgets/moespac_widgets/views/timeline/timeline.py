@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from moespac_nb import MoespacError
 from moespac_nb.engine.chrome_trace import ROWS, chrome_trace
 from moespac_nb.engine.devices import Operation
 from moespac_nb.simulation.result import Result
+from moespac_nb.utils.exceptions import InvalidInputError
 from moespac_nb.utils.files import atomic_write
 
 from ...base.assets import Words
@@ -137,16 +137,16 @@ class Timeline(LiveView):
 
 def _checked(results: Sequence[Any], first: int) -> list[Played]:
     if not 1 <= len(results) <= MOST:
-        raise MoespacError(f"there are {len(results)} results; expected: one to {MOST}")
+        raise InvalidInputError(f"there are {len(results)} results; expected: one to {MOST}")
     all_played = [played(result) for result in results]
     for result in all_played:
         if not result.timeline:
-            raise MoespacError(
+            raise InvalidInputError(
                 f"the result of {result.policy!r} has no timeline; expected: one of replay(…, timeline=True)"
             )
     fewest = min(result.windows for result in all_played)
     if not 0 <= first < fewest:
-        raise MoespacError(f"first is {first!r}; expected: 0 to {fewest - 1}, a window of every result")
+        raise InvalidInputError(f"first is {first!r}; expected: 0 to {fewest - 1}, a window of every result")
     return all_played
 
 
@@ -248,7 +248,7 @@ def _packed(results: Sequence[Played], shown: Sequence[Shown], end_s: float) -> 
                 **{
                     key: getattr(result, key) for key in ("label", "budget", "slots", "accounting", "machine")
                 },
-                **{key: getattr(result, key) for key in ("model_profile", "live", "tps", "hit_rate")},
+                **{key: getattr(result, key) for key in ("model", "live", "tps", "hit_rate")},
             },
             "lane_counts": [len(lane) for lane in lanes],
             "begin": pack(ticks([op.start for op in ops])),

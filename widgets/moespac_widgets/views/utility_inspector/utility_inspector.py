@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from moespac_nb import MoespacError, Trace
+from moespac_nb import Trace
 from moespac_nb.estimator.sensors import Sensor
 from moespac_nb.estimator.utility import RULES
-from moespac_nb.utils.exceptions import did_you_mean
+from moespac_nb.utils.exceptions import InvalidInputError, did_you_mean
 
 from ...base.live_view import LiveView, view_trait, within
 from ...base.serialize import Packed, pack
@@ -83,7 +83,9 @@ class UtilityInspector(LiveView):
         **options: float,
     ) -> None:
         if rule not in RULES:
-            raise MoespacError(f"rule is {rule!r}; expected: {', '.join(RULES)}{did_you_mean(rule, RULES)}")
+            raise InvalidInputError(
+                f"rule is {rule!r}; expected: {', '.join(RULES)}{did_you_mean(rule, RULES)}"
+            )
         self._rounds = rounds = Rounds.of(trace, gamma)
         self._evidence = evidence_over_time(rounds, sensor, gamma)
         self._options = {rule: options}

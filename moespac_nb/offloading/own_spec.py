@@ -17,12 +17,12 @@ from ..models.loading import context_of, vocabulary_of
 from ..trace.locality import check_expert_usage, expert_usage
 from ..trace.step import MoEShape
 from ..trace.trace import Trace
-from ..utils.exceptions import MoespacError
+from ..utils.exceptions import InvalidInputError
 
-__all__ = ["expert_usage_for", "profile_from_model"]
+__all__ = ["expert_usage_for", "spec_from_model"]
 
 
-def profile_from_model(model: Any, info: ModelInfo | None = None) -> ModelSpec:
+def spec_from_model(model: Any, info: ModelInfo | None = None) -> ModelSpec:
     """Count a model's sizes.
 
     What is no expert and no embedding is spread evenly over the layers with experts. There is no draft, so
@@ -43,7 +43,7 @@ def profile_from_model(model: Any, info: ModelInfo | None = None) -> ModelSpec:
     info = info or inspect_model(model)
     config, shape = model.config.get_text_config(), info.shape
     if not shape.layers:
-        raise MoespacError(
+        raise InvalidInputError(
             f"{type(model).__name__} has no experts to count: {info.unread or 'it is dense'}; expected: a "
             "model whose experts go through transformers' experts interface"
         )
@@ -92,27 +92,25 @@ def expert_usage_for(
 
     Raises `MoespacError` if the policy `needed_by` cannot do without and nothing is known.
     """
-    known = check_expert_usage(usage, shape, "model")
-    if known is None and needed_by is not None and _is_bundled(model):
-        known = _bundled_profile()
-    if known is None and needed_by is not None:
-        raise MoespacError(
+    expert_counts = check_expert_usage(usage, shape, "model")
+    if expert_counts is None and needed_by is not None and _is_bundled(model):
+        expert_counts = _bundled_usage()
+    if expert_counts is None and needed_by is not None:
+        raise InvalidInputError(
             f"policy {needed_by!r} needs to know how often other texts use each expert, and "
-            f"{type(model).__name__} brings no such profile; expected: profile=, (layers, experts), or a "
+            f"{type(model).__name__} brings no such counts; expected: expert_usage=, (layers, experts), or a "
             "trace of its decodes, see record"
         )
-    return known
+    return expert_counts
 
 
 @cache
-def _bundled_profile() -> np.ndarray:
+def _bundled_usage() -> np.ndarray:
     """From all domains of the bundled traces, the half to tune on."""
     from ..datasets.traces import load_trace
 
-    profile: np.ndarray = np.sum(
-        [expert_usage(load_trace(domain, half="tune")) for domain in DOMAINS], axis=0
-    )
-    return profile
+    usage: np.ndarray = np.sum([expert_usage(load_trace(domain, half="tune")) for domain in DOMAINS], axis=0)
+    return usage
 
 
 def _is_bundled(model: Any) -> bool:
