@@ -392,7 +392,7 @@ class Noisy(VerifyCounts):
         super().__init__(geometry)
         self.share, self.rng = share, np.random.default_rng(seed)
 
-    def verified(self, step):
+    def on_verify(self, step):
         wrong = self.rng.random(step.experts.shape) < self.share
         picks = np.where(wrong, self.rng.integers(0, step.experts_per_layer, wrong.shape), step.experts)
         return expert_counts(picks, step.experts_per_layer)
@@ -406,7 +406,7 @@ class Coarse(VerifyCounts):
         super().__init__(geometry)
         self.most = most
 
-    def verified(self, step):
+    def on_verify(self, step):
         return np.minimum(step.counts, self.most)
 
 
@@ -490,7 +490,7 @@ reveal("03.P2", 100 * all_recalls["sample"]["verify-counts"], "%")
 
 # %%
 moments = {"verified": "after verifying", "drafted": "after drafting", "layer": "a layer ahead"}
-lines = [(name, moments[kind.known], all_recalls["greedy"][name], all_recalls["sample"][name])
+lines = [(name, moments[kind.available_at], all_recalls["greedy"][name], all_recalls["sample"][name])
          for name, kind in SENSORS.items()]  # fmt: skip
 lines += [
     ("all-knowing", "", *(np.mean([knowing(trace, 16) for trace in reports[m].values()]) for m in reports))

@@ -93,7 +93,9 @@ class Report:
             )
             for name, trace in traces.items()
         }
-        self.known = {label: MOMENTS[make(next(iter(traces))).known] for label, make in self.sensors.items()}
+        self.known = {
+            label: MOMENTS[make(next(iter(traces))).available_at] for label, make in self.sensors.items()
+        }
         self.timing = _timing(self.geometry, options.gamma) if options.timing else []
 
     def as_dict(self) -> dict[str, Any]:

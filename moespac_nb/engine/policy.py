@@ -64,7 +64,7 @@ class Planner:
     Each `on_` method is called at its moment and returns a new plan, or None where the last one stays.
     """
 
-    known: Literal["verified", "drafted", "layer"] = "verified"  # which moments it has something to say at
+    available_at: Literal["verified", "drafted", "layer"] = "verified"  # when it has a plan
 
     def __init__(self, setting: PolicyContext) -> None:
         self.setting = setting

@@ -1,10 +1,10 @@
 """The loop that a live decode and a replay both drive: draft a window, verify it layer by layer, learn.
 
     scheduler = Scheduler(VirtualDevice(), costs, get_policy("recency"), geometry, slots=16)
-    scheduler.begin_window(token)
-    scheduler.drafted(token)                        # once for each
+    scheduler.on_step_start(token)
+    scheduler.on_draft_token(token)                        # once for each
     scheduler.layer(0, experts, positions)          # layer after layer, as the routers choose
-    scheduler.end_window(step)
+    scheduler.on_verify(step)
 
 The scheduler does not know whether time is simulated. Live decoding passes callables that compute the
 experts; a replay passes none, and the virtual device advances its clock. A prompt is read in a pass like any
@@ -86,7 +86,7 @@ class Scheduler(LayerRunner):
         self._gates: list[np.ndarray] = []
         self._reads = True  # the target has yet to read the prompt
 
-    def begin_prefill(self, positions: int) -> None:
+    def on_prefill_start(self, positions: int) -> None:
         """Begin to read a prompt of so many positions."""
         self._enter(self.prefill, "cheaper" if self.policy.slots else "cpu")
         self._booked = self.device.now()
@@ -95,12 +95,12 @@ class Scheduler(LayerRunner):
         self.engine.begin_pass()
 
     def on_prompt_read(self) -> None:
-        """Note that the target has read the prompt; `end_prefill` implies it."""
+        """Note that the target has read the prompt; `on_prefill_end` implies it."""
         self.end_other_pass()
         self._finish("gpu", self.costs.head_s, "head", "dense_s")
         self._reads = False
 
-    def end_prefill(self, prefill: Prefill, following: Step | None = None) -> None:
+    def on_prefill_end(self, prefill: Prefill, following: Step | None = None) -> None:
         """End the reading of a prompt, and let the policy plan.
 
         Parameters
@@ -139,7 +139,7 @@ class Scheduler(LayerRunner):
             self._enter(phase, miss)
             self.engine.begin_pass()
 
-    def begin_window(self, token: int) -> None:
+    def on_step_start(self, token: int) -> None:
         """Open a window at the last committed token."""
         if self.log is not None:
             self.log.append(WindowStart(token))
@@ -151,7 +151,7 @@ class Scheduler(LayerRunner):
         self.engine.begin_pass()
         self.engine.pump()
 
-    def drafted(self, token: int, gates: np.ndarray | None = None) -> None:
+    def on_draft_token(self, token: int, gates: np.ndarray | None = None) -> None:
         """Note one more drafted token. gates: (layers, m), see `sensors.DraftGates`."""
         self.end_other_pass()
         self._finish("draft", self.costs.draft_s, "draft", "draft_s")
@@ -162,7 +162,7 @@ class Scheduler(LayerRunner):
         self._show_draft(complete=False)
         self.engine.pump()
 
-    def verify(self) -> None:
+    def on_draft_end(self) -> None:
         """Note that the draft is complete; the window's first layer comes next."""
         self.end_other_pass()
         self._show_draft(complete=True)
@@ -207,7 +207,7 @@ class Scheduler(LayerRunner):
         self.device.wait(dense)
         self._book("dense_s")
         ahead = self._phase is self.decode and layer + 1 < self.geometry.layers
-        if ahead and self.planner.known == "layer":
+        if ahead and self.planner.available_at == "layer":
             self._order(self.planner.on_layer(layer + 1, next_gates))
             self._book("plan_s")
         todo, counts = experts, positions
@@ -221,7 +221,7 @@ class Scheduler(LayerRunner):
         if score is not None:
             self.engine.update_score(layer, experts, score)
 
-    def end_window(self, step: Step, following: Step | None = None) -> None:
+    def on_verify(self, step: Step, following: Step | None = None) -> None:
         """End a verified window, and let the policy plan the next one.
 
         Parameters
@@ -250,7 +250,7 @@ class Scheduler(LayerRunner):
         self._booked = self.device.now()
         self.planner = self.policy.planner(self._setting)
 
-    def cancel(self) -> None:
+    def on_abort(self) -> None:
         """Take back a pass in which an operation failed: wait for what it started, and unpin everything.
 
         Not for an interrupt, which may leave a call half done; after one, make a new scheduler.
@@ -265,7 +265,7 @@ class Scheduler(LayerRunner):
         self._booked = self.device.now()  # what was lost is in no part
 
     def _show_draft(self, complete: bool) -> None:
-        if self.planner.known == "drafted":
+        if self.planner.available_at == "drafted":
             gates = np.stack(self._gates) if self._gates else None
             self._order(self.planner.on_draft(np.array(self._tokens), gates, complete))
             self._book("plan_s")

@@ -21,9 +21,9 @@ class Sensor:
     """Predictor of the experts that a window will use; this base class predicts nothing.
 
     Evidence is in positions: how many positions of a window each expert is expected to serve. A sensor gives
-    it at the moment that `known` names: "verified", after verification, about the next window; "drafted",
-    after drafting, about the window to be verified; "layer", at the layer before, about one layer of the
-    window that is being verified.
+    it at the moment that `available_at` names: "verified", after verification, about the next window;
+    "drafted", after drafting, about the window to be verified; "layer", at the layer before, about one layer
+    of the window that is being verified.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ class Sensor:
     ----------
     name : str
         Key in `SENSORS`.
-    known : {"verified", "drafted", "layer"}
+    available_at : {"verified", "drafted", "layer"}
         When it gives evidence.
     channel : str
         Sensor channel that it needs of a trace, or None.
@@ -47,7 +47,7 @@ class Sensor:
     """
 
     name: ClassVar[str]
-    known: ClassVar[Known]
+    available_at: ClassVar[Known]
     channel: ClassVar[str | None] = None
     fitted: ClassVar[bool] = False
     window_s: ClassVar[float]
@@ -85,7 +85,7 @@ class Sensor:
         cells = self.geometry.layers * self.geometry.experts
         return self.window_s + self.cell_s * cells * (gamma + 1)
 
-    def learn(self, rows: RoutedTokens) -> None:
+    def fit(self, rows: RoutedTokens) -> None:
         """Learn from other texts, before any is begun.
 
         Parameters
@@ -94,7 +94,7 @@ class Sensor:
             Tokens and their experts.
         """
 
-    def begin(self, prefill: Prefill, /) -> np.ndarray | None:
+    def on_prefill(self, prefill: Prefill, /) -> np.ndarray | None:
         """Begin a text: forget the last one, keep what was learned.
 
         Parameters
@@ -108,7 +108,7 @@ class Sensor:
             Evidence about the first window, (layers, experts); None if there is none.
         """
 
-    def drafted(self, tokens: np.ndarray, gates: np.ndarray | None = None, /) -> np.ndarray | None:
+    def on_draft(self, tokens: np.ndarray, gates: np.ndarray | None = None, /) -> np.ndarray | None:
         """Return evidence about a window that has been drafted, or a part of it.
 
         It may be called again as the draft grows; its evidence then replaces the one before.
@@ -126,7 +126,7 @@ class Sensor:
             (layers, experts); None if there is nothing new.
         """
 
-    def layer(self, layer: int, gates: np.ndarray | None = None, /) -> np.ndarray | None:
+    def on_layer(self, layer: int, gates: np.ndarray | None = None, /) -> np.ndarray | None:
         """Return evidence about a layer while the layer before is computed.
 
         Parameters
@@ -142,7 +142,7 @@ class Sensor:
             (experts,); None if there is nothing new.
         """
 
-    def verified(self, step: Step, /) -> np.ndarray | None:
+    def on_verify(self, step: Step, /) -> np.ndarray | None:
         """Return evidence about the next window after a window has been verified.
 
         Parameters
@@ -180,7 +180,7 @@ class Sensor:
 def ask(sensor: Sensor, window: Window) -> Iterator[tuple[slice | int, np.ndarray]]:
     """Ask a sensor about a window until it is verified: after drafting, then at each layer.
 
-    `sensor.verified(window.step)` asks it afterwards, about the next window.
+    `sensor.on_verify(window.step)` asks it afterwards, about the next window.
 
     Parameters
     ----------
@@ -207,9 +207,9 @@ def ask(sensor: Sensor, window: Window) -> Iterator[tuple[slice | int, np.ndarra
     >>> [layer for layer, evidence in ask(sensor, window)]
     [1, 2, 3, 4, 5, 6, 7]
     """
-    if (evidence := sensor.drafted(window.step.window, window.draft_gates)) is not None:
+    if (evidence := sensor.on_draft(window.step.window, window.draft_gates)) is not None:
         yield slice(None), evidence
-    for layer in range(1, sensor.geometry.layers) if sensor.known == "layer" else ():
+    for layer in range(1, sensor.geometry.layers) if sensor.available_at == "layer" else ():
         gates = None if window.next_gates is None else window.next_gates[:, layer]
-        if (evidence := sensor.layer(layer, gates)) is not None:
+        if (evidence := sensor.on_layer(layer, gates)) is not None:
             yield layer, evidence

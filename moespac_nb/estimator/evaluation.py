@@ -95,7 +95,7 @@ def evaluate_predictors(
     for text in range(len(trace.texts)) if texts is None else texts:
         prefill = trace.prefill(text)
         for sensor in sensors.values():
-            sensor.begin(prefill)
+            sensor.on_prefill(prefill)
         recency = Recency(prefill, layers, experts)
         # To a rule, the layers of another sensor are more layers: one estimator serves all sensors.
         estimators = [
@@ -121,7 +121,7 @@ def evaluate_predictors(
                     tally.add(rule, score, window.step.counts, size)
             recency.mark(window.step)
             for row, sensor in zip(evidence, sensors.values(), strict=True):
-                if (after := sensor.verified(window.step)) is not None:
+                if (after := sensor.on_verify(window.step)) is not None:
                     row[...] = after
     if not tally.windows:
         raise InvalidInputError(

@@ -40,10 +40,10 @@ class VerifyCounts(Sensor):
     The paper, arXiv 2603.09983.
     """
 
-    name, known = "verify-counts", "verified"
+    name, available_at = "verify-counts", "verified"
     window_s, cell_s = 5e-6, 0.5e-9
 
-    def verified(self, step: Step, /) -> np.ndarray:
+    def on_verify(self, step: Step, /) -> np.ndarray:
         """Return evidence about the next window, see `Sensor.verified`."""
         return step.counts
 
@@ -51,10 +51,10 @@ class VerifyCounts(Sensor):
 class CommittedCounts(Sensor):
     """Counts of the last window's committed positions: its first token and the accepted ones."""
 
-    name, known = "committed-counts", "verified"
+    name, available_at = "committed-counts", "verified"
     window_s, cell_s = 3.5e-6, 0.1e-9
 
-    def verified(self, step: Step, /) -> np.ndarray:
+    def on_verify(self, step: Step, /) -> np.ndarray:
         """Return evidence about the next window, see `Sensor.verified`."""
         return expert_counts(step.experts[: step.accepted + 1], step.experts_per_layer)
 
@@ -62,10 +62,10 @@ class CommittedCounts(Sensor):
 class LastWindow(Sensor):
     """Whether any position of the last window used the expert: one bit, to compare the counts with."""
 
-    name, known = "last-window", "verified"
+    name, available_at = "last-window", "verified"
     window_s, cell_s = 5e-6, 0.5e-9
 
-    def verified(self, step: Step, /) -> np.ndarray:
+    def on_verify(self, step: Step, /) -> np.ndarray:
         """Return evidence about the next window, see `Sensor.verified`."""
         return (step.counts > 0).astype(np.int64)
 
@@ -73,16 +73,16 @@ class LastWindow(Sensor):
 class Recency(Sensor):
     """Recency of an expert's last use by a committed token: (γ+1) / (1 + tokens since), 0 if never used."""
 
-    name, known = "recency", "verified"
+    name, available_at = "recency", "verified"
     window_s, cell_s = 14e-6, 0.25e-9
 
-    def begin(self, prefill: Prefill, /) -> None:
+    def on_prefill(self, prefill: Prefill, /) -> None:
         """Begin a text, see `Sensor.begin`."""
         self._used = np.full((self.geometry.layers, self.geometry.experts), -np.inf)
         self._tokens = 0
         self._mark(prefill.experts)
 
-    def verified(self, step: Step, /) -> np.ndarray:
+    def on_verify(self, step: Step, /) -> np.ndarray:
         """Return evidence about the next window, see `Sensor.verified`."""
         self._mark(step.experts[: step.accepted + 1])
         evidence: np.ndarray = (step.gamma + 1) / (self._tokens - self._used)
@@ -97,7 +97,7 @@ class Recency(Sensor):
 class Popularity(Sensor):
     """Share of positions that used an expert in the texts it has learned from; nothing about this text."""
 
-    name, known, fitted = "popularity", "verified", True
+    name, available_at, fitted = "popularity", "verified", True
     window_s, cell_s = 2e-6, 0.04e-9
 
     def __init__(self, geometry: MoEShape) -> None:
@@ -114,16 +114,16 @@ class Popularity(Sensor):
             )
         return np.asarray(self._counts / self._positions)
 
-    def learn(self, rows: RoutedTokens) -> None:
+    def fit(self, rows: RoutedTokens) -> None:
         """Learn from other texts, see `Sensor.learn`."""
         self._counts += expert_counts(rows.experts, self.geometry.experts)
         self._positions += len(rows.tokens)
 
-    def begin(self, _prefill: Prefill, /) -> np.ndarray:
+    def on_prefill(self, _prefill: Prefill, /) -> np.ndarray:
         """Begin a text, see `Sensor.begin`."""
         return self.shares
 
-    def verified(self, step: Step, /) -> np.ndarray:
+    def on_verify(self, step: Step, /) -> np.ndarray:
         """Return evidence about the next window, see `Sensor.verified`."""
         # The next window is taken to be as long as this one.
         return self.shares * (step.gamma + 1)
@@ -137,7 +137,7 @@ class TokenTable(Sensor):
     (layers, experts) of float32 for each token it has seen.
     """
 
-    name, known = "token-table", "drafted"
+    name, available_at = "token-table", "drafted"
     window_s, cell_s = 55e-6, 2.4e-9
 
     def __init__(self, geometry: MoEShape) -> None:
@@ -149,7 +149,7 @@ class TokenTable(Sensor):
         self._total = np.full(shape, geometry.top_k / geometry.experts, np.float32)
         self._positions = 1
 
-    def learn(self, rows: RoutedTokens) -> None:
+    def fit(self, rows: RoutedTokens) -> None:
         """Learn from other texts, see `Sensor.learn`."""
         order = np.argsort(rows.tokens, kind="stable")
         tokens, starts = np.unique(rows.tokens[order], return_index=True)
@@ -161,7 +161,7 @@ class TokenTable(Sensor):
                 self._counts[token] = counts + self._counts.get(token, np.float32(0))
                 self._seen[token] = len(group) + self._seen.get(token, 0)
 
-    def drafted(self, tokens: np.ndarray, _gates: np.ndarray | None = None, /) -> np.ndarray:
+    def on_draft(self, tokens: np.ndarray, _gates: np.ndarray | None = None, /) -> np.ndarray:
         """Return evidence about the drafted window, see `Sensor.drafted`."""
         popular = self._total / np.float32(self._positions)
         evidence, weight = np.zeros_like(popular), np.float32(0)
@@ -172,9 +172,9 @@ class TokenTable(Sensor):
                 evidence += share * self._counts[token]
         return np.asarray(evidence + weight * popular)
 
-    def verified(self, step: Step, /) -> None:
+    def on_verify(self, step: Step, /) -> None:
         """Learn from a verified window, see `Sensor.verified`."""
-        self.learn(RoutedTokens(step.window, step.experts))
+        self.fit(RoutedTokens(step.window, step.experts))
 
 
 class DraftGates(Sensor):
@@ -183,10 +183,10 @@ class DraftGates(Sensor):
     Nothing is known of the window's first position.
     """
 
-    name, known, channel = "draft-gates", "drafted", DRAFT_GATES
+    name, available_at, channel = "draft-gates", "drafted", DRAFT_GATES
     window_s, cell_s = 6.4e-6, 0.12e-9
 
-    def drafted(self, tokens: np.ndarray, gates: np.ndarray | None = None, /) -> np.ndarray:
+    def on_draft(self, tokens: np.ndarray, gates: np.ndarray | None = None, /) -> np.ndarray:
         """Return evidence about the drafted window, see `Sensor.drafted`."""
         if len(tokens) == 1:  # nothing is drafted
             return np.zeros((self.geometry.layers, self.geometry.experts), np.int64)
@@ -202,10 +202,10 @@ class NextGate(Sensor):
     Nothing is known of layer 0.
     """
 
-    name, known, channel = "next-gate", "layer", NEXT_GATE
+    name, available_at, channel = "next-gate", "layer", NEXT_GATE
     window_s, cell_s = 6.4e-6, 0.0
 
-    def layer(self, _layer: int, gates: np.ndarray | None = None, /) -> np.ndarray:
+    def on_layer(self, _layer: int, gates: np.ndarray | None = None, /) -> np.ndarray:
         """Return evidence about a layer, see `Sensor.layer`."""
         counts: np.ndarray = self._counted(None if gates is None else gates[:, None])[0]
         return counts
@@ -263,12 +263,12 @@ def make_sensor(name: str, geometry: MoEShape, *learned: RoutedTokens) -> Sensor
     >>> trace = load_trace("chat", half="report")
     >>> others = verified_tokens(load_trace("chat", half="tune"))
     >>> sensor = make_sensor("token-table", trace.geometry, others)
-    >>> sensor.begin(trace.prefill())
-    >>> evidence = sensor.drafted(trace[0].window)
+    >>> sensor.on_prefill(trace.prefill())
+    >>> evidence = sensor.on_draft(trace[0].window)
     >>> evidence.shape, round(float(evidence.sum()))  # 9 positions × 8 layers × 4 experts
     ((8, 64), 288)
     """
     sensor = SENSORS[check_choice("sensor", name, SENSORS)](geometry)
     for rows in learned:
-        sensor.learn(rows)
+        sensor.fit(rows)
     return sensor

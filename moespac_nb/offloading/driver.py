@@ -75,7 +75,7 @@ class SchedulerDriver(DecodeCallback):
 
     def on_prefill_start(self, positions: int, /) -> None:
         """Start a prefill, whose pass comes next."""
-        self._open_with(lambda scheduler: scheduler.begin_prefill(positions))
+        self._open_with(lambda scheduler: scheduler.on_prefill_start(positions))
         self._expect_the_pass()
 
     def on_prompt_read(self) -> None:
@@ -84,26 +84,26 @@ class SchedulerDriver(DecodeCallback):
 
     def on_prefill_end(self, prefill: Prefill, /) -> None:
         """End the prefill."""
-        self._call(lambda scheduler: scheduler.end_prefill(prefill))
+        self._call(lambda scheduler: scheduler.on_prefill_end(prefill))
         self._begin = None
 
     def on_step_start(self, token: int, /) -> None:
         """Open a window."""
         self._began = self.scheduler.device.now()
-        self._open_with(lambda scheduler: scheduler.begin_window(token))
+        self._open_with(lambda scheduler: scheduler.on_step_start(token))
 
     def on_draft_token(self, token: int, /) -> None:
         """Report a drafted token."""
-        self._call(lambda scheduler: scheduler.drafted(token))
+        self._call(lambda scheduler: scheduler.on_draft_token(token))
 
     def on_draft_end(self) -> None:
         """Start the verification, whose pass comes next."""
-        self._call(lambda scheduler: scheduler.verify())
+        self._call(lambda scheduler: scheduler.on_draft_end())
         self._expect_the_pass()
 
     def on_verify(self, step: Step, /) -> None:
         """End the window."""
-        self._call(lambda scheduler: scheduler.end_window(step))
+        self._call(lambda scheduler: scheduler.on_verify(step))
         self._begin = None
         if self._open:
             self.windows_s.append((self._began, self.scheduler.device.now()))
@@ -114,7 +114,7 @@ class SchedulerDriver(DecodeCallback):
         with self.passing:
             self._next = self._begin = None
             if self._consistent:
-                self._call(lambda scheduler: scheduler.cancel())
+                self._call(lambda scheduler: scheduler.on_abort())
         if isinstance(sys.exception(), torch.OutOfMemoryError):  # of the model's other parts
             self.give_way()
 
@@ -189,7 +189,7 @@ class SchedulerDriver(DecodeCallback):
             try:
                 call(self.scheduler)
             except OperationError:  # the scheduler can take that back itself
-                self.scheduler.cancel()
+                self.scheduler.on_abort()
                 self._consistent = True
                 raise
             self._consistent = True

@@ -122,7 +122,7 @@ class ExpertLayer:
 
     def _ahead(self, hidden: Tensor) -> np.ndarray | None:
         """Experts that the next layer's gate chooses from this one's input, best first; as in `channels`."""
-        if self._next_gate is None or self._driver.scheduler.planner.known != "layer":
+        if self._next_gate is None or self._driver.scheduler.planner.available_at != "layer":
             return None
         named = min(2 * self._driver.scheduler.geometry.top_k, self._experts)
         best: Tensor = self._next_gate.scores(hidden).topk(named).indices

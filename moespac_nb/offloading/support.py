@@ -52,7 +52,9 @@ def checked_policy(policy: str | Policy) -> Policy:
 def checked_gates(model: Any, info: ModelInfo, policy: Policy) -> list[Gate]:
     """Return the gates, ready to be asked a layer ahead; none for a policy that is known not to ask."""
     planner: Any = SENSORS.get(str(getattr(policy.planner, "sensor", None)), policy.planner)
-    asks = getattr(planner, "known", "layer") == "layer"  # a function that makes a planner may make any
+    asks = (
+        getattr(planner, "available_at", "layer") == "layer"
+    )  # a function that makes a planner may make any
     return ready_gates(model, info.gates, f"policy {policy.name!r}") if asks else []
 
 

@@ -58,7 +58,7 @@ class ComposedPlanner(Planner):
                 log=setting.log,
             )
             self._times = LaneTimes.of(setting.costs, setting.gamma)
-        self.known = self._sensor.known
+        self.available_at = self._sensor.available_at
 
     @property
     def tau(self) -> np.ndarray:
@@ -71,8 +71,8 @@ class ComposedPlanner(Planner):
         return overhead_s + self._sensor.cost_s(self.setting.gamma)
 
     def on_prefill(self, prefill: Prefill, _following: Step | None = None, /) -> Plan | None:
-        evidence = self._sensor.begin(prefill)
-        if evidence is None and self.known == "verified" and len(prefill.ids):
+        evidence = self._sensor.on_prefill(prefill)
+        if evidence is None and self.available_at == "verified" and len(prefill.ids):
             # The end of the prompt stands for the window before the first.
             evidence = last_window(prefill, self.setting)
         return None if evidence is None else self._order(evidence)
@@ -83,14 +83,14 @@ class ComposedPlanner(Planner):
         # A rule with a memory must take in a window once; one without follows the draft as it grows.
         if not complete and (len(tokens) < 2 or self._estimator.rule != "last-count"):
             return None
-        evidence = self._sensor.drafted(tokens, gates)
+        evidence = self._sensor.on_draft(tokens, gates)
         if evidence is None or complete:
             return None if evidence is None else self._order(evidence)
         s = self._estimator.update(evidence)
         return Plan(s, s >= self._tau)
 
     def on_layer(self, layer: int, gates: np.ndarray | None = None, /) -> Plan | None:
-        evidence = self._sensor.layer(layer, gates)
+        evidence = self._sensor.on_layer(layer, gates)
         if evidence is None:
             return None
         s = self._estimator.s
@@ -100,7 +100,7 @@ class ComposedPlanner(Planner):
     def on_verify(self, step: Step, _following: Step | None = None, /) -> Plan | None:
         if self._balancer is not None:
             self._balancer.observe(self._estimator.s, step.counts)
-        evidence = self._sensor.verified(step)
+        evidence = self._sensor.on_verify(step)
         if evidence is None:
             return None
         return self._order(evidence)

@@ -65,7 +65,7 @@ def measure_overhead(geometry: MoEShape, gamma: int, seed: int = 0) -> list[Poli
     found = []
     for name in SENSORS:
         one = make_sensor(name, geometry, *(RoutedTokens(step.window, step.experts) for step in steps))
-        one.begin(Prefill(steps[0].window, steps[0].experts, steps[0].gate_weights, 0.0))
+        one.on_prefill(Prefill(steps[0].window, steps[0].experts, steps[0].gate_weights, 0.0))
         seconds = _median_s([_asked(one, step) for step in steps])
         found.append(PolicyOverhead(name, seconds, one.overhead_s(gamma)))
     for name in RULES:
@@ -82,7 +82,7 @@ def _asked(one: Sensor, step: Step) -> Callable[[], object]:
         step.__dict__.pop("counts", None)  # counted once a step, and that is part of what it costs
         for _ in ask(one, Window(step, draft_gates=step.experts[1:], next_gates=step.experts)):
             pass
-        one.verified(step)
+        one.on_verify(step)
 
     return window
 

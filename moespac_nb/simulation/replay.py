@@ -234,23 +234,23 @@ def replay_texts(
         steps = [window.step for window in text.windows]
         following = [*steps, None] if tells else [None] * (len(steps) + 1)
         if len(text.prefill.ids):
-            scheduler.begin_prefill(len(text.prefill.ids))
+            scheduler.on_prefill_start(len(text.prefill.ids))
             for layer, (experts, positions) in enumerate(text.prompt):
                 scheduler.layer(layer, experts, positions)
-        scheduler.end_prefill(text.prefill, following[0])
+        scheduler.on_prefill_end(text.prefill, following[0])
         prefills_s.append(device.now() - start)
         for number, (seen, tokens, layers) in enumerate(text.windows):
             opened_s = device.now()
-            scheduler.begin_window(tokens[0])
+            scheduler.on_step_start(tokens[0])
             gates = seen.draft_gates
             for drafted, token in enumerate(tokens[1:]):
-                scheduler.drafted(token, None if gates is None else gates[drafted])
-            scheduler.verify()
+                scheduler.on_draft_token(token, None if gates is None else gates[drafted])
+            scheduler.on_draft_end()
             ahead = seen.next_gates
             for layer, (experts, positions) in enumerate(layers):
                 next_gates = None if ahead is None or layer + 1 == len(layers) else ahead[:, layer + 1]
                 scheduler.layer(layer, experts, positions, next_gates=next_gates)
-            scheduler.end_window(seen.step, following[number + 1])
+            scheduler.on_verify(seen.step, following[number + 1])
             windows_s.append((opened_s, device.now()))
             if not number:
                 first_s.append(device.now() - start)

@@ -139,12 +139,12 @@ def test_a_sensor_that_needs_the_draft_is_asked_when_it_stands() -> None:
     table = compose_policy("table", sensor="token-table", rule="last-count", admission=1)
     one = Scheduler(VirtualDevice(), COSTS, table, GEOMETRY, 8)
     for _ in range(3):
-        one.begin_window(0)
-        one.drafted(0)
-        one.verify()
+        one.on_step_start(0)
+        one.on_draft_token(0)
+        one.on_draft_end()
         for layer in range(2):
             one.layer(layer, [2], [2])
-        one.end_window(seen((2, 2), (2, 2)))
+        one.on_verify(seen((2, 2), (2, 2)))
     assert one.engine.counters.ready + one.engine.counters.late > 0
 
 

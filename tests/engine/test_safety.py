@@ -45,7 +45,7 @@ class Machine(RuleBasedStateMachine):
         self.budget = slots
         self.asked: Counter[str] = Counter()
         self.lost_s = 0.0  # in what broke off
-        self.scheduler.begin_window(0)
+        self.scheduler.on_step_start(0)
 
     def fails(self, lane: str, _label: str) -> bool:
         return lane == "link" and bool(self.faults) and self.faults.pop()
@@ -62,9 +62,9 @@ class Machine(RuleBasedStateMachine):
 
     @rule(drafted=st.integers(0, 4))
     def a_window_opens(self, drafted: int) -> None:
-        self.scheduler.begin_window(0)
+        self.scheduler.on_step_start(0)
         for token in range(drafted):
-            self.scheduler.drafted(token)
+            self.scheduler.on_draft_token(token)
 
     @rule(layer=st.integers(0, LAYERS - 1), experts=SOME_EXPERTS, miss=st.sampled_from(sorted(MISSES)))
     def a_layer_computes(self, layer: int, experts: list[tuple[int, int]], miss: str) -> None:
@@ -84,7 +84,7 @@ class Machine(RuleBasedStateMachine):
         if fails_at in [expert for expert, _ in experts]:
             with pytest.raises(OperationError, match=f"no {fails_at}"):
                 self.compute(layer, experts, miss, fails_at)
-        self.scheduler.cancel()
+        self.scheduler.on_abort()
         self.lost_s += self.lost_since() - since
         after = self.engine.counters
         # What had been asked for when it broke off is counted.

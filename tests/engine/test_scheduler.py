@@ -27,13 +27,13 @@ def scheduler(name: str | Policy = "recency", slots: int = 2, device=None, geome
 
 def window(one: Scheduler, experts: list[int], positions: list[int], drafted: int = 1) -> Step:
     """A window of one layer; a step that used these experts."""
-    one.begin_window(0)
+    one.on_step_start(0)
     for token in range(drafted):
-        one.drafted(token)
-    one.verify()
+        one.on_draft_token(token)
+    one.on_draft_end()
     one.layer(0, experts, positions)
     verified = step(0, 0, [[experts]], accepted=0)
-    one.end_window(verified)
+    one.on_verify(verified)
     return verified
 
 
@@ -79,10 +79,10 @@ def test_the_link_is_given_more_after_each_drafted_token_and_beside_each_dense_p
     one = scheduler("recency", slots=4, in_flight=1)
     window(one, [0, 1, 2, 3], [1, 1, 1, 1], drafted=0)
     start = one.device.now()
-    one.begin_window(0)
+    one.on_step_start(0)
     for token in range(5):  # half a second each; a copy takes two
-        one.drafted(token)
-    one.verify()
+        one.on_draft_token(token)
+    one.on_draft_end()
     assert ran(one, "link") == [(start, start + 2), (start + 2, start + 4)]
     one.device.charge(2.0)  # until start + 4.5: the second has come, and nobody has looked yet
     one.layer(0, [], [])
@@ -99,9 +99,9 @@ def test_the_link_is_given_more_as_the_experts_begin_to_compute() -> None:
 
 def test_waiting_for_room_is_waiting_for_copies() -> None:
     one = scheduler(Policy("wants", "", Wants, miss="load"), slots=1)
-    one.end_prefill(Prefill(np.zeros(0, int), np.zeros((0, 1, 2), np.int16), np.ones((0, 1, 2)), 0.0))
+    one.on_prefill_end(Prefill(np.zeros(0, int), np.zeros((0, 1, 2), np.int16), np.ones((0, 1, 2)), 0.0))
     start = one.device.now()
-    one.begin_window(0)
+    one.on_step_start(0)
     one.layer(0, [1], [1])  # dense 1 s; the slot is expert 0's until its copy has come, at 2 s
     assert one.decode.parts == TimeBreakdown(dense_s=1.0, experts_s=0.5, link_wait_s=3.0)
     assert one.device.now() == start + 4.5
@@ -118,11 +118,11 @@ class Wants(Planner):
 
 def test_a_window_begins_at_the_first_layer_whatever_was_read_before() -> None:
     one = scheduler(Policy("wants", "", Wants), slots=8, geometry=MoEShape(2, 4, 1), in_flight=1)
-    one.begin_prefill(1)
+    one.on_prefill_start(1)
     for layer in (0, 1):
         one.layer(layer, [3], [1])
-    one.end_prefill(Prefill(np.zeros(1, int), np.zeros((1, 2, 1), np.int16), np.ones((1, 2, 1)), 1.0))
-    one.begin_window(0)
+    one.on_prefill_end(Prefill(np.zeros(1, int), np.zeros((1, 2, 1), np.int16), np.ones((1, 2, 1)), 1.0))
+    one.on_step_start(0)
     one.layer(0, [0], [1])  # a copy of layer 0, the nearest, is under way; then layer 1 comes sooner
     one.layer(1, [3], [1])
     copies = [each.label for each in one.device.timeline() if each.lane == "link"]
@@ -160,16 +160,16 @@ def test_a_prompt_is_read_by_the_same_rule_for_everyone_and_counted_apart() -> N
     placed = {}
     for name in ("on-demand", "recency", "spac-joint"):
         one = scheduler(name, slots=1)
-        one.begin_prefill(3)
+        one.on_prefill_start(3)
         one.layer(0, [0, 1], [3, 2])
-        one.end_prefill(prefill)
+        one.on_prefill_end(prefill)
         # To copy and compute takes 2.5 s, the CPU 4 s: the first is copied, the second finds no room.
         placed[name] = one.prefill.counters.loaded, one.prefill.counters.cpu_pairs
         assert one.decode.counters.miss == 0
         assert one.decode.parts.total_s == 0
     assert set(placed.values()) == {(1, 2)}
     on_cpu = scheduler("cpu-only", slots=1)
-    on_cpu.begin_prefill(3)
+    on_cpu.on_prefill_start(3)
     on_cpu.layer(0, [0, 1], [3, 2])
     assert on_cpu.prefill.counters.loaded == 0
 
@@ -194,7 +194,7 @@ def test_what_computes_the_experts_is_called_once_for_each_with_slots_that_hold_
         seen.extend(("gpu", expert) for expert in experts)
 
     for experts in ([0, 1], [0, 1, 2, 3], [3]):
-        one.begin_window(0)
+        one.on_step_start(0)
         seen.clear()
         one.layer(
             0, experts, [1] * len(experts), on_gpu, lambda chosen: seen.extend(("cpu", e) for e in chosen)
@@ -208,7 +208,7 @@ def test_a_failed_copy_costs_time_and_no_expert() -> None:
         "on-demand", slots=2, device=VirtualDevice(fails=lambda lane, label: label == "copy L0 E1")
     )
     seen: list[tuple[str, list[int]]] = []
-    one.begin_window(0)
+    one.on_step_start(0)
     one.layer(0, [0, 1], [1, 1], lambda e, s: seen.append(("gpu", e)), lambda e: seen.append(("cpu", e)))
     assert seen == [("gpu", [0]), ("cpu", [1])]
     # Dense 1, both copies until 5, then the CPU.
@@ -220,7 +220,7 @@ def test_a_failed_copy_costs_time_and_no_expert() -> None:
 def test_awaited_experts_are_computed_in_ever_smaller_groups_the_last_one_alone() -> None:
     one = scheduler("on-demand", slots=13, geometry=MoEShape(1, 16, 2))
     seen: list[list[int]] = []
-    one.begin_window(0)
+    one.on_step_start(0)
     one.layer(0, list(range(13)), [1] * 13, lambda experts, _: seen.append(experts))
     assert [len(group) for group in seen] == [7, 3, 2, 1]
     assert [expert for group in seen for expert in group] == list(range(13))
@@ -237,7 +237,7 @@ def test_of_a_group_whose_copy_fails_the_others_are_computed_from_their_slots() 
         device.read(0, experts, slots)
         seen.append(("gpu", experts))
 
-    one.begin_window(0)
+    one.on_step_start(0)
     one.layer(0, list(range(6)), [1] * 6, on_gpu, lambda experts: seen.append(("cpu", experts)))
     assert sorted(expert for _, group in seen for expert in group) == list(range(6))
     assert seen[-1] == ("cpu", [1])
@@ -251,11 +251,11 @@ def test_what_breaks_off_is_raised_and_after_cancel_it_goes_on() -> None:
     def broken(*_: object) -> None:
         raise KeyError("lost")
 
-    one.begin_window(0)
+    one.on_step_start(0)
     with pytest.raises(OperationError, match="lost") as caught:
         one.layer(0, [0, 1], [1, 1], broken, broken)
     assert isinstance(caught.value.__cause__, KeyError)
-    one.cancel()
+    one.on_abort()
     window(one, [0, 1], [1, 1])
     assert one.decode.counters.ready == 2  # the copies had come
 
@@ -266,11 +266,11 @@ def test_cancel_waits_for_what_still_reads_a_slot() -> None:
 
     one = scheduler("recency", slots=1)
     window(one, [0], [1])
-    one.begin_window(0)  # the copy of 0 takes 2 s, the layer's dense part 1 s
+    one.on_step_start(0)  # the copy of 0 takes 2 s, the layer's dense part 1 s
     with pytest.raises(OperationError, match="lost"):
         one.layer(0, [0, 1], [1, 1], None, broken)
     one.device._now -= 4.5  # as if the CPU had failed at once, while 0 is still being copied
-    one.cancel()
+    one.on_abort()
     reading = [each.end for each in one.device.timeline() if each.label == "L0 gpu"]
     assert one.device.now() >= max(reading)
 
@@ -279,7 +279,7 @@ def test_a_sensor_that_knows_a_layer_ahead_is_asked_while_the_layer_before_it_co
     asked: list[tuple[int, float, bool]] = []
 
     class Ahead(Planner):
-        known = "layer"
+        available_at = "layer"
 
         def on_layer(self, layer: int, gates: np.ndarray | None = None, /) -> Plan:
             asked.append((layer, float(np.sum(gates)), self.setting.slots.absent.all()))
@@ -288,9 +288,9 @@ def test_a_sensor_that_knows_a_layer_ahead_is_asked_while_the_layer_before_it_co
             return Plan(scores, scores > 0)
 
     one = scheduler(Policy("ahead", "", Ahead), geometry=MoEShape(2, 4, 2))
-    one.begin_prefill(1)
+    one.on_prefill_start(1)
     one.layer(0, [], [])  # of a prompt nothing is foretold
-    one.begin_window(0)
+    one.on_step_start(0)
     one.layer(0, [0], [1], next_gates=np.array([[5]]))
     one.layer(1, [2], [1])
     assert asked == [(1, 5.0, True)]
@@ -301,17 +301,17 @@ def test_a_draft_is_shown_as_it_grows_and_when_it_stands() -> None:
     seen: list[tuple[list[int], bool]] = []
 
     class Drafted(Planner):
-        known = "drafted"
+        available_at = "drafted"
 
         def on_draft(self, tokens: np.ndarray, gates: np.ndarray, complete: bool, /) -> None:
             assert gates.shape == (len(tokens) - 1, 1, 3)
             seen.append((tokens.tolist(), complete))
 
     one = scheduler(Policy("drafted", "", Drafted))
-    one.begin_window(7)
-    one.drafted(8, np.zeros((1, 3)))
-    one.drafted(9, np.zeros((1, 3)))
-    one.verify()
+    one.on_step_start(7)
+    one.on_draft_token(8, np.zeros((1, 3)))
+    one.on_draft_token(9, np.zeros((1, 3)))
+    one.on_draft_end()
     assert seen == [([7, 8], False), ([7, 8, 9], False), ([7, 8, 9], True)]
 
 

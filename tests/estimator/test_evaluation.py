@@ -116,13 +116,13 @@ def test_bad_input_says_what_is_accepted(call, message) -> None:
 class Oracle(Sensor):
     """Knows the window before it is verified: what no sensor can, and the most that foretelling can find."""
 
-    name, known = "oracle", "drafted"
+    name, available_at = "oracle", "drafted"
 
     def __init__(self, steps: list[Step]) -> None:
         super().__init__(GEOMETRY)
         self._steps = {step.window.tobytes(): step for step in steps}
 
-    def drafted(self, tokens: np.ndarray, _gates: np.ndarray | None = None, /) -> np.ndarray:
+    def on_draft(self, tokens: np.ndarray, _gates: np.ndarray | None = None, /) -> np.ndarray:
         return self._steps[tokens.tobytes()].counts
 
 

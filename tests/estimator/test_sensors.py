@@ -32,7 +32,7 @@ def rows(*pairs: tuple[int, int]) -> RoutedTokens:
 
 def begun(name: str, *learned: RoutedTokens, prefill: Prefill = NOTHING_READ) -> Sensor:
     made = make_sensor(name, FOUR, *learned)
-    made.begin(prefill)
+    made.on_prefill(prefill)
     return made
 
 
@@ -47,9 +47,9 @@ def begun(name: str, *learned: RoutedTokens, prefill: Prefill = NOTHING_READ) ->
 )
 def test_what_a_verified_window_says(name: str, evidence: list) -> None:
     one = begun(name)
-    assert one.known == "verified"
-    assert one.drafted(WINDOW.window) is None
-    assert one.verified(WINDOW).tolist() == evidence
+    assert one.available_at == "verified"
+    assert one.on_draft(WINDOW.window) is None
+    assert one.on_verify(WINDOW).tolist() == evidence
 
 
 def test_recency_remembers_the_prompt_and_forgets_the_last_text() -> None:
@@ -57,15 +57,15 @@ def test_recency_remembers_the_prompt_and_forgets_the_last_text() -> None:
         np.zeros(2, np.int64), np.array([[[1]], [[2]]], np.int16), np.ones((2, 1, 1), np.float32), 0.0
     )
     one = begun("recency", prefill=prefill)
-    assert one.verified(step(0, 2, [[[0]]], accepted=0)).tolist() == [[1, 1 / 3, 1 / 2, 0]]
-    one.begin(NOTHING_READ)
-    assert one.verified(step(0, 0, [[[0]]], accepted=0)).tolist() == [[1, 0, 0, 0]]
+    assert one.on_verify(step(0, 2, [[[0]]], accepted=0)).tolist() == [[1, 1 / 3, 1 / 2, 0]]
+    one.on_prefill(NOTHING_READ)
+    assert one.on_verify(step(0, 0, [[[0]]], accepted=0)).tolist() == [[1, 0, 0, 0]]
 
 
 def test_popularity_is_of_what_it_learned_and_of_nothing_else() -> None:
     one = begun("popularity", rows((7, 0), (7, 0), (8, 1)), rows((9, 0)))
-    assert one.verified(WINDOW).tolist() == [[2.25, 0.75, 0, 0]]  # three positions, 3 of 4 to expert 0
-    assert one.verified(WINDOW).tolist() == [[2.25, 0.75, 0, 0]]
+    assert one.on_verify(WINDOW).tolist() == [[2.25, 0.75, 0, 0]]  # three positions, 3 of 4 to expert 0
+    assert one.on_verify(WINDOW).tolist() == [[2.25, 0.75, 0, 0]]
     with pytest.raises(MoespacError, match="nothing to go by"):
         begun("popularity")
 
@@ -73,20 +73,20 @@ def test_popularity_is_of_what_it_learned_and_of_nothing_else() -> None:
 def test_a_token_goes_where_it_went_and_an_unknown_one_where_all_went() -> None:
     one = begun("token-table", rows((7, 0), (7, 0), (7, 1), (8, 2)))
     popular = np.array([2.25, 1.25, 1.25, 0.25]) / 5  # 4 positions, and one that went everywhere alike
-    assert one.drafted(np.array([5]))[0] == pytest.approx(popular)
+    assert one.on_draft(np.array([5]))[0] == pytest.approx(popular)
     seen_thrice = (np.array([2, 1, 0, 0]) + popular) / 4
-    assert one.drafted(np.array([7]))[0] == pytest.approx(seen_thrice)
-    assert one.drafted(np.array([7, 5, 7]))[0] == pytest.approx(2 * seen_thrice + popular)
+    assert one.on_draft(np.array([7]))[0] == pytest.approx(seen_thrice)
+    assert one.on_draft(np.array([7, 5, 7]))[0] == pytest.approx(2 * seen_thrice + popular)
 
 
 def test_the_table_learns_from_rejected_positions_too_but_not_from_redacted_tokens() -> None:
     one = begun("token-table")
-    assert one.drafted(np.array([0]))[0].tolist() == [0.25] * 4
-    one.verified(replace(WINDOW, window=np.array([-1, 5, 6])))
-    assert np.argmax(one.drafted(np.array([5]))[0]) == 0
-    assert np.argmax(one.drafted(np.array([6]))[0]) == 3
+    assert one.on_draft(np.array([0]))[0].tolist() == [0.25] * 4
+    one.on_verify(replace(WINDOW, window=np.array([-1, 5, 6])))
+    assert np.argmax(one.on_draft(np.array([5]))[0]) == 0
+    assert np.argmax(one.on_draft(np.array([6]))[0]) == 3
     popular = (np.array([1, 0, 0, 2]) + 0.25) / 4
-    assert one.drafted(np.array([-1]))[0] == pytest.approx(popular)
+    assert one.on_draft(np.array([-1]))[0] == pytest.approx(popular)
 
 
 def test_a_table_learns_in_pieces_what_it_learns_at_once() -> None:
@@ -98,38 +98,38 @@ def test_a_table_learns_in_pieces_what_it_learns_at_once() -> None:
         *(RoutedTokens(many.tokens[i : i + 7], many.experts[i : i + 7]) for i in range(0, 60, 7)),
     )
     for token in range(6):
-        assert np.array_equal(whole.drafted(np.array([token])), parts.drafted(np.array([token])))
+        assert np.array_equal(whole.on_draft(np.array([token])), parts.on_draft(np.array([token])))
 
 
 def test_gates_count_as_many_picks_as_a_router_chooses() -> None:
     two = make_sensor("draft-gates", MoEShape(2, 4, 2))
     gates = np.array([[[0, 1, 2, 3], [3, 2, 1, 0]], [[0, 2, 3, 1], [3, 0, 1, 2]]], np.int16)
-    assert two.known == "drafted"
-    assert two.drafted(np.zeros(3), gates).tolist() == [[2, 1, 1, 0], [1, 0, 1, 2]]
-    assert two.drafted(np.zeros(1), gates[:0]).tolist() == [[0] * 4] * 2  # nothing drafted
-    assert two.drafted(np.zeros(1)).tolist() == [[0] * 4] * 2  # and so no row of the channel to be given
+    assert two.available_at == "drafted"
+    assert two.on_draft(np.zeros(3), gates).tolist() == [[2, 1, 1, 0], [1, 0, 1, 2]]
+    assert two.on_draft(np.zeros(1), gates[:0]).tolist() == [[0] * 4] * 2  # nothing drafted
+    assert two.on_draft(np.zeros(1)).tolist() == [[0] * 4] * 2  # and so no row of the channel to be given
 
 
 def test_next_gate_speaks_of_one_layer_and_passes_over_none() -> None:
     two = make_sensor("next-gate", MoEShape(2, 4, 2))
-    assert two.known == "layer"
-    assert two.layer(1, np.array([[0, 1, 2], [0, 3, 1]], np.int16)).tolist() == [2, 1, 0, 1]
-    assert two.layer(1, np.array([[-1, -1, -1], [2, -1, 1]], np.int16)).tolist() == [0, 0, 1, 0]
+    assert two.available_at == "layer"
+    assert two.on_layer(1, np.array([[0, 1, 2], [0, 3, 1]], np.int16)).tolist() == [2, 1, 0, 1]
+    assert two.on_layer(1, np.array([[-1, -1, -1], [2, -1, 1]], np.int16)).tolist() == [0, 0, 1, 0]
 
 
 @pytest.mark.parametrize("name", SENSORS)
 def test_a_sensor_speaks_at_its_moment_alone_and_costs_time(name: str) -> None:
     trace = with_channels(one_text(3, gamma_max=3, steps=6))
     one = make_sensor(name, GEOMETRY, verified_tokens(trace))
-    one.begin(trace.prefill())
+    one.on_prefill(trace.prefill())
     for seen in iter_windows(trace, gamma=2):
-        told = {"drafted": one.drafted(seen.step.window, seen.draft_gates)}
-        told["layer"] = one.layer(1, seen.next_gates[:, 1])
-        told["verified"] = one.verified(seen.step)
-        assert [moment for moment, evidence in told.items() if evidence is not None] == [one.known]
-        shape = (GEOMETRY.experts,) if one.known == "layer" else (GEOMETRY.layers, GEOMETRY.experts)
-        assert told[one.known].shape == shape
-        assert told[one.known].min() >= 0
+        told = {"drafted": one.on_draft(seen.step.window, seen.draft_gates)}
+        told["layer"] = one.on_layer(1, seen.next_gates[:, 1])
+        told["verified"] = one.on_verify(seen.step)
+        assert [moment for moment, evidence in told.items() if evidence is not None] == [one.available_at]
+        shape = (GEOMETRY.experts,) if one.available_at == "layer" else (GEOMETRY.layers, GEOMETRY.experts)
+        assert told[one.available_at].shape == shape
+        assert told[one.available_at].min() >= 0
     assert 0 < one.cost_s(0) <= one.cost_s(8) < 1e-3
     assert one.overhead_s(8) <= one.cost_s(8)
 
@@ -198,8 +198,8 @@ def lacking(name: str) -> None:
     trace = one_text(0, gamma_max=2)
     one = make_sensor(name, GEOMETRY)
     seen = next(iter_windows(trace, gamma=2))
-    one.drafted(seen.step.window, seen.draft_gates)
-    one.layer(1, seen.next_gates)
+    one.on_draft(seen.step.window, seen.draft_gates)
+    one.on_layer(1, seen.next_gates)
 
 
 @pytest.mark.parametrize(
@@ -212,11 +212,11 @@ def lacking(name: str) -> None:
         (lambda: lacking("draft-gates"), "'draft-gates' was given no 'draft-gates'; expected: a trace with"),
         (lambda: lacking("next-gate"), "'next-gate' was given no 'next-gate'"),
         (
-            lambda: make_sensor("draft-gates", FOUR).drafted(np.zeros(2), np.full((1, 1, 1), 4)),
+            lambda: make_sensor("draft-gates", FOUR).on_draft(np.zeros(2), np.full((1, 1, 1), 4)),
             "names experts 4 to 4; expected: 0 to 3, or -1",
         ),
         (
-            lambda: make_sensor("next-gate", FOUR).layer(1, np.full((1, 1), -2)),
+            lambda: make_sensor("next-gate", FOUR).on_layer(1, np.full((1, 1), -2)),
             "names experts -2 to -2",
         ),
     ],

@@ -327,7 +327,7 @@ def test_a_slower_link_makes_copies_late():
         ({"policy": "static-hot"}, "'static-hot' needs to know how often .* brings no such counts"),
         (
             {"expert_usage": np.ones((1, 2))},
-            r"expert_usage has shape \(1, 2\); expected: the model's 3 layers × 8",
+            r"expert_usage has shape \(1, 2\); expected: the model's 3 layers",
         ),
         ({"device": "gpu"}, "device is 'gpu'; expected: virtual, host, cuda"),
         ({"device": "cuda"}, "the device is cuda, but torch"),

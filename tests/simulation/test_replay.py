@@ -164,20 +164,20 @@ def test_a_decode_that_computes_and_the_replay_of_its_trace_have_one_timeline() 
             computed += len(experts)
 
         (text,) = expert_demand(LOCAL)
-        live.begin_prefill(len(text.prefill.ids))
+        live.on_prefill_start(len(text.prefill.ids))
         for layer, (experts, positions) in enumerate(text.prompt):
             live.layer(layer, experts, positions, compute, compute)
-        live.end_prefill(text.prefill)
+        live.on_prefill_end(text.prefill)
         computed = 0
         for one in LOCAL:
-            live.begin_window(int(one.window[0]))
+            live.on_step_start(int(one.window[0]))
             for token in one.drafted.tolist():
-                live.drafted(token)
-            live.verify()
+                live.on_draft_token(token)
+            live.on_draft_end()
             for layer, counts in enumerate(one.counts):
                 chosen = np.flatnonzero(counts)
                 live.layer(layer, chosen.tolist(), counts[chosen].tolist(), compute, compute)
-            live.end_window(one)
+            live.on_verify(one)
         assert computed == (LOCAL.counts > 0).sum()
         replayed = replay(LOCAL, name, 16 * CARD.expert_bytes, costs=CARD)
         assert replayed.timeline == device.timeline()
@@ -317,6 +317,6 @@ def test_a_trace_without_a_step_has_nothing_to_replay() -> None:
 
 def test_a_window_to_come_is_told_to_nobody_who_does_not_say_so() -> None:
     one = Scheduler(VirtualDevice(), CARD, get_policy("recency"), MoEShape(1, 4, 2), 2)
-    one.begin_window(0)
+    one.on_step_start(0)
     with pytest.raises(MoespacError, match="was given the window to come"):
-        one.end_window(step(0, 0, [[[0, 1]]], 0), step(1, 1, [[[0, 1]]], 0))
+        one.on_verify(step(0, 0, [[[0, 1]]], 0), step(1, 1, [[[0, 1]]], 0))

@@ -167,10 +167,10 @@ def test_evidence_is_what_the_sensor_says_at_its_moment(name: str) -> None:
     trace = one_text(3, steps=6)
     told = evidence_over_time(Rounds.of(trace), name)
     one = make_sensor(name, trace.geometry)
-    one.begin(trace.prefill())
+    one.on_prefill(trace.prefill())
     for n, step in enumerate(trace):
-        drafted = one.drafted(step.window)
-        verified = one.verified(step)
+        drafted = one.on_draft(step.window)
+        verified = one.on_verify(step)
         assert told[n] == pytest.approx(drafted if verified is None else verified)
 
 

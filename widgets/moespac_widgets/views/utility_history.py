@@ -38,12 +38,12 @@ def evidence_over_time(rounds: Rounds, sensor: str | Sensor, gamma: int | None =
     evidence = np.zeros(history.shape[1:], np.float32)
     n = 0
     for text in range(len(rounds.trace.texts)):
-        first = sensor.begin(rounds.trace.prefill(text))
+        first = sensor.on_prefill(rounds.trace.prefill(text))
         evidence[...] = 0 if first is None else first
         for window in iter_windows(rounds.trace, text, gamma):
             for layers, values in ask(sensor, window):
                 evidence[layers] = values
-            if (after := sensor.verified(window.step)) is not None:
+            if (after := sensor.on_verify(window.step)) is not None:
                 evidence[...] = after
             history[n] = evidence
             n += 1
