@@ -78,16 +78,16 @@ from .simulation.slot_history import slot_history as slot_history
 from .hardware.budget import Budget as Budget
 from .hardware.budget import parse_budget as parse_budget
 from .hardware.calibration import calibrate as calibrate
-from .hardware.cost_model import Costs as Costs
-from .hardware.cost_model import cost_model as cost_model
+from .hardware.costs import Costs as Costs
+from .hardware.costs import cost_model as cost_model
 from .hardware.machine import Machine as Machine
 from .hardware.machine import list_machines as list_machines
 from .hardware.machine import load_machine as load_machine
 from .hardware.memory_plan import MemoryPlan as MemoryPlan
 from .hardware.memory_plan import plan_memory as plan_memory
 from .hardware.model import ModelSpec as ModelSpec
-from .hardware.model_library import list_model_specs as list_model_specs
-from .hardware.model_library import load_model_spec as load_model_spec
+from .hardware.model import list_model_specs as list_model_specs
+from .hardware.model import load_model_spec as load_model_spec
 
 # Errors
 from .utils.exceptions import MoespacError as MoespacError

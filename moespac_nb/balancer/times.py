@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ..utils.exceptions import InvalidInputError
 
 if TYPE_CHECKING:
-    from ..hardware.cost_model import Costs
+    from ..hardware.costs import Costs
 
 __all__ = ["LaneTimes"]
 

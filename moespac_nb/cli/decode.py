@@ -174,7 +174,8 @@ def _offloaded(target: Any, options: argparse.Namespace) -> Run | None:
 def _charged(target: Any, options: argparse.Namespace) -> str | int:
     """The budget as it was given, or what is left of it once the draft is paid for."""
     from ..hardware.budget import allot, check_accounting
-    from ..hardware.model_library import load_model_spec
+    from ..hardware.model import load_model_spec
+    from ..hardware.scaling import scale_to_trace
     from ..models.inspection import inspect_model
     from ..offloading.own_spec import spec_from_model
 
@@ -183,7 +184,9 @@ def _charged(target: Any, options: argparse.Namespace) -> str | int:
     # On a real device experts are as large as they are, whatever model they stand for.
     real = options.model is None or options.device in ("host", "cuda")
     sizes = (
-        spec_from_model(target) if real else load_model_spec(options.model).as_if(inspect_model(target).shape)
+        spec_from_model(target)
+        if real
+        else scale_to_trace(load_model_spec(options.model), inspect_model(target).shape)
     )
     charged = allot(options.accounting, options.budget, sizes, draft=draft_of(options) == "model")
     if not charged.fits:
@@ -196,10 +199,11 @@ def _charged(target: Any, options: argparse.Namespace) -> str | int:
 
 def _under_budget(run: Run, options: argparse.Namespace, said: list[str]) -> dict[str, Any]:
     """What the run came to, and on what."""
-    from ..hardware.model_library import load_model_spec, mismatch
+    from ..hardware.model import load_model_spec
+    from ..hardware.scaling import scaling_notes
 
     profile = options.model and load_model_spec(options.model)
-    scaled = mismatch(run.geometry, profile) if profile else ()
+    scaled = scaling_notes(profile, run.geometry) if profile else ()
     return {
         "budget": options.budget,
         "accounting": options.accounting or "slots-equal",

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable
 from functools import partial
 
-from ..hardware.cost_model import Costs
+from ..hardware.costs import Costs
 from .devices import Device, Event, OperationError
 from .log import Log, SlotChange
 from .placement import Counters, PendingExpert

@@ -23,7 +23,7 @@ from heapq import heapify, heappop, heapreplace
 
 import numpy as np
 
-from ..hardware.cost_model import Costs
+from ..hardware.costs import Costs
 from ..utils.exceptions import InvalidInputError
 from .copies import SlotLoader
 from .devices import Device

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..hardware.cost_model import Costs
+from ..hardware.costs import Costs
 from .devices import Device, Event
 from .engine import Engine
 from .placement import LayerDispatch, Miss, PendingExpert

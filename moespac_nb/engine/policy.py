@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from ..hardware.cost_model import Costs
+from ..hardware.costs import Costs
 from ..trace.step import MoEShape, Prefill, Step
 from .log import Log
 from .placement import Miss

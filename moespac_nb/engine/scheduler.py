@@ -18,7 +18,7 @@ from contextlib import suppress
 
 import numpy as np
 
-from ..hardware.cost_model import Costs
+from ..hardware.costs import Costs
 from ..trace.step import MoEShape, Prefill, Step
 from ..utils.exceptions import InvalidInputError
 from .devices import Device, OperationError

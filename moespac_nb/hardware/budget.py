@@ -1,10 +1,8 @@
 """A memory budget as people write it, and the slots it pays for: a slot is room for one expert.
 
-Written in one of three ways:
-
-    parse_budget("25%")                 a share of all experts
-    parse_budget("1.5 GiB")             a size; decimal (kB, MB, GB, TB) or binary units (KiB, MiB, GiB, TiB)
-    parse_budget(300_000)               bytes, as "300000" is too
+parse_budget("25%")                 # a share of all experts
+parse_budget("1.5 GiB")             # a size; decimal (kB, MB, GB, TB) or binary units (KiB, MiB, GiB, TiB)
+parse_budget(300_000)               # bytes, as "300000" is too
 """
 
 from __future__ import annotations
@@ -14,15 +12,14 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-import numpy as np
-
-from ..utils.exceptions import MoespacError, did_you_mean
-from ..utils.validation import warn
+from ..utils.exceptions import InvalidInputError
+from ..utils.validation import check_choice, is_whole, warn
 from .model import ModelSpec
 
-__all__ = ["ACCOUNTINGS", "Allotment", "Budget", "Room", "allot", "check_accounting", "parse_budget"]
+__all__ = ["ACCOUNTINGS", "Allotment", "Budget", "allot", "check_accounting", "parse_budget"]
 
-ACCEPTED = (
+ACCOUNTINGS = ("slots-equal", "device-equal")
+EXPECTED = (
     "a share above 0% and up to 100% of all experts, such as '25%', a size above 0 with its unit, such as "
     "'512MiB', '1.5 GiB' or '300 kB', or a whole number of bytes"
 )
@@ -35,102 +32,187 @@ _BYTES = {
 
 
 @dataclass(frozen=True)
-class Room:
-    """What a budget comes to on one model."""
+class Allotment:
+    """What a policy has for experts under a budget.
 
-    budget_bytes: int  # at most what all experts take
-    slots: int  # at least 1; they take no more than the budget
+    Parameters
+    ----------
+    budget_bytes : int
+        Left for experts after the draft; at most what all experts take, and 0 where no slot is left.
+    slots : int
+        Experts that this has room for.
+    draft_bytes : int, default 0
+        What is charged for the draft.
+    """
+
+    budget_bytes: int
+    slots: int
+    draft_bytes: int = 0
+
+    @property
+    def fits(self) -> bool:
+        """Whether there is at least one slot."""
+        return self.slots > 0
 
 
 @dataclass(frozen=True)
 class Budget:
-    """A share of all experts, or bytes: one of the two is None."""
+    """A share of all experts, or bytes: one of the two is None.
 
-    given: str
-    share: Fraction | None = None  # above 0, at most 1
-    size_bytes: int | None = None  # at least 1
+    Parameters
+    ----------
+    text : str
+        What was given, for messages.
+    share : Fraction, optional
+        Above 0, at most 1.
+    size_bytes : int, optional
+        At least 1.
+    """
 
-    def room(self, expert_bytes: int, experts: int) -> Room:
-        """The slots this budget pays for on a model of so many experts, over all layers, of so many bytes.
+    text: str
+    share: Fraction | None = None
+    size_bytes: int | None = None
 
-        Raises MoespacError where it pays for none, and warns where it is more than all experts take.
+    def allot(self, expert_bytes: int, experts: int, draft_bytes: int = 0) -> Allotment:
+        """Return the slots that this budget pays for.
+
+        Parameters
+        ----------
+        expert_bytes : int
+            Of one expert.
+        experts : int
+            Of the model, over all layers.
+        draft_bytes : int, default 0
+            What the budget pays for beside experts.
+
+        Returns
+        -------
+        Allotment
+
+        Raises
+        ------
+        InvalidInputError
+            If the budget is smaller than one expert.
+
+        Warns
+        -----
+        UserWarning
+            If the budget is more than all experts take.
+
+        Examples
+        --------
+        >>> parse_budget("25%").allot(expert_bytes=600, experts=64)
+        Allotment(budget_bytes=9600, slots=16, draft_bytes=0)
+        >>> parse_budget("25%").allot(expert_bytes=600, experts=64, draft_bytes=3000).slots
+        11
         """
         all_bytes = expert_bytes * experts
-        budget_bytes = self.size_bytes if self.share is None else int(self.share * all_bytes)
-        assert budget_bytes is not None
-        if budget_bytes < expert_bytes:
-            raise MoespacError(
-                f"budget is {self.given}, {budget_bytes} bytes on this model; expected: at least one slot, "
+        size_bytes = int(self.share * all_bytes) if self.share is not None else self.size_bytes or 0
+        if size_bytes < expert_bytes:
+            raise InvalidInputError(
+                f"budget is {self.text}, {size_bytes} bytes on this model; expected: at least one slot, "
                 f"{expert_bytes} bytes, the size of one of its {experts} experts ({100 / experts:.2g}%)"
             )
-        if budget_bytes > all_bytes:
+        if size_bytes > all_bytes:
             warn(
-                f"budget is {self.given}, {budget_bytes} bytes; all {experts} experts take {all_bytes}, "
+                f"budget is {self.text}, {size_bytes} bytes; all {experts} experts take {all_bytes}, "
                 "and no more is used"
             )
-            budget_bytes = all_bytes
-        return Room(budget_bytes, slots=budget_bytes // expert_bytes)
+            size_bytes = all_bytes
+        left_bytes = max(0, size_bytes - draft_bytes)
+        slots = left_bytes // expert_bytes
+        return Allotment(left_bytes if slots else 0, slots, draft_bytes)
 
 
-def parse_budget(budget: Any) -> Budget:
-    """The budget that was written.
+def parse_budget(budget: Budget | str | int) -> Budget:
+    """Read a budget.
 
-    budget: a `Budget`, '25%', '512MiB', '1.5 GiB', '300 kB' (capitals do not matter), or bytes: 300_000,
-    '300000'. Raises MoespacError for everything else, zero, negative and above 100% among it.
+    Parameters
+    ----------
+    budget : Budget, str or int
+        "25%", "512MiB", "1.5 GiB", "300 kB" (capitals do not matter), or bytes: 300_000, "300000".
+
+    Returns
+    -------
+    Budget
+
+    Raises
+    ------
+    InvalidInputError
+        For everything else, and for what is 0, negative or above 100%.
+
+    Examples
+    --------
+    >>> parse_budget("25%").share
+    Fraction(1, 4)
+    >>> parse_budget("1.5 GiB").size_bytes
+    1610612736
     """
     if isinstance(budget, Budget):
         return budget
-    given = repr(budget)
-    if isinstance(budget, str) and budget.strip().isascii() and budget.strip().isdecimal():
-        budget = int(budget) if len(budget) < 20 else 0
-    if isinstance(budget, str):
-        if (written := _WRITTEN.fullmatch(budget)) and (amount := Fraction(written[1])) > 0:
-            unit = written[2].lower()
-            if unit == "%" and amount <= 100:
-                return Budget(given, share=amount / 100)
-            if unit in _BYTES and (size_bytes := int(amount * _BYTES[unit])) > 0:
-                return Budget(given, size_bytes=size_bytes)
-    elif isinstance(budget, int | np.integer) and not isinstance(budget, bool) and budget > 0:
-        return Budget(given, size_bytes=int(budget))
-    raise MoespacError(f"budget is {given}; expected: {ACCEPTED}")
+    text, size = repr(budget), budget
+    if isinstance(size, str) and size.strip().isascii() and size.strip().isdecimal():
+        size = int(size) if len(size) < 20 else 0
+    if is_whole(size, least=1):
+        return Budget(text, size_bytes=int(size))
+    if (
+        isinstance(size, str)
+        and (written := _WRITTEN.fullmatch(size))
+        and (amount := Fraction(written[1])) > 0
+    ):
+        unit = written[2].lower()
+        if unit == "%" and amount <= 100:
+            return Budget(text, share=amount / 100)
+        if unit in _BYTES and (size_bytes := int(amount * _BYTES[unit])) > 0:
+            return Budget(text, size_bytes=size_bytes)
+    raise InvalidInputError(f"budget is {text}; expected: {EXPECTED}")
 
 
-ACCOUNTINGS = ("slots-equal", "device-equal")
-
-
-@dataclass(frozen=True)
-class Allotment:
-    """What a contestant has for experts after what it is charged for."""
-
-    accounting: str
-    draft_bytes: int  # charged to it
-    budget_bytes: int  # left for experts; 0 where it does not fit
-    slots: int  # 0 where it does not fit
-    fits: bool  # at least one slot
-
-
-def check_accounting(name: str) -> str:
-    """The name, if it is one; else MoespacError."""
-    if name not in ACCOUNTINGS:
-        raise MoespacError(
-            f"accounting is {name!r}; expected: {' or '.join(ACCOUNTINGS)}{did_you_mean(name, ACCOUNTINGS)}"
-        )
-    return name
+def check_accounting(accounting: Any) -> str:
+    """Return the name of an accounting, or raise InvalidInputError if it is none of `ACCOUNTINGS`."""
+    return str(check_choice("accounting", accounting, ACCOUNTINGS))
 
 
 def allot(
     accounting: str, budget: Budget | str | int, model: ModelSpec, *, draft: bool, context: int = 1024
 ) -> Allotment:
-    """The slots of a contestant that drafts, or does not, under a budget.
+    """Return the slots that a policy has under a budget.
 
-    model: as replayed, see `ModelProfile.as_if`. context: tokens whose keys and values the draft keeps.
-    Raises MoespacError where the budget itself pays for no slot, and warns where it is more than all experts.
+    Parameters
+    ----------
+    accounting : {"slots-equal", "device-equal"}
+        Whether the budget is for experts alone, or pays for the draft of a policy that drafts as well.
+    budget : Budget, str or int
+        See `parse_budget`.
+    model : ModelSpec
+        As it is replayed, see `scale_to_trace`.
+    draft : bool
+        Whether the policy drafts.
+    context : int, default 1024
+        Tokens whose keys and values the draft keeps.
+
+    Returns
+    -------
+    Allotment
+        Without a slot where the draft leaves none.
+
+    Raises
+    ------
+    InvalidInputError
+        If the accounting or the budget cannot be read, or the budget is smaller than one expert.
+
+    Warns
+    -----
+    UserWarning
+        If the budget is more than all experts take.
+
+    Examples
+    --------
+    >>> from moespac_nb.hardware.model import load_model_spec
+    >>> model = load_model_spec("qwen3-30b-a3b")
+    >>> [allot(name, "17%", model, draft=True).slots for name in ACCOUNTINGS]
+    [1044, 539]
     """
-    check_accounting(accounting)
-    room = parse_budget(budget).room(model.expert_bytes, model.all_experts)
-    if accounting == "slots-equal" or not draft or model.draft is None:
-        return Allotment(accounting, 0, room.budget_bytes, room.slots, fits=True)
-    draft_bytes = model.draft.memory_bytes(context)
-    left_bytes = max(0, room.budget_bytes - draft_bytes)
-    slots = left_bytes // model.expert_bytes
-    return Allotment(accounting, draft_bytes, left_bytes if slots else 0, slots, fits=slots > 0)
+    is_charged = check_accounting(accounting) == "device-equal" and draft and model.draft is not None
+    draft_bytes = model.draft.memory_bytes(context) if is_charged and model.draft else 0
+    return parse_budget(budget).allot(model.expert_bytes, model.all_experts, draft_bytes)

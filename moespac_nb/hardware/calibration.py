@@ -1,4 +1,4 @@
-"""Measures this machine and writes a profile of it: what a bundled one publishes or assumes, by the clock.
+"""Measure this machine by the clock, and write a profile of it as the bundled ones are.
 
     moespac calibrate --out my_machine.toml
 
@@ -20,27 +20,38 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-import numpy as np
-
-from ..utils.exceptions import MoespacError
+from ..utils.exceptions import InvalidInputError
 from ..utils.files import atomic_write
+from .machine import GIB
+from .memory import system_memory
 
-__all__ = ["Calibration", "calibrate", "write_machine"]
+__all__ = ["Calibration", "as_dict", "calibrate", "check_path", "to_toml", "write_machine"]
 
-GIB = 2**30
 HIDDEN, EXPERT_WIDTH = 2048, 768  # of the paper's target: the experts that are timed have this shape
 LAYERS, EXPERTS, GAMMA = 48, 128, 8  # of the paper's target and draft: the planning that is timed
 COMPUTED_POSITIONS = 64  # enough for an expert to be bound by arithmetic
 SMALL_COPY_BYTES = 64 * 1024
 RESERVED_GIB = 1.0
 
+Readings = dict[str, tuple[float, str]]  # by the key of a profile: a constant, and where it comes from
+
 
 @dataclass(frozen=True)
 class Effort:
-    """How much is moved and how often: enough to leave the caches, in seconds or in a minute."""
+    """How much is moved and how often: enough to leave the caches, in seconds or in a minute.
+
+    Parameters
+    ----------
+    buffer_bytes : int
+        Of a large copy.
+    experts : int
+        Different ones, of 19 MB each in float32.
+    repeats : int
+        Of each measurement.
+    """
 
     buffer_bytes: int
-    experts: int  # distinct ones, of 19 MB each in float32
+    experts: int
     repeats: int
 
 
@@ -50,13 +61,27 @@ THOROUGH = Effort(buffer_bytes=512 * 2**20, experts=24, repeats=15)
 
 @dataclass(frozen=True)
 class Calibration:
-    """Constants of this machine by the keys of a profile, and how each was come by."""
+    """Constants of this machine.
+
+    Parameters
+    ----------
+    about : str
+        What the machine is, in words.
+    on : str
+        The date.
+    versions : str
+        Of the packages that it was measured with.
+    values : mapping of str to float
+        The constants, by the keys of a profile and in their units.
+    how : mapping of str to str
+        Where each comes from: "measured: …" or "assumption: …".
+    """
 
     about: str
-    on: str  # date
+    on: str
     versions: str
     values: Mapping[str, float]
-    how: Mapping[str, str]  # "measured: …" or "assumption: …"
+    how: Mapping[str, str]
 
 
 def calibrate(*, planning_s: Callable[[int], float], quick: bool = False) -> Calibration:
@@ -73,79 +98,92 @@ def calibrate(*, planning_s: Callable[[int], float], quick: bool = False) -> Cal
     Returns
     -------
     Calibration
-        The machine's constants, each with the way in which it was measured.
     """
+    import numpy as np
     import torch
 
-    effort = QUICK if quick else THOROUGH
-    found: dict[str, tuple[float, str]] = {}
+    effort, has_cuda = QUICK if quick else THOROUGH, torch.cuda.is_available()
     with torch.inference_mode():
-        found |= _host(effort)
-        found |= _cuda(effort) if torch.cuda.is_available() else _host_as_device(effort, found)
-    found["policy.plan_ms"] = (
+        readings = _host(effort)
+        readings |= _cuda(effort) if has_cuda else _host_as_device(effort, readings)
+    readings["policy.plan_ms"] = (
         1e3 * planning_s(effort.repeats),
         f"measured: estimator and fast balancer, {LAYERS} layers of {EXPERTS} experts, γ = {GAMMA}, "
         "made-up routing",
     )
+    device = torch.cuda.get_device_name() if has_cuda else "no CUDA"
     return Calibration(
-        about=_about(),
+        about=f"this machine: {platform.system()} {platform.machine()}, {device}",
         on=datetime.date.today().isoformat(),
         versions=f"moespac-nb {metadata.version('moespac-nb')}, Python {platform.python_version()}, "
         f"torch {torch.__version__}, numpy {np.__version__}, {torch.get_num_threads()} threads"
         + (", quick" if quick else ""),
-        values={key: value for key, (value, _) in found.items()},
-        how={key: how for key, (_, how) in found.items()},
+        values={key: value for key, (value, _) in readings.items()},
+        how={key: how for key, (_, how) in readings.items()},
     )
 
 
-def median_seconds(run: Callable[[], object], repeats: int) -> float:
-    """Median of so many runs, after one that is not counted."""
+def median_seconds(
+    run: Callable[[], object], repeats: int, wait: Callable[[], object] | None = None
+) -> float:
+    """Return the median of so many runs, after one that is not counted; `wait` ends each of them."""
     times = []
     for _ in range(repeats + 1):
         start = perf_counter()
         run()
+        if wait is not None:
+            wait()
         times.append(perf_counter() - start)
     return max(statistics.median(times[1:]), 1e-9)  # a clock too coarse must not divide by zero
 
 
 def link_of(small_bytes: int, small_s: float, large_bytes: int, large_s: float) -> tuple[float, float]:
-    """α in seconds and bytes a second of a link, from the times of a small and a large copy."""
+    """Fit a link's fixed cost and bandwidth to the times of a small and a large copy.
+
+    Parameters
+    ----------
+    small_bytes, large_bytes : int
+    small_s, large_s : float
+
+    Returns
+    -------
+    alpha_s, bytes_per_s : float
+
+    Examples
+    --------
+    >>> link_of(1000, 2.0, 5000, 4.0)
+    (1.5, 2000.0)
+    """
     if large_s <= small_s:
         return 0.0, large_bytes / large_s
     bytes_per_s = (large_bytes - small_bytes) / (large_s - small_s)
     return max(0.0, small_s - small_bytes / bytes_per_s), bytes_per_s
 
 
-def _host(effort: Effort) -> dict[str, tuple[float, str]]:
+def _host(effort: Effort) -> Readings:
     import torch
 
-    from .memory import system_memory
-
     source = torch.ones(effort.buffer_bytes // 4)
-    read_s = median_seconds(lambda: source.sum(), effort.repeats)
+    read_s = median_seconds(source.sum, effort.repeats)
     # An expert a call, all different, so that none is still in a cache when its turn comes again.
     shapes = ((2 * EXPERT_WIDTH, HIDDEN), (HIDDEN, EXPERT_WIDTH))
     experts = [[torch.randn(shape) for shape in shapes] for _ in range(effort.experts)]
     expert_bytes = sum(weight.nbytes for weight in experts[0])
 
-    def serve(positions: int) -> float:
+    def expert_s(positions: int) -> float:
         hidden = torch.randn(positions, HIDDEN)
 
-        def all_of_them() -> None:
+        def run_experts() -> None:
             for gate_up, down in experts:
                 gate, up = (hidden @ gate_up.T).chunk(2, dim=-1)
                 (torch.nn.functional.silu(gate) * up) @ down.T
 
-        return median_seconds(all_of_them, effort.repeats) / len(experts)
+        return median_seconds(run_experts, effort.repeats) / len(experts)
 
-    one_s, many_s = serve(1), serve(COMPUTED_POSITIONS)
-    total_bytes = system_memory()["total_bytes"]
+    one_s, many_s = expert_s(1), expert_s(COMPUTED_POSITIONS)
     shape = f"experts of {HIDDEN} × {EXPERT_WIDTH} in float32"
     return {
-        "host.memory_gib": (
-            (total_bytes or 8 * GIB) / GIB,
-            "measured: as the system says" if total_bytes else "assumption: the system does not say",
-        ),
+        "host.memory_gib": (system_memory()["total_bytes"] / GIB, "measured: as the system says"),
         "host.read_gb_per_s": (source.nbytes / read_s / 1e9, "measured: the sum of a large buffer"),
         "host.expert_gb_per_s": (expert_bytes / one_s / 1e9, f"measured: {shape}, one position"),
         "host.gflops": (
@@ -155,80 +193,85 @@ def _host(effort: Effort) -> dict[str, tuple[float, str]]:
     }
 
 
-def _host_as_device(effort: Effort, host: Mapping[str, tuple[float, str]]) -> dict[str, tuple[float, str]]:
+def _link(effort: Effort, device: str) -> Readings:
     import torch
 
-    def copy_s(size_bytes: int) -> float:
-        source = torch.ones(size_bytes // 4)
-        target = torch.zeros_like(source)
-        return median_seconds(lambda: target.copy_(source), effort.repeats)
+    is_cuda, large = device == "cuda", effort.buffer_bytes
+    wait, where = (torch.cuda.synchronize, "from pinned memory") if is_cuda else (None, "in memory")
 
-    large = effort.buffer_bytes
+    def copy_s(size_bytes: int) -> float:
+        source = torch.ones(size_bytes // 4, pin_memory=is_cuda)
+        target = torch.zeros_like(source, device=device)
+        return median_seconds(lambda: target.copy_(source, non_blocking=True), effort.repeats, wait)
+
     alpha_s, bytes_per_s = link_of(SMALL_COPY_BYTES, copy_s(SMALL_COPY_BYTES), large, copy_s(large))
-    shared = "; no CUDA: the host is the device"
-    memory, expert = host["host.memory_gib"], host["host.expert_gb_per_s"]
     return {
-        "device.memory_gib": (memory[0], memory[1] + shared),
-        "device.reserved_gib": (min(RESERVED_GIB, memory[0] / 2), "assumption: the system and this process"),
-        "device.bandwidth_gb_per_s": (expert[0], expert[1] + shared),
-        "device.tflops": (host["host.gflops"][0] / 1e3, host["host.gflops"][1] + shared),
-        "link.alpha_ms": (1e3 * alpha_s, "measured: a small copy in memory, less its bytes" + shared),
-        "link.bandwidth_gb_per_s": (
-            bytes_per_s / 1e9,
-            "measured: copies in memory, small and large" + shared,
-        ),
+        "link.alpha_ms": (1e3 * alpha_s, f"measured: a small copy {where}, less its bytes"),
+        "link.bandwidth_gb_per_s": (bytes_per_s / 1e9, f"measured: copies {where}, small and large"),
     }
 
 
-def _cuda(effort: Effort) -> dict[str, tuple[float, str]]:
+def _host_as_device(effort: Effort, host: Readings) -> Readings:
+    gflops, how = host["host.gflops"]
+    readings = {
+        "device.memory_gib": host["host.memory_gib"],
+        "device.bandwidth_gb_per_s": host["host.expert_gb_per_s"],
+        "device.tflops": (gflops / 1e3, how),
+        **_link(effort, "cpu"),
+    }
+    reserved_gib = min(RESERVED_GIB, host["host.memory_gib"][0] / 2)
+    return {
+        "device.reserved_gib": (reserved_gib, "assumption: the system and this process"),
+        **{key: (value, f"{how}; no CUDA: the host is the device") for key, (value, how) in readings.items()},
+    }
+
+
+def _cuda(effort: Effort) -> Readings:
     import torch
 
-    def timed_s(run: Callable[[], object]) -> float:
-        def finished() -> None:
-            run()
-            torch.cuda.synchronize()
-
-        return median_seconds(finished, effort.repeats)
-
-    def copy_s(size_bytes: int) -> float:
-        source = torch.ones(size_bytes // 4).pin_memory()
-        target = torch.zeros_like(source, device="cuda")
-        return timed_s(lambda: target.copy_(source, non_blocking=True))
-
-    large = effort.buffer_bytes
-    alpha_s, bytes_per_s = link_of(SMALL_COPY_BYTES, copy_s(SMALL_COPY_BYTES), large, copy_s(large))
-    block = torch.ones(large // 4, device="cuda")
-    read_s = timed_s(lambda: block.sum())
+    link = _link(effort, "cuda")
+    block = torch.ones(effort.buffer_bytes // 4, device="cuda")
+    read_s = median_seconds(block.sum, effort.repeats, torch.cuda.synchronize)
     side = 4096
     square = torch.randn(side, side, device="cuda", dtype=torch.float16)
-    product_s = timed_s(lambda: square @ square)
+    product_s = median_seconds(lambda: square @ square, effort.repeats, torch.cuda.synchronize)
     free_bytes, total_bytes = torch.cuda.mem_get_info()
-    ours_bytes = torch.cuda.memory_reserved()
+    others_gib = max(0, total_bytes - free_bytes - torch.cuda.memory_reserved()) / GIB
     return {
         "device.memory_gib": (total_bytes / GIB, "measured: as the driver says"),
-        "device.reserved_gib": (
-            max(0, total_bytes - free_bytes - ours_bytes) / GIB,
-            "measured: taken by others and by the context of this process",
-        ),
+        "device.reserved_gib": (others_gib, "measured: taken by others and by the context of this process"),
         "device.bandwidth_gb_per_s": (block.nbytes / read_s / 1e9, "measured: the sum of a large buffer"),
         "device.tflops": (2 * side**3 / product_s / 1e12, f"measured: product of {side} × {side} in float16"),
-        "link.alpha_ms": (1e3 * alpha_s, "measured: a small copy from pinned memory, less its bytes"),
-        "link.bandwidth_gb_per_s": (
-            bytes_per_s / 1e9,
-            "measured: copies from pinned memory, small and large",
-        ),
+        **link,
     }
-
-
-def _about() -> str:
-    import torch
-
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "no CUDA"
-    return f"this machine: {platform.system()} {platform.machine()}, {device}"
 
 
 def to_toml(calibration: Calibration) -> str:
-    """The profile that `machines.machine` reads."""
+    """Return the profile in TOML, with a line for each constant, as `load_machine` reads it.
+
+    Parameters
+    ----------
+    calibration : Calibration
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> how = {"link.alpha_ms": "measured: a small copy"}
+    >>> print(to_toml(Calibration("mine", "2026-11-28", "1.0", {"link.alpha_ms": 0.25}, how)))
+    about = "mine"
+    experts_in = "host"
+    <BLANKLINE>
+    [measured]
+    on = "2026-11-28"
+    versions = "1.0"
+    <BLANKLINE>
+    [link]
+    alpha_ms = { value = 0.25, measured = "a small copy" }
+    <BLANKLINE>
+    """
     lines = [f"about = {_quoted(calibration.about)}", 'experts_in = "host"', ""]
     lines += ["[measured]", f"on = {_quoted(calibration.on)}", f"versions = {_quoted(calibration.versions)}"]
     table = ""
@@ -242,23 +285,40 @@ def to_toml(calibration: Calibration) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _quoted(text: str) -> str:
+    # A JSON string is a TOML string, but for one character that JSON leaves as it is.
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
 def check_path(path: Path) -> None:
-    """Raises MoespacError unless a profile can be written there and read again."""
+    """Raise InvalidInputError unless a profile can be written at a path and read again from it."""
     if path.suffix != ".toml" or not path.parent.is_dir():
-        raise MoespacError(f"--out is {str(path)!r}; expected: a .toml file in a folder that is there")
+        raise InvalidInputError(
+            f"the profile's path is {str(path)!r}; expected: a .toml file in a folder that is there"
+        )
 
 
 def write_machine(calibration: Calibration, path: Path) -> None:
-    """Write the profile, the whole file or none. It then loads by its path wherever a machine is named."""
+    """Write the profile, the whole file or none; it then loads by its path wherever a machine is named.
+
+    Parameters
+    ----------
+    calibration : Calibration
+    path : Path
+        A .toml file.
+
+    Raises
+    ------
+    InvalidInputError
+        If it is none, or its folder is not there.
+    MoespacError
+        If the operating system refuses.
+    """
     check_path(path)
     with atomic_write(path, "the machine's profile") as file:
         file.write(to_toml(calibration).encode())
 
 
-def _quoted(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)  # a JSON string is a TOML string
-
-
 def as_dict(calibration: Calibration) -> dict[str, Any]:
-    """Everything as plain values."""
+    """Return everything as plain values."""
     return asdict(calibration)

@@ -1,7 +1,7 @@
-"""A machine: what its memories, its link and its processors can do. Bundled, or a TOML file.
+"""What a machine's memories, its link and its processors can do, read from a profile.
 
-machine("rtx4090").link_bytes_per_s
-machine("my_machine.toml")           # what `moespac calibrate --out` wrote
+load_machine("rtx4090").link_bytes_per_s
+load_machine("my_machine.toml")      # written by `moespac calibrate --out`
 """
 
 from __future__ import annotations
@@ -9,55 +9,76 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
-from ..utils.exceptions import MoespacError
-from .profile_files import Quantity, profile_names, read_profile
+from ..utils.exceptions import InvalidInputError
+from .profile_files import TINY, Constant, profile_names, read_profile
 
-__all__ = ["MACHINE_KEYS", "Machine", "list_machines", "load_machine"]
+__all__ = ["Machine", "list_machines", "load_machine"]
 
 GIB = 2**30
-_TINY = 1e-6  # what is divided by is above 0
+
 
 # The upper limits are far above any machine: a value beyond is in another unit than its key says.
-MACHINE_KEYS: dict[str, Quantity] = {
-    "about": Quantity(None),
-    "experts_in": Quantity(None),  # where they are when in no slot: "host" or "storage"
-    "device.memory_gib": Quantity("GiB", _TINY, 1e5),
-    "device.reserved_gib": Quantity("GiB", 0, 1e5),
-    "device.bandwidth_gb_per_s": Quantity("GB/s", _TINY, 1e5),
-    "device.tflops": Quantity("10¹² flops a second in 16-bit matrices", _TINY, 1e5),
-    "link.alpha_ms": Quantity("milliseconds a copy", 0, 1e3),
-    "link.bandwidth_gb_per_s": Quantity("GB/s", _TINY, 1e4),
-    "host.memory_gib": Quantity("GiB", _TINY, 1e5),
-    "host.read_gb_per_s": Quantity("GB/s", _TINY, 1e5),
-    "host.expert_gb_per_s": Quantity("GB/s", _TINY, 1e5),
-    "host.gflops": Quantity("10⁹ flops a second", _TINY, 1e6),
-    "policy.plan_ms": Quantity("milliseconds a window", 0, 1e4),
-    "measured.on": Quantity(None, optional=True),
-    "measured.versions": Quantity(None, optional=True),
-}
-PLACES = ("host", "storage")
-
-
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """Bytes and seconds. `origins` says of each key of its file where the number comes from."""
+    """A machine's constants, in bytes and seconds.
+
+    Parameters
+    ----------
+    name : str
+        Of its profile.
+    about : str
+        What it is, in words.
+    experts_in : {"host", "storage"}
+        Where an expert lies that is in no slot. "storage" means unified memory, which has one copy of an
+        expert at most, so that all others are on disk.
+    memory_bytes, reserved_bytes : int
+        The device's memory, and what driver, libraries and a desktop always take of it.
+    memory_bytes_per_s, flops_per_s : float
+        How fast the device reads its memory, and computes in 16-bit matrices.
+    copy_alpha_s : float
+        What each copy over the link takes in addition to its bytes, in seconds.
+    link_bytes_per_s : float
+        From host memory, or from storage, to the device.
+    host_memory_bytes : int
+        Room for all experts: host memory, or storage.
+    host_read_bytes_per_s : float
+        Raw reads of host memory, the limit of everything that reads it.
+    host_expert_bytes_per_s, host_flops_per_s : float
+        How fast the CPU reads the weights it computes with, and computes.
+    plan_s : float
+        What estimator and balancer take in a window, in seconds.
+    measured_on : str, optional
+        The date of its calibration; None for published and assumed constants.
+    measured_with : str, optional
+        The versions it was calibrated with.
+    origins : mapping of str to str
+        Where each constant comes from, by its key in the profile.
+
+    Notes
+    -----
+    Each field stands beside the key and the unit of its profile, with the limits that are accepted there.
+    """
 
     name: str
-    about: str
-    experts_in: str  # "storage": unified memory, one copy of an expert at most; what is in no slot is on disk
-    memory_bytes: int  # of the device
-    reserved_bytes: int  # of it, never ours: driver, libraries, a desktop
-    memory_bytes_per_s: float
-    flops_per_s: float
-    copy_alpha_s: float
-    link_bytes_per_s: float
-    host_memory_bytes: int  # room for all experts: host memory, or storage
-    host_read_bytes_per_s: float  # raw reads; the most the next one can be
-    host_expert_bytes_per_s: float  # weights read while computing with them
-    host_flops_per_s: float
-    plan_s: float
-    measured_on: str | None = None  # None: published or assumed
+    about: Annotated[str, Constant("about")]
+    experts_in: Annotated[str, Constant("experts_in", choices=("host", "storage"))]
+    memory_bytes: Annotated[int, Constant("device.memory_gib", "GiB", GIB, TINY, 1e5)]
+    reserved_bytes: Annotated[int, Constant("device.reserved_gib", "GiB", GIB, 0, 1e5)]
+    memory_bytes_per_s: Annotated[float, Constant("device.bandwidth_gb_per_s", "GB/s", 1e9, TINY, 1e5)]
+    flops_per_s: Annotated[
+        float, Constant("device.tflops", "10¹² flops a second in 16-bit matrices", 1e12, TINY, 1e5)
+    ]
+    copy_alpha_s: Annotated[float, Constant("link.alpha_ms", "milliseconds a copy", 1e-3, 0, 1e3)]
+    link_bytes_per_s: Annotated[float, Constant("link.bandwidth_gb_per_s", "GB/s", 1e9, TINY, 1e4)]
+    host_memory_bytes: Annotated[int, Constant("host.memory_gib", "GiB", GIB, TINY, 1e5)]
+    host_read_bytes_per_s: Annotated[float, Constant("host.read_gb_per_s", "GB/s", 1e9, TINY, 1e5)]
+    host_expert_bytes_per_s: Annotated[float, Constant("host.expert_gb_per_s", "GB/s", 1e9, TINY, 1e5)]
+    host_flops_per_s: Annotated[float, Constant("host.gflops", "10⁹ flops a second", 1e9, TINY, 1e6)]
+    plan_s: Annotated[float, Constant("policy.plan_ms", "milliseconds a window", 1e-3, 0, 1e4)]
+    measured_on: Annotated[str | None, Constant("measured.on", optional=True)] = None
+    measured_with: Annotated[str | None, Constant("measured.versions", optional=True)] = None
     origins: Mapping[str, str]
 
     @property
@@ -69,45 +90,59 @@ class Machine:
 
     @property
     def label(self) -> str:
-        """What its constants are: measured, or published; the times made of them are modelled."""
+        """Whether its constants are measured or published; times that are made of them are modelled."""
         return f"measured on {self.measured_on}" if self.measured_on else "published and assumed constants"
 
 
 def list_machines() -> tuple[str, ...]:
-    """The bundled machines."""
+    """List the names of the bundled machines.
+
+    Returns
+    -------
+    tuple of str
+
+    Examples
+    --------
+    >>> list_machines()
+    ('a100', 'h100', 'laptop4060', 'orin', 'rtx3060', 'rtx4090', 't4')
+    """
     return profile_names("machines")
 
 
-def load_machine(given: Machine | str | Path) -> Machine:
-    """A machine by its name, or read from a TOML file. Raises MoespacError for any other."""
-    if isinstance(given, Machine):
-        return given
-    profile = read_profile("machines", given, MACHINE_KEYS)
-    at = profile.values
-    if at["experts_in"] not in PLACES:
-        raise MoespacError(
-            f"{profile.path}: experts_in is {at['experts_in']!r}; expected: {' or '.join(map(repr, PLACES))}"
+def load_machine(machine: Machine | str | Path) -> Machine:
+    """Load a machine.
+
+    Parameters
+    ----------
+    machine : Machine, str or Path
+        The name of a bundled machine, the path of a profile in TOML, or a machine, which is returned.
+
+    Returns
+    -------
+    Machine
+
+    Raises
+    ------
+    MissingDataError
+        If there is no file at the path.
+    InvalidInputError
+        If the name is unknown, or something in the profile is unknown, missing or out of its limits.
+
+    Examples
+    --------
+    >>> machine = load_machine("rtx4090")
+    >>> machine.link_bytes_per_s, machine.label
+    (25200000000.0, 'published and assumed constants')
+    >>> machine.origins["device.bandwidth_gb_per_s"]
+    "source: vendor's sheet"
+    """
+    if isinstance(machine, Machine):
+        return machine
+    profile = read_profile("machines", machine, {"": Machine})
+    loaded = Machine(name=profile.name, origins=profile.origins, **profile.fields(Machine))
+    if loaded.reserved_bytes >= loaded.memory_bytes:
+        raise InvalidInputError(
+            f"{profile.path}: device.reserved_gib is {profile.values['device.reserved_gib']!r}; expected: "
+            f"less than device.memory_gib, {profile.values['device.memory_gib']!r}"
         )
-    if at["device.reserved_gib"] >= at["device.memory_gib"]:
-        raise MoespacError(
-            f"{profile.path}: device.reserved_gib is {at['device.reserved_gib']!r}; expected: less than "
-            f"device.memory_gib, {at['device.memory_gib']!r}"
-        )
-    return Machine(
-        name=profile.name,
-        about=at["about"],
-        experts_in=at["experts_in"],
-        memory_bytes=round(at["device.memory_gib"] * GIB),
-        reserved_bytes=round(at["device.reserved_gib"] * GIB),
-        memory_bytes_per_s=at["device.bandwidth_gb_per_s"] * 1e9,
-        flops_per_s=at["device.tflops"] * 1e12,
-        copy_alpha_s=at["link.alpha_ms"] / 1e3,
-        link_bytes_per_s=at["link.bandwidth_gb_per_s"] * 1e9,
-        host_memory_bytes=round(at["host.memory_gib"] * GIB),
-        host_read_bytes_per_s=at["host.read_gb_per_s"] * 1e9,
-        host_expert_bytes_per_s=at["host.expert_gb_per_s"] * 1e9,
-        host_flops_per_s=at["host.gflops"] * 1e9,
-        plan_s=at["policy.plan_ms"] / 1e3,
-        measured_on=profile.get("measured.on"),
-        origins=profile.origins,
-    )
+    return loaded

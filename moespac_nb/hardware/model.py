@@ -1,15 +1,24 @@
-"""What a model is made of: counts of weights, bytes at one precision, and the draft it has. Knows no file."""
+"""What a model is made of: counts of weights, bytes at one precision, and the draft it has.
+
+load_model_spec("qwen3-30b-a3b").expert_bytes        # in bfloat16
+load_model_spec("qwen3-30b-a3b-4bit").draft.name
+load_model_spec("bundled-pair"), load_model_spec("my_model.toml")
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
 
 from ..trace.step import MoEShape
-from ..utils.exceptions import MoespacError
+from .profile_files import TINY, Constant, Profile, profile_names, read_profile
 
-__all__ = ["CHUNK_POSITIONS", "DraftSpec", "ModelSpec", "mismatch"]
+__all__ = ["BUNDLED", "FOUR_BIT", "RECORDS", "DraftSpec", "ModelSpec", "list_model_specs", "load_model_spec"]
 
+BUNDLED = "bundled-pair"
+FOUR_BIT = "-4bit"
 # A prompt is read in chunks of so many positions: what the workspace is made for. An assumption.
 CHUNK_POSITIONS = 512
 # Logits are kept for the window alone, in 32 bits; an assumption of at most so many positions.
@@ -18,78 +27,139 @@ WINDOW_POSITIONS = 16
 
 @dataclass(frozen=True, kw_only=True)
 class DraftSpec:
-    """What drafts for a target, wholly on the device."""
+    """The model that drafts for a target; all of it is on the device.
 
-    name: str
-    weights_bytes: float
-    read_bytes: float  # by one token
-    active_parameters: float  # that one token goes through
-    kv_bytes_per_token: float
-    overhead_s: float  # of one token, whatever the machine
-    workspace_bytes: float
+    Parameters
+    ----------
+    name : str
+    weights_bytes : float
+        Of all its weights.
+    read_bytes : float
+        What one token reads of them.
+    active_parameters : float
+        Weights that one token goes through.
+    kv_bytes_per_token : float
+        Keys and values of one token.
+    overhead_s : float
+        Seconds that each token takes in addition, on any machine.
+    workspace_bytes : float
+        Activations and logits.
+    """
+
+    name: Annotated[str, Constant("name")]
+    weights_bytes: Annotated[float, Constant("weights_gb", "GB", 1e9, TINY, 1e4)]
+    read_bytes: Annotated[float, Constant("read_gb", "GB a token", 1e9, TINY, 1e4)]
+    active_parameters: Annotated[float, Constant("active_billion", "10⁹ weights a token", 1e9, TINY, 1e4)]
+    kv_bytes_per_token: Annotated[float, Constant("kv_bytes_per_token", "bytes", 1, 1, 1e8)]
+    overhead_s: Annotated[float, Constant("overhead_ms", "milliseconds a token", 1e-3, 0, 1e4)]
+    workspace_bytes: Annotated[float, Constant("workspace_gb", "GB", 1e9, 0, 1e3)]
 
     def token_s(self, bytes_per_s: float, flops_per_s: float) -> float:
-        """One drafted token on a device."""
+        """Return the seconds of one drafted token: as long as the slower of its bytes and its arithmetic."""
         return self.overhead_s + max(self.read_bytes / bytes_per_s, self.prompt_token_s(flops_per_s))
 
     def prompt_token_s(self, flops_per_s: float) -> float:
-        """One token of a prompt: read in chunks, so that the arithmetic is what takes the time."""
+        """Return the seconds of one prompt token: prompts are read in chunks, bound by arithmetic."""
         return 2 * self.active_parameters / flops_per_s
 
     def memory_bytes(self, context: int) -> int:
-        """Weights, keys and values of so many tokens, workspace."""
+        """Return the bytes of weights, of keys and values of `context` tokens, and of the workspace."""
         return round(self.weights_bytes + context * self.kv_bytes_per_token + self.workspace_bytes)
+
+
+def _count(name: str, unit: str = "things", least: int = 1, most: float = 1e7) -> Constant:
+    return Constant(f"shape.{name}", unit, least=least, most=most, whole=True)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSpec:
-    """Counts of weights, and bytes at one precision. `origins` says of each key where it comes from."""
+    """A model's counts of weights, and their bytes at one precision.
+
+    Parameters
+    ----------
+    name, about : str
+        Of its profile, and what it is, in words.
+    layers, moe_layers : int
+        All layers, and those of them that have experts; the others have a dense network.
+    experts, top_k : int
+        Experts of one layer, and how many of them a token uses.
+    hidden, expert_width, dense_width : int
+        Width of the hidden state, of one expert, and of the network of a dense layer (0 without any).
+    shared_experts : int
+        Experts of one layer that every token uses.
+    attention_parameters : int
+        Weights of attention in one layer.
+    vocabulary : int
+    embedding_matrices : int
+        1 where the head is the embedding, else 2.
+    kv_values : int
+        Keys and values of one token in one layer; 16 bits each, whatever the precision of the weights.
+    context : int
+        The most tokens that it can read.
+    bits_per_weight : float
+        The precision, scales included.
+    draft : DraftSpec, optional
+        None where drafting takes no time and no memory.
+    origins : mapping of str to str
+        Where each constant comes from, by its key in the profile.
+
+    Examples
+    --------
+    >>> spec = load_model_spec("qwen3-30b-a3b")
+    >>> spec.geometry
+    MoEShape(layers=48, experts=128, top_k=8)
+    >>> spec.expert_bytes == 3 * 2048 * 768 * 2
+    True
+    """
 
     name: str
-    about: str
-    layers: int
-    moe_layers: int  # the others have a dense network of `dense_width`
-    experts: int  # in each such layer
-    top_k: int
-    hidden: int
-    expert_width: int
-    shared_experts: int
-    attention_parameters: int  # a layer
-    dense_width: int
-    vocabulary: int
-    embedding_matrices: int  # 1 where the head is the embedding
-    kv_values: int  # a token and layer, of 16 bits whatever the weights have
-    context: int  # the most tokens
+    about: Annotated[str, Constant("about")]
+    layers: Annotated[int, _count("layers")]
+    moe_layers: Annotated[int, _count("moe_layers")]
+    experts: Annotated[int, _count("experts")]
+    top_k: Annotated[int, _count("top_k")]
+    hidden: Annotated[int, _count("hidden")]
+    expert_width: Annotated[int, _count("expert_width")]
+    shared_experts: Annotated[int, _count("shared_experts", least=0)]
+    attention_parameters: Annotated[int, _count("attention_parameters", "weights a layer", most=1e10)]
+    dense_width: Annotated[int, _count("dense_width", least=0)]
+    vocabulary: Annotated[int, _count("vocabulary")]
+    embedding_matrices: Annotated[int, _count("embedding_matrices", "matrices", most=2)]
+    kv_values: Annotated[int, _count("kv_values", "values a token and layer", most=1e6)]
+    context: Annotated[int, _count("context")]
     bits_per_weight: float
     draft: DraftSpec | None = None
     origins: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def geometry(self) -> MoEShape:
+        """Layers with experts, experts of each, and top k."""
         return MoEShape(self.moe_layers, self.experts, self.top_k)
 
     @property
     def expert_parameters(self) -> int:
-        """Gate, up and down projection: 3·h·f."""
+        """Weights of one expert: gate, up and down projection, 3·h·f."""
         return 3 * self.hidden * self.expert_width
 
     @property
     def expert_bytes(self) -> int:
+        """Bytes of one expert."""
         return self._bytes(self.expert_parameters)
 
     @property
     def all_experts(self) -> int:
+        """The number of experts in all layers."""
         return self.moe_layers * self.experts
 
     @property
     def layer_parameters(self) -> int:
-        """What every position of a layer with experts goes through: attention, router, shared experts."""
+        """Weights of a layer that each position goes through: attention, router, shared experts."""
         router = self.hidden * self.experts
         return self.attention_parameters + router + self.shared_experts * self.expert_parameters
 
     @property
     def head_parameters(self) -> int:
-        """What a pass reads outside these layers: dense layers and the head."""
+        """Weights that a pass reads outside these layers: dense layers and the head."""
         dense_layer = self.attention_parameters + 3 * self.hidden * self.dense_width
         return (self.layers - self.moe_layers) * dense_layer + self.vocabulary * self.hidden
 
@@ -100,31 +170,30 @@ class ModelSpec:
 
     @property
     def layer_bytes(self) -> int:
+        """Bytes of `layer_parameters`."""
         return self._bytes(self.layer_parameters)
 
     @property
     def head_bytes(self) -> int:
+        """Bytes of `head_parameters`."""
         return self._bytes(self.head_parameters)
 
     @property
     def dense_bytes(self) -> int:
-        """What is always on the device: attention, routers, shared experts, dense layers, embeddings."""
+        """Bytes always on the device: attention, routers, shared experts, dense layers, embeddings."""
         return self._bytes(self._resident_parameters)
 
     @property
     def kv_bytes_per_token(self) -> int:
+        """Bytes of one token's keys and values in all layers."""
         return 2 * self.layers * self.kv_values
 
     @property
     def workspace_bytes(self) -> int:
         """Activations of one chunk of a prompt and logits of one window; CHUNK_POSITIONS is an assumption."""
-        a_position = 8 * self.hidden + 3 * self.top_k * self.expert_width + 2 * self.attention_width
+        attention_width = self.attention_parameters // self.hidden  # of queries, keys and values, roughly
+        a_position = 8 * self.hidden + 3 * self.top_k * self.expert_width + 2 * attention_width
         return 2 * CHUNK_POSITIONS * a_position + 4 * WINDOW_POSITIONS * self.vocabulary
-
-    @property
-    def attention_width(self) -> int:
-        """Queries, keys and values of one position, roughly: attention's weights over the hidden size."""
-        return self.attention_parameters // self.hidden
 
     @property
     def _resident_parameters(self) -> int:
@@ -134,70 +203,87 @@ class ModelSpec:
     def _bytes(self, parameters: int) -> int:
         return round(parameters * self.bits_per_weight / 8)
 
-    def larger(self, geometry: MoEShape) -> tuple[float, float]:
-        """How many times a trace's layers this model has, and how many times its expert work for a token.
 
-        A replay charges what the trace has. The whole model's time is about so many times as long: the first
-        for drafting, planning and dense parts, the second for experts and for waiting. It is rough, as twice
-        the top k asks for less than twice the experts of a window.
-        """
-        layers = self.moe_layers / geometry.layers
-        return layers, layers * self.top_k / geometry.top_k
-
-    def as_if(self, geometry: MoEShape) -> ModelSpec:
-        """This model shrunk to the routing of another: its experts, but that many layers, experts and top k.
-
-        The head and the draft's times shrink with the layers, the draft's memory with the number of all
-        experts, so that each keeps its share of a pass and of a budget. `mismatch` says it in words.
-        """
-        if geometry == self.geometry:
-            return self
-        if not geometry.layers:
-            raise MoespacError("the trace is of a dense model; expected: one with experts")
-        by_layers = geometry.layers / self.moe_layers
-        by_experts = geometry.layers * geometry.experts / self.all_experts
-        return replace(
-            self,
-            layers=geometry.layers + round((self.layers - self.moe_layers) * by_layers),
-            moe_layers=geometry.layers,
-            experts=geometry.experts,
-            top_k=geometry.top_k,
-            vocabulary=max(1, round(self.vocabulary * by_layers)),
-            draft=self.draft
-            and replace(
-                self.draft,
-                weights_bytes=self.draft.weights_bytes * by_experts,
-                kv_bytes_per_token=self.draft.kv_bytes_per_token * by_experts,
-                workspace_bytes=self.draft.workspace_bytes * by_experts,
-                read_bytes=self.draft.read_bytes * by_layers,
-                active_parameters=self.draft.active_parameters * by_layers,
-                overhead_s=self.draft.overhead_s * by_layers,
-            ),
-        )
+@dataclass(frozen=True)
+class _Precision:
+    bits_per_weight: Annotated[float, Constant("bits_per_weight", "bits", 1, 1, 64)]
 
 
-def mismatch(geometry: MoEShape, model: ModelSpec) -> tuple[str, ...]:
-    """What is scaled where a trace of this geometry is replayed on that profile; () where nothing is."""
-    own = model.geometry
-    notes = [
-        f"{what}: the trace has {ours}, {model.name} {theirs}"
-        for what, ours, theirs in (
-            ("layers with experts", geometry.layers, own.layers),
-            ("experts a layer", geometry.experts, own.experts),
-            ("top k", geometry.top_k, own.top_k),
-        )
-        if ours != theirs
-    ]
-    if geometry.layers != own.layers:
-        notes.append(
-            f"times of head, draft and planning are scaled by layers, {geometry.layers}/{own.layers}"
-        )
-    all_ours = geometry.layers * geometry.experts
-    if all_ours != model.all_experts:
-        notes.append(f"the draft's memory is scaled by the number of experts, {all_ours}/{model.all_experts}")
-    if geometry.layers and (larger := model.larger(geometry)) != (1, 1):
-        notes.append(
-            f"times and speeds are of the trace's layers and top k: all of {model.name} takes about "
-            f"{larger[0]:.3g} times as long, and {larger[1]:.3g} times where experts decide"
-        )
-    return tuple(notes)
+PRECISIONS = ("bf16", "4bit")  # tables of a profile
+RECORDS: dict[str, type] = {
+    "": ModelSpec,
+    **{f"{precision}.": _Precision for precision in PRECISIONS},
+    **{f"{precision}.draft.": DraftSpec for precision in PRECISIONS},
+}
+
+
+def list_model_specs() -> tuple[str, ...]:
+    """List the names of the bundled models: real ones in two precisions, and the bundled pair.
+
+    Returns
+    -------
+    tuple of str
+        Sorted.
+
+    Examples
+    --------
+    >>> list_model_specs()[:3]
+    ('bundled-pair', 'deepseek-v2-lite', 'deepseek-v2-lite-4bit')
+    """
+    names = profile_names("models")
+    return tuple(sorted([*names, *(name + FOUR_BIT for name in names if name != BUNDLED)]))
+
+
+def load_model_spec(model: ModelSpec | str | Path) -> ModelSpec:
+    """Load the sizes of a model.
+
+    Parameters
+    ----------
+    model : ModelSpec, str or Path
+        The name of a bundled model, the path of a profile in TOML (its bfloat16 if it has that), or a spec,
+        which is returned.
+
+    Returns
+    -------
+    ModelSpec
+
+    Raises
+    ------
+    MissingDataError
+        If there is no file at the path.
+    InvalidInputError
+        If the name is unknown, or something in the profile is unknown, missing or out of its limits.
+
+    Examples
+    --------
+    >>> four_bit = load_model_spec("qwen3-30b-a3b-4bit")
+    >>> four_bit.bits_per_weight, four_bit.draft.name
+    (4.5, 'Qwen3-4B in 4 bits')
+    >>> four_bit.origins["4bit.bits_per_weight"]
+    'assumption: all matrices in 4 bits with one 16-bit scale a block of 32 weights'
+    """
+    if isinstance(model, ModelSpec):
+        return model
+    names = list_model_specs()
+    file = str(model).removesuffix(FOUR_BIT) if str(model) in names else model
+    profile = read_profile("models", file, RECORDS, names)
+    held = [precision for precision in PRECISIONS if profile.has(f"{precision}.")] or ["bf16"]
+    precision = held[0] if file == model else "4bit"
+    spec = ModelSpec(
+        name=profile.name + (FOUR_BIT if precision == "4bit" else ""),
+        draft=_draft(profile, f"{precision}.draft."),
+        origins=profile.origins,
+        **profile.fields(_Precision, f"{precision}."),
+        **profile.fields(ModelSpec),
+    )
+    profile.check_at_most("shape.moe_layers", "shape.layers")
+    profile.check_at_most("shape.top_k", "shape.experts")
+    return spec
+
+
+def _draft(profile: Profile, table: str) -> DraftSpec | None:
+    if not profile.has(table):
+        return None
+    draft = DraftSpec(**profile.fields(DraftSpec, table))
+    profile.check_at_most(f"{table}read_gb", f"{table}weights_gb")
+    return draft

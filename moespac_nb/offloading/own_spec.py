@@ -9,8 +9,7 @@ import numpy as np
 import torch
 
 from ..datasets.prompts import DOMAINS
-from ..hardware.model import ModelSpec
-from ..hardware.model_library import BUNDLED, load_model_spec
+from ..hardware.model import BUNDLED, ModelSpec, load_model_spec
 from ..models.compat import cache_argument
 from ..models.inspection import ModelInfo, inspect_model
 from ..models.loading import context_of, vocabulary_of

@@ -20,8 +20,8 @@ from ..engine.devices import Device, Operation
 from ..engine.devices.host import share_cores
 from ..engine.placement import Counters
 from ..engine.scheduler import Scheduler
-from ..hardware.budget import Budget, Room, parse_budget
-from ..hardware.cost_model import Costs
+from ..hardware.budget import Allotment, Budget, parse_budget
+from ..hardware.costs import Costs
 from ..models.gates import Gate
 from ..models.inspection import ModelInfo
 from ..policies import Policy
@@ -48,7 +48,7 @@ class Run:
     costs : Costs
         What the policy assumes, and the truth of a virtual device.
     policy : Policy
-    room : Room
+    allotment : Allotment
         The budget, in bytes and slots.
     gates : sequence of Gate
         Every layer's, for a policy that asks them a layer ahead.
@@ -78,7 +78,7 @@ class Run:
         device: Device,
         costs: Costs,
         policy: Policy,
-        room: Room,
+        allotment: Allotment,
         gates: Sequence[Gate],
         away: Away | None = None,
         *,
@@ -92,7 +92,7 @@ class Run:
         self.expert_bytes = costs.expert_bytes
         self.slots: int
         self._has_slots = policy.slots
-        self._take(room)
+        self._take(allotment)
         # The same objects come back at the end; while they are away, whoever reads them meets meta tensors.
         self._away = away or [(module, expert_parameters(module)) for module in info.experts]
         self._moved: list[tuple[Any, str, Any]] = []  # what went to the GPU for the run
@@ -171,7 +171,7 @@ class Run:
         """
         self._check_open()
         experts = self.geometry.layers * self.geometry.experts
-        self._take(parse_budget(budget).room(self.expert_bytes, experts))
+        self._take(parse_budget(budget).allot(self.expert_bytes, experts))
         self._driver.resize(self.slots)
         self._take_what_fits()
 
@@ -284,9 +284,9 @@ class Run:
             )
             self.slots = self._driver.slots
 
-    def _take(self, room: Room) -> None:
-        self.budget_bytes = room.budget_bytes
-        self.slots = room.slots if self._has_slots else 0
+    def _take(self, allotment: Allotment) -> None:
+        self.budget_bytes = allotment.budget_bytes
+        self.slots = allotment.slots if self._has_slots else 0
 
     def _check_open(self) -> None:
         if not self.is_open:

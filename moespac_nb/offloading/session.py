@@ -17,7 +17,7 @@ from torch import nn
 
 from ..engine.devices import Device
 from ..hardware.budget import Budget, parse_budget
-from ..hardware.cost_model import Costs, cost_model
+from ..hardware.costs import Costs, cost_model
 from ..hardware.machine import Machine
 from ..hardware.model import ModelSpec
 from ..models.inspection import inspect_model
@@ -125,7 +125,7 @@ def offload(
         )
     if link_bytes_per_s is not None:
         costs = replace(costs, link_bytes_per_s=link_bytes_per_s)
-    room = budget.room(costs.expert_bytes, shape.layers * shape.experts)
+    allotment = budget.allot(costs.expert_bytes, shape.layers * shape.experts)
 
     def run(away: Away | None = None) -> Run:
         return Run(
@@ -134,7 +134,7 @@ def offload(
             device,
             costs,
             policy,
-            room,
+            allotment,
             gates,
             away,
             gamma=gamma,

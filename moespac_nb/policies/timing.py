@@ -128,7 +128,7 @@ def measure_planning_s(repeats: int) -> float:
     """
     from ..balancer import Balancer, LaneTimes
     from ..estimator.utility import make_estimator
-    from ..hardware.cost_model import cost_model
+    from ..hardware.costs import cost_model
 
     rng = np.random.default_rng(0)
     popularity = rng.dirichlet(np.full(EXPERTS, 0.3), size=LAYERS)

@@ -20,11 +20,11 @@ from ..engine.devices import VirtualDevice
 from ..engine.log import Log
 from ..engine.scheduler import Scheduler
 from ..hardware.budget import allot, check_accounting, parse_budget
-from ..hardware.cost_model import Costs, cost_model
+from ..hardware.costs import Costs, cost_model
 from ..hardware.machine import Machine, load_machine
 from ..hardware.memory_plan import plan_memory
-from ..hardware.model import ModelSpec, mismatch
-from ..hardware.model_library import load_model_spec
+from ..hardware.model import ModelSpec, load_model_spec
+from ..hardware.scaling import scale_to_trace, scaling_notes, whole_model_factors
 from ..policies import Policy, get_policy
 from ..trace.locality import check_expert_usage
 from ..trace.step import MoEShape
@@ -185,10 +185,10 @@ def _setup(
                 f"accounting is {accounting!r} and costs are given; expected: 'slots-equal', or a machine "
                 "and a model profile instead of costs"
             )
-        room = parse_budget(budget).room(costs.expert_bytes, geometry.layers * geometry.experts)
-        return _Setup(costs, room.budget_bytes, room.slots, fits=True)
+        allotment = parse_budget(budget).allot(costs.expert_bytes, geometry.layers * geometry.experts)
+        return _Setup(costs, allotment.budget_bytes, allotment.slots, fits=True)
     machine, model = load_machine(machine), load_model_spec(model)
-    allotment = allot(accounting, budget, model.as_if(geometry), draft=drafts, context=context)
+    allotment = allot(accounting, budget, scale_to_trace(model, geometry), draft=drafts, context=context)
     # What the card holds is a matter of the whole model, not of the trace it is replayed with.
     plan = plan_memory(machine, model, context=context, draft=drafts and model.draft is not None)
     share = allotment.slots / (geometry.layers * geometry.experts) if policy.slots else 0.0
@@ -199,8 +199,8 @@ def _setup(
         allotment.fits and plan.fits_host and plan.left_bytes >= 0 and share <= plan.share,
         machine.name,
         model.name,
-        mismatch(geometry, model),
-        model.larger(geometry),
+        scaling_notes(model, geometry),
+        whole_model_factors(model, geometry),
     )
 
 

@@ -22,7 +22,7 @@ class Result:
 
     policy: str
     tps_modelled: float  # tokens a second, of the trace's layers
-    tps_whole_model: float | None  # roughly that of all the profile's, see `ModelProfile.larger`
+    tps_whole_model: float | None  # roughly that of all the profile's, see `whole_model_factors`
     tokens: int
     windows: int
     hit_rate: float  # of the experts that events asked for, those whose copy had come

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from moespac_nb import MoespacError
 from moespac_nb.balancer import Balancer, Demand, Joint, LaneTimes, LevelRates, PerLayer, solve
-from moespac_nb.hardware.cost_model import Costs
+from moespac_nb.hardware.costs import Costs
 from tests.helpers.balancer_instances import instance
 
 UTILITY = np.array([[0, 0, 1, 2]])

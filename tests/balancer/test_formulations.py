@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from moespac_nb import MoespacError
 from moespac_nb.balancer import Candidates, Demand, Joint, LaneTimes, PerExpert, PerLayer, candidates, solve
-from moespac_nb.hardware.cost_model import cost_model
+from moespac_nb.hardware.costs import cost_model
 from tests.helpers.balancer_instances import instance
 from tests.helpers.small_profiles import MACHINE, MODEL
 

@@ -249,7 +249,7 @@ def test_a_budget_above_everything_is_a_warning(capsys):
         (("--budget", "25%", "--machine", "rtx4080"), "machine is 'rtx4080'; .*did you mean 'rtx4090'"),
         (("--budget", "25%", "--model", "mixtral"), "did you mean 'mixtral-8x7b'"),
         (("--budget", "25%", "--device", "gpu"), "device is 'gpu'; expected: virtual, host, cuda"),
-        (("--budget", "25%", "--accounting", "fair"), "accounting is 'fair'; expected: slots-equal or"),
+        (("--budget", "25%", "--accounting", "fair"), "accounting is 'fair'; expected: slots-equal, "),
         (
             ("--budget", "5%", "--accounting", "device-equal", "--model", "mixtral-8x7b"),
             "the draft takes [0-9]+ bytes of it; accepted under device-equal: more than that",

@@ -247,7 +247,7 @@ def profile_with(tmp_path, kind: str, name: str, line: str) -> str:
         (("--policy", "spac-joins"), "policy is 'spac-joins'; expected: .*did you mean 'spac-joint'"),
         (("--machine", "rtx4080"), "machine is 'rtx4080'; expected: .*did you mean 'rtx4090'"),
         (("--machine", "absent.toml"), "absent.toml is not there; expected: a profile in TOML"),
-        (("--model", "qwen3-30b"), "model profile is 'qwen3-30b'; .*did you mean 'qwen3-30b-a3b'"),
+        (("--model", "qwen3-30b"), "model is 'qwen3-30b'; .*did you mean 'qwen3-30b-a3b'"),
         (("--accounting", "slot-equal"), "accounting is 'slot-equal'; .*did you mean 'slots-equal'"),
         (("--context", "0"), "context is 0; expected: 1 to"),
         (("--gamma", "4"), "gamma is 4 and the trace is not dense"),

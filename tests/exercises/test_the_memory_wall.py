@@ -9,9 +9,9 @@ import pytest
 
 from moespac_exercises.checking import check
 from moespac_exercises.lessons.the_memory_wall import pays_from
-from moespac_nb.hardware.cost_model import cost_model
+from moespac_nb.hardware.costs import cost_model
 from moespac_nb.hardware.memory_plan import plan_memory
-from moespac_nb.hardware.model_library import list_model_specs, load_model_spec
+from moespac_nb.hardware.model import list_model_specs, load_model_spec
 
 
 def lru(asked: list[int], slots: int) -> int:

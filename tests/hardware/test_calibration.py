@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import tomllib
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from moespac_nb.cli import main as cli
@@ -19,11 +20,14 @@ from moespac_nb.hardware.calibration import (
     to_toml,
     write_machine,
 )
-from moespac_nb.hardware.cost_model import cost_model
-from moespac_nb.hardware.machine import MACHINE_KEYS, load_machine
+from moespac_nb.hardware.costs import cost_model
+from moespac_nb.hardware.machine import Machine, load_machine
+from moespac_nb.hardware.profile_files import profile_keys
 from moespac_nb.policies import timing
 from moespac_nb.policies.timing import measure_planning_s
-from moespac_nb.utils.exceptions import MoespacError
+from moespac_nb.utils.exceptions import InvalidInputError
+
+NUMBERS = {key for key, constant in profile_keys({"": Machine}).items() if constant.unit}
 
 
 @pytest.fixture(scope="module")
@@ -46,10 +50,9 @@ def test_what_was_measured_loads_as_a_machine(found, tmp_path) -> None:
 
 
 def test_every_constant_is_measured_or_says_why_not(found) -> None:
-    numbers = {key for key, quantity in MACHINE_KEYS.items() if quantity.unit}
-    assert found.values.keys() == found.how.keys() == numbers
+    assert found.values.keys() == found.how.keys() == NUMBERS
     assumed = {key for key, how in found.how.items() if not how.startswith("measured: ")}
-    assert assumed <= {"device.reserved_gib", "host.memory_gib"}
+    assert assumed <= {"device.reserved_gib"}
     assert "torch" in found.versions
 
 
@@ -88,8 +91,8 @@ def test_planning_is_timed_once_it_has_settled(monkeypatch) -> None:
 def test_every_constant_by_hand(monkeypatch) -> None:
     took_s = iter([0.5, 2.0, 4.0, 0.01, 0.11])  # a read; 4 experts at 1 and at 64 positions; two copies
     monkeypatch.setattr(calibration, "QUICK", Effort(buffer_bytes=2**20, experts=4, repeats=1))
-    monkeypatch.setattr(calibration, "median_seconds", lambda run, repeats: next(took_s))
-    monkeypatch.setattr("moespac_nb.hardware.memory.system_memory", lambda: {"total_bytes": 2**30})
+    monkeypatch.setattr(calibration, "median_seconds", lambda run, repeats, wait=None: next(took_s))
+    monkeypatch.setattr(calibration, "system_memory", lambda: {"total_bytes": 2**30})
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     weights, link = 3 * 2048 * 768, (2**20 - 2**16) / 0.1
     assert calibrate(planning_s=lambda repeats: 0.002 * repeats, quick=True).values == pytest.approx(
@@ -109,13 +112,15 @@ def test_every_constant_by_hand(monkeypatch) -> None:
     )
 
 
-def test_words_with_quotes_survive_the_file(tmp_path) -> None:
-    values = {key: 2.0 for key, quantity in MACHINE_KEYS.items() if quantity.unit}
-    values["device.reserved_gib"] = 1.0
-    odd = 'a "quoted" \\ name, γ'
-    made = Calibration(odd, "2026-01-01", "none", values, dict.fromkeys(values, f"measured: {odd}"))
-    write_machine(made, tmp_path / "odd.toml")
-    assert load_machine(tmp_path / "odd.toml").about == odd
+@given(st.text().filter(str.strip))
+@example('a "quoted" \\ name, γ')
+@example("\x7f\x00\r\n")
+def test_any_words_survive_the_file(words) -> None:
+    values = {**dict.fromkeys(NUMBERS, 2.0), "device.reserved_gib": 1.0}
+    how = dict.fromkeys(values, f"measured: {words}")
+    document = tomllib.loads(to_toml(Calibration(words, "2026-01-01", words, values, how)))
+    assert document["about"] == document["measured"]["versions"] == words
+    assert document["link"]["alpha_ms"] == {"value": 2.0, "measured": words}
 
 
 @pytest.mark.parametrize("name", ["here.json", "none/here.toml"])
@@ -128,7 +133,7 @@ def test_a_place_that_cannot_take_a_profile_is_refused_before_measuring(
     assert cli.main(["calibrate", "--out", str(tmp_path / name)]) == 2
     assert "expected: a .toml file in a folder that is there" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
-    with pytest.raises(MoespacError, match=r"expected: a \.toml file"):
+    with pytest.raises(InvalidInputError, match=r"expected: a \.toml file"):
         calibration.check_path(tmp_path / name)
 
 

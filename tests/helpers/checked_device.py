@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 from moespac_nb.engine.devices import VirtualDevice
-from moespac_nb.hardware.cost_model import Costs
+from moespac_nb.hardware.costs import Costs
 
 # Sums of powers of two, so that times come out exactly: a copy 2 s, an expert 0.5 s on the GPU, 4 on the CPU.
 COSTS = Costs(

@@ -12,7 +12,7 @@ import torch
 
 import moespac_nb
 from moespac_nb.engine.devices.cuda import CudaDevice
-from moespac_nb.hardware.cost_model import Costs
+from moespac_nb.hardware.costs import Costs
 from tools.support.fake_cuda import FakeCuda
 
 __all__ = ["CARD", "ENGINE", "PACKAGE", "RUNNING", "SLOW_CPU", "OnStandIn", "running"]

@@ -332,7 +332,7 @@ def test_a_slower_link_makes_copies_late():
         ({"device": "gpu"}, "device is 'gpu'; expected: virtual, host, cuda"),
         ({"device": "cuda"}, "the device is cuda, but torch"),
         ({"machine": "rtx409"}, "machine is 'rtx409'"),
-        ({"model_spec": "qwen"}, "model profile is 'qwen'"),
+        ({"model_spec": "qwen"}, "model is 'qwen'"),
         ({"link_bytes_per_s": -1.0}, "link_bytes_per_s is -1.0; expected: a number above 0"),
         ({"in_flight": 0}, "in_flight is 0"),
     ],

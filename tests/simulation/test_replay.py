@@ -12,8 +12,8 @@ import pytest
 from moespac_nb.engine.chrome_trace import chrome_trace, save_chrome_trace
 from moespac_nb.engine.devices import Operation, VirtualDevice
 from moespac_nb.engine.scheduler import Scheduler
-from moespac_nb.hardware.cost_model import Costs
-from moespac_nb.hardware.model_library import load_model_spec
+from moespac_nb.hardware.costs import Costs
+from moespac_nb.hardware.model import load_model_spec
 from moespac_nb.policies import POLICIES, get_policy
 from moespac_nb.simulation.demand import expert_demand
 from moespac_nb.simulation.replay import replay
@@ -302,7 +302,7 @@ def test_a_prompt_of_one_token_needs_no_prefill() -> None:
         ({"accounting": "device-equal"}, "a machine and a model profile"),
         ({"gamma": 2}, "not dense"),
         ({"costs": None, "machine": "rtx4091"}, "did you mean 'rtx4090'"),
-        ({"costs": None, "model": "qwen4"}, "model profile is 'qwen4'"),
+        ({"costs": None, "model": "qwen4"}, "model is 'qwen4'"),
     ],
 )
 def test_what_is_not_accepted_is_said(options: dict, message: str) -> None:

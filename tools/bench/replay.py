@@ -13,7 +13,7 @@ import cProfile
 import pstats
 from time import process_time
 
-from moespac_nb.hardware.cost_model import Costs
+from moespac_nb.hardware.costs import Costs
 from moespac_nb.policies import POLICIES
 from moespac_nb.simulation.replay import replay
 from moespac_nb.trace.locality import expert_usage

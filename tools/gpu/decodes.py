@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from moespac_nb import decode
-from moespac_nb.hardware.cost_model import Costs, cost_model
+from moespac_nb.hardware.costs import Costs, cost_model
 from moespac_nb.trace.step import Step
 from tools.gpu.stage import Setup
 

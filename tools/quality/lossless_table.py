@@ -19,7 +19,7 @@ import transformers
 
 from moespac_nb import offload
 from moespac_nb.engine.placement import Counters
-from moespac_nb.hardware.cost_model import Costs
+from moespac_nb.hardware.costs import Costs
 from moespac_nb.policies import Policy, compose_policy, get_policy
 
 ROOT = Path(__file__).resolve().parents[2]

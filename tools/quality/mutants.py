@@ -143,7 +143,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--only", nargs="+", metavar="WORD", help="those whose name or file has one of these")
     parser.add_argument("--afresh", action="store_true", help="forget the verdicts of before")
     parser.add_argument("--list", action="store_true", help="name them, and run none")
-    parser.add_argument("--mutants", type=Path, default=ROOT / "tools" / "mutants.toml", help="the list")
+    parser.add_argument(
+        "--mutants", type=Path, default=ROOT / "tools" / "quality" / "mutants.toml", help="the list"
+    )
     options = parser.parse_args(arguments)
     known = ROOT / "build" / "mutants.json"
     try:

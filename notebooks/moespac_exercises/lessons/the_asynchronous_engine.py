@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from moespac_nb.engine.devices import Operation, VirtualDevice
 from moespac_nb.engine.engine import Engine
 from moespac_nb.engine.slots import STATES
-from moespac_nb.hardware.cost_model import Costs, cost_model
+from moespac_nb.hardware.costs import Costs, cost_model
 
 from ..exercise import Exercise
 

@@ -14,7 +14,7 @@ from moespac_nb.datasets.traces import load_trace
 from moespac_nb.hardware.budget import allot
 from moespac_nb.hardware.machine import list_machines, load_machine
 from moespac_nb.hardware.memory_plan import plan_memory
-from moespac_nb.hardware.model_library import load_model_spec
+from moespac_nb.hardware.model import load_model_spec
 from moespac_nb.simulation.replay import replay
 from moespac_nb.simulation.result import Result
 from moespac_nb.trace.trace import Trace

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from moespac_nb.hardware.cost_model import Costs, cost_model
+from moespac_nb.hardware.costs import Costs, cost_model
 from moespac_nb.hardware.machine import list_machines
-from moespac_nb.hardware.model_library import list_model_specs, load_model_spec
+from moespac_nb.hardware.model import list_model_specs, load_model_spec
 from moespac_nb.trace.cache_bounds import lru_hits, one_hot
 
 from ..exercise import Exercise

@@ -14,7 +14,7 @@ from moespac_nb import Trace
 from moespac_nb.datasets.prompts import DOMAINS
 from moespac_nb.datasets.traces import load_trace
 from moespac_nb.hardware.machine import Machine, list_machines, load_machine
-from moespac_nb.hardware.model_library import ModelSpec, list_model_specs, load_model_spec
+from moespac_nb.hardware.model import ModelSpec, list_model_specs, load_model_spec
 from moespac_nb.policies import Policy, get_policy
 from moespac_nb.simulation.replay import replay
 from moespac_nb.simulation.result import Result

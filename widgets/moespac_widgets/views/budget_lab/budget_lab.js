@@ -358,7 +358,7 @@ function build(host) {
 
   const signed = (tps) => `${tps < 0 ? "−" : "+"}${figure(Math.abs(tps))}`;
 
-  /** Tokens a second of all the model's layers, roughly, as `ModelProfile.larger` says;
+  /** Tokens a second of all the model's layers, roughly, as `whole_model_factors` says;
    *  null where the trace has them all. */
   function wholeModel(state, now) {
     const [layers, work] = data.larger[state.model];

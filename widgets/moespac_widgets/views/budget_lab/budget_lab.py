@@ -15,7 +15,8 @@ from moespac_nb import Trace
 from moespac_nb.hardware.budget import check_accounting
 from moespac_nb.hardware.machine import Machine, list_machines, load_machine
 from moespac_nb.hardware.memory_plan import plan_memory
-from moespac_nb.hardware.model_library import ModelSpec, list_model_specs, load_model_spec, mismatch
+from moespac_nb.hardware.model import ModelSpec, list_model_specs, load_model_spec
+from moespac_nb.hardware.scaling import scaling_notes, whole_model_factors
 from moespac_nb.policies import POLICIES, Policy, get_policy
 from moespac_nb.simulation.replay import replay
 from moespac_nb.simulation.result import Result
@@ -201,8 +202,10 @@ class BudgetLab(LiveView):
                 "accounting": accounting,
                 "policies": {name: choice.about for name, choice in self._policies.items()},
                 "machines": {name: _described(spec) for name, spec in self._machines.items()},
-                "notes": {name: mismatch(trace.geometry, spec) for name, spec in self._models.items()},
-                "larger": {name: spec.larger(trace.geometry) for name, spec in self._models.items()},
+                "notes": {name: scaling_notes(spec, trace.geometry) for name, spec in self._models.items()},
+                "larger": {
+                    name: whole_model_factors(spec, trace.geometry) for name, spec in self._models.items()
+                },
                 "drafted": drafted,
                 "own_gamma": start.gamma,
                 "fits": self._fits(),
