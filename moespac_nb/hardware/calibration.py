@@ -98,6 +98,11 @@ def calibrate(*, planning_s: Callable[[int], float], quick: bool = False) -> Cal
     Returns
     -------
     Calibration
+
+    Examples
+    --------
+    >>> from moespac_nb.policies.timing import measure_planning_s
+    >>> calibration = calibrate(planning_s=measure_planning_s)  # doctest: +SKIP
     """
     import numpy as np
     import torch
@@ -305,7 +310,7 @@ def write_machine(calibration: Calibration, path: Path) -> None:
     ----------
     calibration : Calibration
     path : Path
-        A .toml file.
+        A .toml file; one that exists is replaced.
 
     Raises
     ------

@@ -55,7 +55,23 @@ class DraftSpec:
     workspace_bytes: Annotated[float, Constant("workspace_gb", "GB", 1e9, 0, 1e3)]
 
     def token_s(self, bytes_per_s: float, flops_per_s: float) -> float:
-        """Return the seconds of one drafted token: as long as the slower of its bytes and its arithmetic."""
+        """Return the seconds of one drafted token: reading its bytes or its arithmetic, whichever is longer.
+
+        Parameters
+        ----------
+        bytes_per_s, flops_per_s : float
+            Of the device.
+
+        Returns
+        -------
+        float
+
+        Examples
+        --------
+        >>> draft = load_model_spec("qwen3-30b-a3b").draft
+        >>> round(1e3 * draft.token_s(bytes_per_s=1008e9, flops_per_s=165e12), 2)
+        4.88
+        """
         return self.overhead_s + max(self.read_bytes / bytes_per_s, self.prompt_token_s(flops_per_s))
 
     def prompt_token_s(self, flops_per_s: float) -> float:
@@ -265,10 +281,11 @@ def load_model_spec(model: ModelSpec | str | Path) -> ModelSpec:
     if isinstance(model, ModelSpec):
         return model
     names = list_model_specs()
-    file = str(model).removesuffix(FOUR_BIT) if str(model) in names else model
+    is_four_bit = str(model) in names and str(model).endswith(FOUR_BIT)
+    file = str(model).removesuffix(FOUR_BIT) if is_four_bit else model
     profile = read_profile("models", file, RECORDS, names)
-    held = [precision for precision in PRECISIONS if profile.has(f"{precision}.")] or ["bf16"]
-    precision = held[0] if file == model else "4bit"
+    held = [precision for precision in PRECISIONS if profile.has(f"{precision}.")]
+    precision = "4bit" if is_four_bit or held == ["4bit"] else "bf16"
     spec = ModelSpec(
         name=profile.name + (FOUR_BIT if precision == "4bit" else ""),
         draft=_draft(profile, f"{precision}.draft."),

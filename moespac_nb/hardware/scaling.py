@@ -107,6 +107,12 @@ def scaling_notes(model: ModelSpec, geometry: MoEShape) -> tuple[str, ...]:
     -------
     tuple of str
         () if nothing is scaled.
+
+    Examples
+    --------
+    >>> from moespac_nb.hardware.model import load_model_spec
+    >>> scaling_notes(load_model_spec("qwen3-30b-a3b"), MoEShape(48, 128, 4))[0]
+    'top k: the trace has 4, qwen3-30b-a3b 8'
     """
     parts = ("layers with experts", "experts a layer", "top k")
     notes = [

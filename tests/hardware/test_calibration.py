@@ -31,29 +31,29 @@ NUMBERS = {key for key, constant in profile_keys({"": Machine}).items() if const
 
 
 @pytest.fixture(scope="module")
-def found() -> Calibration:
+def measured() -> Calibration:
     """A real measurement, as small as it can be."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(calibration, "QUICK", Effort(buffer_bytes=2**20, experts=1, repeats=2))
         return calibrate(planning_s=measure_planning_s, quick=True)
 
 
-def test_what_was_measured_loads_as_a_machine(found, tmp_path) -> None:
+def test_what_was_measured_loads_as_a_machine(measured, tmp_path) -> None:
     path = tmp_path / "here.toml"
-    write_machine(found, path)
+    write_machine(measured, path)
     here = load_machine(path)
-    assert here.label == f"measured on {found.on}"
-    assert here.host_flops_per_s == pytest.approx(1e9 * found.values["host.gflops"], rel=1e-5)
-    assert here.link_bytes_per_s == pytest.approx(1e9 * found.values["link.bandwidth_gb_per_s"], rel=1e-5)
+    assert here.label == f"measured on {measured.on}"
+    assert here.host_flops_per_s == pytest.approx(1e9 * measured.values["host.gflops"], rel=1e-5)
+    assert here.link_bytes_per_s == pytest.approx(1e9 * measured.values["link.bandwidth_gb_per_s"], rel=1e-5)
     assert here.plan_s > 0
     assert cost_model(path, "bundled-pair").cpu_s(1) > 0
 
 
-def test_every_constant_is_measured_or_says_why_not(found) -> None:
-    assert found.values.keys() == found.how.keys() == NUMBERS
-    assumed = {key for key, how in found.how.items() if not how.startswith("measured: ")}
+def test_every_constant_is_measured_or_says_why_not(measured) -> None:
+    assert measured.values.keys() == measured.how.keys() == NUMBERS
+    assumed = {key for key, how in measured.how.items() if not how.startswith("measured: ")}
     assert assumed <= {"device.reserved_gib"}
-    assert "torch" in found.versions
+    assert "torch" in measured.versions
 
 
 @given(st.floats(0, 1), st.floats(1e6, 1e12), st.integers(1, 10**6), st.integers(10**7, 10**10))
@@ -137,11 +137,11 @@ def test_a_place_that_cannot_take_a_profile_is_refused_before_measuring(
         calibration.check_path(tmp_path / name)
 
 
-def test_the_command_writes_and_says_what_it_measured(found, tmp_path, monkeypatch, capsys) -> None:
-    monkeypatch.setattr(calibration, "calibrate", lambda planning_s, quick: found)
+def test_the_command_writes_and_says_what_it_measured(measured, tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.setattr(calibration, "calibrate", lambda planning_s, quick: measured)
     path = tmp_path / "here.toml"
     assert cli.main(["calibrate", "--quick", "--out", str(path)]) == 0
-    assert path.read_text("utf-8") == to_toml(found)
+    assert path.read_text("utf-8") == to_toml(measured)
     assert f"written: --machine {path}" in capsys.readouterr().out
     assert cli.main(["calibrate", "--quick", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["values"] == dict(found.values)
+    assert json.loads(capsys.readouterr().out)["values"] == dict(measured.values)

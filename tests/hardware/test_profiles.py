@@ -179,6 +179,7 @@ def test_an_own_file_works_where_a_name_does(own) -> None:
     assert (machine.name, machine.memory_bytes) == ("own", 16 * 2**30)
     assert machine.origins["link.alpha_ms"] == "not stated"
     assert load_machine(machine) is machine
+    assert load_model_spec(Path("olmoe-1b-7b")) == load_model_spec("olmoe-1b-7b")
     model = load_model_spec(str(own("olmoe-1b-7b", {"shape.experts": 32})))
     assert (model.name, model.experts, model.bits_per_weight) == ("own", 32, 16)
     assert load_model_spec(model) is model
