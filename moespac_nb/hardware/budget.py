@@ -24,11 +24,9 @@ EXPECTED = (
     "'512MiB', '1.5 GiB' or '300 kB', or a whole number of bytes"
 )
 _WRITTEN = re.compile(r"\s*([0-9]{0,18}\.?[0-9]{1,18})\s*(%|[a-z]+)\s*", re.IGNORECASE)
-_BYTES = {
-    "b": 1,
-    **{f"{letter}b": 1000**n for n, letter in enumerate("kmgt", start=1)},
-    **{f"{letter}ib": 1024**n for n, letter in enumerate("kmgt", start=1)},
-}
+_LETTERS = tuple(enumerate("kmgt", start=1))
+_BYTES = {"b": 1, **{f"{letter}b": 1000**n for n, letter in _LETTERS}}
+_BYTES |= {f"{letter}ib": 1024**n for n, letter in _LETTERS}
 
 
 @dataclass(frozen=True)

@@ -77,11 +77,8 @@ class Costs:
 
     def __post_init__(self) -> None:
         for constant in fields(self):
-            name, value = constant.name, getattr(self, constant.name)
-            if name in MAY_BE_ZERO:
-                check_number(name, value, least=0)
-            else:
-                check_number(name, value, above=0)
+            limit = {"least": 0} if constant.name in MAY_BE_ZERO else {"above": 0}
+            check_number(constant.name, getattr(self, constant.name), **limit)
 
     # An expert's work is max(read, positions · pair); its parts, for arrays of positions:
 

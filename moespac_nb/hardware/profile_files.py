@@ -148,11 +148,8 @@ class Profile:
 
 def profile_keys(records: Mapping[str, type]) -> dict[str, Constant]:
     """Return what a profile may hold, by dotted key; `records` as in `read_profile`."""
-    return {
-        table + constant.key: constant
-        for table, record in records.items()
-        for _, _, constant in _constants(record)
-    }
+    tables = [(table, constant) for table, record in records.items() for _, _, constant in _constants(record)]
+    return {table + constant.key: constant for table, constant in tables}
 
 
 def _constants(record: type) -> Iterator[tuple[str, Any, Constant]]:
