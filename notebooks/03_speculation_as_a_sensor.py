@@ -565,7 +565,7 @@ table(["channel", *(f"layer {n}" for n in range(8))], lines, caption)
 # - Our pair is small, and consecutive tokens share fewer experts than in large models (notebook 01 counts
 #   them; **published** are .31 to .50). Whatever looks back has less to see here. Notebook 08 will ask
 #   that of other traces.
-# - The same in a terminal: `moespac evaluate --mode sample`, `moespac evaluate math --share 10%`.
+# - The same in a terminal: `moespac evaluate --mode sample --gamma 4`, `moespac evaluate math --share 10%`.
 #
 # **References.** S. Li, J. Lin, D. Ge, Y. Ye, *MoE-SpAc*, arXiv 2603.09983 (2026), appendix A: the three
 # arguments, and figure 7. T. M. Cover, J. A. Thomas, *Elements of Information Theory*, 2nd ed. (2006), ch.

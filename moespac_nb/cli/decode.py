@@ -2,218 +2,181 @@
 
 from __future__ import annotations
 
-import argparse
 from contextlib import nullcontext, suppress
+from dataclasses import dataclass, fields
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..decoder.lossless import check_lossless
-from ..utils.exceptions import MoespacError
-from .model_options import draft_of, model_arguments, models_of
-from .options import given, machine_arguments, warned
-from .output import print_json
+from ..utils.defaults import ACCOUNTING, GAMMA, MACHINE, POLICY
+from ..utils.exceptions import InvalidInputError
+from .decode_options import DRAFTS, DecodeOptions
+from .output import show, warned, working
 
 if TYPE_CHECKING:
     from ..decoder.decoding import Decoding
-    from ..decoder.sampling import Sampling
-    from ..offloading.session import Run
+    from ..decoder.lossless import Check
+    from ..offloading.run import Run
+
+__all__ = ["decode"]
 
 LOSSLESS_BROKEN, INTERRUPTED = 1, 130
-UNDER_A_BUDGET = ("policy", "device", "machine", "model", "accounting")
-MACHINE = "rtx4090"
-GAMMA = 8
 
 
-def arguments(parser: argparse.ArgumentParser) -> None:
-    """What can be asked for. Values are checked by the code that uses them, so that all say the same."""
-    decoding_arguments(parser)
-    parser.add_argument(
-        "--budget", metavar="SIZE", help="for experts: 25%%, 512MiB, 2000000 (bytes), … (default: no limit)"
-    )
-    parser.add_argument("--policy", metavar="NAME", help="under a budget: recency, … (default spac-joint)")
-    parser.add_argument("--device", help="under a budget: virtual, host or cuda (default virtual)")
-    machine_arguments(parser)
-    parser.add_argument(
-        "--check-lossless",
-        action=argparse.BooleanOptionalAction,
-        help="compare with the target's own generate, in its dtype and up to near ties (default: if greedy; "
-        "takes as long again)",
-    )
+@dataclass(frozen=True)
+class OffloadOptions:
+    """A budget, and what can be said beside one."""
 
+    budget: str | None = None
+    policy: str | None = None
+    machine: str | None = None
+    model: str | None = None
+    accounting: str | None = None
+    expert_usage: Path | None = None
+    device: str | None = None
 
-def decoding_arguments(parser: argparse.ArgumentParser, required: bool = True) -> None:
-    """Which models and prompt, and how it is decoded. required: a prompt must be given."""
-    model_arguments(parser)
-    source = parser.add_mutually_exclusive_group(required=required)
-    source.add_argument("--domain", help="a bundled prompt: mcq, chat, math, code, instruct, news or qa")
-    source.add_argument("--prompt", metavar="TEXT", help="your own prompt")
-    parser.add_argument("--number", type=int, default=0, help="which of its prompts (default %(default)s)")
-    parser.add_argument("--mode", default="greedy", help="greedy or sample (default %(default)s)")
-    parser.add_argument("--temperature", type=float, default=0.8, help="of sampling (default %(default)s)")
-    parser.add_argument("--top-k", type=int, help="sample among the k likeliest tokens")
-    parser.add_argument("--top-p", type=float, help="sample among the likeliest tokens that hold this much")
-    parser.add_argument(
-        "--min-p", type=float, help="sample no token of less than this share of the likeliest"
-    )
-    parser.add_argument(
-        "--stop", action="append", metavar="TEXT", help="end once the text has this in it; may be given again"
-    )
-    parser.add_argument(
-        "--gamma", type=int, default=GAMMA, help=f"draft length γ, 0 for none (default {GAMMA})"
-    )
-    parser.add_argument("--seed", type=int, default=0, help="of all randomness (default %(default)s)")
-    parser.add_argument("--max-new-tokens", type=int, default=128, help="(default %(default)s)")
+    def check(self, drafter: str) -> None:
+        """Refuse what makes no sense together, before anything is loaded."""
+        for option in fields(self):
+            if self.budget is None and getattr(self, option.name) is not None:
+                name = option.name.replace("_", "-")
+                raise InvalidInputError(
+                    f"--{name} was given without --budget; expected: with it, such as --budget 25%"
+                )
+        if drafter not in DRAFTS and self.accounting == "device-equal" and not self.model:
+            raise InvalidInputError(
+                "--accounting device-equal was given with a draft of your own, whose bytes it does not know; "
+                "expected: with the bundled draft, with --model, or slots-equal"
+            )
 
+    def offload(self, target: Any, drafter: str, gamma: int) -> Run | None:
+        """Put the target under the budget; without one, return None."""
+        if self.budget is None:
+            return None
+        from ..offloading.session import offload
+        from ..trace.trace import Trace
 
-def run(options: argparse.Namespace) -> int:
-    """Decode and print; 1 where the text is not the target's own, 130 where it was interrupted."""
-    from ..decoder.speculative import decode
-
-    sampling = sampling_of(options)
-    if options.check_lossless and sampling.mode != "greedy":
-        raise MoespacError(
-            "--check-lossless was given with --mode sample; expected: with --mode greedy, as a sampled "
-            "text has no other to equal"
+        return offload(
+            target,
+            self._charged(target, drafter),
+            policy=self.policy or POLICY,
+            device=self.device or "virtual",
+            machine=self.machine or MACHINE,
+            model_spec=self.model,
+            expert_usage=None if self.expert_usage is None else Trace.load(self.expert_usage),
+            gamma=gamma,
         )
-    if options.budget is None and (alone := given(options, *UNDER_A_BUDGET)):
-        raise MoespacError(
-            f"--{next(iter(alone)).replace('_', '-')} was given without --budget; expected: with it, such as "
-            "--budget 25%"
+
+    def _charged(self, target: Any, drafter: str) -> str | int:
+        """Return the budget as given, or what is left of it once the draft is paid for."""
+        from ..hardware.budget import allot, check_accounting
+        from ..hardware.model import load_model_spec
+        from ..hardware.scaling import scale_to_trace
+        from ..models.inspection import inspect_model
+        from ..offloading.own_spec import spec_from_model
+
+        if check_accounting(self.accounting or ACCOUNTING) == "slots-equal":
+            return str(self.budget)
+        # On a real device experts are as large as they are, whatever model they stand for.
+        own = self.model is None or self.device in ("host", "cuda")
+        sizes = (
+            spec_from_model(target)
+            if own
+            else scale_to_trace(load_model_spec(str(self.model)), inspect_model(target).shape)
         )
-    prompt, drafting = prompt_of(options), draft_of(options)
-    if (
-        drafting not in ("model", "ngram", "none")
-        and options.accounting == "device-equal"
-        and not options.model
-    ):
-        raise MoespacError(
-            "--accounting device-equal was given with a draft of your own, whose bytes it does not know; "
-            "expected: with the bundled draft, with --model, or slots-equal"
+        allotment = allot(str(self.accounting), str(self.budget), sizes, draft=drafter == "model")
+        if not allotment.fits:
+            raise InvalidInputError(
+                f"budget is {self.budget!r} and the draft takes {allotment.draft_bytes} bytes of it; "
+                "expected under device-equal: more than that, or --draft none"
+            )
+        return allotment.budget_bytes
+
+    def figures(self, run: Run, warnings: list[str]) -> dict[str, Any]:
+        """Return what the run came to, and on what."""
+        from ..hardware.model import load_model_spec
+        from ..hardware.scaling import scaling_notes
+
+        spec = load_model_spec(self.model) if self.model else None
+        notes = scaling_notes(spec, run.geometry) if spec else ()
+        return {
+            "budget": self.budget,
+            "accounting": self.accounting or ACCOUNTING,
+            "machine": self.machine or MACHINE,
+            "model": spec.name if spec else None,
+            "notes": [note.replace("the trace has", "this one has") for note in notes],
+            "warnings": warnings,
+            "label": run.label,
+            **run.summary(),
+        }
+
+
+def decode(
+    how: DecodeOptions, under: OffloadOptions, check_lossless: bool | None = None, json: bool = False
+) -> int:
+    """Decode one prompt speculatively, under a budget or without.
+
+    Prints the text as it comes, then its figures. Ends with 1 if a greedy text is not the target's own.
+
+        moespac decode --domain math --budget 25% --model qwen3-30b-a3b
+        moespac decode --prompt "Once upon a time" --mode sample --seed 3
+    """
+    from ..decoder.speculative import decode as decode_prompt
+
+    sampling, gamma = how.sampling(), GAMMA if how.gamma is None else how.gamma
+    greedy = sampling.mode == "greedy"
+    if check_lossless and not greedy:
+        raise InvalidInputError(
+            "--check-lossless was given with --mode sample; expected: with --mode greedy, as a sampled text "
+            "has no other to equal"
         )
-    target, draft = models_of(options)
-    with warned(quiet=options.json) as said:
-        run = _offloaded(target, options)
+    prompt, drafter = how.text(), how.drafter()
+    under.check(drafter)
+    target, draft = how.models()
+    with warned(quiet=json) as warnings:
+        run = under.offload(target, drafter, gamma)
     with run or nullcontext():
-        decoding = (run.decode if run else partial(decode, target))(
+        decoding = (run.decode if run else partial(decode_prompt, target))(
             prompt,
             draft=draft,
-            gamma=options.gamma,
+            gamma=gamma,
             sampling=sampling,
-            max_new_tokens=options.max_new_tokens,
-            seed=options.seed,
-            stop_strings=options.stop,
+            max_new_tokens=how.max_new_tokens,
+            seed=how.seed,
+            stop_strings=how.stop or None,
         )
         with suppress(KeyboardInterrupt):  # what is committed is whole, and is reported
-            _stream(decoding, quiet=options.json)
+            _stream(decoding, quiet=json)
     interrupted = decoding.finish_reason in (None, "interrupted")
-    wanted = sampling.mode == "greedy" if options.check_lossless is None else options.check_lossless
-    check = check_lossless(decoding) if wanted and not interrupted else None
-    mismatch = None if check is None else check.mismatch
+    wanted = greedy if check_lossless is None else check_lossless
+    lossless = _compared(decoding) if wanted and not interrupted else None
+    mismatch = None if lossless is None else lossless.mismatch
     figures = {
         "prompt": prompt,
         "text": decoding.text,
         "mode": sampling.mode,
-        "sampling": None if sampling.mode == "greedy" else vars(sampling),
-        "model": options.model_path,
-        "draft": drafting,
-        "gamma": options.gamma,
-        "seed": options.seed,
+        "sampling": None if greedy else vars(sampling),
+        "model": how.model_path,
+        "draft": drafter,
+        "gamma": gamma,
+        "seed": how.seed,
         **decoding.summary(),
-        "lossless_checked": None if check is None else mismatch is None,
+        "lossless_checked": None if lossless is None else mismatch is None,
         "mismatch": None if mismatch is None else vars(mismatch),
-        "lossless": None if check is None else check.as_dict(),
-        "offload": None if run is None else _under_budget(run, options, said),
+        "lossless": None if lossless is None else lossless.as_dict(),
+        "offload": None if run is None else under.figures(run, warnings),
     }
-    if options.json:
-        print_json(figures)
-    else:
-        print(_in_words(figures, "not checked" if check is None else check.in_words()))
+    words = _in_words(figures, "not checked" if lossless is None else lossless.in_words())
+    show(words, figures, json)
     if mismatch is not None:
         return LOSSLESS_BROKEN
     return INTERRUPTED if interrupted else 0
 
 
-def sampling_of(options: argparse.Namespace) -> Sampling:
-    from ..decoder.sampling import Sampling
-
-    return Sampling(options.mode, options.temperature, options.top_k, options.top_p, options.min_p)
-
-
-def prompt_of(options: argparse.Namespace) -> str:
-    """The text that was given, or the bundled one that was named."""
-    from ..datasets.prompts import load_prompts
-
-    if options.domain is None:
-        return str(options.prompt)
-    of_domain = load_prompts(options.domain)
-    if not 0 <= options.number < len(of_domain):
-        raise MoespacError(
-            f"--number is {options.number}; expected for {options.domain}: 0 to {len(of_domain) - 1}"
-        )
-    return str(of_domain[options.number].prompt)
-
-
-def _offloaded(target: Any, options: argparse.Namespace) -> Run | None:
-    """The target under the budget that was asked for; None without one."""
-    if options.budget is None:
-        return None
-    from ..offloading.session import offload
-
-    asked = given(options, "policy", "device")
-    machine = options.machine or MACHINE
-    return offload(
-        target,
-        _charged(target, options),
-        gamma=options.gamma,
-        machine=machine,
-        model_spec=options.model,
-        **asked,
-    )
-
-
-def _charged(target: Any, options: argparse.Namespace) -> str | int:
-    """The budget as it was given, or what is left of it once the draft is paid for."""
-    from ..hardware.budget import allot, check_accounting
-    from ..hardware.model import load_model_spec
-    from ..hardware.scaling import scale_to_trace
-    from ..models.inspection import inspect_model
-    from ..offloading.own_spec import spec_from_model
-
-    if check_accounting(options.accounting or "slots-equal") == "slots-equal":
-        return str(options.budget)
-    # On a real device experts are as large as they are, whatever model they stand for.
-    real = options.model is None or options.device in ("host", "cuda")
-    sizes = (
-        spec_from_model(target)
-        if real
-        else scale_to_trace(load_model_spec(options.model), inspect_model(target).shape)
-    )
-    charged = allot(options.accounting, options.budget, sizes, draft=draft_of(options) == "model")
-    if not charged.fits:
-        raise MoespacError(
-            f"budget is {options.budget!r} and the draft takes {charged.draft_bytes} bytes of it; accepted "
-            "under device-equal: more than that, or --draft none"
-        )
-    return charged.budget_bytes
-
-
-def _under_budget(run: Run, options: argparse.Namespace, said: list[str]) -> dict[str, Any]:
-    """What the run came to, and on what."""
-    from ..hardware.model import load_model_spec
-    from ..hardware.scaling import scaling_notes
-
-    profile = options.model and load_model_spec(options.model)
-    scaled = scaling_notes(profile, run.geometry) if profile else ()
-    return {
-        "budget": options.budget,
-        "accounting": options.accounting or "slots-equal",
-        "machine": options.machine or MACHINE,
-        "model": profile.name if profile else None,
-        "notes": [note.replace("the trace has", "this one has") for note in scaled],
-        "warnings": said,
-        "label": run.label,
-        **run.summary(),
-    }
+def _compared(decoding: Decoding) -> Check:
+    with working("comparing with the target's own text"):
+        return check_lossless(decoding)
 
 
 def _stream(decoding: Decoding, quiet: bool) -> None:
@@ -231,7 +194,7 @@ def _stream(decoding: Decoding, quiet: bool) -> None:
 
 
 def _in_words(figures: dict[str, Any], lossless: str) -> str:
-    """The line of figures below the text."""
+    """Return the lines of figures below the text."""
     rate, speed = figures["acceptance_rate"], figures["tokens_per_second_measured"]
     parts = [
         f"{figures['new_tokens']} tokens in {figures['steps']} steps",
@@ -256,7 +219,7 @@ def _in_words(figures: dict[str, Any], lossless: str) -> str:
 
 
 def _budget_in_words(of: dict[str, Any]) -> list[str]:
-    """What the experts' budget came to; every time says whether it is modelled or measured."""
+    """Return what the budget came to; every time says whether it is modelled or measured."""
     speed = of[f"tokens_per_second_{of['label']}"]
     size = f"as if {of['model']}" if of["model"] else "its experts' own size"
     on = (

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
 from importlib import metadata
 from typing import Any
 
@@ -16,71 +15,53 @@ from ..datasets.files import data_root, read_manifest, verify_checksums
 from ..hardware.memory import system_memory
 from ..utils.exceptions import MoespacError
 
+__all__ = ["describe", "examine"]
+
 DISTRIBUTION = "moespac-nb"
 # Loading the pair, a notebook kernel and its widgets was measured below this.
 MEMORY_NEEDED_BYTES = 1 << 30
 
 
-@dataclass(frozen=True)
-class Report:
-    """What `moespac doctor` found. `advice` is empty where all is well, else one thing to do an entry."""
-
-    version: str
-    python: str
-    system: str
-    packages: dict[str, str | None]  # name -> installed version
-    devices: dict[str, Any]  # cpu_count: int, cuda: names, mps: bool
-    memory: Mapping[str, int | None]  # total_bytes, available_bytes
-    data: dict[str, Any]  # path, files: int, bytes: int, problems: list of str
-    advice: list[str]
-
-    @property
-    def ok(self) -> bool:
-        return not self.advice
-
-    def as_dict(self) -> dict[str, Any]:
-        return {"ok": self.ok, **asdict(self)}
-
-
-def examine() -> Report:
+def examine() -> dict[str, Any]:
+    """Return what is found; `advice` is one thing to do an entry, and empty where all is well."""
     packages, advice = _packages()
     devices, device_advice = _devices()
-    memory = system_memory()
-    data = _data()
-    advice += device_advice
-    advice += data["problems"]
+    memory, data = system_memory(), _data()
+    advice += [*device_advice, *data["problems"]]
     available_bytes = memory["available_bytes"]
-    if available_bytes < MEMORY_NEEDED_BYTES:
+    if available_bytes is not None and available_bytes < MEMORY_NEEDED_BYTES:
         advice.append(
             f"{_gib(available_bytes)} of memory available, a notebook needs up to "
             f"{_gib(MEMORY_NEEDED_BYTES)}: close other programs or kernels"
         )
-    return Report(
-        version=__version__,
-        python=platform.python_version(),
-        system=f"{platform.system()} {platform.machine()}",
-        packages=packages,
-        devices=devices,
-        memory=memory,
-        data=data,
-        advice=advice,
-    )
+    return {
+        "ok": not advice,
+        "version": __version__,
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "packages": packages,  # by name the installed version, or None
+        "devices": devices,
+        "memory": memory,
+        "data": data,
+        "advice": advice,
+    }
 
 
-def describe(report: Report) -> str:
-    """The report for a person to read."""
-    memory, data = report.memory, report.data
-    cuda = ", ".join(report.devices["cuda"]) or "none"
-    mps = "present, not used: everything runs on the CPU" if report.devices["mps"] else "none"
+def describe(report: Mapping[str, Any]) -> str:
+    """Return the report for a person to read."""
+    devices, memory, data = report["devices"], report["memory"], report["data"]
+    packages = ", ".join(f"{name} {version or 'missing'}" for name, version in report["packages"].items())
+    cuda = ", ".join(devices["cuda"]) or "none"
+    mps = "present, not used: everything runs on the CPU" if devices["mps"] else "none"
     lines = [
-        f"moespac-nb {report.version}, Python {report.python}, {report.system}",
-        "packages   " + ", ".join(f"{name} {found or 'missing'}" for name, found in report.packages.items()),
-        f"devices    {report.devices['cpu_count']} CPU cores; CUDA: {cuda}; Apple MPS: {mps}",
+        f"moespac-nb {report['version']}, Python {report['python']}, {report['system']}",
+        f"packages   {packages}",
+        f"devices    {devices['cpu_count']} CPU cores; CUDA: {cuda}; Apple MPS: {mps}",
         f"memory     {_gib(memory['available_bytes'])} available of {_gib(memory['total_bytes'])}",
         f"data       {data['files']} files, {data['bytes'] / 1e6:.1f} MB in {data['path']}: "
         + (f"{len(data['problems'])} problems" if data["problems"] else "every checksum right"),
     ]
-    lines += [f"to do      {line}" for line in report.advice] or ["all is well"]
+    lines += [f"to do      {line}" for line in report["advice"]] or ["all is well"]
     return "\n".join(lines)
 
 

@@ -2,170 +2,29 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import asdict
 from functools import partial
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from statistics import mean
 from typing import TYPE_CHECKING, Any
 
-from ..utils.exceptions import MoespacError
-from .output import print_json
+from ..utils.defaults import GAMMA
+from ..utils.exceptions import InvalidInputError, MoespacError
+from .output import print_json, print_table, tracked, working
 
 if TYPE_CHECKING:
-    from ..estimator.evaluation import PredictionScores
     from ..estimator.sensors import Sensor
-    from ..policies.timing import PolicyOverhead
     from ..trace.step import MoEShape
     from ..trace.trace import Trace
     from ..trace.windows import RoutedTokens
 
-    Figures = Mapping[tuple[str, str], PredictionScores]  # by sensor and rule
+__all__ = ["evaluate"]
 
 MOMENTS = {"verified": "after verifying", "drafted": "after drafting", "layer": "a layer ahead"}
-
-
-def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "what",
-        nargs="*",
-        metavar="DOMAIN|FILE",
-        help="bundled traces by their domain, or trace files (default: all domains)",
-    )
-    parser.add_argument(
-        "--gamma",
-        type=int,
-        default=4,
-        help="draft length, in a dense trace (default %(default)s)",
-    )
-    parser.add_argument("--mode", default="greedy", help="greedy or sample, of domains (default %(default)s)")
-    parser.add_argument("--kind", default="dense", help="dense or plain, of domains (default %(default)s)")
-    parser.add_argument(
-        "--share", default="25%", help="of a layer's experts, how many are named (default %(default)s)"
-    )
-    parser.add_argument("--levels", type=int, default=4, metavar="K", help="of utility (default %(default)s)")
-    parser.add_argument(
-        "--rule", default="evidence", help="which rule's recall to print by domain (default %(default)s)"
-    )
-    parser.add_argument("--timing", action="store_true", help="measure too what each costs in time")
-
-
-def run(options: argparse.Namespace) -> int:
-    from ..estimator.evaluation import EVIDENCE
-    from ..estimator.utility import RULES
-
-    if options.rule not in (EVIDENCE, *RULES):
-        raise MoespacError(f"--rule is {options.rule!r}; expected: {EVIDENCE}, {', '.join(RULES)}")
-    report = Report(options)
-    if options.json:
-        print_json(report.as_dict())
-    else:
-        print(report.in_words())
-    return 0
-
-
-class Report:
-    """All figures of one call."""
-
-    def __init__(self, options: argparse.Namespace) -> None:
-        from ..datasets.prompts import DOMAINS
-        from ..estimator.evaluation import evaluate_predictors
-        from ..trace.windows import verified_tokens
-
-        traces = {name: _trace(name, options) for name in dict.fromkeys(options.what or DOMAINS)}
-        self.geometry = _one_geometry(traces)
-        self.options = options
-        self.size = _size(options.share, self.geometry.experts)
-        halves = {name: _halves(trace) for name, trace in traces.items()}
-        fitted = {name: verified_tokens(trace, halves[name][0]) for name, trace in traces.items()}
-        self.sensors, self.left_out = _sensors(traces, fitted)
-        self.texts = {name: [len(half) for half in halves[name]] for name in traces}
-        self.figures: dict[str, Figures] = {
-            name: evaluate_predictors(
-                trace,
-                {label: make(name) for label, make in self.sensors.items()},
-                self.size,
-                texts=halves[name][1],
-                gamma=options.gamma,
-                K=options.levels,
-            )
-            for name, trace in traces.items()
-        }
-        self.known = {
-            label: MOMENTS[make(next(iter(traces))).available_at] for label, make in self.sensors.items()
-        }
-        self.timing = _timing(self.geometry, options.gamma) if options.timing else []
-
-    def as_dict(self) -> dict[str, Any]:
-        return {
-            "geometry": asdict(self.geometry),
-            "named_per_layer": self.size,
-            "gamma": self.options.gamma,
-            "levels": self.options.levels,
-            "texts_tune_and_report": self.texts,
-            "known": self.known,
-            "left_out": self.left_out,
-            "by_domain": {
-                name: [
-                    {"sensor": sensor, "rule": rule, **asdict(found)}
-                    for (sensor, rule), found in figures.items()
-                ]
-                for name, figures in self.figures.items()
-            },
-            "mean": [
-                {
-                    "sensor": sensor,
-                    "rule": rule,
-                    **{figure: self.mean(figure, sensor, rule) for figure in FIGURES},
-                }
-                for sensor, rule in next(iter(self.figures.values()))
-            ],
-            "timing": [
-                {"at": at, "gamma": self.options.gamma, **asdict(row)}
-                for at, rows in self.timing
-                for row in rows
-            ],
-        }
-
-    def mean(self, figure: str, sensor: str, rule: str) -> float:
-        """Over domains, each weighing the same."""
-        return float(mean(getattr(figures[sensor, rule], figure) for figures in self.figures.values()))
-
-    def in_words(self) -> str:
-        rules = list(dict.fromkeys(rule for _, rule in next(iter(self.figures.values()))))
-        windows = sum(next(iter(figures.values())).windows for figures in self.figures.values())
-        tuned, reported = (sum(texts[half] for texts in self.texts.values()) for half in (0, 1))
-        shape = self.geometry
-        lines = [
-            f"{self.size} of {shape.experts} experts named in each of {shape.layers} layers, in "
-            f"{windows} windows of {reported} texts; fitted on {tuned} others",
-            f"γ = {self.options.gamma} in a dense trace; utility 0..{self.options.levels}; chance "
-            f"{self.size / shape.experts:.3f}",
-        ]
-        if self.left_out:
-            lines.append(f"left out, as these traces lack what they need: {', '.join(self.left_out)}")
-        over = f"mean of {len(self.figures)}" if len(self.figures) > 1 else next(iter(self.figures))
-        for figure, meaning in FIGURES.items():
-            rows = {s: [self.mean(figure, s, rule) for rule in rules] for s in self.sensors}
-            lines += ["", f"{figure}: {meaning}; {over}", *_table(rows, rules, self.known)]
-        if len(self.figures) > 1:
-            rows = {
-                sensor: [figures[sensor, self.options.rule].recall for figures in self.figures.values()]
-                for sensor in self.sensors
-            }
-            names = [Path(name).stem for name in self.figures]
-            lines += ["", f"recall by {self.options.rule}, each", *_table(rows, names, self.known)]
-        for at, timed in self.timing:
-            gamma = self.options.gamma
-            lines += ["", f"µs a window at {at}, γ = {gamma}: measured here; modelled, as replays charge it"]
-            lines += [
-                f"{row.name:<20}{row.measured_s * 1e6:>9.1f}{row.charged_s * 1e6:>9.1f}" for row in timed
-            ]
-        return "\n".join(lines)
-
-
 FIGURES = {
     "accuracy": "experts rightly named or rightly not, of all",
     "precision": "named experts that were needed, of the named",
@@ -174,77 +33,183 @@ FIGURES = {
 }
 
 
-def _table(
-    rows: Mapping[str, Sequence[float]], columns: Sequence[str], known: Mapping[str, str]
-) -> list[str]:
-    wide = [max(len(column), 5) + 2 for column in columns]
-    head = "".join(f"{column:>{width}}" for column, width in zip(columns, wide, strict=True))
-    return [
-        f"{'sensor':<20}{'known':<16}{head}",
-        *(
-            f"{sensor:<20}{known[sensor]:<16}"
-            + "".join(f"{value:>{width}.3f}" for value, width in zip(values, wide, strict=True))
-            for sensor, values in rows.items()
-        ),
-    ]
+def evaluate(
+    names: list[str] | None = None,
+    figure: str = "recall",
+    rule: str = "evidence",
+    share: str = "25%",
+    levels: int = 4,
+    gamma: int | None = None,
+    mode: str = "greedy",
+    dense: bool = True,
+    timing: bool = False,
+    json: bool = False,
+) -> int:
+    """Compare how well sensors and rules predict experts.
 
+    Every sensor with every rule, at equal bytes, fitted on other texts than those it is judged on.
 
-def _trace(name: str, options: argparse.Namespace) -> Trace:
+        moespac evaluate math --share 10%
+        moespac evaluate --mode sample --figure all
+    """
     from ..datasets.prompts import DOMAINS
     from ..datasets.traces import load_trace
+    from ..estimator.evaluation import EVIDENCE
+    from ..estimator.utility import RULES
+    from ..utils.validation import check_choice
 
-    if name not in DOMAINS or Path(name).exists():
-        return load_trace(name)
-    return load_trace(name, mode=options.mode, dense=options.kind == "dense")
+    check_choice("--rule", rule, (EVIDENCE, *RULES))
+    check_choice("--figure", figure, (*FIGURES, "all"))
+    of_domains: dict[str, Any] = {"mode": mode, "dense": dense}
+    traces = {
+        name: load_trace(name, **(of_domains if name in DOMAINS else {}))
+        for name in dict.fromkeys(names or DOMAINS)
+    }
+    report = _evaluated(traces, share, levels, gamma)
+    if timing:
+        with working("measuring times"):
+            report["timing"] = _timed(_one_shape(traces), GAMMA if gamma is None else gamma)
+    if json:
+        print_json(report)
+    else:
+        _print(report, [figure] if figure in FIGURES else [*FIGURES], rule)
+    return 0
 
 
-def _one_geometry(traces: Mapping[str, Trace]) -> MoEShape:
+def _evaluated(traces: Mapping[str, Trace], share: str, levels: int, gamma: int | None) -> dict[str, Any]:
+    """Return all scores as plain values."""
+    from ..estimator.evaluation import evaluate_predictors
+    from ..trace.windows import verified_tokens
+
+    shape = _one_shape(traces)
+    size = _size(share, shape.experts)
+    halves = {name: _halves(trace) for name, trace in traces.items()}
+    fitted = {name: verified_tokens(trace, halves[name][0]) for name, trace in traces.items()}
+    sensors, left_out = _sensors(traces, fitted)
+    scores = {
+        name: evaluate_predictors(
+            trace,
+            {label: make(name) for label, make in sensors.items()},
+            size,
+            texts=halves[name][1],
+            gamma=gamma,
+            K=levels,
+        )
+        for name, trace in tracked(traces.items(), "evaluating")
+    }
+    pairs = [{"sensor": sensor, "rule": rule} for sensor, rule in next(iter(scores.values()))]
+    by_domain = {
+        name: [pair | asdict(row) for pair, row in zip(pairs, rows.values(), strict=True)]
+        for name, rows in scores.items()
+    }
+    means = [  # over domains, each weighing the same
+        pair | {figure: float(mean(row[figure] for row in rows)) for figure in FIGURES}
+        for pair, rows in zip(pairs, zip(*by_domain.values(), strict=True), strict=True)
+    ]
+    return {
+        "geometry": asdict(shape),
+        "named_per_layer": size,
+        "gamma": gamma,
+        "levels": levels,
+        "texts_tune_and_report": {name: [len(half) for half in halves[name]] for name in traces},
+        "known": {label: MOMENTS[make(next(iter(traces))).available_at] for label, make in sensors.items()},
+        "left_out": left_out,
+        "by_domain": by_domain,
+        "mean": means,
+        "timing": [],
+    }
+
+
+def _print(report: dict[str, Any], figures: Sequence[str], rule: str) -> None:
+    """Print a table of each figure by rule and, of several domains, one of each by domain."""
+    shape, size, domains = report["geometry"], report["named_per_layer"], report["by_domain"]
+    windows = sum(rows[0]["windows"] for rows in domains.values())
+    fitted, reported = map(sum, zip(*report["texts_tune_and_report"].values(), strict=True))
+    gamma = "as recorded, the longest of a dense trace" if report["gamma"] is None else report["gamma"]
+    print(
+        f"{size} of {shape['experts']} experts named in each of {shape['layers']} layers, in {windows} "
+        f"windows of {reported} texts; fitted on {fitted} others\n"
+        f"γ {gamma}; utility 0..{report['levels']}; chance {size / shape['experts']:.3f}"
+    )
+    if report["left_out"]:
+        print(f"left out, as these traces lack what they need: {', '.join(report['left_out'])}")
+    over = f"mean of {len(domains)}" if len(domains) > 1 else next(iter(domains))
+    for figure in figures:
+        by_rule = [(row["sensor"], row["rule"], row[figure]) for row in report["mean"]]
+        print(f"\n{figure}: {FIGURES[figure]}; {over}")
+        _print_by_sensor(by_rule, report["known"])
+        if len(domains) > 1:
+            print(f"\n{figure} by {rule}, each")
+            by_domain = [
+                (row["sensor"], Path(name).stem, row[figure])
+                for name, rows in domains.items()
+                for row in rows
+                if row["rule"] == rule
+            ]
+            _print_by_sensor(by_domain, report["known"])
+    for at, rows in groupby(report["timing"], key=itemgetter("at", "gamma")):
+        print("\nµs a window at {}, γ = {}: measured here; modelled, as replays charge it".format(*at))
+        seconds = [(row["name"], row["measured_s"], row["charged_s"]) for row in rows]
+        print_table(
+            ["", "measured", "modelled"], [[n, f"{m * 1e6:.1f}", f"{c * 1e6:.1f}"] for n, m, c in seconds]
+        )
+
+
+def _print_by_sensor(cells: Sequence[tuple[str, str, float]], known: Mapping[str, str]) -> None:
+    """Print (sensor, column, value) as a table with a row for each sensor."""
+    rows: dict[str, list[str]] = {}
+    for sensor, _, value in cells:
+        rows.setdefault(sensor, [sensor, known[sensor]]).append(f"{value:.3f}")
+    columns = dict.fromkeys(column for _, column, _ in cells)
+    print_table(["sensor", "known", *columns], list(rows.values()), words=2)
+
+
+def _one_shape(traces: Mapping[str, Trace]) -> MoEShape:
     (first, trace), *others = traces.items()
-    shape = trace.geometry
     for name, other in others:
-        if other.geometry != shape:
-            raise MoespacError(
-                f"{name} is of {other.geometry}, {first} of {shape}; expected: traces of one model"
+        if other.geometry != trace.geometry:
+            raise InvalidInputError(
+                f"{name} is of {other.geometry}, {first} of {trace.geometry}; expected: traces of one model"
             )
-    if not shape.layers:
-        raise MoespacError(f"{first} is of a dense model; expected: a trace of one with experts")
-    return shape
+    if not trace.geometry.layers:
+        raise InvalidInputError(f"{first} is of a dense model; expected: a trace of one with experts")
+    return trace.geometry
 
 
 def _size(share: str, experts: int) -> int:
     from ..hardware.budget import parse_budget
 
-    accepted = f"--share is {share!r}; expected: above 0% and up to 100% of a layer's experts, such as 25%"
     try:
         of_all = parse_budget(share).share
     except MoespacError:
-        raise MoespacError(accepted) from None
+        of_all = None
     if of_all is None:
-        raise MoespacError(accepted)
+        raise InvalidInputError(
+            f"--share is {share!r}; expected: above 0% and up to 100% of a layer's experts, such as 25%"
+        )
     return max(1, round(of_all * experts))
 
 
 def _halves(trace: Trace) -> tuple[list[int], list[int]]:
-    """Texts to fit on, texts to report on: bundled prompts by their halves, others as they come."""
+    """Return texts to fit on and texts to report on: bundled prompts by their halves, others as they come."""
     from ..datasets.prompts import DOMAINS, load_prompts
 
     half_of = {f"{domain}/{n}": p.half for domain in DOMAINS for n, p in enumerate(load_prompts(domain))}
     halves = [half_of.get(text.prompt_id or "") for text in trace.texts]
     if None in halves or "report" not in halves:
         halves = ["tune" if 2 * n < len(halves) - 1 else "report" for n in range(len(halves))]
-    return [n for n, half in enumerate(halves) if half == "tune"], [
-        n for n, half in enumerate(halves) if half == "report"
-    ]
+    tune, report = ([n for n, half in enumerate(halves) if half == name] for name in ("tune", "report"))
+    return tune, report
 
 
 def _sensors(
     traces: Mapping[str, Trace], fitted: Mapping[str, RoutedTokens]
 ) -> tuple[dict[str, Callable[[str], Sensor]], list[str]]:
-    """By what it is called, what makes a sensor for the trace of a name; and those that cannot be made."""
+    """Return by name what makes a sensor for the trace of a name, and those that cannot be made."""
     from ..estimator.sensors import SENSORS, make_sensor
 
-    geometry = _one_geometry(traces)
-    able: dict[str, Callable[[str], Sensor]] = {}
+    shape = _one_shape(traces)
+    makers: dict[str, Callable[[str], Sensor]] = {}
     left_out = []
     for name, kind in SENSORS.items():
         lacking = kind.channel and any(kind.channel not in trace.channels for trace in traces.values())
@@ -252,20 +217,24 @@ def _sensors(
             left_out.append(name)
         else:
             # Learned once; what it goes on to learn from one trace is not carried into the next.
-            able[name] = partial(_copied, make_sensor(name, geometry, *fitted.values()))
+            makers[name] = partial(_copied, make_sensor(name, shape, *fitted.values()))
     if len(traces) > 1 and all(len(rows.tokens) for rows in fitted.values()):
-        able["popularity, own"] = lambda trace: make_sensor("popularity", geometry, fitted[trace])
-    able["token-table, blank"] = lambda _trace: make_sensor("token-table", geometry)
-    return able, left_out
+        makers["popularity, own"] = lambda trace: make_sensor("popularity", shape, fitted[trace])
+    makers["token-table, blank"] = lambda _trace: make_sensor("token-table", shape)
+    return makers, left_out
 
 
-def _copied(learned: Sensor, _trace: str) -> Sensor:
-    return deepcopy(learned)
+def _copied(fitted: Sensor, _trace: str) -> Sensor:
+    return deepcopy(fitted)
 
 
-def _timing(geometry: MoEShape, gamma: int) -> list[tuple[str, list[PolicyOverhead]]]:
+def _timed(shape: MoEShape, gamma: int) -> list[dict[str, Any]]:
+    """Measure what a window costs in time, with the traces' model and with the paper's."""
     from ..policies.timing import measure_overhead
     from ..trace.step import MoEShape
 
-    at = dict.fromkeys((geometry, MoEShape(48, 128, 8)))  # of these traces, and of the paper's model
-    return [(f"{one.layers} × {one.experts}", measure_overhead(one, gamma)) for one in at]
+    return [
+        {"at": f"{at.layers} × {at.experts}", "gamma": gamma, **asdict(row)}
+        for at in dict.fromkeys((shape, MoEShape(48, 128, 8)))
+        for row in measure_overhead(at, gamma)
+    ]

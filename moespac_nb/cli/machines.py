@@ -2,89 +2,91 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..utils.exceptions import MoespacError
-from .model_options import path_arguments, told_to_fetch
-from .output import print_json
+from ..utils.defaults import MACHINE, MODEL
+from ..utils.exceptions import InvalidInputError
+from .output import show, working
 
 if TYPE_CHECKING:
     from ..hardware.memory_plan import MemoryPlan
     from ..hardware.model import ModelSpec
 
+__all__ = ["calibrate", "fit"]
+
 DOES_NOT_FIT = 1
 
 
-def fit_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--machine", required=True, metavar="NAME|FILE", help="rtx4090, …, or a .toml file")
-    parser.add_argument("--model", metavar="NAME|FILE", help="qwen3-30b-a3b, …-4bit, …, or a .toml file")
-    path_arguments(parser, "in place of --model: its config.json alone is read")
-    parser.add_argument("--context", type=int, default=4096, help="tokens to keep (default %(default)s)")
-    parser.add_argument(
-        "--draft", help="yes or no: is the profile's draft there too? (default yes, of your own model no)"
-    )
+def fit(
+    machine: str = MACHINE,
+    model: str | None = None,
+    model_path: str | None = None,
+    download: bool = False,
+    context: int = 4096,
+    no_draft: bool = False,
+    json: bool = False,
+) -> int:
+    """Show what a machine's memory leaves for experts.
 
+    Ends with 1 if the model does not fit.
 
-def fit(options: argparse.Namespace) -> int:
-    """Print what is left for experts; 1 where it does not fit."""
+        moespac fit --machine rtx4090 --model qwen3-30b-a3b --context 8192
+        moespac fit --machine laptop4060 --model-path my-moe
+    """
     from ..hardware.memory_plan import plan_memory
 
-    if options.draft not in ("yes", "no", None):
-        raise MoespacError(f"--draft is {options.draft!r}; expected: yes or no")
-    if (options.model is None) == (options.model_path is None):
-        raise MoespacError("expected: one of --model, a named model, and --model-path, one of your own")
-    drafting = options.draft or ("yes" if options.model_path is None else "no")
-    model = options.model or _own_profile(options)
-    found = plan_memory(options.machine, model, context=options.context, draft=drafting == "yes")
-    if options.json:
-        print_json(found.as_dict())
-    else:
-        print(fit_in_words(found))
-    return 0 if found.fits else DOES_NOT_FIT
+    if None not in (model, model_path):
+        raise InvalidInputError(
+            "--model and --model-path are both given; expected: one of them, --model for a named model or "
+            "--model-path for one of your own"
+        )
+    sizes = (model or MODEL) if model_path is None else _own_sizes(model_path, download)
+    plan = plan_memory(machine, sizes, context=context, draft=model_path is None and not no_draft)
+    show(_in_words(plan), plan.as_dict(), json)
+    return 0 if plan.fits else DOES_NOT_FIT
 
 
-def _own_profile(options: argparse.Namespace) -> ModelSpec:
+def _own_sizes(model_path: str, download: bool) -> ModelSpec:
     from ..models.loading import model_of_config
     from ..offloading.own_spec import spec_from_model
 
-    with told_to_fetch():
-        return spec_from_model(model_of_config(options.model_path, download=options.download))
+    with working("reading its config"):
+        return spec_from_model(model_of_config(model_path, download=download))
 
 
-def fit_in_words(found: MemoryPlan) -> str:
-    """Every item of the subtraction, what it leaves, and what to change."""
+def _in_words(plan: MemoryPlan) -> str:
+    """Return every item of the subtraction, what it leaves, and what to change."""
     names = {
         "reserved": "reserved by driver and system",
         "dense": "attention, embeddings, shared",
-        "kv_cache": f"KV cache of {found.context} tokens",
-        "draft": f"draft, {found.draft}" if found.draft else "draft, none",
+        "kv_cache": f"KV cache of {plan.context} tokens",
+        "draft": f"draft, {plan.draft}" if plan.draft else "draft, none",
         "workspace": "workspace",
     }
-    rows = [("device memory", found.memory_bytes)]
-    rows += [(f"- {names[item]}", taken) for item, taken in found.taken_bytes.items()]
-    rows.append(("= left for experts", found.left_bytes))
+    rows = [("device memory", plan.memory_bytes)]
+    rows += [(f"- {names[item]}", taken) for item, taken in plan.taken_bytes.items()]
+    rows.append(("= left for experts", plan.left_bytes))
     width = max(len(words) for words, _ in rows)
-    lines = [f"{found.model} on {found.machine}, modelled from their profiles"]
+    lines = [f"{plan.model} on {plan.machine}, modelled from their profiles"]
     lines += [f"  {words:<{width}} {_gib(size):>8} GiB" for words, size in rows]
-    if found.fits_device:
-        verdict = "fits" if found.fits else "room for"
+    if plan.fits_device:
+        verdict = "fits" if plan.fits else "room for"
         lines.append(
-            f"{verdict}: {found.slots:,} slots of {found.expert_bytes / 1e6:.1f} MB, {found.share:.0%} of "
-            f"{found.all_experts:,} experts, a budget of {found.budget_bytes:,} bytes"
+            f"{verdict}: {plan.slots:,} slots of {plan.expert_bytes / 1e6:.1f} MB, {plan.share:.0%} of "
+            f"{plan.all_experts:,} experts, a budget of {plan.budget_bytes:,} bytes"
         )
     else:
         lines.append(
-            f"does not fit: not one expert of {found.expert_bytes / 1e6:.1f} MB has room on the device"
+            f"does not fit: not one expert of {plan.expert_bytes / 1e6:.1f} MB has room on the device"
         )
-    if not found.fits_host:
+    if not plan.fits_host:
         lines.append(
-            f"does not fit: all experts take {_gib(found.all_experts_bytes)} GiB, the host has "
-            f"{_gib(found.host_memory_bytes)}"
+            f"does not fit: all experts take {_gib(plan.all_experts_bytes)} GiB, the host has "
+            f"{_gib(plan.host_memory_bytes)}"
         )
-    if found.advice:
-        lines += ["with another choice:", *(f"  {line}" for line in found.advice)]
+    if plan.advice:
+        lines += ["with another choice:", *(f"  {line}" for line in plan.advice)]
     return "\n".join(lines)
 
 
@@ -92,26 +94,23 @@ def _gib(size_bytes: int) -> str:
     return f"{size_bytes / 2**30:.2f}"
 
 
-def calibrate_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--out", type=Path, metavar="FILE", help="the profile to write, a .toml file")
-    parser.add_argument("--quick", action="store_true", help="some seconds, small buffers: rougher")
+def calibrate(out: Path | None = None, quick: bool = False, json: bool = False) -> int:
+    """Measure this machine, and write its profile.
 
+    moespac calibrate --out mine.toml
 
-def calibrate(options: argparse.Namespace) -> int:
-    """Measure, print, and write the profile where one was asked for."""
+    moespac replay math --machine mine.toml
+    """
     from ..hardware.calibration import as_dict, check_path, to_toml, write_machine
-    from ..hardware.calibration import calibrate as calibrated
+    from ..hardware.calibration import calibrate as measure
     from ..policies.timing import measure_planning_s
 
-    if options.out is not None:
-        check_path(options.out)  # before the measuring, not after
-    found = calibrated(planning_s=measure_planning_s, quick=options.quick)
-    if options.out is not None:
-        write_machine(found, options.out)
-    if options.json:
-        print_json({**as_dict(found), "file": options.out and str(options.out)})
-    elif options.out is None:
-        print(to_toml(found), end="")
-    else:
-        print(to_toml(found) + f"\nwritten: --machine {options.out}")
+    if out is not None:
+        check_path(out)  # before the measuring, not after
+    with working("measuring"):
+        calibration = measure(planning_s=measure_planning_s, quick=quick)
+    if out is not None:
+        write_machine(calibration, out)
+    words = to_toml(calibration) + (f"\nwritten: --machine {out}" if out else "")
+    show(words.rstrip(), {**as_dict(calibration), "file": out and str(out)}, json)
     return 0

@@ -2,183 +2,146 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Sequence
-from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from ..utils.exceptions import MoespacError
-from .options import given, machine_arguments, warned
-from .output import check_file, print_json
+from ..utils.defaults import ACCOUNTING, BUDGET, MACHINE, MODEL, POLICY
+from ..utils.exceptions import InvalidInputError, TraceFormatError
+from .output import check_file, print_json, print_table, tracked, warned
 
 if TYPE_CHECKING:
     from ..simulation.result import Result
-    from ..trace.trace import Trace
+
+__all__ = ["replay"]
 
 OTHER_HALF = {"tune": "report", "report": "tune"}
-OF_DOMAINS = {"mode": "sample", "kind": "dense", "half": "report"}  # what is taken where nothing is asked for
+# What is taken of a domain where nothing else is asked for.
+OF_DOMAINS = {"mode": "sample", "dense": True, "half": "report"}
 
 
-def arguments(parser: argparse.ArgumentParser) -> None:
-    """What can be asked for. Values are checked by the code that uses them, so that all say the same."""
-    parser.add_argument(
-        "what", metavar="DOMAIN|FILE", help="what is bundled of a domain, or a file of `moespac record`"
-    )
-    parser.add_argument(
-        "--budget",
-        default="17%",
-        metavar="SIZE",
-        help="25%%, 512MiB, 2000000 (bytes), …; several with commas (default 17%%)",
-    )
-    parser.add_argument(
-        "--policy",
-        default="spac-joint",
-        metavar="NAME",
-        help="recency, …; several with commas (default %(default)s)",
-    )
-    machine_arguments(parser)
-    parser.add_argument("--context", type=int, help="tokens whose keys and values are kept (default 1024)")
-    parser.add_argument("--mode", help=f"of a domain: greedy or sample (default {OF_DOMAINS['mode']})")
-    parser.add_argument("--half", help=f"of a domain: tune or report (default {OF_DOMAINS['half']})")
-    parser.add_argument("--kind", help=f"of a domain: dense or plain (default {OF_DOMAINS['kind']})")
-    parser.add_argument("--gamma", type=int, help="of a dense trace: the draft length (default: the longest)")
-    parser.add_argument(
-        "--profile",
-        metavar="FILE",
-        help="a trace of other texts, for policies that need one (default: a domain's other half)",
-    )
-    parser.add_argument("--cold", action="store_true", help="start each text with empty slots")
-    parser.add_argument("--timeline", type=Path, metavar="FILE", help="what ran when, for ui.perfetto.dev")
+def replay(
+    name: str,
+    policy: str = POLICY,
+    budget: str = BUDGET,
+    machine: str = MACHINE,
+    model: str = MODEL,
+    accounting: str = ACCOUNTING,
+    gamma: int | None = None,
+    context: int = 1024,
+    mode: str | None = None,
+    dense: bool | None = None,
+    half: str | None = None,
+    expert_usage: Path | None = None,
+    cold: bool = False,
+    timeline: Path | None = None,
+    json: bool = False,
+) -> int:
+    """Simulate a trace on a machine: speed by policy and budget.
 
+    Every figure is modelled. One policy with one budget is shown in detail, several are a table.
 
-class Played(NamedTuple):
-    """A trace, and what is known from other texts."""
-
-    name: str
-    trace: Trace
-    others: Callable[[], Trace] | None  # loaded only for who needs it
-
-
-def run(options: argparse.Namespace) -> int:
-    """Replay everything, write the timeline, then print."""
+        moespac replay math --policy recency,spac-joint --budget 10%,25% --machine laptop4060
+        moespac replay chat.npz --timeline chat.json
+    """
+    from ..datasets.prompts import DOMAINS
+    from ..datasets.traces import load_trace
     from ..engine.chrome_trace import save_chrome_trace
     from ..policies import get_policy
-    from ..simulation.replay import replay
+    from ..simulation.replay import replay as simulate
+    from ..trace.trace import Trace
 
-    policies = [get_policy(name) for name in _listed("policy", options.policy)]
-    budgets = _listed("budget", options.budget)
-    if options.timeline is not None:
-        _check_timeline(options.timeline, len(policies) * len(budgets))
-    played = _played(options)
-    profile = None
+    policies = [get_policy(each) for each in _listed("policy", policy)]
+    budgets = _listed("budget", budget)
+    if timeline is not None:
+        if (replays := len(policies) * len(budgets)) > 1:
+            raise InvalidInputError(
+                f"--timeline was given with {replays} replays; expected: with one policy and one budget"
+            )
+        check_file("--timeline", timeline, quiet=json)
+    source: dict[str, Any] = {"mode": mode, "dense": dense, "half": half}
+    title = name
+    if name in DOMAINS:
+        source = {key: OF_DOMAINS[key] if value is None else value for key, value in source.items()}
+        kind = "dense" if source["dense"] else "plain"
+        title = f"{name}, {source['mode']}, {kind}, {source['half']} half"
+    trace = load_trace(name, **source)
+    if not len(trace):
+        raise TraceFormatError(f"{name} holds no step; expected: a trace of one step at least")
+    usage = None
     if needing := [each.name for each in policies if each.needs_expert_usage]:
-        if played.others is None:
-            raise MoespacError(
+        if expert_usage is not None:
+            usage = Trace.load(expert_usage)
+        elif name in DOMAINS:
+            usage = load_trace(name, **source | {"half": OTHER_HALF[source["half"]]})
+        else:
+            raise InvalidInputError(
                 f"policy {needing[0]!r} must know how often other texts used each expert; expected: with "
-                "--profile, a trace of other texts, or on a domain"
+                "--expert-usage, a trace of other texts, or on a domain"
             )
-        profile = played.others()
-    asked = given(options, "machine", "model", "accounting", "context", "gamma")
-    with warned(quiet=options.json) as said:
+    with warned(quiet=json) as warnings:
         results = [
-            replay(
-                played.trace,
+            simulate(
+                trace,
                 each,
-                budget,
-                expert_usage=profile,
-                cold=options.cold,
-                timeline=options.timeline is not None,
-                **asked,
+                size,
+                machine=machine,
+                model=model,
+                gamma=gamma,
+                accounting=accounting,
+                context=context,
+                expert_usage=usage,
+                cold=cold,
+                timeline=timeline is not None,
             )
-            for each, budget in product(policies, budgets)
+            for each, size in tracked(list(product(policies, budgets)), "replaying")
         ]
-    if options.timeline is not None:
-        save_chrome_trace(results[0].timeline, options.timeline, label=_title(results[0]))
-    if options.json:
-        print_json(_as_json(played, results, options, said))
+    first, *others = results
+    if timeline is not None:
+        label = f"{first.label}: {first.policy}, {first.budget}, {first.model} on {first.machine}"
+        save_chrome_trace(first.timeline, timeline, label=label)
+    if json:
+        about = {"trace": title, "texts": len(trace.texts), "warnings": warnings}
+        path = None if timeline is None else str(timeline)
+        figures = {"results": [result.to_dict() for result in results]}
+        print_json(about | (figures if others else first.to_dict() | {"timeline": path}))
     else:
-        print(_in_words(played, results, options))
+        _print(f"{title}: {len(trace.texts)} texts", results)
+        if timeline is not None:
+            print(f"written   {timeline}: open it at ui.perfetto.dev")
     return 0
 
 
-def _listed(what: str, given: str) -> list[str]:
-    names = [name.strip() for name in given.split(",")]
+def _listed(option: str, value: str) -> list[str]:
+    names = [name.strip() for name in value.split(",")]
     if not all(names):
-        raise MoespacError(f"--{what} is {given!r}; expected: one, or several with commas between them")
+        raise InvalidInputError(
+            f"--{option} is {value!r}; expected: one, or several with commas between them"
+        )
     return list(dict.fromkeys(names))
 
 
-def _check_timeline(path: Path, replays: int) -> None:
-    """Before the work, not after."""
-    if replays > 1:
-        raise MoespacError(
-            f"--timeline was given with {replays} replays; expected: with one policy and one budget"
-        )
-    check_file("--timeline", path)
-
-
-def _played(options: argparse.Namespace) -> Played:
-    from ..datasets.prompts import DOMAINS
-    from ..datasets.traces import load_trace
-    from ..trace.trace import Trace
-
-    name, title = options.what, options.what
-    others = None if options.profile is None else partial(Trace.load, options.profile)
-    chosen: dict[str, Any] = {key: getattr(options, key) for key in OF_DOMAINS}
-    if name in DOMAINS and not Path(name).exists():
-        chosen = {key: value or OF_DOMAINS[key] for key, value in chosen.items()}
-        options_of: dict[str, Any] = {"mode": chosen["mode"], "dense": chosen["kind"] == "dense"}
-        half: Any = chosen["half"]
-        other_half: Any = OTHER_HALF[half]
-        trace = load_trace(name, half=half, **options_of)
-        others = others or partial(load_trace, name, half=other_half, **options_of)
-        title = f"{name}, {chosen['mode']}, {chosen['kind']}, {chosen['half']} half"
-    elif Path(name).exists() and (of_domains := [key for key, value in chosen.items() if value is not None]):
-        raise MoespacError(
-            f"--{of_domains[0]} was given with a file; expected: with one of {', '.join(DOMAINS)}"
-        )
+def _print(title: str, results: Sequence[Result]) -> None:
+    first = results[0]
+    gamma = "as recorded" if first.gamma is None else f"γ = {first.gamma}"
+    slots = "each with empty slots" if first.cold else "slots stay warm between them"
+    print(f"modelled, every figure: {first.model} on {first.machine}, {first.accounting}")
+    print(f"trace     {title}, {first.tokens:,} tokens, {gamma}, {slots}")
+    if len(results) == 1:
+        print("\n".join(_details(first)))
     else:
-        trace = load_trace(name)
-    if not len(trace):
-        raise MoespacError(f"{name} holds no step; expected: a trace of one step at least")
-    return Played(title, trace, others)
-
-
-def _as_json(
-    played: Played, results: Sequence[Result], options: argparse.Namespace, said: list[str]
-) -> dict[str, Any]:
-    """One result flat, several in a list."""
-    about = {"trace": played.name, "texts": len(played.trace.texts), "warnings": said}
-    if len(results) > 1:
-        return {**about, "results": [result.to_dict() for result in results]}
-    path = options.timeline and str(options.timeline)
-    return {**about, **results[0].to_dict(), "timeline": path}
-
-
-def _title(result: Result) -> str:
-    return f"{result.label}: {result.policy}, {result.budget}, {result.model} on {result.machine}"
-
-
-def _in_words(played: Played, results: Sequence[Result], options: argparse.Namespace) -> str:
-    one = results[0]
-    gamma = "as recorded" if one.gamma is None else f"γ = {one.gamma}"
-    lines = [
-        f"modelled, every figure: {one.model} on {one.machine}, {one.accounting}",
-        f"trace     {played.name}: {len(played.trace.texts)} texts, {one.tokens:,} tokens, {gamma}, "
-        f"{'each with empty slots' if one.cold else 'slots stay warm between them'}",
-    ]
-    lines += _figures(one) if len(results) == 1 else ["", *_table(results), ""]
-    lines += [f"scaled    {note}" for note in one.notes]
+        columns = _columns(whole_model=bool(first.notes))
+        print()
+        print_table([*columns], [[cell(result) for cell in columns.values()] for result in results])
+        print()
+    for note in first.notes:
+        print(f"scaled    {note}")
     if not all(result.fits for result in results):
-        lines.append(f"does not fit: more than {one.machine} holds, see moespac fit; shown, and not to rank")
-    if options.timeline is not None:
-        lines.append(f"written   {options.timeline}: open it at ui.perfetto.dev")
-    return "\n".join(lines)
+        print(f"does not fit: more than {first.machine} holds, see moespac fit; shown, and not to rank")
 
 
-def _figures(result: Result) -> list[str]:
+def _details(result: Result) -> list[str]:
     parts, counters = result.parts, result.counters
     shares = {
         "drafting": parts.draft_s,
@@ -191,12 +154,15 @@ def _figures(result: Result) -> list[str]:
     spent = ", ".join(f"{what} {seconds / parts.total_s:.0%}" for what, seconds in shares.items())
     missed = 1 - result.hit_rate - result.late_rate
     wasted = result.wasted_bytes / counters.bytes if counters.bytes else 0.0
+    speed = f"{result.tps_modelled:.2f} tokens a second"
+    if result.notes and result.tps_whole_model:
+        speed += f" of the trace's layers, about {result.tps_whole_model:.3g} of the whole model"
     return [
         f"policy    {result.policy}, {result.policy_ms_per_step:.2f} ms a window",
         f"budget    {result.budget}: {result.slots} slots, {result.budget_bytes:,} bytes; "
         f"{'fits' if result.fits else 'does not fit'}",
-        f"speed     {result.tps_modelled:.2f} tokens a second{_charged(result)}; {result.windows:,} windows "
-        f"of {1e3 * parts.total_s / result.windows:.1f} ms; first tokens after {result.ttft_s:.2f} s",
+        f"speed     {speed}; {result.windows:,} windows of {1e3 * parts.total_s / result.windows:.1f} ms; "
+        f"first tokens after {result.ttft_s:.2f} s",
         f"time      {spent}",
         f"experts   {result.hit_rate:.1%} ready, {result.late_rate:.1%} late, {missed:.1%} missed; "
         f"{result.cpu_share:.0%} of the work on the CPU lane",
@@ -204,30 +170,20 @@ def _figures(result: Result) -> list[str]:
     ]
 
 
-def _charged(result: Result) -> str:
-    """Where a speed is that of a part of the model, what all of it would make of it."""
-    whole = result.tps_whole_model
-    return f" of the trace's layers, about {whole:.3g} of the whole model" if result.notes and whole else ""
-
-
-def _table(results: Sequence[Result]) -> list[str]:
-    columns: dict[str, Callable[[Result], str]] = {
-        "budget": lambda one: one.budget,
-        "slots": lambda one: str(one.slots),
-        "tokens/s": lambda one: f"{one.tps_modelled:.2f}",
-        **({"whole model": lambda one: f"~{one.tps_whole_model:.3g}"} if results[0].notes else {}),
-        "ready": lambda one: f"{one.hit_rate:.1%}",
-        "late": lambda one: f"{one.late_rate:.1%}",
-        "MB/token": lambda one: f"{one.bytes_per_token / 1e6:.1f}",
-        "wasted MB": lambda one: f"{one.wasted_bytes / 1e6:.0f}",
-        "waiting": lambda one: f"{one.stall_share:.0%}",
-        "on CPU": lambda one: f"{one.cpu_share:.0%}",
-        "ms/window": lambda one: f"{one.policy_ms_per_step:.2f}",
-        "fits": lambda one: "yes" if one.fits else "no",
+def _columns(whole_model: bool) -> dict[str, Callable[[Result], str]]:
+    """Return the table's columns; whole_model: with the speed of all layers, where the trace has fewer."""
+    return {
+        "policy": lambda result: result.policy,
+        "budget": lambda result: result.budget,
+        "slots": lambda result: str(result.slots),
+        "tokens/s": lambda result: f"{result.tps_modelled:.2f}",
+        **({"whole model": lambda result: f"~{result.tps_whole_model:.3g}"} if whole_model else {}),
+        "ready": lambda result: f"{result.hit_rate:.1%}",
+        "late": lambda result: f"{result.late_rate:.1%}",
+        "MB/token": lambda result: f"{result.bytes_per_token / 1e6:.1f}",
+        "wasted MB": lambda result: f"{result.wasted_bytes / 1e6:.0f}",
+        "waiting": lambda result: f"{result.stall_share:.0%}",
+        "on CPU": lambda result: f"{result.cpu_share:.0%}",
+        "ms/window": lambda result: f"{result.policy_ms_per_step:.2f}",
+        "fits": lambda result: "yes" if result.fits else "no",
     }
-    rows = [["policy", *columns], *([one.policy, *(of(one) for of in columns.values())] for one in results)]
-    wide = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join([f"{row[0]:<{wide[0]}}", *(f"{c:>{w}}" for c, w in zip(row[1:], wide[1:], strict=True))])
-        for row in rows
-    ]

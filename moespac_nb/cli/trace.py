@@ -2,123 +2,100 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..utils.exceptions import MoespacError
-from .decode import decoding_arguments, prompt_of, sampling_of
-from .model_options import draft_of, models_of
-from .output import check_file, print_json
+from ..utils.defaults import GAMMA
+from .decode_options import DecodeOptions
+from .output import check_file, show, working
 
 if TYPE_CHECKING:
     from ..trace.trace import Trace
 
-
-def record_arguments(parser: argparse.ArgumentParser) -> None:
-    decoding_arguments(parser)
-    parser.add_argument(
-        "--dense", type=int, metavar="G", help="draft G tokens at every position, for any γ up to G"
-    )
-    parser.add_argument("--scores", action="store_true", help="record the routers' scores too")
-    parser.add_argument(
-        "--sensors", default="", metavar="NAMES", help="and what they see: draft-gates,next-gate"
-    )
-    parser.add_argument("--redact", action="store_true", help="leave the prompt out of the file")
-    parser.add_argument(
-        "--out", type=Path, required=True, metavar="FILE", help="the trace to write, an .npz file"
-    )
+__all__ = ["describe", "record", "record_prompt", "trace"]
 
 
-def record(options: argparse.Namespace) -> int:
-    """Decode, write the file, and say what is in it; interrupted, it writes nothing."""
-    from ..trace.editing import redact
+def record(
+    how: DecodeOptions,
+    out: Path,
+    dense: int | None = None,
+    scores: bool = False,
+    channels: str = "",
+    redact: bool = False,
+    json: bool = False,
+) -> int:
+    """Decode one prompt into a trace file, and show what is in it.
 
-    check_file("--out", options.out)
-    trace = recorded(options)
-    if options.redact:
-        trace = redact(trace)
-    trace.save(options.out)
-    _print(trace, options.out, options.json)
+    Nothing is written if the decode is interrupted.
+
+        moespac record --domain chat --dense 8 --mode sample --out chat.npz
+    """
+    from ..trace.editing import redact as redacted
+
+    check_file("--out", out, quiet=json)
+    names = [name for name in channels.split(",") if name]
+    trace = record_prompt(how, dense=dense, scores=scores, channels=names)
+    if redact:
+        trace = redacted(trace)
+    trace.save(out)
+    figures = describe(trace, out)
+    show(_in_words(figures), figures, json)
     return 0
 
 
-def recorded(options: argparse.Namespace) -> Trace:
-    """What was asked for, decoded to its end."""
+def record_prompt(how: DecodeOptions, **recorded: Any) -> Trace:
+    """Decode the prompt to its end; recorded: what `decoder.record` keeps beside."""
     from ..decoder.recording import record
 
-    sampling, prompt, _ = sampling_of(options), prompt_of(options), draft_of(options)
-    target, draft = models_of(options)
-    return record(
-        target,
-        prompt,
-        draft=draft,
-        gamma=options.gamma,
-        dense=options.dense,
-        sampling=sampling,
-        scores=options.scores,
-        channels=[name for name in options.sensors.split(",") if name],
-        seed=options.seed,
-        max_new_tokens=options.max_new_tokens,
-        stop_strings=options.stop,
-        prompt_id=None if options.domain is None else f"{options.domain}/{options.number}",
-    )
-
-
-def trace_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "what", metavar="FILE|DOMAIN", help="a file that `moespac record --out` wrote, or what is bundled"
-    )
-    parser.add_argument("--mode", help="of a domain: greedy or sample (default: both)")
-    parser.add_argument("--kind", help="of a domain: plain or dense (default: both)")
-    parser.add_argument("--half", help="of a domain: tune or report (default: both)")
-
-
-def trace(options: argparse.Namespace) -> int:
-    from ..datasets.prompts import DOMAINS
-    from ..trace.trace import Trace
-
-    path = Path(options.what)
-    if options.what in DOMAINS and not path.exists():
-        return _show_domain(options)
-    if given := [name for name in ("mode", "kind", "half") if getattr(options, name) is not None]:
-        raise MoespacError(f"--{given[0]} was given with a file; expected: with one of {', '.join(DOMAINS)}")
-    _print(Trace.load(path), path, options.json)
-    return 0
-
-
-def _show_domain(options: argparse.Namespace) -> int:
-    """Every bundled trace of the domain, or those that were asked for."""
-    from ..datasets.traces import MODES, Bundled, list_traces, load_trace
-
-    modes, kinds = ((given,) if given else None for given in (options.mode, options.kind))
-    there = [(one.mode, "dense" if one.dense else "plain") for one in list_traces(options.what)]
-    wanted = [(mode, kind) for mode in modes or MODES for kind in kinds or ("plain", "dense")]
-    shown = [pair for pair in wanted if pair in there] or wanted  # none there: the first says so
-    figures = [
-        describe(
-            load_trace(options.what, mode, dense=kind == "dense", half=options.half),
-            Bundled(options.what, mode, kind == "dense").path,
+    sampling, prompt, _ = how.sampling(), how.text(), how.drafter()
+    target, draft = how.models()
+    with working("decoding"):
+        return record(
+            target,
+            prompt,
+            draft=draft,
+            gamma=GAMMA if how.gamma is None else how.gamma,
+            sampling=sampling,
+            seed=how.seed,
+            max_new_tokens=how.max_new_tokens,
+            stop_strings=how.stop or None,
+            prompt_id=None if how.domain is None else f"{how.domain}/{how.prompt_index}",
+            **recorded,
         )
-        for mode, kind in shown
-    ]
-    if options.json:
-        print_json({"domain": options.what, "traces": figures})
-    else:
-        print("\n\n".join(map(_in_words, figures)))
+
+
+def trace(
+    name: str,
+    mode: str | None = None,
+    dense: bool | None = None,
+    half: str | None = None,
+    json: bool = False,
+) -> int:
+    """Show what a trace file holds, or a domain's bundled traces.
+
+    moespac trace chat.npz
+
+    moespac trace math --mode sample --dense
+    """
+    from ..datasets.prompts import DOMAINS
+    from ..datasets.traces import list_traces, load_trace
+
+    of_domain = list_traces(name) if name in DOMAINS else ()
+    chosen = [one for one in of_domain if mode in (None, one.mode) and dense in (None, one.dense)]
+    if chosen:
+        figures = [
+            describe(load_trace(name, one.mode, dense=one.dense, half=half), one.path)  # type: ignore[arg-type]
+            for one in chosen
+        ]
+    else:  # a file, or what is not bundled and is refused
+        figures = [describe(load_trace(name, mode, dense=dense, half=half), Path(name))]  # type: ignore[arg-type]
+    document = {"domain": name, "traces": figures} if chosen else figures[0]
+    show("\n\n".join(map(_in_words, figures)), document, json)
     return 0
-
-
-def _print(trace: Trace, path: Path, as_json: bool) -> None:
-    figures = describe(trace, path)
-    if as_json:
-        print_json(figures)
-    else:
-        print(_in_words(figures))
 
 
 def describe(trace: Trace, path: Path) -> dict[str, Any]:
-    """What is in a trace and how local it is, as plain values."""
+    """Return what is in a trace and how local it is, as plain values."""
     from dataclasses import asdict
 
     from ..trace.locality import locality
@@ -131,10 +108,10 @@ def describe(trace: Trace, path: Path) -> dict[str, Any]:
         "texts": [
             {
                 **asdict(text),
-                "steps": int(trace.text_steps[i]),
-                "prompt_tokens": int(trace.text_prompt[i]) + 1,
+                "steps": int(trace.text_steps[number]),
+                "prompt_tokens": int(trace.text_prompt[number]) + 1,
             }
-            for i, text in enumerate(trace.texts)
+            for number, text in enumerate(trace.texts)
         ],
         "steps": len(trace),
         "committed_tokens": len(trace.committed_ids),
@@ -147,9 +124,8 @@ def describe(trace: Trace, path: Path) -> dict[str, Any]:
 
 
 def _in_words(figures: dict[str, Any]) -> str:
-    geometry, local = figures["geometry"], figures["locality"]
+    geometry, local, texts = figures["geometry"], figures["locality"], figures["texts"]
     lines = [f"{figures['file']}: {figures['file_bytes']:,} bytes"]
-    texts = figures["texts"]
     lines += [_text_in_words(text) for text in texts[:1]]
     if len(texts) > 1:
         prompts = ", ".join(str(text["prompt_id"]) for text in texts[1:])
@@ -162,9 +138,9 @@ def _in_words(figures: dict[str, Any]) -> str:
         f"channels: {', '.join(figures['channels']) or 'none'}",
     ]
     if local["acceptance_rate"] is not None:
-        each = " ".join(f"{rate:.2f}" for rate in local["acceptance_by_offset"])
+        rates = " ".join(f"{rate:.2f}" for rate in local["acceptance_by_offset"])
         lines.append(
-            f"accepted   {local['acceptance_rate']:.0%} of drafted tokens; 1st, 2nd, … of a window: {each}"
+            f"accepted   {local['acceptance_rate']:.0%} of drafted tokens; 1st, 2nd, … of a window: {rates}"
         )
     if local["overlap"] is not None:
         lines.append(
@@ -172,8 +148,8 @@ def _in_words(figures: dict[str, Any]) -> str:
             f"shuffled {local['overlap_shuffled']:.0%}"
         )
     if local["distinct_experts_by_gamma"]:
-        each = " ".join(f"{mean:.1f}" for mean in local["distinct_experts_by_gamma"])
-        lines.append(f"a window   asks for so many experts a layer, γ = 0, 1, …: {each}")
+        means = " ".join(f"{mean:.1f}" for mean in local["distinct_experts_by_gamma"])
+        lines.append(f"a window   asks for so many experts a layer, γ = 0, 1, …: {means}")
     return "\n".join(lines)
 
 

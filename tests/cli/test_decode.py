@@ -72,7 +72,7 @@ def test_letters_are_shown_only_when_all_their_bytes_are_there(capsys):
 
 @pytest.mark.parametrize("draft", ["ngram", "none"])
 def test_every_draft_gives_the_same_greedy_text(capsys, draft):
-    arguments = ("--domain", "qa", "--number", "1", "--max-new-tokens", "24")
+    arguments = ("--domain", "qa", "--prompt-index", "1", "--max-new-tokens", "24")
     _, with_model = decoded(capsys, *arguments)
     code, figures = decoded(capsys, *arguments, "--draft", draft)
     assert code == 0
@@ -134,23 +134,24 @@ def test_an_interrupt_reports_what_is_committed(capsys, monkeypatch):
     ("arguments", "said"),
     [
         (("--domain", "maths"), "'maths'; expected: mcq, chat, math, code.*did you mean 'math'"),
-        (("--domain", "math", "--number", "999"), "--number is 999; expected for math: 0 to"),
+        (("--domain", "math", "--prompt-index", "999"), "--prompt-index is 999; expected for math: 0 to"),
         (("--prompt", ""), "prompt is empty"),
         (("--prompt", " \n"), "prompt is empty"),
         (("--prompt", "word " * 3000), "tokens; expected: at most 1023.*shorten"),
         (("--prompt", "Hi", "--gamma", "-1"), "gamma is -1; expected: a whole number from 0"),
-        (("--prompt", "Hi", "--gamma", "two"), "--gamma: invalid int value: 'two'"),
+        (("--prompt", "Hi", "--gamma", "two"), "--gamma is 'two'; expected: a whole number"),
         (("--prompt", "Hi", "--mode", "beam"), "mode is 'beam'; expected: 'greedy' or 'sample'"),
         (("--prompt", "Hi", "--temperature", "0"), "temperature is 0.0; expected: a number above 0"),
         (("--prompt", "Hi", "--top-p", "2"), "top_p is 2.0; expected"),
         (("--prompt", "Hi", "--draft", "oracle"), "--draft is 'oracle'; expected: model, ngram or none"),
+        (("--prompt", "Hi", "--draft", ""), "--draft is ''; expected: model, ngram or none"),
         (("--prompt", "Hi", "--min-p", "2"), "min_p is 2.0; expected"),
         (("--prompt", "Hi", "--stop", ""), r"stop_strings is \[''\]; expected"),
         (("--prompt", "Hi", "--max-new-tokens", "0"), "max_new_tokens is 0; expected"),
         (("--prompt", "Hi", "--seed", "-1"), "seed is -1; expected"),
         (("--prompt", "Hi", "--mode", "sample", "--check-lossless"), "--check-lossless.*--mode sample"),
-        ((), "one of the arguments --domain --prompt is required"),
-        (("--prompt", "Hi", "--domain", "math"), "not allowed with"),
+        ((), "--domain and --prompt are missing; expected: --prompt with a text of your own"),
+        (("--prompt", "Hi", "--domain", "math"), "--domain and --prompt are both given; expected"),
     ],
 )
 def test_bad_input_is_one_clear_line_and_exit_code_2(capsys, arguments, said):
@@ -244,6 +245,7 @@ def test_a_budget_above_everything_is_a_warning(capsys):
         (("--budget", "a lot"), "budget is 'a lot'; expected"),
         (("--policy", "recency"), "--policy was given without --budget; expected: with it"),
         (("--model", "olmoe-1b-7b"), "--model was given without --budget"),
+        (("--expert-usage", "x.npz"), "--expert-usage was given without --budget"),
         (("--budget", "25%", "--policy", "recancy"), "policy is 'recancy'; .*did you mean 'recency'"),
         (("--budget", "25%", "--policy", "next-window-oracle"), "reads the future, which a live decode"),
         (("--budget", "25%", "--machine", "rtx4080"), "machine is 'rtx4080'; .*did you mean 'rtx4090'"),
@@ -252,7 +254,7 @@ def test_a_budget_above_everything_is_a_warning(capsys):
         (("--budget", "25%", "--accounting", "fair"), "accounting is 'fair'; expected: slots-equal, "),
         (
             ("--budget", "5%", "--accounting", "device-equal", "--model", "mixtral-8x7b"),
-            "the draft takes [0-9]+ bytes of it; accepted under device-equal: more than that",
+            "the draft takes [0-9]+ bytes of it; expected under device-equal: more than that",
         ),
     ],
 )

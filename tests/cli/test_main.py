@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 
 import pytest
 
@@ -16,11 +16,11 @@ from moespac_nb.datasets.files import DataIssue
 from moespac_nb.utils.exceptions import MoespacError
 
 
-def raising(error: BaseException) -> cli.Command:
-    def run(_arguments: object) -> int:
+def raising(error: BaseException) -> Callable[..., int]:
+    def fail(json: bool = False) -> int:
         raise error
 
-    return cli.Command("fail", "fails", lambda parser: None, run)
+    return fail
 
 
 def test_doctor_finds_a_whole_installation(capsys: pytest.CaptureFixture[str]) -> None:
@@ -50,17 +50,17 @@ def test_doctor_says_what_to_do_about_damaged_data(monkeypatch, capsys) -> None:
 def test_doctor_says_what_to_do_about_a_missing_and_an_old_package(monkeypatch) -> None:
     monkeypatch.setattr(doctor.metadata, "requires", lambda name: ["numpy>=9999", "no-such-package>=1"])
     report = examine()
-    assert "pip install 'numpy>=9999'" in report.advice[0]
-    assert report.advice[1] == "no-such-package is missing: pip install 'no-such-package>=1'"
+    assert "pip install 'numpy>=9999'" in report["advice"][0]
+    assert report["advice"][1] == "no-such-package is missing: pip install 'no-such-package>=1'"
 
 
 def test_doctor_says_so_when_memory_is_short(monkeypatch) -> None:
     monkeypatch.setattr(doctor, "system_memory", lambda: {"total_bytes": 2**30, "available_bytes": 2**29})
-    assert any(line.startswith("0.5 GiB of memory available") for line in examine().advice)
+    assert any(line.startswith("0.5 GiB of memory available") for line in examine()["advice"])
 
 
 def test_a_report_without_known_memory_can_be_read() -> None:
-    unknown = dataclasses.replace(examine(), memory={"total_bytes": None, "available_bytes": None})
+    unknown = examine() | {"memory": {"total_bytes": None, "available_bytes": None}}
     assert "memory     unknown available of unknown" in describe(unknown)
 
 
@@ -83,16 +83,18 @@ def test_bad_input_is_json_where_json_was_asked_for(monkeypatch, capsys) -> None
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        ([], "COMMAND"),
-        (["dokter"], "dokter"),
-        (["doctor", "--jsn"], "--jsn"),
+        ([], "Missing command; see: moespac --help"),
+        (["dokter"], "No such command 'dokter'. Did you mean 'doctor'?; see: moespac --help"),
+        (["doctor", "--jsn"], "No such option: --jsn (Possible options: --json); see: moespac doctor --help"),
+        (["replay"], "Missing argument 'DOMAIN|FILE'; see: moespac replay --help"),
+        (["fit", "--machine"], "Option '--machine' requires an argument; see: --help"),
+        (["record", "--prompt", "Hi"], "Missing option '--out'; see: moespac record --help"),
     ],
 )
 def test_a_command_line_that_makes_no_sense_is_bad_input(argv: list[str], message: str, capsys) -> None:
     assert cli.main(argv) == 2
     err = capsys.readouterr().err
-    assert message in err
-    assert "--help" in err
+    assert err == f"moespac: {message}\n"
     assert err.count("\n") == 1
 
 

@@ -15,8 +15,10 @@ import torch
 from moespac_nb.cli import main as cli
 from moespac_nb.models import loading as models
 from moespac_nb.models.loading import load_model, load_pair
+from moespac_nb.trace.step import MoEShape
 from moespac_nb.trace.trace import Trace
 from tools.support import tiny_models as tiny
+from tools.support.synthetic_trace import made_up
 
 PROMPT = "Problem: Add 12, 30, 7.\nSolution:"
 SHORT = ("--prompt", PROMPT, "--max-new-tokens", "12", "--gamma", "3")
@@ -88,6 +90,17 @@ def test_record_and_trace_take_it(capsys, own, tmp_path):
     assert (text.target, text.draft, text.gamma_max, text.min_p) == ("target", "draft", 2, 0.1)
     assert text.stop_strings == ("no such thing",)
     assert "sampled at T = 0.8, min_p = 0.1, a dense trace" in called(capsys, "trace", out)[1]
+
+
+def test_a_policy_learns_from_other_texts_of_ones_own_model(capsys, own, tmp_path):
+    figures(capsys, "record", *SHORT, "--model-path", own / "target", "--out", tmp_path / "other.npz")
+    asked = ("decode", *SHORT, "--model-path", own / "target", "--budget", "50%", "--policy", "static-hot")
+    assert "needs to know how often other texts use each expert" in called(capsys, *asked)[2]
+    assert figures(capsys, *asked, "--expert-usage", tmp_path / "other.npz")["offload"]["slots"] > 0
+    made_up(MoEShape(3, 5, 2), gamma=2, steps=3).save(tmp_path / "wrong.npz")
+    assert (
+        "expert_usage has shape (3, 5)" in called(capsys, *asked, "--expert-usage", tmp_path / "wrong.npz")[2]
+    )
 
 
 def test_what_its_generation_config_asks_for_is_obeyed_checked_and_recorded(capsys, own, tmp_path):
@@ -166,9 +179,7 @@ def test_models_that_cannot_be_had_are_one_line(capsys, own, tmp_path, command, 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ((), "one of --model, a named model, and --model-path"),
-        (("--model", "olmoe-1b-7b", "--model-path", "{own}/target"), "one of --model"),
-        (("--model-path", "{own}/target", "--draft", "yes"), "has no draft in its profile"),
+        (("--model", "olmoe-1b-7b", "--model-path", "{own}/target"), "both given; expected: one of them"),
         (
             ("--model-path", "nobody/nothing"),
             "the config of 'nobody/nothing' cannot be read: .*give --download$",
@@ -213,7 +224,7 @@ def test_where_a_file_cannot_go_is_said_before_the_work(capsys, monkeypatch, tmp
 
 
 @pytest.mark.parametrize(
-    "command", [("decode", *SHORT), ("replay", "math", "--policy", "recency", "--kind", "plain")]
+    "command", [("decode", *SHORT), ("replay", "math", "--policy", "recency", "--plain")]
 )
 def test_a_budget_of_digits_is_bytes(capsys, command):
     bytes_ = 20_000_000 if command[0] == "decode" else 2_000_000_000
@@ -248,9 +259,8 @@ def test_errors_in_json_lose_none_either(monkeypatch):
 
 
 def test_no_command_prints_json_past_the_one_place(root):
-    for path in sorted((root / "moespac_nb").glob("cli*.py")):
-        source = path.read_text(encoding="utf-8")
-        assert ("json.dumps" in source) is (path.name == "cli_output.py"), path.name
+    sources = {path.name: path.read_text("utf-8") for path in (root / "moespac_nb/cli").glob("*.py")}
+    assert [name for name, source in sources.items() if "dumps(" in source] == ["output.py"]
 
 
 def test_torch_is_not_told_how_many_threads_a_model_of_ones_own_may_have(capsys, own, monkeypatch):

@@ -163,7 +163,7 @@ def test_what_does_not_fit_the_machine_is_flagged(capsys, traces):
 
 def test_a_policy_that_knows_other_texts_is_told_of_those_named(capsys, traces):
     asked = (traces / "a.npz", "--policy", "static-hot")
-    other, itself = (figures(capsys, *asked, "--profile", traces / name) for name in ("b.npz", "a.npz"))
+    other, itself = (figures(capsys, *asked, "--expert-usage", traces / name) for name in ("b.npz", "a.npz"))
     assert other["hit_rate"] < itself["hit_rate"]
     code, out, err = called(capsys, *asked)
     assert (code, out) == (2, "")
@@ -175,17 +175,17 @@ def test_a_domain_is_its_bundled_trace_and_its_other_half_is_known(capsys, monke
 
     asked = []
 
-    def bundled(domain, **chosen):
-        if domain != "math":
-            return Trace.load(domain)
-        asked.append((domain, *(chosen.get(name) for name in ("mode", "dense", "half"))))
+    def bundled(name, **chosen):
+        if name != "math":
+            return Trace.load(name)
+        asked.append((name, *chosen.values()))
         return Trace.load(traces / ("a.npz" if chosen["half"] == "report" else "b.npz"))
 
     monkeypatch.setattr(bundles, "load_trace", bundled)
     found = figures(capsys, "math", "--policy", "recency")
     assert asked == [("math", "sample", True, "report")]
     assert found["trace"] == "math, sample, dense, report half"
-    named = figures(capsys, traces / "a.npz", "--policy", "static-hot", "--profile", traces / "b.npz")
+    named = figures(capsys, traces / "a.npz", "--policy", "static-hot", "--expert-usage", traces / "b.npz")
     known = figures(capsys, "math", "--policy", "static-hot")
     assert asked[1:] == [("math", "sample", True, "report"), ("math", "sample", True, "tune")]
     assert known["hit_rate"] == named["hit_rate"]
@@ -211,6 +211,8 @@ def test_the_timeline_is_a_whole_chrome_trace(capsys, traces, tmp_path):
     copied = sum(event["args"]["size_bytes"] for event in ran)
     assert copied == found["counters"]["bytes"] + found["prefill_bytes"] > 0
     assert list(tmp_path.iterdir()) == [path]
+    _, _, err = called(capsys, traces / "a.npz", "--timeline", path)
+    assert err == f"moespac: {path} is there already and will be replaced\n"
 
 
 def test_more_than_everything_is_a_warning(capsys, traces):
@@ -251,9 +253,9 @@ def profile_with(tmp_path, kind: str, name: str, line: str) -> str:
         (("--accounting", "slot-equal"), "accounting is 'slot-equal'; .*did you mean 'slots-equal'"),
         (("--context", "0"), "context is 0; expected: 1 to"),
         (("--gamma", "4"), "gamma is 4 and the trace is not dense"),
-        (("--half", "tune"), "--half was given with a file; expected: with one of mcq"),
+        (("--half", "tune"), "half is 'tune' and .*a.npz' is no domain; expected: half with one of mcq"),
         (("--policy", "recency,on-demand"), "--timeline was given with 2 replays; expected: with one"),
-        (("--profile", "absent.npz", "--policy", "static-hot"), "absent.npz"),
+        (("--expert-usage", "absent.npz", "--policy", "static-hot"), "absent.npz"),
     ],
 )
 def test_bad_input_is_one_clear_line_and_nothing_is_written(capsys, traces, tmp_path, arguments, said):

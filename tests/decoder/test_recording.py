@@ -321,7 +321,7 @@ def run(capsys, *argv: str) -> tuple[int, str, str]:
 def test_a_trace_is_recorded_and_shown(tmp_path, capsys):
     path = tmp_path / "math.npz"
     command = ["record", "--domain", "math", "--mode", "sample", "--dense", "3", "--max-new-tokens", "8"]
-    beside = ["--scores", "--sensors", "draft-gates,next-gate"]
+    beside = ["--scores", "--channels", "draft-gates,next-gate"]
     code, said, _ = run(capsys, *command, *beside, "--out", str(path))
     assert code == 0
     code, shown, _ = run(capsys, "trace", str(path))
@@ -363,10 +363,10 @@ def test_an_own_prompt_can_be_left_out(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["record", "--prompt", "x", "--sensors", "next-gat", "--out", "x.npz"], "did you mean 'next-gate'"),
-        (["trace", "none.npz", "--half", "tune"], "--half was given with a file"),
-        (["trace", "none.npz"], "none.npz: there is no such file"),
-        (["trace", "show", "none.npz"], "unrecognized arguments"),
+        (["record", "--prompt", "x", "--channels", "next-gat", "--out", "x.npz"], "did you mean 'next-gate'"),
+        (["trace", "none.npz", "--half", "tune"], "half is 'tune' and 'none.npz' is no domain"),
+        (["trace", "none.npz"], "'none.npz' is neither a file nor a domain; expected: a trace file"),
+        (["trace", "show", "none.npz"], "Got unexpected extra argument"),
         (["record", "--domain", "math"], "--out"),
         (["record", "--domain", "maths", "--out", "x.npz"], "did you mean 'math'"),
         (["record", "--prompt", "x", "--dense", "0", "--out", "x.npz"], "dense is 0"),

@@ -118,7 +118,7 @@ def test_a_domain_is_shown(data, capsys):
     assert "math.greedy.plain.npz" in out
     assert "math.greedy.dense.npz" in out
     assert "and 3 more texts, of the prompts math/3, math/16, math/17" in out
-    assert cli.main(["trace", "math", "--kind", "dense", "--half", "tune", "--json"]) == 0
+    assert cli.main(["trace", "math", "--dense", "--half", "tune", "--json"]) == 0
     (figures,) = json.loads(capsys.readouterr().out)["traces"]
     assert [text["prompt_id"] for text in figures["texts"]] == ["math/0", "math/3"]
     assert figures["locality"]["overlap"] is not None
@@ -128,7 +128,7 @@ def test_a_domain_is_shown(data, capsys):
     ("options", "message"),
     [
         (["--mode", "greed"], "did you mean 'greedy'"),
-        (["--kind", "fan"], "expected"),
+        (["--dense", "--mode", "sample"], "no trace of math, sample, dense is bundled"),
         (["--half", "first"], "half is 'first'"),
         (["--mode", "sample"], "no trace of math, sample, plain is bundled"),
     ],
