@@ -241,6 +241,10 @@ def test_the_command_reports_every_sensor_with_every_rule_on_the_other_half(
     assert "fitted on 4 others" in words
     assert "token-table, blank  after drafting" in words
     assert "µs a window at 2 × 6, γ = 2: measured here" in words
+    assert re.findall(r"^(\w+): ", words, re.M) == ["recall"]
+    assert main(["evaluate", files[0], "--gamma", "2", "--figure", "all"]) == 0
+    tables = re.findall(r"^(\w+): ", capsys.readouterr().out, re.M)
+    assert tables == ["accuracy", "precision", "recall", "work"]
 
 
 def test_what_a_trace_cannot_give_is_left_out_and_said(tmp_path, capsys) -> None:
@@ -256,6 +260,7 @@ def test_what_a_trace_cannot_give_is_left_out_and_said(tmp_path, capsys) -> None
         (["--share", "0%"], "--share is '0%'; expected: above 0%"),
         (["--share", "2MiB"], "--share is '2MiB'"),
         (["--rule", "papr"], "--rule is 'papr'; expected: evidence, paper"),
+        (["--figure", "recal"], "--figure is 'recal'; expected: accuracy, .*did you mean 'recall'"),
         (["--gamma", "9"], "gamma is 9; expected: 0 to 3, this trace.s γ_max"),
         (["--levels", "0"], "K is 0"),
         (["mth"], "'mth' is neither a file nor a domain; .*did you mean 'math'?"),

@@ -159,6 +159,12 @@ def test_the_command_speaks_json(capsys) -> None:
     assert found["draft"] is None
 
 
+def test_the_command_takes_the_paper_s_setting_unless_told_otherwise(capsys) -> None:
+    assert cli.main(["fit", "--json"]) == 0
+    plan = plan_memory("rtx4090", "qwen3-30b-a3b")
+    assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(plan.as_dict()))
+
+
 def test_the_command_says_plainly_that_it_does_not_fit(capsys) -> None:
     asked = ["fit", "--machine", "laptop4060", "--model", "deepseek-v2-lite"]
     assert cli.main(asked) == 1
