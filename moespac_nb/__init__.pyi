@@ -3,6 +3,8 @@ __version__: str
 # Load what comes with the package, or a model of your own
 from .datasets.prompts import DOMAINS as DOMAINS
 from .datasets.prompts import load_prompts as load_prompts
+from .datasets.published import mean_by_system as mean_by_system
+from .datasets.published import published_speeds as published_speeds
 from .datasets.traces import list_traces as list_traces
 from .datasets.traces import load_trace as load_trace
 from .models.loading import load_model as load_model

@@ -27,6 +27,8 @@ _PANELS: dict[str | None, dict[str, str]] = {
         "half": "NAME  of a domain's texts: tune or report",
         "gamma": "N  draft length γ, of a dense trace; by default the longest",
         "cold": "start each text with empty slots",
+        "as_recorded": "the trace's own layers alone, not laid side by side to a whole model",
+        "separate_bus": "copies and the CPU lane each have all of the host's bandwidth",
         "context": "N  tokens whose keys and values are kept",
         "timeline": "FILE  write what ran when, for ui.perfetto.dev",
         "record.out": "FILE  the trace to write, an .npz file",

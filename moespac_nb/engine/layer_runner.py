@@ -53,7 +53,8 @@ class LayerRunner:
             running.append(gpu)
         if placement.cpu:
             run = None if run_cpu is None else _call(run_cpu, placement.cpu)
-            cpu = device.submit("cpu", placement.cpu_s, run, (), cpu_label)
+            size_bytes = len(placement.cpu) * self.costs.expert_bytes
+            cpu = device.submit("cpu", placement.cpu_s, run, (), cpu_label, size_bytes)
             running.append(cpu)
         awaited = [(group, self._submit_group(group, run_gpu, gpu_label)) for group in placement.groups]
         self.engine.pump()
@@ -101,7 +102,8 @@ class LayerRunner:
         if failed:
             run = None if run_cpu is None else _call(run_cpu, [pending.expert for pending in failed])
             seconds = sum(costs.cpu_s(pending.positions) for pending in failed)
-            event = self.device.submit("cpu", seconds, run, (), self._labels["cpu"][layer])
+            size_bytes = len(failed) * self.costs.expert_bytes
+            event = self.device.submit("cpu", seconds, run, (), self._labels["cpu"][layer], size_bytes)
             self._running.append(event)
             self.device.wait(event)
             self._book("cpu_wait_s")

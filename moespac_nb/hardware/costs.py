@@ -5,7 +5,7 @@
 
 Plain arithmetic over named constants: a copy takes α + bytes/bandwidth; an expert takes as long as the slower
 of reading its weights once and computing its pairs. What follows from these numbers is *modelled*. Left out,
-so that modelled times flatter: kernel launches, and lanes that share one memory and slow each other.
+so that modelled times flatter: kernel launches, and hidden states that cross the link.
 """
 
 from __future__ import annotations
@@ -24,8 +24,10 @@ __all__ = ["MAY_BE_ZERO", "PLANNED_LAYERS", "Costs", "cost_model"]
 
 PLANNED_LAYERS = 48  # a machine's plan_s is for so many, as the paper's target has
 MAY_BE_ZERO = (
-    "copy_alpha_s", "dense_s", "dense_position_s", "head_s", "draft_s", "draft_prefill_s", "plan_s",
+    "copy_alpha_s", "next_copy_alpha_s", "dense_s", "dense_position_s", "head_s", "draft_s",
+    "draft_prefill_s", "plan_s",
 )  # fmt: skip
+OPTIONAL = ("next_copy_alpha_s", "bus_bytes_per_s")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +55,10 @@ class Costs:
         Seconds of one drafted token, and of one prompt token that the draft reads.
     plan_s : float
         Seconds that estimator and balancer take in one window.
+    next_copy_alpha_s : float, optional
+        In place of `copy_alpha_s` for a copy that begins as soon as another ends.
+    bus_bytes_per_s : float, optional
+        What the host's memory gives to copies and the CPU lane together; None where they do not share it.
 
     Raises
     ------
@@ -74,9 +80,13 @@ class Costs:
     draft_s: float
     draft_prefill_s: float
     plan_s: float
+    next_copy_alpha_s: float | None = None
+    bus_bytes_per_s: float | None = None
 
     def __post_init__(self) -> None:
         for constant in fields(self):
+            if constant.name in OPTIONAL and getattr(self, constant.name) is None:
+                continue
             limit = {"least": 0} if constant.name in MAY_BE_ZERO else {"above": 0}
             check_number(constant.name, getattr(self, constant.name), **limit)
 
@@ -102,9 +112,12 @@ class Costs:
         """Seconds of one pair's arithmetic on the host."""
         return self.expert_flops / self.cpu_flops_per_s
 
-    def copy_s(self) -> float:
-        """Return the seconds to copy one expert into a slot."""
-        return self.copy_alpha_s + self.expert_bytes / self.link_bytes_per_s
+    def copy_s(self, follows: bool = False) -> float:
+        """Return the seconds to copy one expert into a slot; `follows`: as soon as another copy ends."""
+        alpha_s = (
+            self.next_copy_alpha_s if follows and self.next_copy_alpha_s is not None else self.copy_alpha_s
+        )
+        return alpha_s + self.expert_bytes / self.link_bytes_per_s
 
     def gpu_s(self, positions: int) -> float:
         """Return the seconds to run one resident expert on `positions` tokens; 0 for no tokens."""
@@ -125,6 +138,7 @@ def cost_model(
     *,
     context: int = 1024,
     geometry: MoEShape | None = None,
+    shared_bus: bool = False,
 ) -> Costs:
     """Compute what a model's operations cost on a machine.
 
@@ -137,8 +151,9 @@ def cost_model(
     context : int, default 1024
         Tokens whose keys and values a pass reads.
     geometry : MoEShape, optional
-        Of a trace that is replayed as if its experts were this model's; `scaling_notes` says what is then
-        scaled.
+        Of a trace that is replayed as if its experts were this model's; see `scale_to_trace`.
+    shared_bus : bool, default False
+        Whether copies and the CPU lane share the bandwidth of the host's memory.
 
     Returns
     -------
@@ -168,6 +183,7 @@ def cost_model(
         expert_bytes=model.expert_bytes,
         expert_flops=2.0 * model.expert_parameters,
         copy_alpha_s=machine.copy_alpha_s,
+        next_copy_alpha_s=machine.next_copy_alpha_s,
         link_bytes_per_s=machine.link_bytes_per_s,
         gpu_bytes_per_s=machine.memory_bytes_per_s,
         gpu_flops_per_s=machine.flops_per_s,
@@ -179,4 +195,5 @@ def cost_model(
         draft_s=draft.token_s(machine.memory_bytes_per_s, machine.flops_per_s) if draft else 0.0,
         draft_prefill_s=draft.prompt_token_s(machine.flops_per_s) if draft else 0.0,
         plan_s=machine.plan_s * model.moe_layers / PLANNED_LAYERS,
+        bus_bytes_per_s=machine.bus_bytes_per_s if shared_bus else None,
     )

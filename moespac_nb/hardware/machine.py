@@ -39,6 +39,8 @@ class Machine:
         How fast the device reads its memory, and computes in 16-bit matrices.
     copy_alpha_s : float
         What each copy over the link takes in addition to its bytes, in seconds.
+    next_copy_alpha_s : float, optional
+        The same of a copy that begins as soon as another ends; by default it is no less.
     link_bytes_per_s : float
         From host memory, or from storage, to the device.
     host_memory_bytes : int
@@ -49,6 +51,8 @@ class Machine:
         How fast the CPU reads the weights it computes with, and computes.
     plan_s : float
         What estimator and balancer take in a window, in seconds.
+    host_bus_bytes_per_s : float, optional
+        What copies and the CPU lane get together of host memory, where that was measured; else raw reads.
     measured_on : str, optional
         The date of its calibration; None for published and assumed constants.
     measured_with : str, optional
@@ -77,6 +81,12 @@ class Machine:
     host_expert_bytes_per_s: Annotated[float, Constant("host.expert_gb_per_s", "GB/s", 1e9, TINY, 1e5)]
     host_flops_per_s: Annotated[float, Constant("host.gflops", "10⁹ flops a second", 1e9, TINY, 1e6)]
     plan_s: Annotated[float, Constant("policy.plan_ms", "milliseconds a window", 1e-3, 0, 1e4)]
+    next_copy_alpha_s: Annotated[
+        float | None, Constant("link.next_alpha_ms", "milliseconds a copy", 1e-3, 0, 1e3, optional=True)
+    ] = None
+    host_bus_bytes_per_s: Annotated[
+        float | None, Constant("host.bus_gb_per_s", "GB/s", 1e9, TINY, 1e5, optional=True)
+    ] = None
     measured_on: Annotated[str | None, Constant("measured.on", optional=True)] = None
     measured_with: Annotated[str | None, Constant("measured.versions", optional=True)] = None
     origins: Mapping[str, str]
@@ -87,6 +97,13 @@ class Machine:
         if self.experts_in == "host":
             return self.host_expert_bytes_per_s
         return min(self.host_expert_bytes_per_s, self.link_bytes_per_s)
+
+    @property
+    def bus_bytes_per_s(self) -> float:
+        """What copies and the CPU lane can read together, of the memory or storage that both read."""
+        if self.experts_in == "host":
+            return self.host_bus_bytes_per_s or self.host_read_bytes_per_s
+        return self.link_bytes_per_s
 
     @property
     def label(self) -> str:

@@ -114,6 +114,9 @@ class ModelSpec:
         The most tokens that it can read.
     bits_per_weight : float
         The precision, scales included.
+    expert_scale : float, default 1
+        Bytes and work of one expert, in the model's own: of a spec that stands for other routing, see
+        `scaling.scale_to_trace`.
     draft : DraftSpec, optional
         None where drafting takes no time and no memory.
     origins : mapping of str to str
@@ -144,6 +147,7 @@ class ModelSpec:
     kv_values: Annotated[int, _count("kv_values", "values a token and layer", most=1e6)]
     context: Annotated[int, _count("context")]
     bits_per_weight: float
+    expert_scale: float = 1.0
     draft: DraftSpec | None = None
     origins: Mapping[str, str] = field(default_factory=dict)
 
@@ -155,7 +159,7 @@ class ModelSpec:
     @property
     def expert_parameters(self) -> int:
         """Weights of one expert: gate, up and down projection, 3·h·f."""
-        return 3 * self.hidden * self.expert_width
+        return round(self.expert_scale * 3 * self.hidden * self.expert_width)
 
     @property
     def expert_bytes(self) -> int:
@@ -171,7 +175,7 @@ class ModelSpec:
     def layer_parameters(self) -> int:
         """Weights of a layer that each position goes through: attention, router, shared experts."""
         router = self.hidden * self.experts
-        return self.attention_parameters + router + self.shared_experts * self.expert_parameters
+        return self.attention_parameters + router + self.shared_experts * 3 * self.hidden * self.expert_width
 
     @property
     def head_parameters(self) -> int:

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from ..engine.devices import VirtualDevice
+from ..engine.devices import virtual_device
 from ..engine.log import Log
 from ..engine.scheduler import Scheduler
 from ..hardware.budget import allot, check_accounting, parse_budget
@@ -24,9 +24,10 @@ from ..hardware.costs import Costs, cost_model
 from ..hardware.machine import Machine, load_machine
 from ..hardware.memory_plan import plan_memory
 from ..hardware.model import ModelSpec, load_model_spec
-from ..hardware.scaling import scale_to_trace, scaling_notes, whole_model_factors
+from ..hardware.scaling import scale_to_trace, scaling_note
 from ..policies import Policy, get_policy
 from ..trace.locality import check_expert_usage
+from ..trace.stacking import source_layers, stack_layers
 from ..trace.step import MoEShape
 from ..trace.trace import Trace
 from ..utils.defaults import ACCOUNTING, BUDGET, MACHINE, MODEL, POLICY
@@ -49,12 +50,18 @@ def replay(
     accounting: str = ACCOUNTING,
     context: int = 1024,
     expert_usage: np.ndarray | Trace | None = None,
+    as_recorded: bool = False,
+    shared_bus: bool = True,
     cold: bool = False,
     in_flight: int = 4,
     timeline: bool = True,
     log: Log | None = None,
 ) -> Result:
     """Simulate the decode of a trace's texts, one after another, on a modelled machine.
+
+    The whole model is charged: where the trace has fewer layers, they are laid side by side, see
+    `stack_layers`; its experts are as large as it takes for a position to read the model's own bytes, see
+    `scale_to_trace`. `Result.notes` says what stands for what.
 
     Parameters
     ----------
@@ -63,13 +70,14 @@ def replay(
     policy : str or Policy, default "spac-joint"
         See `get_policy`.
     budget : str or int, default "17%"
-        See `parse_budget`; shares are of the trace's own experts.
+        See `parse_budget`; a share is of all of the model's experts.
     machine : Machine, str or Path, default "rtx4090"
         See `load_machine`.
     model : ModelSpec, str or Path, default "qwen3-30b-a3b"
-        The trace is replayed as if its experts were this model's.
+        What the trace stands for.
     costs : Costs, optional
-        In place of machine and model, for a machine without a name; what fits it is then unknown.
+        In place of machine and model, for a machine without a name: of the trace as recorded. What fits it is
+        then unknown.
     gamma : int, optional
         The draft length of a dense trace; None takes all that it holds.
     accounting : {"slots-equal", "device-equal"}
@@ -77,7 +85,11 @@ def replay(
     context : int, default 1024
         Tokens whose keys and values a pass reads, and a draft keeps.
     expert_usage : ndarray, shape (layers, experts), or Trace, optional
-        How often other texts used each expert.
+        How often other texts used each expert of the trace.
+    as_recorded : bool, default False
+        Replay the trace's own layers alone, with their share of head, draft and planning.
+    shared_bus : bool, default True
+        Whether copies and the CPU lane share the bandwidth of the host's memory; else each has all of it.
     cold : bool, default False
         Reset slots and policy before each text.
     in_flight : int, default 4
@@ -97,17 +109,34 @@ def replay(
         An argument is invalid; raised before any work.
     """
     policy = get_policy(policy)
-    geometry = trace.geometry
-    if not geometry.layers:
+    recorded = trace.geometry
+    if not recorded.layers:
         raise InvalidInputError("the trace is of a dense model; expected: one with experts")
+    usage = check_expert_usage(expert_usage, recorded, "trace")
+    spec = None if costs is not None else load_model_spec(model)
+    if spec is not None and not as_recorded:
+        trace = stack_layers(trace, spec.moe_layers)
+        usage = None if usage is None else usage[source_layers(recorded.layers, spec.moe_layers)]
+    geometry = trace.geometry
     texts = expert_demand(trace, gamma)
     windows = [window for text in texts for window in text.windows]
     if not windows:
         raise InvalidInputError("the trace holds no step; expected: one with a window at least")
     gamma_max = max(window.step.gamma for window in windows)
-    setup = _setup(policy, budget, geometry, machine, model, costs, accounting, context, gamma_max > 0)
-    usage = check_expert_usage(expert_usage, geometry, "trace")
-    device = VirtualDevice(record=timeline)
+    setup = _setup(
+        policy,
+        budget,
+        recorded,
+        geometry,
+        machine,
+        spec,
+        costs,
+        accounting,
+        context,
+        gamma_max > 0,
+        shared_bus,
+    )
+    device = virtual_device(setup.costs.bus_bytes_per_s, record=timeline)
     scheduler = Scheduler(
         device, setup.costs, policy, geometry, setup.slots,
         gamma=gamma_max, expert_usage=usage, in_flight=in_flight, log=log,
@@ -117,12 +146,9 @@ def replay(
     tokens = sum(len(window.step.emitted) for window in windows)
     requested = counters.ready + counters.late + counters.miss
     total_s = parts.total_s
-    layers, work = setup.larger or (0.0, 0.0)
-    alike_s = parts.draft_s + parts.plan_s + parts.dense_s
     return Result(
         policy=policy.name,
         tps_modelled=tokens / total_s,
-        tps_whole_model=tokens / (layers * alike_s + work * (total_s - alike_s)) if setup.larger else None,
         tokens=tokens,
         windows=len(windows),
         hit_rate=counters.ready / requested,
@@ -141,7 +167,8 @@ def replay(
         fits=setup.fits,
         machine=setup.machine,
         model=setup.model,
-        notes=setup.notes,
+        notes=(*setup.notes, *getattr(trace, "notes", ())),
+        shared_bus=setup.costs.bus_bytes_per_s is not None,
         gamma=gamma,
         cold=cold,
         label="modelled",
@@ -164,19 +191,20 @@ class _Setup:
     machine: str | None = None
     model: str | None = None
     notes: tuple[str, ...] = ()
-    larger: tuple[float, float] | None = None  # how many times the trace's layers the model has, and its work
 
 
 def _setup(
     policy: Policy,
     budget: Any,
+    recorded: MoEShape,
     geometry: MoEShape,
     machine: Machine | str | Path,
-    model: ModelSpec | str | Path,
+    model: ModelSpec | None,
     costs: Costs | None,
     accounting: str,
     context: int,
     drafts: bool,
+    shared_bus: bool,
 ) -> _Setup:
     check_accounting(accounting)
     if costs is not None:
@@ -187,20 +215,21 @@ def _setup(
             )
         allotment = parse_budget(budget).allot(costs.expert_bytes, geometry.layers * geometry.experts)
         return _Setup(costs, allotment.budget_bytes, allotment.slots, fits=True)
-    machine, model = load_machine(machine), load_model_spec(model)
+    assert model is not None
+    machine = load_machine(machine)
     allotment = allot(accounting, budget, scale_to_trace(model, geometry), draft=drafts, context=context)
     # What the card holds is a matter of the whole model, not of the trace it is replayed with.
     plan = plan_memory(machine, model, context=context, draft=drafts and model.draft is not None)
     share = allotment.slots / (geometry.layers * geometry.experts) if policy.slots else 0.0
+    note = scaling_note(model, recorded, geometry)
     return _Setup(
-        cost_model(machine, model, context=context, geometry=geometry),
+        cost_model(machine, model, context=context, geometry=geometry, shared_bus=shared_bus),
         allotment.budget_bytes,
         allotment.slots,
         allotment.fits and plan.fits_host and plan.left_bytes >= 0 and share <= plan.share,
         machine.name,
         model.name,
-        scaling_notes(model, geometry),
-        whole_model_factors(model, geometry),
+        (note,) if note else (),
     )
 
 

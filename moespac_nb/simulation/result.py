@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from ..engine.devices import Operation, VirtualDevice
+from ..engine.devices import Device, Operation
 from ..engine.placement import Counters
 from ..engine.scheduler import TimeBreakdown
 from ..utils.exceptions import InvalidInputError
@@ -21,8 +21,7 @@ class Result:
     """What one replay came to. Rates and times are of decoding alone, where nothing else is said."""
 
     policy: str
-    tps_modelled: float  # tokens a second, of the trace's layers
-    tps_whole_model: float | None  # roughly that of all the profile's, see `whole_model_factors`
+    tps_modelled: float  # tokens a second
     tokens: int
     windows: int
     hit_rate: float  # of the experts that events asked for, those whose copy had come
@@ -41,7 +40,8 @@ class Result:
     fits: bool  # the machine holds it all; False is flagged, and not ranked
     machine: str | None
     model: str | None
-    notes: tuple[str, ...]  # what of the profile is scaled to the trace's geometry
+    notes: tuple[str, ...]  # what stands for what, and what the trace says of itself
+    shared_bus: bool  # copies and the CPU lane share the host's bandwidth
     gamma: int | None  # None: as recorded
     cold: bool  # slots and policy start anew in each text
     label: str  # what the figures are: modelled
@@ -49,7 +49,7 @@ class Result:
     counters: Counters
     parts: TimeBreakdown
     windows_s: tuple[tuple[float, float], ...] = field(repr=False)  # when each opened, and was learned from
-    device: VirtualDevice = field(repr=False, compare=False)
+    device: Device = field(repr=False, compare=False)
 
     @property
     def timeline(self) -> list[Operation]:

@@ -28,6 +28,7 @@ from moespac_nb.engine.devices import (
     Device,
     HostDevice,
     OperationError,
+    SharedBusDevice,
     VirtualDevice,
 )
 from moespac_nb.engine.devices import cuda as cuda_module
@@ -36,7 +37,7 @@ from tests.helpers.interrupts import InterruptAtLine, ctrl_c_is_heard, lines_of
 from tools.support.fake_cuda import FakeCuda
 
 SHORT_S, LONG_S = 0.001, 1.0
-KINDS = ("virtual", "host", "stand-in", "cuda")
+KINDS = ("virtual", "shared-bus", "host", "stand-in", "cuda")
 WITHOUT_GPU = KINDS[:-1]
 PAIRS = list(itertools.permutations(LANES, 2))
 
@@ -51,6 +52,8 @@ class Bench:
         self.device: Device
         if kind == "virtual":
             self.device = VirtualDevice()
+        elif kind == "shared-bus":
+            self.device, self.kind = SharedBusDevice(100.0), "virtual"
         elif kind == "host":
             self.device = HostDevice()
         elif kind == "stand-in":

@@ -10,18 +10,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from moespac_nb.cli import main as cli
-from moespac_nb.hardware import calibration
-from moespac_nb.hardware.calibration import (
-    Calibration,
-    Effort,
-    calibrate,
-    link_of,
-    median_seconds,
-    to_toml,
-    write_machine,
-)
+from moespac_nb.hardware import calibration, measurement
+from moespac_nb.hardware.calibration import Calibration, calibrate, to_toml, write_machine
 from moespac_nb.hardware.costs import cost_model
 from moespac_nb.hardware.machine import Machine, load_machine
+from moespac_nb.hardware.measurement import Effort, link_of, median_seconds
 from moespac_nb.hardware.profile_files import profile_keys
 from moespac_nb.policies import timing
 from moespac_nb.policies.timing import measure_planning_s
@@ -73,7 +66,7 @@ def test_a_clock_s_caprice_makes_no_negative_constant() -> None:
 def test_a_median_leaves_out_the_first_run_and_the_outlier(monkeypatch) -> None:
     lengths = iter([100.0, 1.0, 2.0, 50.0])
     now = [0.0]
-    monkeypatch.setattr(calibration, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(measurement, "perf_counter", lambda: now[0])
 
     def run() -> None:
         now[0] += next(lengths)
@@ -89,13 +82,16 @@ def test_planning_is_timed_once_it_has_settled(monkeypatch) -> None:
 
 
 def test_every_constant_by_hand(monkeypatch) -> None:
-    took_s = iter([0.5, 2.0, 4.0, 0.01, 0.11])  # a read; 4 experts at 1 and at 64 positions; two copies
+    # A read; 4 experts at 1 and at 64 positions; a small copy, a large one, 16 small ones.
+    took_s = iter([0.5, 2.0, 4.0, 0.01, 0.11, 0.16])
     monkeypatch.setattr(calibration, "QUICK", Effort(buffer_bytes=2**20, experts=4, repeats=1))
-    monkeypatch.setattr(calibration, "median_seconds", lambda run, repeats, wait=None: next(took_s))
-    monkeypatch.setattr(calibration, "system_memory", lambda: {"total_bytes": 2**30})
+    monkeypatch.setattr(measurement, "median_seconds", lambda run, repeats, wait=None: next(took_s))
+    monkeypatch.setattr(measurement, "system_memory", lambda: {"total_bytes": 2**30})
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     weights, link = 3 * 2048 * 768, (2**20 - 2**16) / 0.1
-    assert calibrate(planning_s=lambda repeats: 0.002 * repeats, quick=True).values == pytest.approx(
+    values = dict(calibrate(planning_s=lambda repeats: 0.002 * repeats, quick=True).values)
+    assert values.pop("host.bus_gb_per_s") > 0
+    assert values == pytest.approx(
         {
             "host.memory_gib": 1.0,
             "host.read_gb_per_s": 2**20 / 0.5 / 1e9,
@@ -106,6 +102,7 @@ def test_every_constant_by_hand(monkeypatch) -> None:
             "device.bandwidth_gb_per_s": 4 * weights / 0.5 / 1e9,
             "device.tflops": 64 * 2 * weights / 1.0 / 1e12,
             "link.alpha_ms": 1e3 * (0.01 - 2**16 / link),
+            "link.next_alpha_ms": min(1e3 * (0.01 - 2**16 / link), 1e3 * (0.15 / 15 - 2**16 / link)),
             "link.bandwidth_gb_per_s": link / 1e9,
             "policy.plan_ms": 2.0,
         }

@@ -10,7 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moespac_nb import MoespacError
-from moespac_nb.trace.cache_bounds import belady_hits, hit_rate, lru_hits, one_hot
+from moespac_nb.trace.cache_bounds import (
+    belady_curve,
+    belady_hits,
+    hit_rate,
+    lru_curve,
+    lru_hits,
+    one_hot,
+)
 from moespac_nb.trace.locality import committed_experts, distinct_in_a_row, overlap, overlap_by_layer
 from tests.helpers.trace_strategies import GEOMETRY, one_text
 
@@ -108,6 +115,13 @@ def test_more_slots_never_hit_less(used: np.ndarray, slots: int) -> None:
 
 
 @given(streams())
+def test_a_curve_has_the_hits_of_every_size(used: np.ndarray) -> None:
+    for curve, hits in ((lru_curve, lru_hits), (belady_curve, belady_hits)):
+        sizes = range(used.shape[-1] + 1)
+        assert curve(used).T.tolist() == [hits(used, slots).sum(axis=0).tolist() for slots in sizes]
+
+
+@given(streams())
 def test_layers_do_not_know_of_each_other(used: np.ndarray) -> None:
     for policy in POLICIES:
         alone = [policy(used[:, [layer]], 2) for layer in range(used.shape[1])]
@@ -129,6 +143,8 @@ def test_nothing_asked_has_no_rate() -> None:
     [
         (lambda: lru_hits(stream([0]), -1), "slots is -1; expected: a whole number from 0"),
         (lambda: belady_hits(stream([0]), 1.5), r"slots is 1\.5"),
+        (lambda: lru_curve(np.zeros((2, 1, 4), int)), "array of int64; expected: bool"),
+        (lambda: belady_curve(np.zeros((2, 1, 4), int)), "array of int64; expected: bool"),
         (lambda: lru_hits(np.zeros((2, 1, 4), int), 1), "array of int64; expected: bool, see one_hot"),
     ],
 )

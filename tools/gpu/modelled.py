@@ -6,7 +6,7 @@ from typing import Any
 
 from moespac_nb import offload
 from moespac_nb.decoder.recording import trace_of
-from moespac_nb.hardware import calibration
+from moespac_nb.hardware import calibration, measurement
 from moespac_nb.policies.timing import measure_planning_s
 from moespac_nb.simulation.replay import replay
 from tools.gpu.decodes import Case, bundled_pair
@@ -21,7 +21,7 @@ WITHIN = 0.15
 
 def run(setup: Setup, notes: Notes) -> None:
     if setup.tiny:  # too little for constants that mean anything
-        calibration.QUICK = calibration.Effort(buffer_bytes=2**20, experts=1, repeats=1)
+        calibration.QUICK = measurement.Effort(buffer_bytes=2**20, experts=1, repeats=1)
     measured = calibration.calibrate(planning_s=measure_planning_s, quick=True)
     calibration.write_machine(measured, setup.machine_file)
     for name, value in sorted(measured.values.items()):

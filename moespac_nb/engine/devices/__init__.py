@@ -3,6 +3,7 @@
 from .base import HOST_THREAD, LANES, Device, Event, Operation, OperationError
 from .cuda import CudaDevice
 from .host import HostDevice
+from .shared_bus import SharedBusDevice, virtual_device
 from .virtual import VirtualDevice
 
 __all__ = [
@@ -14,5 +15,7 @@ __all__ = [
     "HostDevice",
     "Operation",
     "OperationError",
+    "SharedBusDevice",
     "VirtualDevice",
+    "virtual_device",
 ]
