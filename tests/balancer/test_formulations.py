@@ -359,7 +359,7 @@ DEMAND = Demand.of(UTILITY, UTILITY, 2)
         (lambda: candidates(UTILITY, UTILITY > 9, 0, FREE, DEMAND), "slots is 0"),
         (lambda: candidates(UTILITY[:1], UTILITY[:1] > 0, 9, FREE, DEMAND), "1 layers and the demand 2"),
         (lambda: PerLayer(big().table, "sum"), "'sum'; expected: difference, max"),
-        (lambda: solve(big(), "guess"), "'guess'; expected for Joint: pulp, lagrangian, enumerate"),
+        (lambda: solve(big(), "guess"), "method of Joint is 'guess'; expected: pulp, lagrangian, enumerate"),
         (lambda: solve(big(), "enumerate"), "points; expected"),
         (lambda: PerExpert(UTILITY, UTILITY[:1], 1, FREE), "expected: both"),
         (lambda: PerExpert(-UTILITY, UTILITY, 1, FREE), "negative"),

@@ -22,7 +22,6 @@ from moespac_nb.estimator.evaluation import (
     LAST_WINDOW,
     evaluate_predictors,
     recall_by_predictor,
-    use_shares,
 )
 from moespac_nb.estimator.sensors import SENSORS, Sensor, make_sensor
 from moespac_nb.estimator.utility import RULES, make_estimator
@@ -81,11 +80,6 @@ def test_recall_lies_in_0_to_1_grows_with_size_and_is_1_for_all_experts(n: int, 
         assert 0 <= value <= all_of_them[name] == 1
 
 
-def test_shares_add_up_to_one_a_layer() -> None:
-    shares = use_shares([np.array([[[0, 1]], [[1, 2]]]), np.array([[[1, 3]]])], 4)
-    assert shares.tolist() == [[1 / 6, 3 / 6, 1 / 6, 1 / 6]]
-
-
 def test_counts_are_exact() -> None:
     experts = np.array([[[0, 1], [2, 3]], [[0, 2], [2, 1]]])
     assert expert_counts(experts, 4).tolist() == [[2, 1, 1, 0], [0, 1, 2, 1]]
@@ -96,12 +90,11 @@ def test_counts_are_exact() -> None:
     [
         (lambda s: recall_by_predictor(NOTHING_READ, s[:1], 1), "1 steps"),
         (lambda s: recall_by_predictor(NOTHING_READ, s, 0), "size is 0"),
-        (lambda s: recall_by_predictor(NOTHING_READ, s, 5), "1 to 4"),
+        (lambda s: recall_by_predictor(NOTHING_READ, s, 5), "from 1 to 4"),
         (
             lambda s: recall_by_predictor(NOTHING_READ, s, 1, {"odd": np.zeros((2, 4))}),
             r"'odd' has shape \(2, 4\)",
         ),
-        (lambda s: use_shares([], 4), "no routing"),
     ],
 )
 def test_bad_input_says_what_is_accepted(call, message) -> None:
@@ -193,7 +186,7 @@ def test_foretelling_needs_a_second_window_and_a_size_that_fits() -> None:
     one = {"verify-counts": make_sensor("verify-counts", GEOMETRY)}
     with pytest.raises(MoespacError, match="no window after a first"):
         evaluate_predictors(one_text(0, steps=1), one, 2)
-    with pytest.raises(MoespacError, match="size is 7; expected: 1 to 6"):
+    with pytest.raises(MoespacError, match="size is 7; expected: a whole number from 1 to 6"):
         evaluate_predictors(one_text(0), one, 7)
 
 

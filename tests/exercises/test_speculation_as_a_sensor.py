@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from moespac_exercises.checking import check
+from moespac_exercises.information import entropy_bits, information_bits, information_of
 from moespac_exercises.lessons.speculation_as_a_sensor import THRESHOLD
 from moespac_nb import DOMAINS, Trace
 from moespac_nb.datasets.traces import load_trace
 from moespac_nb.estimator.evaluation import EVIDENCE, evaluate_predictors
-from moespac_nb.estimator.information import entropy_bits, information_bits, information_of
 from moespac_nb.estimator.sensors import SENSORS, make_sensor
 from moespac_nb.trace.locality import distinct_by_chance, distinct_by_gamma
 from moespac_nb.trace.step import expert_counts

@@ -14,9 +14,6 @@ import moespac_nb
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 MODULES = [module.name for module in pkgutil.walk_packages(moespac_nb.__path__, "moespac_nb.")]
 
-# Examples that do not hold yet; each is to go.
-KNOWN: set[str] = {"moespac_nb.decoder.sampling"}
-
 
 def with_examples(root: Path) -> list[str]:
     return [
@@ -28,8 +25,6 @@ def with_examples(root: Path) -> list[str]:
 
 @pytest.mark.parametrize("name", with_examples(Path(__file__).resolve().parents[2]))
 def test_its_examples_hold(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    if name in KNOWN:
-        pytest.skip("known not to hold yet")
     monkeypatch.chdir(tmp_path)
     result = doctest.testmod(import_module(name), optionflags=FLAGS)
     assert result.failed == 0

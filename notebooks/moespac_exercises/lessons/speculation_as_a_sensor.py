@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from moespac_nb.estimator.information import information_of
 from moespac_nb.trace.locality import distinct_by_chance
 
 from ..exercise import Exercise
+from ..information import information_of
 
 __all__ = ["ACCEPTANCE", "EXERCISES", "REUSE", "THRESHOLD"]
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..utils.exceptions import InvalidInputError
+from moespac_nb.utils.exceptions import InvalidInputError
 
 __all__ = ["entropy_bits", "information_bits", "information_of"]
 
