@@ -172,7 +172,7 @@ class NgramDraft:
 
     Raises
     ------
-    MoespacError
+    InvalidInputError
         Unless 1 ≤ min_ngram ≤ max_ngram.
 
     References
@@ -226,7 +226,13 @@ def no_proposal(vocabulary: int) -> Proposal:
 
 
 def checked_ids(proposal: Proposal, vocabulary: int) -> list[int]:
-    """Return the drafted ids; raise `MoespacError` for what the target cannot read."""
+    """Return the drafted ids.
+
+    Raises
+    ------
+    InvalidInputError
+        If the target cannot read them, or probabilities have another shape.
+    """
     drafted: list[int] = proposal.ids.tolist()
     if proposal.probs.shape != (len(drafted), vocabulary) or not all(
         0 <= id_ < vocabulary for id_ in drafted
@@ -239,7 +245,27 @@ def checked_ids(proposal: Proposal, vocabulary: int) -> list[int]:
 
 
 def draft_of(model: Any, draft: Any, stops: Stops, processors: Processors) -> Draft | None:
-    """Return the draft itself; a model as a `ModelDraft`."""
+    """Return the draft itself; a model as a `ModelDraft`.
+
+    Parameters
+    ----------
+    model : transformers.PreTrainedModel
+        The target.
+    draft : transformers.PreTrainedModel, Draft or None
+    stops : Stops
+        Nothing is drafted after a stop token.
+    processors : Processors
+        Applied to the draft's logits as to the target's.
+
+    Returns
+    -------
+    Draft or None
+
+    Raises
+    ------
+    InvalidInputError
+        If it is anything else, or has another tokenizer than the target.
+    """
     if draft is None or isinstance(draft, Draft):
         return draft
     if not isinstance(draft, torch.nn.Module):

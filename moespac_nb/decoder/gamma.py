@@ -41,7 +41,7 @@ class AdaptiveGamma:
 
     Raises
     ------
-    MoespacError
+    InvalidInputError
         Unless 0 ≤ low ≤ high.
 
     Examples
@@ -54,6 +54,7 @@ class AdaptiveGamma:
     high: int = 16
 
     def __post_init__(self) -> None:
+        """Check the bounds."""
         if not 0 <= self.low <= self.high:
             raise InvalidInputError(f"low is {self.low}, high {self.high}; expected: 0 ≤ low ≤ high")
 

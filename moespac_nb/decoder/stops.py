@@ -15,7 +15,7 @@ import torch
 
 from ..models.loading import vocabulary_of
 from ..utils.exceptions import InvalidInputError
-from .prompt_ids import whole_ids
+from .prompt_ids import check_ids, whole_ids
 
 __all__ = ["Stops", "stops_of"]
 
@@ -54,11 +54,24 @@ class Stops:
 def stops_of(
     model: Any, tokenizer: Any, stop_ids: Iterable[int] | int | None, stop_strings: Sequence[str] | str | None
 ) -> Stops:
-    """Return the stops of a decode; None takes what the model's generation config says.
+    """Return the stops of a decode.
+
+    Parameters
+    ----------
+    model : transformers.PreTrainedModel
+    tokenizer : transformers tokenizer or None
+    stop_ids : int, iterable of int or None
+        None takes what the model's generation config, else its tokenizer says.
+    stop_strings : str, sequence of str or None
+        None takes what the model's generation config says.
+
+    Returns
+    -------
+    Stops
 
     Raises
     ------
-    MoespacError
+    InvalidInputError
         For ids outside the vocabulary, empty strings, or strings without a tokenizer.
     """
     config = getattr(model, "generation_config", None)
@@ -97,16 +110,12 @@ def _checked_ids(model: Any, stop_ids: Any) -> frozenset[int]:
     if isinstance(stop_ids, str) or (isinstance(stop_ids, list | tuple) and str in map(type, stop_ids)):
         expected += "; a text that ends it is a stop_strings"
     ids = whole_ids("stop_ids", stop_ids, expected)
-    vocabulary = vocabulary_of(model)
-    if unknown := [token for token in ids if not 0 <= token < vocabulary]:
-        raise InvalidInputError(
-            f"stop_ids holds {unknown[0]}; expected: token ids from 0 to {vocabulary - 1}"
-        )
+    check_ids("stop_ids holds", ids, vocabulary_of(model))
     return frozenset(ids)
 
 
 def _own_ids(generation_config: Any, tokenizer: Any) -> frozenset[int]:
-    """What the model's own `generate` stops at."""
+    """Return what the model's own `generate` stops at."""
     eos = getattr(generation_config, "eos_token_id", None)
     if eos is None:
         eos = getattr(tokenizer, "eos_token_id", None)

@@ -34,7 +34,7 @@ class CachedModel:
 
     Raises
     ------
-    MoespacError
+    InvalidInputError
         If `can_crop` is asked of a model that keeps a state of another kind, such as a recurrent one.
 
     Examples
@@ -148,7 +148,7 @@ _tried: WeakKeyDictionary[Any, str | None] = WeakKeyDictionary()  # by model, wh
 
 
 def _check_crop(model: Any) -> None:
-    """Raise `MoespacError` unless drafted tokens can be removed from the model's cache."""
+    """Check that drafted tokens can be removed from the model's cache."""
     if crops_by_type(new_cache(model, can_crop=True)):
         return
     if model not in _tried:

@@ -11,7 +11,7 @@ from moespac_nb.decoder.speculative import decode
 from moespac_nb.models.inspection import inspect_model
 from moespac_nb.models.routing import Routing, observe
 from moespac_nb.trace.step import MoEShape
-from moespac_nb.utils.exceptions import MoespacError
+from tests.helpers.decodes import own_text, refused
 from tools.support import tiny_models as tiny
 from tools.support.tiny_moe import ARCHITECTURES, SIZES
 
@@ -57,7 +57,7 @@ def test_recorded_experts_and_weights_rebuild_what_the_layer_computed(architectu
 def test_speculation_is_lossless_and_records_a_plain_forwards_routing(architecture):
     model, _ = architecture
     prompt = list(range(2, 22))  # longer than the sliding window of 8
-    own = tiny.generated(model, prompt, 24, eos_token_id=None)
+    own = own_text(model, prompt, 24)
     decoding = decode(model, prompt, draft=tiny.noised(model), gamma=4, max_new_tokens=24, stop_ids=())
     steps = list(decoding)
     assert decoding.new_ids == own
@@ -103,5 +103,5 @@ def test_hooks_are_gone_after_the_block_however_it_ends():
 
 @pytest.mark.parametrize("length", [0, tiny.CONTEXT + 1])
 def test_a_text_that_does_not_fit_is_refused(length):
-    with pytest.raises(MoespacError, match=f"{length} tokens.*1 to {tiny.CONTEXT}"):
+    with refused(f"{length} tokens.*1 to {tiny.CONTEXT}"):
         observe(tiny.pair()[0], [5] * length)
