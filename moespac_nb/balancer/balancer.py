@@ -89,7 +89,17 @@ class Balancer:
     def problem(
         self, utility: np.ndarray, resident: np.ndarray, *, slots: int, times: LaneTimes, pairs: float
     ) -> Joint | PerLayer:
-        """Build the coming window's problem, to print or solve; the arguments are those of `thresholds`."""
+        """Build the coming window's problem, to print or solve.
+
+        Parameters
+        ----------
+        utility, resident, slots, times, pairs
+            As in `thresholds`.
+
+        Returns
+        -------
+        Joint or PerLayer
+        """
         demand = self.rates.demand(utility, pairs)
         table = candidates(utility, resident, slots, times, demand)
         if self.log is not None:

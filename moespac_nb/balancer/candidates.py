@@ -211,7 +211,19 @@ class Candidates:
         }
 
     def of(self, table: Array, tau: Array) -> Array:
-        """Return a table's entry of each layer at thresholds `tau`, (layers,)."""
+        """Return a table's entry of each layer at some thresholds.
+
+        Parameters
+        ----------
+        table : ndarray, shape (layers, K)
+            One of this table's arrays, or one like it.
+        tau : ndarray of int, shape (layers,)
+            1 to K.
+
+        Returns
+        -------
+        ndarray, shape (layers,)
+        """
         return np.asarray(table[np.arange(self.layers), tau - 1])
 
 

@@ -95,7 +95,17 @@ class Demand:
 
     @classmethod
     def of_levels(cls, pairs: Array, used: Array) -> Demand:
-        """Make a demand of the pairs and distinct experts at each level of utility, (layers, K + 1)."""
+        """Make a demand of the work at each level of utility.
+
+        Parameters
+        ----------
+        pairs, used : ndarray, shape (layers, K + 1)
+            Token–expert pairs, and distinct experts in use, at the levels 0 to K.
+
+        Returns
+        -------
+        Demand
+        """
         hot_pairs, hot_used = _at_least(pairs), _at_least(used)
         all_pairs, all_used = hot_pairs[:, :1], hot_used[:, :1]
         hot_share_of_pairs = hot_pairs[:, 1:] / np.maximum(all_pairs, np.finfo(float).tiny)
@@ -131,7 +141,7 @@ def _at_least(at_level: Array) -> Array:
 
 
 class LevelRates:
-    """How often experts of each level of utility are used, learned from windows.
+    """Rates at which experts of each level of utility are used, learned from windows.
 
     Rates are plain means over the first `warmup` windows and moving averages over about as many afterwards.
     Before the first window every expert is as likely as the next, and no two pairs share one; this prior
@@ -162,7 +172,20 @@ class LevelRates:
         return self.windows >= self.warmup
 
     def observe(self, utility: Array, counts: Array) -> None:
-        """Learn from one window: counts f, and the utility known before it, both (layers, experts)."""
+        """Learn from one window.
+
+        Parameters
+        ----------
+        utility : ndarray of int, shape (layers, experts)
+            The utility that was known before the window, 0 to K.
+        counts : ndarray of int, shape (layers, experts)
+            Positions that each expert served in it.
+
+        Raises
+        ------
+        InvalidInputError
+            If shapes disagree, or a number is out of range.
+        """
         counts, layers = np.asarray(counts), self._sums.shape[1]
         if counts.shape != np.shape(utility) or len(counts) != layers:
             raise InvalidInputError(

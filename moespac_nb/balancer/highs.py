@@ -25,14 +25,32 @@ FIRST = Lock()  # `cache` alone lets two threads in, and the later one would kee
 
 
 def new_program(name: str) -> Any:
-    """Return an empty integer program to minimise."""
+    """Return an empty integer program to minimise.
+
+    Parameters
+    ----------
+    name : str
+
+    Returns
+    -------
+    pulp.LpProblem
+    """
     import pulp
 
     return pulp.LpProblem(name, pulp.LpMinimize)
 
 
 def linear(terms: Iterable[tuple[Any, float]]) -> Any:
-    """Return a linear expression of (variable, coefficient) pairs; PuLP's own sums are slow."""
+    """Return a linear expression; PuLP's own sums are slow.
+
+    Parameters
+    ----------
+    terms : iterable of (variable, coefficient)
+
+    Returns
+    -------
+    pulp.LpAffineExpression
+    """
     import pulp
 
     return pulp.LpAffineExpression([(variable, value) for variable, value in terms if value])

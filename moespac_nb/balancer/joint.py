@@ -76,24 +76,66 @@ class Joint:
     table: Candidates
 
     def objective_s(self, tau: Array) -> float:
-        """Return the seconds that all layers take at thresholds `tau`, (layers,)."""
+        """Return the seconds that all layers take at some thresholds.
+
+        Parameters
+        ----------
+        tau : ndarray of int, shape (layers,)
+            A threshold for each layer, 1 to K.
+
+        Returns
+        -------
+        float
+        """
         return float(self.table.of(self.table.total_s, tau).sum())
 
     def slack_s(self, tau: Array) -> Array:
-        """Return the link's time left when each layer begins its experts, (layers,); below 0 is late."""
+        """Return the link's time left when each layer begins its experts.
+
+        Parameters
+        ----------
+        tau : ndarray of int, shape (layers,)
+            A threshold for each layer, 1 to K.
+
+        Returns
+        -------
+        ndarray, shape (layers,)
+            In seconds; below 0 is late.
+        """
         table, times = self.table, self.table.times
         total_s = table.of(table.total_s, tau)
         begins_s = times.draft_window_s + (total_s + times.dense_s).cumsum() - total_s
         return np.asarray(begins_s - times.copy_s * table.of(table.loads, tau).cumsum())
 
     def violations(self, tau: Array) -> tuple[str, ...]:
-        """Return the constraints that thresholds `tau` violate; of the deadlines only the first."""
+        """Return the constraints that some thresholds violate.
+
+        Parameters
+        ----------
+        tau : ndarray of int, shape (layers,)
+            A threshold for each layer, 1 to K.
+
+        Returns
+        -------
+        tuple of str
+            Of the deadlines only the first.
+        """
         late = np.flatnonzero(self.slack_s(tau) < -self.table.tolerance_s)
         slots = ("slots",) if self.table.of(self.table.hot, tau).sum() > self.table.slots else ()
         return slots + tuple(f"link by layer {layer}" for layer in late[:1])
 
     def switches(self, tau: Array) -> Switches:
-        """Return what changing the τ of one layer would bring, from thresholds `tau`, (layers,)."""
+        """Return what changing the τ of one layer would bring.
+
+        Parameters
+        ----------
+        tau : ndarray of int, shape (layers,)
+            A threshold for each layer, 1 to K.
+
+        Returns
+        -------
+        Switches
+        """
         table, least_s = self.table, -self.table.tolerance_s
         rows, at = np.arange(table.layers), tau - 1
         hot = table.hot[rows, at]
@@ -106,7 +148,19 @@ class Joint:
         return Switches(gain_s, table.hot - hot[:, None], copies_s, in_time, table.slots - int(hot.sum()))
 
     def binding(self, tau: Array, switches: Switches | None = None) -> tuple[str, ...]:
-        """Return what keeps a layer from a faster τ: the slots, the link's tightest deadline."""
+        """Return what keeps a layer from a faster τ: the slots, the link's tightest deadline.
+
+        Parameters
+        ----------
+        tau : ndarray of int, shape (layers,)
+            A threshold for each layer, 1 to K.
+        switches : Switches, optional
+            Of these thresholds, where they are known already.
+
+        Returns
+        -------
+        tuple of str
+        """
         switches = switches or self.switches(tau)
         faster = switches.gain_s > self.table.tolerance_s
         names: tuple[str, ...] = ("slots",) if (faster & ~switches.slots_kept).any() else ()
@@ -117,7 +171,23 @@ class Joint:
     def thresholds(
         self, tau: Array | None, method: str, optimal: bool, switches: Switches | None = None
     ) -> Thresholds:
-        """Make a result of a feasible point; of None, where there is none, every τ is K."""
+        """Make a result of a point.
+
+        Parameters
+        ----------
+        tau : ndarray of int, shape (layers,), or None
+            A feasible point; None where there is none, and then every τ is K.
+        method : str
+            The method that found it.
+        optimal : bool
+            Whether it is proven.
+        switches : Switches, optional
+            Of these thresholds, where they are known already.
+
+        Returns
+        -------
+        Thresholds
+        """
         if tau is None:
             tau = np.full(self.table.layers, self.table.levels)
             return Thresholds(tau, self.objective_s(tau), False, False, method, self.violations(tau))

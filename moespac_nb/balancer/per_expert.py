@@ -96,7 +96,16 @@ class PerExpert:
         return max(self.cold_s / len(self.counts), self.times.copy_s, self.times.draft_window_s) or 1.0
 
     def program(self) -> tuple[Any, dict[tuple[int, int], Any], list[Any]]:
-        """Build the PuLP problem, each (layer, expert) in use's bit, and each layer's time in `unit_s`."""
+        """Build the PuLP problem, with times in units of `unit_s`.
+
+        Returns
+        -------
+        program : pulp.LpProblem
+        bits : dict
+            The variable, 0 or 1, of each (layer, expert) in use.
+        takes : list
+            The variable of each layer's time.
+        """
         times, unit_s = self.times, self.unit_s
         program = new_program("per_expert")
         takes = [program.add_variable(f"takes_{layer}", 0) for layer in range(len(self.counts))]
@@ -123,7 +132,16 @@ class PerExpert:
         return program, bits, takes
 
     def explain(self, placed: PerExpertSolution) -> list[dict[str, Any]]:
-        """Return a row for each layer of a solution: its lanes' times, its loads, full slots."""
+        """Return a row for each layer of a solution: its lanes' times, its loads, full slots.
+
+        Parameters
+        ----------
+        placed : PerExpertSolution
+
+        Returns
+        -------
+        list of dict
+        """
         times, used, hot = self.times, np.asarray(self.counts) > 0, placed.hot
         cold_pairs, hot_pairs = (np.sum(self.counts * chosen, axis=1) for chosen in (~hot, hot))
         cpu_s = np.maximum(cold_pairs * times.cpu_pair_s, (used & ~hot).sum(axis=1) * times.cpu_expert_s)

@@ -83,7 +83,21 @@ class PerLayer:
         return lowest(np.where(self.feasible, self.cost_s, np.inf))
 
     def thresholds(self, tau: np.ndarray, method: str, proven: bool) -> Thresholds:
-        """Make a result of thresholds `tau`, (layers,); `proven` says that each is its layer's best."""
+        """Make a result of some thresholds.
+
+        Parameters
+        ----------
+        tau : ndarray of int, shape (layers,)
+            A threshold for each layer, 1 to K.
+        method : str
+            The method that found them.
+        proven : bool
+            Whether each is its layer's best.
+
+        Returns
+        -------
+        Thresholds
+        """
         feasible = bool(self.table.of(self.feasible, tau).all())
         return Thresholds(
             tau=tau,
@@ -95,9 +109,19 @@ class PerLayer:
         )
 
     def program(self, layer: int) -> tuple[Any, dict[int, Any]]:
-        """Build one layer's PuLP problem, times in units of `unit_s`; and chosen[τ], 0 or 1.
+        """Build one layer's PuLP problem, with times in units of `unit_s`.
 
-        The lanes' times are known at each τ, so the objective is a coefficient of it.
+        The lanes' times are known at each τ, so the objective has a coefficient for each.
+
+        Parameters
+        ----------
+        layer : int
+
+        Returns
+        -------
+        program : pulp.LpProblem
+        chosen : dict
+            chosen[τ] is a variable that is 0 or 1.
         """
         table, unit_s = self.table, self.table.unit_s
         taus = range(1, table.levels + 1)

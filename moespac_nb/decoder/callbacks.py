@@ -42,25 +42,55 @@ class DecodeCallback:
     turn: AbstractContextManager[Any] = nullcontext()
 
     def on_prefill_start(self, positions: int, /) -> None:
-        """Hear that the target will read the prompt's `positions` tokens; not for a prompt of one token."""
+        """Hear that the target will read the prompt; not called for a prompt of one token.
+
+        Parameters
+        ----------
+        positions : int
+            How many tokens it will read.
+        """
 
     def on_prompt_read(self) -> None:
         """Hear that the target has read the prompt and the draft will; not for a prompt of one token."""
 
     def on_prefill_end(self, prefill: Prefill, /) -> None:
-        """Hear that target and draft have read the prompt."""
+        """Hear that target and draft have read the prompt.
+
+        Parameters
+        ----------
+        prefill : Prefill
+            The pass over it.
+        """
 
     def on_step_start(self, token: int, /) -> None:
-        """Hear that a step starts, with the last committed token, which opens the window."""
+        """Hear that a step starts.
+
+        Parameters
+        ----------
+        token : int
+            The last committed token, which opens the window.
+        """
 
     def on_draft_token(self, token: int, /) -> None:
-        """Hear of a drafted token: at once from a `TokenDraft`, after the last token from other drafts."""
+        """Hear of a drafted token: at once from a `TokenDraft`, after the last token from other drafts.
+
+        Parameters
+        ----------
+        token : int
+            Its id.
+        """
 
     def on_draft_end(self) -> None:
         """Hear that the target will verify the window in one pass."""
 
     def on_verify(self, step: Step, /) -> None:
-        """Hear that the step is committed."""
+        """Hear that a step is committed.
+
+        Parameters
+        ----------
+        step : Step
+            The step.
+        """
 
     def on_abort(self) -> None:
         """Hear that the prefill or a step failed or was interrupted."""

@@ -101,7 +101,13 @@ class Channels:
 
     @torch.inference_mode()
     def take(self, step: Step) -> None:
-        """Keep what the gates read and returned in this step's pass; call it before the next step."""
+        """Keep what the gates read and returned in a step's pass; call it before the next step.
+
+        Parameters
+        ----------
+        step : Step
+            The step that the decoding has just returned.
+        """
         if "scores" in self._rows:
             best = torch.stack([self._scores[layer] for layer in range(len(self._routers))], dim=1)
             values, experts = best.float().topk(self._named)
@@ -127,7 +133,17 @@ class Channels:
         self._rows[name].append(rows.cpu().numpy().astype(self._rows[name][0].dtype))
 
     def beside(self, trace: Trace) -> Trace:
-        """Return the trace of the steps that were taken, with the channels added."""
+        """Add the channels to a trace.
+
+        Parameters
+        ----------
+        trace : Trace
+            Of all the steps that were taken.
+
+        Returns
+        -------
+        Trace
+        """
         arrays: dict[str, Any] = {name: np.concatenate(rows) for name, rows in self._rows.items()}
         channels = {name: Channel(EXPERT_CHANNELS[name], arrays.pop(name)) for name in self._names}
         return replace(trace, channels=channels, **arrays)

@@ -36,7 +36,7 @@ TOP = 3  # alternatives recorded at each position
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class Decoding:
-    """An iterator of `Step`s over one text, made by `decode`.
+    """Iterator of `Step`s over one text, made by `decode`.
 
     What is committed so far can be read at any time. An interrupt or an error takes back the step it hits;
     iterating again goes on as if nothing had happened.
@@ -277,7 +277,13 @@ class Decoding:
             return (logits, *self._routing.take(len(window)))
 
     def summary(self) -> dict[str, Any]:
-        """Return figures of the text so far; speeds are measured on this machine, without prefill."""
+        """Return figures of the text so far.
+
+        Returns
+        -------
+        dict
+            Speeds are measured on this machine, without the prefill; a rate of nothing is None.
+        """
         drafted = sum(step.gamma for step in self.steps)
         seconds = 1e-3 * sum(step.draft_ms + step.verify_ms for step in self.steps)
         new, rounds = len(self.new_ids), len(self.steps)

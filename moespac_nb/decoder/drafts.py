@@ -39,7 +39,17 @@ class Proposal:
     probs: Tensor
 
     def of_its_ids(self, probs: Tensor) -> np.ndarray:
-        """Return each drafted token's probability, (m,), in rows (m or more, vocabulary)."""
+        """Return the probability of each drafted token.
+
+        Parameters
+        ----------
+        probs : Tensor, (m or more, vocabulary)
+            A distribution for each drafted token, in the first m rows.
+
+        Returns
+        -------
+        ndarray, (m,)
+        """
         return probs[: len(self.ids)].gather(-1, self.ids[:, None]).squeeze(-1).cpu().numpy()
 
 
@@ -48,7 +58,13 @@ class Draft(Protocol):
     """What the decoder expects of a draft."""
 
     def prefill(self, ids: Sequence[int], /) -> None:
-        """Read the prompt before the first proposal; may do nothing."""
+        """Read the prompt before the first proposal; may do nothing.
+
+        Parameters
+        ----------
+        ids : sequence of int
+            The prompt without its last token.
+        """
 
     def propose(
         self, ids: Sequence[int], uniforms: np.ndarray, sampling: Sampling, vocabulary: int, /
@@ -74,12 +90,19 @@ class Draft(Protocol):
 
 @runtime_checkable
 class TokenDraft(Draft, Protocol):
-    """A draft that yields each token as soon as it is chosen."""
+    """Draft that yields each token as soon as it is chosen."""
 
     def tokens(
         self, ids: Sequence[int], uniforms: np.ndarray, sampling: Sampling, vocabulary: int, /
     ) -> Iterator[tuple[int, Tensor]]:
-        """Yield what `propose` returns: each id with the distribution (vocabulary,) it was chosen from."""
+        """Yield the tokens that `propose`, with the same arguments, returns at once.
+
+        Yields
+        ------
+        id : int
+        q : Tensor, (vocabulary,)
+            The distribution that it was chosen from.
+        """
 
 
 class ModelDraft:
@@ -278,7 +301,7 @@ def draft_of(model: Any, draft: Any, stops: Stops, processors: Processors) -> Dr
 
 
 def common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
-    """Return the length of the longest common start.
+    """Return the length of the longest common start of two sequences of ids.
 
     Examples
     --------

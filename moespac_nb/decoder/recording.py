@@ -169,6 +169,10 @@ def trace_of(decoding: Decoding, *, prompt: str | None = None, prompt_id: str | 
     prompt_id : str, optional
         A name of the prompt, kept in the trace.
 
+    Returns
+    -------
+    Trace
+
     Raises
     ------
     InvalidInputError

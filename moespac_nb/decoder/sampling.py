@@ -249,6 +249,16 @@ def accept_sampled(drafted: Tensor, q: Tensor, p: Tensor, uniforms: np.ndarray) 
 
 
 def acceptance_ratios(drafted: Tensor, q: Tensor, p: Tensor) -> Tensor:
-    """Return p(d) / q(d) for each drafted token d, (γ,); see `accept_sampled`."""
+    """Return p(d) / q(d) for each drafted token d.
+
+    Parameters
+    ----------
+    drafted, q, p : Tensor
+        As in `accept_sampled`.
+
+    Returns
+    -------
+    Tensor, (γ,)
+    """
     column = drafted[:, None]
     return (p[: len(drafted)].gather(-1, column) / q.gather(-1, column)).squeeze(-1)

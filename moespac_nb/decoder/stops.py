@@ -37,7 +37,17 @@ class Stops:
     _completed: Any = field(default=None, repr=False, compare=False)  # transformers' criterion; None without
 
     def ends(self, ids: Sequence[int]) -> bool:
-        """Return whether a text of these ids, prompt included, ends here."""
+        """Tell whether a text ends with its last id.
+
+        Parameters
+        ----------
+        ids : sequence of int
+            Prompt and text.
+
+        Returns
+        -------
+        bool
+        """
         if ids[-1] in self.ids:
             return True
         if self._completed is None:
@@ -46,7 +56,19 @@ class Stops:
         return bool(self._completed(torch.tensor([tail]), None)[0])
 
     def end(self, ids: Sequence[int], emitted: Sequence[int]) -> int:
-        """Return how many emitted tokens the text keeps: up to the first that ends it, or all."""
+        """Count the emitted tokens that the text keeps: up to the first that ends it, or all.
+
+        Parameters
+        ----------
+        ids : sequence of int
+            Prompt and text before them.
+        emitted : sequence of int
+            Tokens that a step emits, at least one.
+
+        Returns
+        -------
+        int
+        """
         whole = [*ids, *emitted]
         return next((n for n in range(1, len(emitted)) if self.ends(whole[: len(ids) + n])), len(emitted))
 

@@ -82,7 +82,13 @@ class Recency:
         mark_used(self.last_used, prefill.experts, 0)
 
     def mark(self, step: Step) -> None:
-        """Note a window's committed tokens."""
+        """Note a window's committed tokens.
+
+        Parameters
+        ----------
+        step : Step
+            The window.
+        """
         # The window's first token and the accepted ones are committed; the rest was discarded.
         mark_used(self.last_used, step.experts[: step.accepted + 1], step.position)
 

@@ -54,7 +54,17 @@ def check_versions() -> None:
 
 
 def cache_argument(model: Any) -> str:
-    """Return the argument of the model's forward that takes keys and values: `cache` from 5.24 on."""
+    """Return the name of the argument of a model's forward that takes keys and values.
+
+    Parameters
+    ----------
+    model : transformers.PreTrainedModel
+
+    Returns
+    -------
+    {"cache", "past_key_values"}
+        The former from transformers 5.24 on.
+    """
     # Asked of the class: a model's own forward may be wrapped. Later releases still take the older name.
     return "cache" if "cache" in inspect.signature(type(model).forward).parameters else "past_key_values"
 
@@ -91,7 +101,16 @@ def new_cache(model: Any, *, can_crop: bool) -> Any:
 
 
 def crops_by_type(cache: Any) -> bool:
-    """Return whether all layers are known to crop well: plain, sliding, with a sparse index."""
+    """Tell whether all layers of a cache are known to crop well: plain, sliding, with a sparse index.
+
+    Parameters
+    ----------
+    cache : transformers.DynamicCache
+
+    Returns
+    -------
+    bool
+    """
     from transformers import cache_utils
 
     kinds = ("DynamicLayer", "DynamicSlidingWindowLayer", "DynamicIndexedLayer")
@@ -100,6 +119,16 @@ def crops_by_type(cache: Any) -> bool:
 
 
 def goes_through_the_interface(experts: Any) -> bool:
-    """Return whether a layer's experts are called as `experts(hidden, indices, weights)`."""
+    """Tell whether a layer's experts are called as `experts(hidden, indices, weights)`.
+
+    Parameters
+    ----------
+    experts : torch.nn.Module
+        The `experts` of a layer.
+
+    Returns
+    -------
+    bool
+    """
     # A decorator of transformers sets both.
     return hasattr(experts, "is_transposed") and isinstance(getattr(experts, "num_experts", None), int)

@@ -69,7 +69,17 @@ class Gate:
 
 
 def gate_input(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
-    """Return the hidden states among the arguments of a gate's forward."""
+    """Return the hidden states among the arguments of a gate's forward: they come first.
+
+    Parameters
+    ----------
+    args, kwargs
+        The arguments.
+
+    Returns
+    -------
+    Tensor
+    """
     states: Tensor = [*args, *kwargs.values()][0]
     return states
 

@@ -112,6 +112,11 @@ class CachedModel:
 
         Where that is impossible, the cache is empty afterwards: `self.length` says which. Sliding layers have
         dropped what lies before the last crop.
+
+        Parameters
+        ----------
+        length : int
+            At most `self.length`.
         """
         if not self._can_crop:
             if length != self.length:

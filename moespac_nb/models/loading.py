@@ -203,12 +203,12 @@ def _downloaded_folder(name: str) -> Path:
 
 
 def tokenizer_of(model: Any) -> Any | None:
-    """Return the tokenizer that came with a model, or None."""
+    """Return the tokenizer that came with a model, its `model.tokenizer`, or None."""
     return getattr(model, "tokenizer", None)
 
 
 def context_of(model: Any) -> int:
-    """Return how many tokens a sequence may have."""
+    """Return how many tokens a sequence of a model may have."""
     return int(model.config.get_text_config().max_position_embeddings)
 
 
@@ -223,7 +223,14 @@ def lossless_to(model: Any) -> int | None:
 
 
 def warn_of_sparse_attention(model: Any, longest: int) -> None:
-    """Warn if a text may have more tokens than `lossless_to`."""
+    """Warn if a text may have more tokens than `lossless_to`.
+
+    Parameters
+    ----------
+    model : transformers.PreTrainedModel
+    longest : int
+        Tokens that prompt and text may have.
+    """
     limit = lossless_to(model)
     if limit is not None and longest > limit:
         warn(
@@ -234,7 +241,7 @@ def warn_of_sparse_attention(model: Any, longest: int) -> None:
 
 
 def vocabulary_of(model: Any) -> int:
-    """Return the number of token ids."""
+    """Return the number of a model's token ids."""
     return int(model.config.get_text_config().vocab_size)
 
 
