@@ -90,7 +90,7 @@ def test_a_single_function_will_do(pair):
     assert decoding.new_ids[0] == int(target(torch.tensor([prompt])).logits[0, -1].argmin())
 
 
-def test_rows_of_a_window_are_what_one_position_at_a_time_would_be(pair):
+def test_rows_of_a_window_are_as_one_position_at_a_time(pair):
     target, _ = pair
     target.generation_config.repetition_penalty = 3.0
     target.generation_config.no_repeat_ngram_size = 2

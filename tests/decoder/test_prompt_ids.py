@@ -137,7 +137,7 @@ def test_what_is_no_prompt_is_refused(target, prompt, said):
         prompt_ids(target, prompt, target.tokenizer)
 
 
-def test_messages_without_a_tokenizer_or_that_the_template_refuses(target, chatty):
+def test_messages_without_a_tokenizer_or_not_for_the_template(target, chatty):
     with refused("but there is no tokenizer; expected: a model made for chats"):
         prompt_ids(target, MESSAGES)
     with refused("chat template does not take these messages: no oracles"):

@@ -198,7 +198,7 @@ def test_the_cache_holds_all_committed_tokens_but_the_last(draft):
         assert {array.shape[-2] for array in arrays} == {len(decoding.ids) - 1}
 
 
-def test_no_token_is_read_twice_by_the_target_unless_it_was_drafted():
+def test_no_token_is_read_twice_unless_it_was_drafted():
     target, draft = tiny.pair()
     read = []
     hook = target.register_forward_pre_hook(
@@ -209,7 +209,7 @@ def test_no_token_is_read_twice_by_the_target_unless_it_was_drafted():
     assert read == [11, *(step.gamma + 1 for step in steps)]
 
 
-def test_no_hook_stays_between_steps_or_when_a_decoding_is_dropped():
+def test_no_hook_stays_between_steps_or_after_a_decoding():
     target, draft = tiny.pair()
     decoding = decode(target, random_prompt(0), draft=draft, stop_ids=())
     next(decoding)

@@ -132,7 +132,7 @@ def test_a_models_profile_counts_what_its_cache_keeps_of_a_token(name, a_layer):
     assert replace(shape, kv_values=1).kv_bytes_per_token < shape.kv_bytes_per_token
 
 
-def test_a_profile_of_a_model_whose_experts_are_not_seen_is_refused():
+def test_a_model_whose_experts_are_not_seen_has_no_profile():
     with refused("Llama4TextExperts does not go through"):
         spec_from_model(model_of("llama4_text"))
     with refused("has no experts to count: it is dense"):
