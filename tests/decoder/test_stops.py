@@ -31,14 +31,23 @@ def strings_of(text: str) -> list[str]:
     return [text[:1], text[1:4], text[7:8], text[10:21], text[13:17], text[-3:], text[5:40]]
 
 
+@pytest.fixture(scope="module")
+def own_texts(pair) -> dict[str, list[int]]:
+    """By stop string, the ids of the target's own text."""
+    free, options = plain(pair), {"tokenizer": pair[0].tokenizer}
+    return {
+        string: own_text(pair[0], free.prompt_ids, NEW, stop_strings=[string], **options)
+        for string in strings_of(free.text)
+    }
+
+
 @pytest.mark.parametrize("gamma", [0, 1, 4, 8])
-def test_greedy_text_ends_where_generate_ends_it(pair, gamma):
+def test_greedy_text_ends_where_generate_ends_it(pair, own_texts, gamma):
     target, draft = pair
-    ids, options = plain(pair).prompt_ids, {"gamma": gamma, "max_new_tokens": NEW}
-    for string in strings_of(plain(pair).text):
-        own = own_text(target, ids, NEW, stop_strings=[string], tokenizer=target.tokenizer)
+    for string, own in own_texts.items():
         for drafting in (draft, target, NgramDraft()):
-            decoding = decoded(target, PROMPT, draft=drafting, stop_strings=string, **options)
+            options = {"draft": drafting, "gamma": gamma, "max_new_tokens": NEW}
+            decoding = decoded(target, PROMPT, stop_strings=string, **options)
             assert decoding.new_ids == own
             assert decoding.finish_reason == "stop"
             assert string in PROMPT + decoding.text
