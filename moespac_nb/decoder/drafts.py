@@ -19,7 +19,7 @@ from ..models.kv_cache import CachedModel
 from ..models.loading import check_is_whole_model, check_same_tokenizer, tokens_of, vocabulary_of
 from ..utils.exceptions import InvalidInputError
 from .logits import NO_PROCESSORS, Processors
-from .sampling import Sampling, check_finite, draw, probabilities
+from .sampling import Sampling, check_finite, common_prefix, draw, probabilities
 from .stops import Stops
 
 
@@ -298,14 +298,3 @@ def draft_of(model: Any, draft: Any, stops: Stops, processors: Processors) -> Dr
     check_is_whole_model("draft", draft)
     check_same_tokenizer(model, draft)
     return ModelDraft(draft, stops.ids, processors)
-
-
-def common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
-    """Return the length of the longest common start of two sequences of ids.
-
-    Examples
-    --------
-    >>> common_prefix([5, 6, 7], [5, 6, 9, 9])
-    2
-    """
-    return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))

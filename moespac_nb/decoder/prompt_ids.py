@@ -172,16 +172,12 @@ def _of_encoding(encoding: Mapping[str, Any]) -> list[int]:
 
 def _of_numbers(given: Any) -> list[int]:
     """Take the ids of a flat sequence, or of one within another."""
-    if isinstance(given, np.ndarray | Tensor):
-        rows, nested = (given.shape[0] if given.ndim else 0), given.ndim == 2
-    else:
-        nested = isinstance(given, list | tuple) and any(
-            isinstance(item, list | tuple) or (isinstance(item, np.ndarray | Tensor) and item.ndim)
-            for item in given
-        )
-        rows = len(given) if nested else 0
-    if nested and rows != 1:
-        raise InvalidInputError(f"the prompt is a batch of {rows}; expected: one at a time")
+    nested = getattr(given, "ndim", 0) == 2 or (
+        isinstance(given, list | tuple)
+        and any(isinstance(item, list | tuple) or getattr(item, "ndim", 0) for item in given)
+    )
+    if nested and len(given) != 1:
+        raise InvalidInputError(f"the prompt is a batch of {len(given)}; expected: one at a time")
     return whole_ids("the prompt", given[0] if nested else given, EXPECTED)
 
 

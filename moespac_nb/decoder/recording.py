@@ -18,10 +18,10 @@ from ..utils.exceptions import InvalidInputError
 from ..utils.validation import checked_whole
 from .channels import Channels
 from .decoding import Decoding
-from .drafts import Draft, ModelDraft, Proposal, common_prefix, no_proposal
+from .drafts import Draft, ModelDraft, Proposal, no_proposal
 from .gamma import FixedGamma
 from .prompt_ids import Prompt
-from .sampling import GREEDY, Sampling
+from .sampling import GREEDY, Sampling, common_prefix
 from .speculative import decode
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ repeated from what a step recorded.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Literal, get_args
@@ -207,10 +207,19 @@ def accept_greedy(drafted: list[int], target_ids: list[int]) -> tuple[int, int]:
     >>> accept_greedy([5, 6, 7], [5, 6, 9, 2])
     (2, 9)
     """
-    accepted = 0
-    while accepted < len(drafted) and drafted[accepted] == target_ids[accepted]:
-        accepted += 1
+    accepted = common_prefix(drafted, target_ids)
     return accepted, target_ids[accepted]
+
+
+def common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
+    """Return the length of the longest common start of two sequences of ids.
+
+    Examples
+    --------
+    >>> common_prefix([5, 6, 7], [5, 6, 9, 9])
+    2
+    """
+    return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
 
 
 def accept_sampled(drafted: Tensor, q: Tensor, p: Tensor, uniforms: np.ndarray) -> tuple[int, int]:

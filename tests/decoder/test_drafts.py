@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moespac_nb.decoder.drafts import Draft, ModelDraft, NgramDraft, common_prefix
+from moespac_nb.decoder.drafts import Draft, ModelDraft, NgramDraft
 from moespac_nb.decoder.gamma import AdaptiveGamma
 from moespac_nb.decoder.sampling import GREEDY, Sampling
 from tests.helpers.decodes import refused
@@ -130,10 +130,3 @@ def test_adaptive_gamma_grows_on_full_acceptance_alone(last, following):
 def test_adaptive_bounds_are_checked(bounds):
     with refused(f"low is {bounds[0]}, high {bounds[1]}"):
         AdaptiveGamma(*bounds)
-
-
-@given(st.lists(st.integers(0, 2)), st.lists(st.integers(0, 2)))
-def test_common_prefix_is_common_and_longest(a, b):
-    n = common_prefix(a, b)
-    assert a[:n] == b[:n]
-    assert n in (len(a), len(b)) or a[n] != b[n]

@@ -10,7 +10,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moespac_nb.decoder.sampling import Sampling, accept_greedy, accept_sampled, draw, probabilities
+from moespac_nb.decoder.sampling import (
+    Sampling,
+    accept_greedy,
+    accept_sampled,
+    common_prefix,
+    draw,
+    probabilities,
+)
 from tests.helpers.decodes import BROKEN_RULES, refused
 
 seeds = st.integers(0, 2**32 - 1)
@@ -208,3 +215,10 @@ def test_greedy_accepts_the_prefix_and_adds_the_targets_choice(drafted, target_i
 def test_bad_settings_are_named_with_what_is_expected(arguments, said):
     with refused(said):
         Sampling(**arguments)
+
+
+@given(st.lists(st.integers(0, 2)), st.lists(st.integers(0, 2)))
+def test_common_prefix_is_common_and_longest(a, b):
+    n = common_prefix(a, b)
+    assert a[:n] == b[:n]
+    assert n in (len(a), len(b)) or a[n] != b[n]
