@@ -6,7 +6,6 @@ table.total_s[3, 0]      # seconds of layer 3 at τ = 1, both lanes side by side
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -180,17 +179,13 @@ class Candidates:
         """Each layer's τ of least `total_s`, were it alone, (layers,); of equal ones the highest."""
         return lowest(self.total_s)
 
-    def row(self, layer: int, level: int, tau: Array, violated: Sequence[str]) -> dict[str, Any]:
-        """Return one candidate, τ = level + 1, as plain values: the part that all formulations explain.
+    def row(self, layer: int, level: int) -> dict[str, Any]:
+        """Return one candidate as plain values: the part that all formulations explain.
 
         Parameters
         ----------
         layer, level : int
-            The candidate's row and column.
-        tau : ndarray of int, shape (layers,)
-            The thresholds chosen.
-        violated : sequence of str
-            Constraints that the candidate violates.
+            The candidate's row and column; its threshold is level + 1.
 
         Returns
         -------
@@ -205,9 +200,6 @@ class Candidates:
             "hot": int(self.hot[layer, level]),
             "loads": int(self.loads[layer, level]),
             "copies_s": float(self.loads[layer, level] * self.times.copy_s),
-            "feasible": not violated,
-            "binding": list(violated),
-            "chosen": bool(tau[layer] == level + 1),
         }
 
     def of(self, table: Array, tau: Array) -> Array:

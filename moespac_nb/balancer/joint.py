@@ -242,8 +242,16 @@ class Joint:
         for layer, level in np.ndindex(gain_s.shape):
             other = tau.copy()
             other[layer] = level + 1
-            row = self.table.row(layer, level, tau, self.violations(other))
-            rows.append(row | {"gain_s": float(gain_s[layer, level])})
+            violated = self.violations(other)
+            rows.append(
+                {
+                    **self.table.row(layer, level),
+                    "gain_s": float(gain_s[layer, level]),
+                    "feasible": not violated,
+                    "binding": list(violated),
+                    "chosen": bool(tau[layer] == level + 1),
+                }
+            )
         return rows
 
     def __str__(self) -> str:

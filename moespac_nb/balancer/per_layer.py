@@ -164,10 +164,13 @@ class PerLayer:
         table, tau = self.table, self.best if tau is None else tau
         return [
             {
-                **table.row(layer, level, tau, self._violated(layer, level)),
+                **table.row(layer, level),
                 "objective_s": float(self.cost_s[layer, level]),
                 "copies_hide_behind_s": float(table.total_s[layer, level] + self.window_s),
                 "slots_to_load_into": int(table.room[level]),
+                "feasible": bool(self.feasible[layer, level]),
+                "binding": self._violated(layer, level),
+                "chosen": bool(tau[layer] == level + 1),
             }
             for layer, level in np.ndindex(table.hot.shape)
         ]
