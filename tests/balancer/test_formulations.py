@@ -108,7 +108,7 @@ def test_balanced_lanes_are_not_the_fastest() -> None:
     assert solve(PerLayer(table, "max"), "enumerate").tau.tolist() == [1]  # 3 and 1
 
 
-def test_a_layer_copies_in_its_share_of_drafting_and_its_own_time() -> None:
+def test_a_layer_copies_while_drafting_and_in_its_own_time() -> None:
     loads = [[4, 3], [4, 3]]
     table = table_of([[1, 1], [1, 1]], loads, loads, slots=9, draft_s=4.0)  # 2 s a layer, and 1 s
     assert PerLayer(table).breaks_link.tolist() == [[True, False], [True, False]]

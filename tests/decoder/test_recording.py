@@ -148,7 +148,7 @@ def p_and_z(gamma: int = 2) -> tuple[float, float]:
     return float(by_text), abs(alike - expected.sum()) / np.sqrt((expected * (1 - expected)).sum())
 
 
-def test_a_sampled_dense_trace_has_the_targets_text_and_free_tails():
+def test_a_sampled_dense_trace_has_free_tails():
     p, z = p_and_z()
     assert p > 0.01
     assert z < 3

@@ -104,7 +104,7 @@ def test_damaged_weights_are_found_by_their_checksum(copied_data):
         load_pair()
 
 
-def test_truncated_weights_are_refused_without_their_checksum_too(copied_data):
+def test_truncated_weights_are_refused_without_a_checksum(copied_data):
     path = copied_data / "pair/target.safetensors"
     path.write_bytes(path.read_bytes()[:-1000])
     with refused(r"target\.safetensors and target\.json do not make a model"):
