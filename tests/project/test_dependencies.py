@@ -14,6 +14,7 @@ from packaging.requirements import Requirement
 OWN = {"moespac_nb", "moespac_widgets", "moespac_exercises", "tests", "tools", "run"}
 DISTRIBUTIONS = {
     "IPython": "ipython",
+    "PIL": "pillow",
     "lazy_loader": "lazy-loader",
     "repo2docker": "jupyter-repo2docker",
     "sphinx_revealjs": "sphinx-revealjs",

@@ -12,14 +12,6 @@ import pytest
 MOST_ENTRIES = 14
 PACKAGES = {"moespac_nb": ".", "moespac_widgets": "widgets", "moespac_exercises": "notebooks"}
 
-# Arrows up, and tests that import tests, that are still there; each is to go.
-KNOWN_UPWARDS: set[tuple[str, str]] = set()
-KNOWN_CIRCLES = {
-    frozenset({"moespac_widgets.base.live_view", "moespac_widgets.base.page"}),
-}
-KNOWN_BETWEEN_TESTS: set[str] = set()
-KNOWN_FROM_TOOLS: set[str] = set()
-
 
 def imported_modules(source: str, package: str = "") -> Iterator[str]:
     """The full names of what a module imports, anywhere in it; package: the one that it lies in.
@@ -76,7 +68,7 @@ def arrows_between_rooms(root: Path, floors: dict[str, int], package: str) -> se
 @pytest.mark.parametrize("package", PACKAGES)
 def test_a_room_imports_from_the_floors_below(root: Path, floors: dict[str, int], package: str) -> None:
     upwards = {(a, b) for a, b in arrows_between_rooms(root, floors, package) if floors[a] <= floors[b]}
-    assert upwards - KNOWN_UPWARDS == set()
+    assert upwards == set()
 
 
 def test_every_room_has_a_floor(root: Path, floors: dict[str, int]) -> None:
@@ -106,7 +98,7 @@ def test_no_modules_import_each_other(root: Path, package: str) -> None:
         is_own_package = f"{module}.".startswith(f"{imported}.")  # `from . import sibling`
         if imported in graph and not is_own_package:
             graph[module].add(imported)
-    assert circles(graph) - KNOWN_CIRCLES == set()
+    assert circles(graph) == set()
 
 
 def test_notebooks_are_the_highest(root: Path) -> None:
@@ -125,7 +117,7 @@ def test_tests_do_not_import_tests(root: Path) -> None:
         names = {name for name in imports_of(path, root) if name.startswith("tests.")}
         if any(not f"{name}.".startswith("tests.helpers.") for name in names):
             guilty.add(path.relative_to(root).as_posix())
-    assert guilty - KNOWN_BETWEEN_TESTS == set()
+    assert guilty == set()
 
 
 def test_tools_do_not_import_tests(root: Path) -> None:
@@ -135,7 +127,7 @@ def test_tools_do_not_import_tests(root: Path) -> None:
         for path in paths
         if any(name.split(".")[0] == "tests" for name in imports_of(path, root))
     }
-    assert guilty - KNOWN_FROM_TOOLS == set()
+    assert guilty == set()
 
 
 def test_nothing_edits_sys_path(root: Path) -> None:
