@@ -1,7 +1,7 @@
 """The pictures of docs/notebooks.md: python -m tools.docs.notebook_pictures
 
 Takes those that the browser tests have left in build/pictures, where they open notebooks in JupyterLab:
-`python run.py test --full tests/browser` makes them anew.
+`python run.py test --full tests/jupyter/browser` makes them anew.
 """
 
 from __future__ import annotations

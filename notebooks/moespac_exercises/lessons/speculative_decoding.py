@@ -165,11 +165,7 @@ EXERCISES = (
     ),
     Exercise("02.2", "How nearly was it kept?", takes="a number", cases=(None,), fault=_nearly),
     Exercise(
-        "02.3",
-        "What is left over",
-        takes="a function of (p, q)",
-        cases=_two_distributions(),
-        fault=_leftover,
+        "02.3", "What is left over", takes="a function of (p, q)", cases=_two_distributions(), fault=_leftover
     ),
     Exercise(
         "02.4",

@@ -148,11 +148,5 @@ EXERCISES = (
         cases=st.tuples(*(st.integers(least, most) for least, most in ((0, 100), (0, 60), (1, 9), (1, 12)))),
         fault=_slots,
     ),
-    Exercise(
-        "01.5",
-        "Last used, last to go",
-        takes="a function of (asked, slots)",
-        cases=_ASKED,
-        fault=_lru,
-    ),
+    Exercise("01.5", "Last used, last to go", takes="a function of (asked, slots)", cases=_ASKED, fault=_lru),
 )

@@ -35,10 +35,7 @@ _KINDS = {
 
 
 def timeline_figure(
-    operations: Iterable[Operation],
-    start_s: float = 0.0,
-    end_s: float | None = None,
-    label: str = "modelled",
+    operations: Iterable[Operation], start_s: float = 0.0, end_s: float | None = None, label: str = "modelled"
 ) -> Figure:
     """Draw the operations of a run, a row for each lane; drag along the lanes to see another span.
 

@@ -33,7 +33,7 @@ from tools.pair.card import (
 )
 from tools.support import tiny_models as tiny
 
-TOOLS = Path(__file__).resolve().parents[2] / "tools"
+TOOLS = Path(__file__).resolve().parents[3] / "tools"
 
 WITH_MARKS = f"{evaluate_pair.FIGURES}\n{evaluate_pair.END}"
 MARK = streams.ALL_TEMPLATED

@@ -14,7 +14,7 @@ WIDEST = 120
 SOURCES = sorted(
     path
     for ending in ("js", "css")
-    for path in (Path(__file__).resolve().parents[2] / "widgets/moespac_widgets").rglob(f"*.{ending}")
+    for path in (Path(__file__).resolve().parents[3] / "widgets/moespac_widgets").rglob(f"*.{ending}")
 )
 
 

@@ -236,9 +236,9 @@ def test_a_file_system_without_locks_is_no_obstacle(run, monkeypatch) -> None:
 def test_unknown_arguments_and_full_go_to_pytest_and_its_code_comes_back(sound, monkeypatch) -> None:
     commands = []
     monkeypatch.setattr(sound, "hand_over", lambda command: commands.append(command) or 5)
-    assert sound.main(["test", "--full", "-k", "stamp", "tests/project/test_run.py"]) == 5
+    assert sound.main(["test", "--full", "-k", "stamp", "tests/project/packaging/test_run.py"]) == 5
     assert commands[0][1:3] == ["-m", "pytest"]
-    assert commands[0][-4:] == ["--full", "-k", "stamp", "tests/project/test_run.py"]
+    assert commands[0][-4:] == ["--full", "-k", "stamp", "tests/project/packaging/test_run.py"]
 
 
 def test_lab_opens_the_first_notebook_and_passes_the_rest_on(sound, monkeypatch) -> None:

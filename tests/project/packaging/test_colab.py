@@ -98,7 +98,7 @@ def test_every_view_is_displayed_with_colabs_versions(
 @pytest.mark.full
 @pytest.mark.parametrize(
     "path",
-    sorted((Path(__file__).resolve().parents[2] / "notebooks").glob("*.ipynb")),
+    sorted((Path(__file__).resolve().parents[3] / "notebooks").glob("*.ipynb")),
     ids=lambda path: path.stem,
 )
 def test_every_notebook_runs_with_colabs_versions(path: Path, tmp_path: Path) -> None:

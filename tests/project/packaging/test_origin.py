@@ -237,7 +237,7 @@ def test_the_page_that_draws_no_widget_is_told_why(
 def test_pip_takes_the_constraints_that_the_cell_writes(cell: str, tmp_path: Path) -> None:
     """As far as a wheel of this checkout instead of the release's goes."""
     command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", tmp_path]
-    subprocess.run([*command, Path(__file__).resolve().parents[2]], check=True, capture_output=True)
+    subprocess.run([*command, Path(__file__).resolve().parents[3]], check=True, capture_output=True)
     (wheel,) = tmp_path.glob("*.whl")
     names = re.search(r"kept = '(.*)'", cell) or re.search(r'kept = "(.*)"\.split', cell)
     assert names

@@ -19,12 +19,7 @@ from tools.support.synthetic_trace import made_up
 pytestmark = [pytest.mark.browser]
 GEOMETRY = MoEShape(layers=4, experts=16, top_k=2)
 HIGH, EDGE = 456, 8  # of the canvas, in the script
-HOW = {
-    READY: "from its slot",
-    LATE: "copy awaited",
-    LOADED: "copied on demand",
-    CPU: "on the CPU lane",
-}
+HOW = {READY: "from its slot", LATE: "copy awaited", LOADED: "copied on demand", CPU: "on the CPU lane"}
 ROWS = """() => [...document.querySelectorAll('.ms-more tbody tr')].map(
   row => [...row.cells].map(cell => cell.textContent))"""
 # Steps on, and says in how many frames something ran over the graph, and whether it came to rest.

@@ -55,11 +55,7 @@ def test_the_solution_is_right(number: str) -> None:
 WRONG: dict[str, tuple[str, Any, str]] = {
     "drafted, not accepted": ("00.1", [GAMMA * (ROUND + 1), ROUND + 1], "were drafted"),
     "no token of the target's": ("00.1", [SOLUTIONS["00.1"][0], 0], "not drafted"),
-    "one round too few": (
-        "00.1",
-        [sum(step.accepted for step in ROUNDS[:ROUND]), ROUND],
-        "counted from 0",
-    ),
+    "one round too few": ("00.1", [sum(step.accepted for step in ROUNDS[:ROUND]), ROUND], "counted from 0"),
     "every match counts": (
         "00.2",
         lambda drafted, choices: sum(d == c for d, c in zip(drafted, choices, strict=False)),

@@ -34,7 +34,7 @@ MAKE = (
     'trace = load_trace("math", mode="sample", dense=True, half="report")[:12]\n'
     "Stepper(trace, gamma=4, step=1)"
 )
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 NOT_LIVE = "a live view, and what you read here draws none"
 MOST_BESIDE_LIVE = 8_000  # letters that a saved notebook holds for each live view
 MOST_PACKED = 200_000

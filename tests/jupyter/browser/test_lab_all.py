@@ -43,7 +43,7 @@ ALIVE = "import gc; gc.collect(); print(len(widget._instances))"
 def opened(chromium: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
     """A notebook with the widgets' cell, filled anew by each test."""
     folder = tmp_path_factory.mktemp("lab")
-    tests = str(Path(__file__).resolve().parents[2])
+    tests = str(Path(__file__).resolve().parents[3])
     write_notebook(folder / "n.ipynb", [SETUP.format(tests=tests), "None"])
     with lab(folder, chromium) as page:
         assert not page.run_all("n.ipynb")["errors"]

@@ -107,10 +107,7 @@ def test_an_answer_that_changes_what_it_is_given_changes_no_case() -> None:
         return items
 
     outcome = outcome_of("99.1", emptying)
-    assert (outcome.case, outcome.sentence) == (
-        [0],
-        "for [0] it returned [], which is not twice as long",
-    )
+    assert (outcome.case, outcome.sentence) == ([0], "for [0] it returned [], which is not twice as long")
 
 
 def test_an_answer_that_differs_from_call_to_call_is_wrong() -> None:

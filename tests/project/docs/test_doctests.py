@@ -26,7 +26,7 @@ def with_examples(root: Path) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("name", with_examples(Path(__file__).resolve().parents[2]))
+@pytest.mark.parametrize("name", with_examples(Path(__file__).resolve().parents[3]))
 def test_its_examples_hold(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if name in KNOWN:
         pytest.skip("known not to hold yet")

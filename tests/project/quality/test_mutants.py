@@ -8,7 +8,7 @@ import pytest
 
 from tools.quality import mutants
 
-TOOLS = Path(__file__).resolve().parents[2] / "tools/quality"
+TOOLS = Path(__file__).resolve().parents[3] / "tools/quality"
 
 CODE = "def double(n):\n    return 2 * n\n\n\ndef unused(n):\n    return n + 1\n"
 TEST = "from code_under_test import double\n\n\ndef test_double():\n    assert double(2) == 4\n"

@@ -96,7 +96,7 @@ def test_a_dry_run_comes_through_all_stages_and_writes_few_files(dry):
     ]
     assert dry["code"] == bool(broken)
     assert "dry run at tiny sizes" in dry["report"]
-    assert str(Path(__file__).resolve().parents[2]) not in dry["report"]
+    assert str(Path(__file__).resolve().parents[3]) not in dry["report"]
 
 
 def test_a_dry_run_tries_every_model_in_both_types_and_every_policy_with_every_budget(dry):
@@ -153,7 +153,7 @@ def test_a_stage_that_fails_keeps_what_it_said_and_the_next_has_a_new_process(tm
     assert failed.outcome == "failed"
     assert "ValueError: a page is missing" in failed.error
     assert 'tests/helpers/gpu_stages.py", line' in failed.error
-    assert str(Path(__file__).resolve().parents[2]) not in failed.error
+    assert str(Path(__file__).resolve().parents[3]) not in failed.error
     assert failed.findings.claims == [{"words": "it works", "holds": True, "found": ""}]
     assert (idle.outcome, idle.error) == ("not run", "no GPU")
     assert fine.outcome == "done"
