@@ -5,18 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import pytest
 
-from moespac_exercises.checking import check
 from moespac_exercises.lessons.speculation_as_a_sensor import THRESHOLD
-from moespac_nb import DOMAINS, Trace
-from moespac_nb.datasets.traces import load_trace
 from moespac_nb.estimator.evaluation import EVIDENCE, evaluate_predictors
 from moespac_nb.estimator.information import entropy_bits, information_bits, information_of
 from moespac_nb.estimator.sensors import SENSORS, make_sensor
 from moespac_nb.trace.locality import distinct_by_chance, distinct_by_gamma
 from moespac_nb.trace.step import expert_counts
 from moespac_nb.trace.windows import iter_windows, verified_tokens
+from tests.helpers.answers import answer_tests
+from tests.helpers.domains import dense_traces
 
 
 def best(scores: list[float], size: int) -> set[int]:
@@ -37,63 +35,43 @@ RIGHT: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("name", RIGHT)
-def test_a_right_answer_is_right(name: str) -> None:
-    assert check(name, RIGHT[name]).state == "right"
-
-
-@pytest.mark.parametrize(
-    ("name", "answer", "said"),
-    [
-        ("03.1", lambda experts, k, positions: k * positions, "more experts than there are"),
-        ("03.1", lambda experts, k, positions: min(experts, k * positions), "is counted once"),
-        ("03.1", lambda experts, k, positions: k, "too few"),
-        ("03.2", 12, "more experts a token than without a draft"),
-        ("03.2", 3, "not the longest"),
-        ("03.2", 20, "is not in the published table"),
-        ("03.3", lambda table: entropy_bits(np.array(table)), "there is no information"),
-        ("03.3", lambda table: information_of(np.array(table)) * np.log(2), "right but for the unit"),
-        ("03.3", lambda table: "much", "which is no number"),
-        ("03.4", 1.5, "with what probability is the expert needed next"),
-        ("03.5", [5, 3], "so the decision stands"),
-        ("03.5", [5, 1], "The claim is about errors within it"),
-        ("03.5", [1.5, 2], "write two whole numbers"),
-        ("03.6", lambda s, counts, n: len(best(s, n) & needed(counts)) / n, "share of the named experts"),
-        ("03.6", lambda s, counts, n: 1, "those of the highest scores"),
-        ("03.6", lambda s, counts, n: len(best(s, n) & needed(counts)), "returned"),
-    ],
-)
-def test_a_mistake_is_shown_its_case(name: str, answer: Any, said: str) -> None:
-    outcome = check(name, answer)
-    assert outcome.state == "wrong"
-    assert said in outcome.sentence
+WRONG = [
+    ("03.1", lambda experts, k, positions: k * positions, "more experts than there are"),
+    ("03.1", lambda experts, k, positions: min(experts, k * positions), "is counted once"),
+    ("03.1", lambda experts, k, positions: k, "too few"),
+    ("03.2", 12, "more experts a token than without a draft"),
+    ("03.2", 3, "not the longest"),
+    ("03.2", 20, "is not in the published table"),
+    ("03.3", lambda table: entropy_bits(np.array(table)), "there is no information"),
+    ("03.3", lambda table: information_of(np.array(table)) * np.log(2), "right but for the unit"),
+    ("03.3", lambda table: "much", "which is no number"),
+    ("03.4", 1.5, "with what probability is the expert needed next"),
+    ("03.5", [5, 3], "so the decision stands"),
+    ("03.5", [5, 1], "The claim is about errors within it"),
+    ("03.5", [1.5, 2], "write two whole numbers"),
+    ("03.6", lambda s, counts, n: len(best(s, n) & needed(counts)) / n, "share of the named experts"),
+    ("03.6", lambda s, counts, n: 1, "those of the highest scores"),
+    ("03.6", lambda s, counts, n: len(best(s, n) & needed(counts)), "returned"),
+]
+test_right, test_wrong = answer_tests(RIGHT, WRONG)
 
 
 # What the notebook's prose says of its figures: to be read again if one of these fails.
 
 
-@pytest.fixture(scope="module")
-def dense_traces() -> dict[str, Trace]:
-    return {domain: load_trace(domain, mode="sample", dense=True, half="report") for domain in DOMAINS}
+def learned(domain: str) -> Any:
+    return verified_tokens(dense_traces("tune")[domain])
 
 
-@pytest.fixture(scope="module")
-def learned() -> dict[str, Any]:
-    return {d: verified_tokens(load_trace(d, mode="sample", dense=True, half="tune")) for d in DOMAINS}
-
-
-def test_sensors_stand_as_the_prose_has_them(dense_traces: dict[str, Trace], learned: dict[str, Any]) -> None:
-    found = [
+def test_sensors_stand_as_the_prose_has_them() -> None:
+    scores = [
         evaluate_predictors(
-            trace,
-            {name: make_sensor(name, trace.geometry, learned[domain]) for name in SENSORS},
-            16,
-            gamma=4,
-            rules=(EVIDENCE,),
+            trace, {name: make_sensor(name, trace.geometry, learned(domain)) for name in SENSORS}, 16,
+            gamma=4, rules=(EVIDENCE,),
         )
-        for domain, trace in dense_traces.items()
-    ]
-    recall = {name: np.mean([one[name, EVIDENCE].recall for one in found]) for name in SENSORS}
+        for domain, trace in dense_traces().items()
+    ]  # fmt: skip
+    recall = {name: np.mean([of[name, EVIDENCE].recall for of in scores]) for name in SENSORS}
     assert 0.02 < recall["verify-counts"] - recall["recency"] < 0.08
     assert abs(recall["verify-counts"] - recall["last-window"]) < 0.005
     assert abs(recall["committed-counts"] - recall["recency"]) < 0.01
@@ -101,40 +79,36 @@ def test_sensors_stand_as_the_prose_has_them(dense_traces: dict[str, Trace], lea
     assert recall["token-table"] - recall["verify-counts"] > 0.15
 
 
-def test_a_wide_window_tells_and_counting_adds_little(dense_traces: dict[str, Trace]) -> None:
+def test_a_wide_window_tells_and_counting_adds_little() -> None:
     now: dict[str, list[np.ndarray]] = {"first": [], "any": [], "count": []}
     following = []
-    for trace in dense_traces.values():
+    for trace in dense_traces().values():
         for text in range(len(trace.texts)):
-            steps = [seen.step for seen in iter_windows(trace, text, 4)]
+            steps = [window.step for window in iter_windows(trace, text, 4)]
             counts = np.stack([step.counts for step in steps])
             now["first"].append(np.stack([expert_counts(s.experts[:1], 64) for s in steps])[:-1].ravel())
             now["any"].append((counts[:-1] > 0).astype(int).ravel())
             now["count"].append(counts[:-1].ravel())
             following.append((counts[1:] > 0).astype(int).ravel())
-    bits = {
-        name: information_bits(np.concatenate(read), np.concatenate(following)) for name, read in now.items()
-    }
+    needed = np.concatenate(following)
+    bits = {name: information_bits(np.concatenate(read), needed) for name, read in now.items()}
     assert bits["any"] > 2 * bits["first"]
     assert bits["any"] < bits["count"] < 1.25 * bits["any"]
 
 
-def test_reuse_is_mostly_chance_and_popularity(
-    dense_traces: dict[str, Trace], learned: dict[str, Any]
-) -> None:
-    recorded = np.mean([distinct_by_gamma(trace)[8] for trace in dense_traces.values()])
+def test_reuse_is_mostly_chance_and_popularity() -> None:
+    recorded = np.mean([distinct_by_gamma(trace)[8] for trace in dense_traces().values()])
     alike = distinct_by_chance(np.full(64, 4 / 64), 9)
-    shares = [
-        make_sensor("popularity", trace.geometry, learned[d]).shares for d, trace in dense_traces.items()
-    ]  # type: ignore[attr-defined]
-    popular = np.mean([distinct_by_chance(each, 9) for each in shares])
+    sensors = [make_sensor("popularity", t.geometry, learned(d)) for d, t in dense_traces().items()]
+    popular = np.mean([distinct_by_chance(sensor.shares, 9) for sensor in sensors])  # type: ignore[attr-defined]
     assert recorded < popular < alike < 36
     assert popular - recorded < 0.5 * (36 - recorded)
 
 
-def test_experts_a_token_fall_where_the_draft_is_good(dense_traces: dict[str, Trace]) -> None:
+def test_experts_a_token_fall_where_the_draft_is_good() -> None:
     def of_a_token(domain: str) -> float:
-        emitted = np.mean([len(step.emitted) for step in dense_traces[domain].rounds(8)])
-        return float(distinct_by_gamma(dense_traces[domain])[8] / 4 / emitted)
+        trace = dense_traces()[domain]
+        emitted = np.mean([len(step.emitted) for step in trace.rounds(8)])
+        return float(distinct_by_gamma(trace)[8] / 4 / emitted)
 
     assert of_a_token("math") < 1 < min(of_a_token("code"), of_a_token("qa"))

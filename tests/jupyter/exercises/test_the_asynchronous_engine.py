@@ -5,13 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import pytest
 
-from moespac_exercises.checking import check
-from moespac_nb import DOMAINS
-from moespac_nb.datasets.traces import load_trace
 from moespac_nb.policies import compose_policy
 from moespac_nb.simulation.replay import replay
+from tests.helpers.answers import Wrong, answer_tests
+from tests.helpers.domains import dense_traces
 
 Copies = list[tuple[int, int, int]]
 Expert = tuple[str, int, int]
@@ -46,18 +44,13 @@ def after(state: str, event: str) -> str:
 
 
 def moves(
-    residents: list[Expert],
-    requests: list[Expert],
-    free: int,
-    *,
-    nearness: int = 1,
-    beats: int = 1,
+    residents: list[Expert], requests: list[Expert], free: int, *, nearness: int = 1, beats: int = 1,
     in_order: bool = True,
-) -> Moves:
+) -> Moves:  # fmt: skip
     held, made = list(residents), []
-    strongest = sorted(requests, key=lambda one: (-one[1], nearness * one[2])) if in_order else requests
+    strongest = sorted(requests, key=lambda r: (-r[1], nearness * r[2])) if in_order else requests
     for request in strongest:
-        goes = min(held, key=lambda one: (one[1], -one[2]), default=None)
+        goes = min(held, key=lambda r: (r[1], -r[2]), default=None)
         if free:
             free, goes = free - 1, None
         elif goes is None or request[1] - goes[1] < beats:
@@ -69,12 +62,7 @@ def moves(
     return made
 
 
-SOLUTIONS = {"06.1": judge, "06.2": layer, "06.3": after, "06.4": moves}
-
-
-@pytest.mark.parametrize("number", SOLUTIONS)
-def test_the_solution_is_right(number: str) -> None:
-    assert check(number, SOLUTIONS[number]).state == "right"
+RIGHT = {"06.1": judge, "06.2": layer, "06.3": after, "06.4": moves}
 
 
 def begun_is_late(copies: Copies, at_ms: int, expert: int) -> str:
@@ -115,7 +103,7 @@ def nobody_waits(device: Any, copy: Any, ready_s: float, late_s: float, cpu_s: f
     return float(device.now())
 
 
-WRONG: dict[str, tuple[str, Any, str]] = {
+WRONG: dict[str, Wrong] = {
     "what is there by the end": ("06.1", lambda copies, at, e: judge(copies, 99, e), "had not come"),
     "ready once it has begun": (
         "06.1",
@@ -176,24 +164,17 @@ WRONG: dict[str, tuple[str, Any, str]] = {
     ),
     "names alone": ("06.4", lambda *case: [name for name, _ in moves(*case)], "pairs"),
 }
-
-
-@pytest.mark.parametrize("mistake", WRONG)
-def test_a_typical_mistake_is_told_what_it_is(mistake: str) -> None:
-    number, answer, words = WRONG[mistake]
-    found = check(number, answer)
-    assert found.state == "wrong"
-    assert any(word in found.sentence for word in words.split("|")), found.sentence
+test_right, test_wrong = answer_tests(RIGHT, WRONG)
 
 
 def test_what_the_notebook_says_of_where_the_gain_comes_from_holds() -> None:
     """On-demand is behind no slots at all, and the steps become smaller."""
     plain = compose_policy("plain counts", rule="ema", admission=1)
-    speeds = []
-    for domain in DOMAINS:
-        trace = load_trace(domain, mode="sample", dense=True, half="report")
-        lines = ["on-demand", "cpu-only", "recency", plain, "next-window-oracle"]
-        speeds.append([replay(trace, one, "17%", gamma=4, timeline=False).tps_modelled for one in lines])
+    policies = ["on-demand", "cpu-only", "recency", plain, "next-window-oracle"]
+    speeds = [
+        [replay(trace, policy, "17%", gamma=4, timeline=False).tps_modelled for policy in policies]
+        for trace in dense_traces().values()
+    ]
     demand, cpu, recency, counts, oracle = np.exp(np.log(speeds).mean(axis=0))
     assert cpu / demand > recency / cpu > oracle / recency > 1
     assert counts < oracle

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import pytest
-
-from moespac_exercises.checking import check
 from moespac_exercises.lessons.the_memory_wall import pays_from
 from moespac_nb.hardware.costs import cost_model
 from moespac_nb.hardware.memory_plan import plan_memory
 from moespac_nb.hardware.model import list_model_specs, load_model_spec
+from tests.helpers.answers import answer_tests
 
 
 def lru(asked: list[int], slots: int) -> int:
@@ -41,37 +39,26 @@ RIGHT: dict[str, Callable[..., Any]] = {
 }
 
 
-@pytest.mark.parametrize("name", RIGHT)
-def test_a_right_answer_is_right(name: str) -> None:
-    assert check(name, RIGHT[name]).state == "right"
-
-
-@pytest.mark.parametrize(
-    ("name", "answer", "said"),
-    [
-        ("01.1", lambda hidden, width, bits: 3 * hidden * width * bits, "eight of them are a byte"),
-        ("01.1", lambda hidden, width, bits: hidden * width * bits / 8, "a gate, an up and a down"),
-        ("01.1", lambda hidden, width, bits: 2 * hidden * width * bits / 8, "hidden size 1, width 1"),
-        ("01.2", lambda n, size, per_s, flops: size / per_s + n * size / flops, "one after the other"),
-        ("01.2", lambda n, size, per_s, flops: n * size / per_s, "which of them is waited for"),
-        ("01.2", lambda n, size, per_s, flops: size / per_s, "To read takes 0.5 s, to compute 1 s"),
-        ("01.3", lambda cost: 1, "copying and computing takes"),
-        ("01.3", lambda cost: 0, "It does pay"),
-        ("01.3", lambda cost: 1.5, "Asked is a whole number"),
-        ("01.3", lambda cost: cost.copy_s() < cost.cpu_s(1), "Asked is a whole number"),
-        ("01.4", lambda memory, taken, expert, experts: max(0, memory - taken) / expert, "Half an expert"),
-        ("01.4", lambda memory, taken, expert, experts: (memory - taken) // expert, "returned"),
-        ("01.4", lambda memory, taken, expert, experts: memory // expert, "are left"),
-        ("01.5", lambda asked, slots: len(asked), "for [0] and 1 slot(s) it returned 1"),
-        ("01.5", lambda asked, slots: len(asked) - len(set(asked)), "There are fewer"),
-        ("01.5", lambda asked, slots: 0, "for [0, 0] and 1 slot(s) it returned 0. "),
-        ("01.5", first_in_first_out, "for [0, 1, 0, 2, 0] and 2 slot(s)"),
-    ],
-)
-def test_a_mistake_is_shown_its_case(name: str, answer: Any, said: str) -> None:
-    outcome = check(name, answer)
-    assert outcome.state == "wrong"
-    assert said in outcome.sentence
+WRONG = [
+    ("01.1", lambda hidden, width, bits: 3 * hidden * width * bits, "eight of them are a byte"),
+    ("01.1", lambda hidden, width, bits: hidden * width * bits / 8, "a gate, an up and a down"),
+    ("01.1", lambda hidden, width, bits: 2 * hidden * width * bits / 8, "hidden size 1, width 1"),
+    ("01.2", lambda n, size, per_s, flops: size / per_s + n * size / flops, "one after the other"),
+    ("01.2", lambda n, size, per_s, flops: n * size / per_s, "which of them is waited for"),
+    ("01.2", lambda n, size, per_s, flops: size / per_s, "To read takes 0.5 s, to compute 1 s"),
+    ("01.3", lambda cost: 1, "copying and computing takes"),
+    ("01.3", lambda cost: 0, "It does pay"),
+    ("01.3", lambda cost: 1.5, "Asked is a whole number"),
+    ("01.3", lambda cost: cost.copy_s() < cost.cpu_s(1), "Asked is a whole number"),
+    ("01.4", lambda memory, taken, expert, experts: max(0, memory - taken) / expert, "Half an expert"),
+    ("01.4", lambda memory, taken, expert, experts: (memory - taken) // expert, "returned"),
+    ("01.4", lambda memory, taken, expert, experts: memory // expert, "are left"),
+    ("01.5", lambda asked, slots: len(asked), "for [0] and 1 slot(s) it returned 1"),
+    ("01.5", lambda asked, slots: len(asked) - len(set(asked)), "There are fewer"),
+    ("01.5", lambda asked, slots: 0, "for [0, 0] and 1 slot(s) it returned 0. "),
+    ("01.5", first_in_first_out, "for [0, 1, 0, 2, 0] and 2 slot(s)"),
+]
+test_right, test_wrong = answer_tests(RIGHT, WRONG)
 
 
 def test_what_the_notebook_says_in_words() -> None:

@@ -6,9 +6,7 @@ from math import floor
 from typing import Any
 
 import numpy as np
-import pytest
 
-from moespac_exercises.checking import check
 from moespac_exercises.lessons.the_utility_estimator import (
     FORGETTING,
     GAMMA,
@@ -18,12 +16,12 @@ from moespac_exercises.lessons.the_utility_estimator import (
     recall_of,
     resting,
 )
-from moespac_nb import DOMAINS
-from moespac_nb.datasets.traces import load_trace
 from moespac_nb.estimator.evaluation import EVIDENCE, evaluate_predictors
 from moespac_nb.estimator.sensors import make_sensor
 from moespac_nb.estimator.utility import make_estimator
 from moespac_nb.trace.windows import iter_windows
+from tests.helpers.answers import answer_tests
+from tests.helpers.domains import dense_traces
 
 RIGHT: dict[str, Any] = {
     "04.1": lambda s, f, before, up, down: moved(s, f - before, up, down),
@@ -35,41 +33,30 @@ RIGHT: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("name", RIGHT)
-def test_a_right_answer_is_right(name: str) -> None:
-    assert check(name, RIGHT[name]).state == "right"
-
-
-@pytest.mark.parametrize(
-    ("name", "answer", "said"),
-    [
-        ("04.1", lambda s, f, before, up, down: s + (f - before), "Utility stays between 0 and 4"),
-        ("04.1", lambda s, f, before, up, down: s + (f - before >= up), "does reach the boundary down"),
-        ("04.1", lambda s, f, before, up, down: moved(s, f - s, up, down), "reaches neither boundary"),
-        (
-            "04.1",
-            lambda s, f, before, up, down: moved(s, f - before, up + 1e-9, down),
-            "does reach the boundary up",
-        ),
-        ("04.1", lambda s, f, before, up, down: min(K, max(0, s + f - before)), "returned"),
-        ("04.2", lambda up, change: 0.9 * up + 0.1 * change, "That is before rounding down"),
-        ("04.2", lambda up, change: round(0.9 * up + 0.1 * change), "then comes a floor"),
-        ("04.3", 4, "looks at *changes*"),
-        ("04.3", 0, "What is Δ in the second window"),
-        ("04.4", [9] * 6, "It first rises at the change from 0 to 9"),
-        ("04.4", [3, 5, 9, 9, 9, 9, 9], "It first rises at the change from 5 to 9"),
-        ("04.4", [3, 4, 4, 4, 4, 4], "must all be 5 or more"),
-        ("04.4", [5.5] * 5, "a whole number from 0 to 9"),
-        ("04.5", lambda f, up, down: (min(f, K), min(f, K)), "it stays, too"),
-        ("04.5", lambda f, up, down: (0, K), "it does not stay"),
-        ("04.6", lambda value, counts: value, "and the printed rule's"),
-        ("04.6", lambda value, counts: counts.sum(), "the new value has shape"),
-    ],
-)
-def test_a_mistake_is_shown_its_case(name: str, answer: Any, said: str) -> None:
-    outcome = check(name, answer)
-    assert outcome.state == "wrong"
-    assert said in outcome.sentence
+WRONG = [
+    ("04.1", lambda s, f, before, up, down: s + (f - before), "Utility stays between 0 and 4"),
+    ("04.1", lambda s, f, before, up, down: s + (f - before >= up), "does reach the boundary down"),
+    ("04.1", lambda s, f, before, up, down: moved(s, f - s, up, down), "reaches neither boundary"),
+    (
+        "04.1",
+        lambda s, f, before, up, down: moved(s, f - before, up + 1e-9, down),
+        "does reach the boundary up",
+    ),
+    ("04.1", lambda s, f, before, up, down: min(K, max(0, s + f - before)), "returned"),
+    ("04.2", lambda up, change: 0.9 * up + 0.1 * change, "That is before rounding down"),
+    ("04.2", lambda up, change: round(0.9 * up + 0.1 * change), "then comes a floor"),
+    ("04.3", 4, "looks at *changes*"),
+    ("04.3", 0, "What is Δ in the second window"),
+    ("04.4", [9] * 6, "It first rises at the change from 0 to 9"),
+    ("04.4", [3, 5, 9, 9, 9, 9, 9], "It first rises at the change from 5 to 9"),
+    ("04.4", [3, 4, 4, 4, 4, 4], "must all be 5 or more"),
+    ("04.4", [5.5] * 5, "a whole number from 0 to 9"),
+    ("04.5", lambda f, up, down: (min(f, K), min(f, K)), "it stays, too"),
+    ("04.5", lambda f, up, down: (0, K), "it does not stay"),
+    ("04.6", lambda value, counts: value, "and the printed rule's"),
+    ("04.6", lambda value, counts: counts.sum(), "the new value has shape"),
+]
+test_right, test_wrong = answer_tests(RIGHT, WRONG)
 
 
 def test_where_a_level_rests_is_where_the_estimator_rests() -> None:
@@ -90,15 +77,13 @@ def test_rules_stand_as_the_prose_has_them() -> None:
     """Only the running mean beats the evidence as it comes, and levels hardly matter."""
     means = {}
     for levels in (1, K, 8):
-        told = []
-        for domain in DOMAINS:
-            trace = load_trace(domain, mode="sample", dense=True, half="report")
-            told.append(
-                evaluate_predictors(
-                    trace, {"f": make_sensor("verify-counts", trace.geometry)}, NAMED, gamma=GAMMA, K=levels
-                )
+        scores = [
+            evaluate_predictors(
+                trace, {"f": make_sensor("verify-counts", trace.geometry)}, NAMED, gamma=GAMMA, K=levels
             )
-        means[levels] = {rule: np.mean([one["f", rule].recall for one in told]) for _, rule in told[0]}
+            for trace in dense_traces().values()
+        ]
+        means[levels] = {rule: np.mean([of["f", rule].recall for of in scores]) for _, rule in scores[0]}
     others = {rule: mean for rule, mean in means[K].items() if rule not in (EVIDENCE, "ema")}
     assert means[K]["ema"] > means[K][EVIDENCE] >= max(others.values())
     assert all(abs(means[1][rule] - means[8][rule]) < 0.01 for rule in means[K])
@@ -107,15 +92,12 @@ def test_rules_stand_as_the_prose_has_them() -> None:
 def test_the_hottest_experts_get_less_than_half_of_what_the_level_gives_them() -> None:
     names = ("paper", "paper-real", "level")
     given: dict[str, list[float]] = {name: [] for name in names}
-    for domain in DOMAINS:
-        trace = load_trace(domain, mode="sample", dense=True, half="report")
+    for trace in dense_traces().values():
         for text in range(len(trace.texts)):
-            counts = np.stack([seen.step.counts for seen in iter_windows(trace, text, GAMMA)])
-            if len(counts) < 8:
-                continue
-            for name in names:
-                one = make_estimator(name, *counts.shape[1:], K=K, gamma=GAMMA)
-                utility = np.mean([one.update(f).copy() for f in counts], axis=0)
+            counts = np.stack([window.step.counts for window in iter_windows(trace, text, GAMMA)])
+            for name in names if len(counts) >= 8 else ():
+                estimator = make_estimator(name, *counts.shape[1:], K=K, gamma=GAMMA)
+                utility = np.mean([estimator.update(f).copy() for f in counts], axis=0)
                 given[name] += utility[counts.mean(axis=0) >= 4].tolist()
     assert len(given["paper"]) > 20
     assert max(np.mean(given["paper"]), np.mean(given["paper-real"])) < 0.5 * np.mean(given["level"])
