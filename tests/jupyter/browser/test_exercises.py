@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,10 +26,10 @@ CELLS = (
 @pytest.mark.browser
 @pytest.mark.slow
 @THEMES
-def test_outcomes_are_told_by_word_and_sign(theme: str, chromium: Path, tmp_path: Path) -> None:
+def test_outcomes_are_told_by_word_and_sign(theme: str, browser: Any, tmp_path: Path) -> None:
     (tmp_path / "given").mkdir()
     write_notebook(tmp_path / "given/answers.ipynb", CELLS)
-    with read(tmp_path / "given/answers.ipynb", chromium, theme, tmp_path) as seen:
+    with read(tmp_path / "given/answers.ipynb", browser, theme, tmp_path) as seen:
         told = [each.inner_text() for each in seen.page.locator("div[role=status]").all()]
         begins = ("? 00.P1", "= 00.P1", "… 00.2", "✗ 00.2", "✓ 00.2", "✗ check", "✗ 00.2")
         assert [text.startswith(begin) for text, begin in zip(told, begins, strict=False)] == [True] * 7

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,15 +12,13 @@ from moespac_nb.simulation.slot_history import CPU, LATE, LOADED, READY
 from moespac_nb.trace.step import MoEShape
 from moespac_widgets import PlacementGraph
 from moespac_widgets.views.placement_graph.placement_graph import laid_out
-from tools.support.browser import Opened, open_page, without_a_fault
+from tools.support.browser import Opened, Show
 from tools.support.synthetic_trace import made_up
 
 pytestmark = [pytest.mark.browser]
 GEOMETRY = MoEShape(layers=4, experts=16, top_k=2)
 HIGH, EDGE = 456, 8  # of the canvas, in the script
 HOW = {READY: "from its slot", LATE: "copy awaited", LOADED: "copied on demand", CPU: "on the CPU lane"}
-ROWS = """() => [...document.querySelectorAll('.ms-more tbody tr')].map(
-  row => [...row.cells].map(cell => cell.textContent))"""
 # Steps on, and says in how many frames something ran over the graph, and whether it came to rest.
 STEP = """async () => {
   const over = document.querySelector('.ms-over');
@@ -49,11 +46,8 @@ def trace() -> Any:
 def agree(opened: Opened, widget: PlacementGraph, step: int, moment: int) -> None:
     """The table of a moment has who asked, how each was served, from which slot, and its score."""
     seen = widget.residency
-    code = opened.page.get_by_label("view code: paste one and press Enter")
-    code.fill(f"step={step}&moment={moment}")
-    code.press("Enter")
-    opened.settle()
-    rows = opened.page.evaluate(ROWS)
+    opened.restore(f"step={step}&moment={moment}")
+    rows = opened.rows()
     owner = seen.owners(step, moment)[0].tolist()
     layers = range(4) if not moment else [moment - 1]
     cells = [(layer, int(e)) for layer in layers for e in np.flatnonzero(seen.counts[step, layer])]
@@ -66,39 +60,31 @@ def agree(opened: Opened, widget: PlacementGraph, step: int, moment: int) -> Non
         assert float(row[5]) == pytest.approx(float(seen.scores[step][cell]), abs=0.006)
 
 
-def test_moments_forwards_and_back_are_the_replays(browser: Any, tmp_path: Path, trace: Any) -> None:
+def test_moments_forwards_and_back_are_the_replays(show: Show, trace: Any) -> None:
     widget = PlacementGraph(trace, "on-demand", "20%")
-    opened = open_page(browser, widget.to_html(tmp_path / "p.html"))
-    opened.page.locator("summary").first.click()
-    opened.page.wait_for_selector(".ms-more table")
+    opened = show(widget)
+    opened.table()
     for step, moment in [(0, 0), (3, 2), (19, 4), (11, 1), (2, 3), (2, 0)]:
         agree(opened, widget, step, moment)
-    without_a_fault(opened)
-    opened.page.close()
 
 
 @pytest.mark.full
-def test_every_moment_of_every_policy_is_the_replays(browser: Any, tmp_path: Path, trace: Any) -> None:
+def test_every_moment_of_every_policy_is_the_replays(show: Show, trace: Any) -> None:
     for policy in ("cpu-only", "recency", "static-hot", "spac-joint", "next-window-oracle"):
         widget = PlacementGraph(trace, policy, "20%", expert_usage=trace)
-        opened = open_page(browser, widget.to_html(tmp_path / "p.html"))
-        opened.page.locator("summary").first.click()
-        opened.page.wait_for_selector(".ms-more table")
+        opened = show(widget)
+        opened.table()
         for step in range(20):
             for moment in range(5):
                 agree(opened, widget, step, moment)
-        without_a_fault(opened)
-        opened.page.close()
 
 
-def test_why_an_expert_was_evicted_is_told_by_keyboard_with_the_numbers_behind_it(
-    browser: Any, tmp_path: Path, trace: Any
-) -> None:
+def test_why_an_expert_was_evicted_is_told_by_keyboard(show: Show, trace: Any) -> None:
     widget = PlacementGraph(trace, "spac-joint", "20%")
     seen = widget.residency
     move = next(move for move in seen.moves if move.old >= 0 and move.window > 5 and not move.demand)
     layer, expert = divmod(move.old, 16)
-    opened = open_page(browser, widget.to_html(tmp_path / "p.html"))
+    opened = show(widget)
     page = opened.page
     page.get_by_label("moment").focus()
     opened.press(*["ArrowRight"] * 4)
@@ -121,22 +107,18 @@ def test_why_an_expert_was_evicted_is_told_by_keyboard_with_the_numbers_behind_i
     assert why.score >= tau
     opened.press("Escape")
     assert "expert " not in opened.sentence.split("had to go (modelled).")[1]
-    without_a_fault(opened)
 
 
-def test_slots_and_experts_are_clicked_moves_run_and_the_second_view_comes_back(
-    browser: Any, tmp_path: Path, trace: Any
-) -> None:
+def test_slots_are_clicked_and_the_second_view_comes_back(show: Show, trace: Any) -> None:
     widget = PlacementGraph(trace, "recency", "20%", step=6)
-    opened = open_page(browser, widget.to_html(tmp_path / "p.html"), "dark")
+    opened = show(widget, "dark")
     page = opened.page
     box = page.locator("canvas").first.bounding_box()
     places = dict(laid_out(GEOMETRY, widget.residency.slots).nodes(data="pos"))
 
     def click(node: Any) -> None:
         x, y = places[node]
-        page.mouse.click(box["x"] + x * box["width"], box["y"] + EDGE + y * (HIGH - 2 * EDGE))
-        opened.settle()
+        opened.click(box["x"] + x * box["width"], box["y"] + EDGE + y * (HIGH - 2 * EDGE))
 
     layer, expert = divmod(int(widget.residency.owners(6)[0][4]), 16)
     click(("slot", 4))
@@ -151,24 +133,19 @@ def test_slots_and_experts_are_clicked_moves_run_and_the_second_view_comes_back(
     assert "Asked for by the same tokens most: " in opened.sentence
     page.wait_for_function("() => location.hash.includes('view=together')")
     page.reload()
-    page.wait_for_function(
-        "() => document.querySelector('.ms-sentence')?.textContent.includes('same tokens')"
-    )
-    without_a_fault(opened)
+    opened.says("same tokens")
 
 
-def test_where_motion_is_unwelcome_nothing_runs(browser: Any, tmp_path: Path, trace: Any) -> None:
-    path = PlacementGraph(trace, "recency", "20%", step=6).to_html(tmp_path / "p.html")
-    opened = open_page(browser, path, reduced_motion="reduce")
+def test_where_motion_is_unwelcome_nothing_runs(show: Show, trace: Any) -> None:
+    opened = show(PlacementGraph(trace, "recency", "20%", step=6), reduced_motion="reduce")
     assert opened.page.evaluate(STEP) == [0, True]
     assert opened.sentence.startswith("Window 7: ")
-    without_a_fault(opened)
 
 
 @pytest.mark.full
-def test_at_48_by_128_a_step_is_drawn_in_time(browser: Any, tmp_path: Path) -> None:
+def test_at_48_by_128_a_step_is_drawn_in_time(show: Show) -> None:
     trace = made_up(MoEShape(layers=48, experts=128, top_k=8), gamma=4, steps=20)
-    opened = open_page(browser, PlacementGraph(trace, "recency", "17%").to_html(tmp_path / "p.html"))
+    opened = show(PlacementGraph(trace, "recency", "17%"))
     opened.page.locator("canvas").first.focus()
     took = opened.page.evaluate(
         """async () => {
@@ -183,4 +160,3 @@ def test_at_48_by_128_a_step_is_drawn_in_time(browser: Any, tmp_path: Path) -> N
         }"""
     )
     assert np.median(took) < 200  # the bound of a shared machine; docs/gallery.md has the measured times
-    without_a_fault(opened)

@@ -13,7 +13,8 @@ import pytest
 from moespac_widgets import BudgetLab, PlacementGraph, Race, Stepper, Timeline, write_page
 from moespac_widgets.base.assets import style
 from tests.helpers.all_widgets import MAKERS, small
-from tools.support.browser import Opened, open_page, without_a_fault
+from tests.helpers.pages import with_a_kernel
+from tools.support.browser import Opened, Show, open_page, without_a_fault
 
 pytestmark = [pytest.mark.browser]
 
@@ -93,7 +94,7 @@ def test_every_control_has_a_name_and_a_role(opened: Opened) -> None:
     assert [each for each in controls if each[0] not in SPOKEN or not each[1]] == []
 
 
-def test_tab_goes_through_all_of_it_in_order_and_the_focus_is_seen(opened: Opened) -> None:
+def test_tab_goes_through_all_of_it_and_is_seen(opened: Opened) -> None:
     count = opened.page.evaluate(f"{PLACES}.length")
     walked = []
     for _ in range(count + 1):  # a full round, from wherever the focus was; -1 is the page itself
@@ -115,7 +116,7 @@ def test_every_text_stands_out_from_what_is_behind_it(opened: Opened, scheme: st
 
 
 @pytest.mark.parametrize("width", [480, 560])  # a narrow page; one of 1120 pixels at 200 %
-def test_nothing_is_cut_off_on_a_narrow_page_or_at_twice_the_size(opened: Opened, width: int) -> None:
+def test_nothing_is_cut_off_on_a_narrow_page(opened: Opened, width: int) -> None:
     opened.page.set_viewport_size({"width": width, "height": 700})
     opened.settle()
     assert opened.page.evaluate(OUTSIDE) == []
@@ -164,17 +165,12 @@ def test_the_style_sheets_of_all_the_others_change_nothing(opened: Opened) -> No
     assert opened.page.evaluate(PLACED) == before
 
 
-def test_without_an_answer_every_widget_says_that_it_is_stale_and_still_scrubs(
-    browser: Any, tmp_path: Path
-) -> None:
+def test_without_an_answer_widgets_say_so_and_still_scrub(show: Show, tmp_path: Path) -> None:
     """A page whose kernel never answers: what a dead one looks like to the front end."""
     trace = small()
     path = write_page(tmp_path / "all.html", [make(trace) for make in MAKERS.values()], linked=())
-    page = path.read_text(encoding="utf-8").replace('"_kernel": false', '"_kernel": true')
-    no_kernel = 'send() {\n    throw new Error("a page has no kernel");\n  }'
-    assert no_kernel in page
-    path.write_text(page.replace(no_kernel, "send() {}"))
-    opened = open_page(browser, path)
+    with_a_kernel(path, "send() {}")
+    opened = show(path)
     widgets = opened.page.locator(".moespac").all()
     assert len(widgets) == len(MAKERS)
     for widget in widgets:
@@ -187,40 +183,37 @@ def test_without_an_answer_every_widget_says_that_it_is_stale_and_still_scrubs(
         opened.press("Home")
         assert widget.locator(".ms-sentence").inner_text() != before, name
         assert not widget.get_by_role("alert").is_visible()
-    assert not opened.problems
 
 
-def test_with_reduced_motion_nothing_moves_between_frames(browser: Any, tmp_path: Path) -> None:
+def test_with_reduced_motion_nothing_moves_between_frames(show: Show) -> None:
     moving = """() => {
       const over = document.querySelector('.ms-over'), pen = over.getContext('2d');
       return pen.getImageData(0, 0, over.width, over.height).data.some(Boolean);
     }"""
-    path = MAKERS["PlacementGraph"](small()).to_html(tmp_path / "p.html")
+    view = MAKERS["PlacementGraph"](small())
     for motion in ("no-preference", "reduce"):
-        opened = open_page(browser, path, reduced_motion=motion)
+        opened = show(view, reduced_motion=motion)
         opened.page.locator("canvas").first.focus()
         opened.press("l", "l", "l")
         assert opened.page.evaluate(moving) == (motion == "no-preference")
-        opened.page.close()
 
 
-def test_on_the_whole_screen_it_is_large_and_a_click_still_hits(browser: Any, tmp_path: Path) -> None:
-    page = open_page(browser, Stepper(small(), step=2).to_html(tmp_path / "stepper.html"))
+def test_on_the_whole_screen_it_is_large_and_a_click_still_hits(show: Show) -> None:
+    opened = show(Stepper(small(), step=2))
 
     def clicked() -> tuple[float, str, str | None]:
-        canvas = page.page.locator("canvas").first
+        canvas = opened.page.locator("canvas").first
         box = canvas.bounding_box()
         canvas.click(position={"x": box["width"] / 2, "y": box["height"] / 2})
-        page.settle()
-        return box["width"], page.sentence, page.page.locator(".ms-hint").first.text_content()
+        opened.settle()
+        return box["width"], opened.sentence, opened.page.locator(".ms-hint").first.text_content()
 
     width, *said = clicked()
-    page.page.get_by_role("button", name="Whole screen").click()
-    page.page.wait_for_function("() => document.fullscreenElement !== null")
-    page.settle()
+    opened.page.get_by_role("button", name="Whole screen").click()
+    opened.page.wait_for_function("() => document.fullscreenElement !== null")
+    opened.settle()
     large, *said_then = clicked()
     assert said_then == said
     assert large > 1.2 * width
-    page.press("f")
-    page.page.wait_for_function("() => document.fullscreenElement === null")
-    without_a_fault(page)
+    opened.press("f")
+    opened.page.wait_for_function("() => document.fullscreenElement === null")

@@ -71,7 +71,7 @@ def test_a_case_is_small() -> None:
     assert len(p) == len(q) == 2
 
 
-def test_the_round_that_is_read_has_one_rejection_after_kept_tokens() -> None:
+def test_the_round_that_is_read_has_one_rejection() -> None:
     assert 0 < READ.accepted < READ.gamma
     digits = round(P, 2) / round(Q, 2)  # as a reader sees them, at worst
     assert check("02.2", digits).state == check("02.2", round(P / Q, 2)).state == "right"

@@ -167,7 +167,7 @@ WRONG: dict[str, Wrong] = {
 test_right, test_wrong = answer_tests(RIGHT, WRONG)
 
 
-def test_what_the_notebook_says_of_where_the_gain_comes_from_holds() -> None:
+def test_the_gain_comes_from_where_the_notebook_says() -> None:
     """On-demand is behind no slots at all, and the steps become smaller."""
     plain = compose_policy("plain counts", rule="ema", admission=1)
     policies = ["on-demand", "cpu-only", "recency", plain, "next-window-oracle"]

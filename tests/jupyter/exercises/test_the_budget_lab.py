@@ -78,7 +78,7 @@ def test_a_plan_says_what_it_accepts() -> None:
         plan("t4", "recency", 0)
 
 
-def test_the_purchase_has_one_machine_for_an_answer_and_needs_a_choice_on_it() -> None:
+def test_the_purchase_has_one_answer_and_needs_a_choice() -> None:
     def reaches(name: str, played: str, gamma: int) -> bool:
         return name != "t4" and plan(name, played, gamma).tps_modelled >= TARGET_TPS
 
@@ -109,7 +109,7 @@ def speeds(budget: str, gamma: int, *names: str) -> np.ndarray:
     return np.array([[replay(t, p, budget, **options).tps_modelled for t in traces] for p in policies])
 
 
-def test_a_draft_pays_where_a_window_yields_more_tokens_than_it_multiplies_experts() -> None:
+def test_a_draft_pays_where_tokens_outgrow_experts() -> None:
     pays = speeds("17%", 4, "recency")[0] / speeds("17%", 0, "recency")[0]
     for speed, trace in zip(pays, dense_traces().values(), strict=True):
         rounds = list(trace.rounds(4))

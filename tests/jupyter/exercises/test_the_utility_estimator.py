@@ -89,7 +89,7 @@ def test_rules_stand_as_the_prose_has_them() -> None:
     assert all(abs(means[1][rule] - means[8][rule]) < 0.01 for rule in means[K])
 
 
-def test_the_hottest_experts_get_less_than_half_of_what_the_level_gives_them() -> None:
+def test_the_paper_gives_the_hottest_less_than_half() -> None:
     names = ("paper", "paper-real", "level")
     given: dict[str, list[float]] = {name: [] for name in names}
     for trace in dense_traces().values():

@@ -16,6 +16,7 @@ from moespac_nb.trace.step import MoEShape
 from moespac_widgets import BalancerExplorer
 from moespac_widgets.views.balancer_explorer.balancer_explorer import UNITS, changed
 from tests.helpers.balancer_instances import instance
+from tests.helpers.sizes import unpacked
 from tools.support.synthetic_trace import made_up
 
 AS_GIVEN = dict.fromkeys(UNITS, 100)
@@ -24,10 +25,6 @@ AS_GIVEN = dict.fromkeys(UNITS, 100)
 @pytest.fixture(scope="module")
 def trace() -> Any:
     return made_up(MoEShape(layers=4, experts=16, top_k=2), gamma=3, steps=12)
-
-
-def unpacked(packed: Any) -> np.ndarray:
-    return np.frombuffer(packed["bytes"], packed["dtype"]).reshape(packed["shape"])
 
 
 def test_a_replays_problems_are_those_its_thresholds_came_from(trace: Any) -> None:
@@ -104,7 +101,7 @@ def test_an_answer_is_the_joint_programmes_own(seed: int) -> None:
         assert (answer["how"], answer["feasible"]) == (found.method, found.feasible)
 
 
-def test_a_page_has_thresholds_for_each_window_setting_and_number_of_slots(trace: Any) -> None:
+def test_a_page_has_thresholds_for_each_setting(trace: Any) -> None:
     widget = BalancerExplorer(trace, budget="20%", step=3, slots=9)
     solved = widget.page_data()["solved"]
     tau = unpacked(solved["tau"]).reshape(12, len(solved["settings"]), len(solved["slots"]), 4)
@@ -131,7 +128,7 @@ def test_what_is_shown_can_be_had_as_a_table_and_has_limits(trace: Any) -> None:
         BalancerExplorer(3)  # type: ignore[arg-type]
 
 
-def test_too_many_windows_are_thinned_and_what_is_left_out_is_shown_as_the_one_before(trace: Any) -> None:
+def test_too_many_windows_are_thinned(trace: Any) -> None:
     widget = BalancerExplorer(trace, budget="20%", limit_bytes=4 * 16 * 16)
     shown = unpacked(widget._data["kept"])
     assert shown.tolist() == [0, 3, 6, 9]
@@ -140,7 +137,7 @@ def test_too_many_windows_are_thinned_and_what_is_left_out_is_shown_as_the_one_b
     assert np.array_equal(widget.table().cpu_s, widget._tables[3].cpu_s)
 
 
-def test_where_no_thresholds_keep_the_slots_every_one_is_the_highest_and_it_is_said() -> None:
+def test_where_no_thresholds_fit_the_highest_are_taken() -> None:
     table = instance(6).table()
     assert table.hot[:, -1].sum() > 1
     answer = BalancerExplorer(table).answer_solve("pulp", step=0, slots=1, **AS_GIVEN)

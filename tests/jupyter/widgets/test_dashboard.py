@@ -46,7 +46,7 @@ def test_a_step_set_in_any_view_is_that_of_all_and_is_set_once(dashboard: Dashbo
     assert steps(dashboard) == [1] * 5
 
 
-def test_what_the_browser_moves_is_linked_there_and_not_sent_back(dashboard: Dashboard) -> None:
+def test_what_the_browser_moves_is_linked_there(dashboard: Dashboard) -> None:
     dashboard.step = 1
     dashboard.demand.set_state({"step": 7})
     assert steps(dashboard) == [1, 7, 1, 1, 1]  # until the browser, which has moved the others, says so too
@@ -71,7 +71,7 @@ def test_a_long_trace_is_shown_from_its_beginning_and_said_so() -> None:
     assert short.stepper._notices[0].startswith("Of the trace’s 12 steps the first 5 are replayed")
 
 
-def test_every_view_has_every_step_where_one_alone_would_show_fewer() -> None:
+def test_every_view_has_every_step() -> None:
     big = made_up(MoEShape(2, 2048, 2), gamma=1, steps=400)
     assert PlacementGraph(big, "recency")._limits["step"][1] < 399
     assert [view._limits["step"] for view in Dashboard(big, "recency")._stepping] == [[0, 399]] * 5

@@ -189,14 +189,14 @@ HEARD = "() => document.querySelector('.jp-OutputArea-output')?.textContent ?? '
 @pytest.mark.browser
 @pytest.mark.slow
 @pytest.mark.parametrize("manager", [False, pytest.param(True, marks=pytest.mark.full)])
-def test_jupyterlab_shows_one_of_the_two(manager: bool, tmp_path: Path, chromium: Path) -> None:
+def test_jupyterlab_shows_one_of_the_two(manager: bool, tmp_path: Path, browser: Any) -> None:
     if not manager:
         settings = tmp_path / ".home/config/labconfig"
         settings.mkdir(parents=True)
         disabled = {"disabledExtensions": {"@jupyter-widgets/jupyterlab-manager": True}}
         (settings / "page_config.json").write_text(json.dumps(disabled))
     write_notebook(tmp_path / "a.ipynb", [MAKE])
-    with lab(tmp_path, chromium) as opened:
+    with lab(tmp_path, browser) as opened:
         assert not opened.run_all("a.ipynb")["errors"]
         expected = ".ms-sentence" if manager else "em"
         opened.page.locator(f".jp-OutputArea-output {expected}").first.wait_for()

@@ -42,7 +42,7 @@ def test_every_operation_is_a_bar_in_its_lane_at_its_time() -> None:
         assert shown[1:] == pytest.approx(own[1:], abs=1e-4)
 
 
-def test_a_timeline_tells_kinds_apart_and_says_how_busy_its_lanes_were() -> None:
+def test_a_timeline_tells_kinds_apart_and_how_busy_lanes_are() -> None:
     figure = timeline_figure(RAN, 1.0, 5.0, label="made up")
     assert {bar.name: len(bar.x) for bar in figure.data} == {
         "attention, router, head": 1, "experts from slots": 1, "an expert is copied": 1, "failed": 1,

@@ -56,7 +56,7 @@ class Probe(LiveView):
 
 
 @pytest.mark.parametrize("widget", every_widget())
-def test_a_widgets_script_is_whole_small_and_reaches_no_other_place(widget: type[LiveView]) -> None:
+def test_a_widgets_script_is_small_and_reaches_nowhere(widget: type[LiveView]) -> None:
     script = front_end.bundle(widget.SCRIPT)
     assert len(script.encode()) <= SCRIPT_LIMIT
     assert not re.search(r"^import |\bimport\(|\bfetch\(|XMLHttpRequest|WebSocket|eval\(", script, re.M)
@@ -77,7 +77,7 @@ def test_every_text_a_script_asks_for_is_in_the_catalogue(widget: type[LiveView]
     assert asked <= set(texts)
 
 
-def test_titles_and_notices_come_from_the_catalogue_and_a_page_names_its_language(tmp_path: Path) -> None:
+def test_titles_and_notices_come_from_the_catalogue(tmp_path: Path) -> None:
     texts = front_end.catalogue("base", "title", "notice")
     assert {key.split(".")[0] for key in texts} == {"base", "title", "notice"}
     widget = Stepper(one_text(1, steps=20), limit_bytes=1000)
@@ -101,7 +101,7 @@ def contrast(a: str, b: str) -> float:
 
 
 @pytest.mark.parametrize("colour", front_end.KINDS.values(), ids=front_end.KINDS)
-def test_a_kinds_colour_is_seen_on_a_light_page_and_on_a_dark_one(colour: str) -> None:
+def test_a_kinds_colour_is_seen_on_light_and_dark_pages(colour: str) -> None:
     assert contrast(colour, WHITE) >= 3  # WCAG 2.1, 1.4.11: graphics
     assert contrast(colour, BLACK) >= 3
 
@@ -179,7 +179,7 @@ def test_a_trace_that_is_too_long_is_thinned_evenly_and_says_so() -> None:
     assert "at most 250 steps" in said
 
 
-def test_of_a_dense_trace_the_rounds_of_one_draft_length_are_shown() -> None:
+def test_of_a_dense_trace_rounds_of_one_gamma_are_shown() -> None:
     dense = one_text(2, gamma_max=3, steps=7)
     for gamma in (0, 1, 3, None):
         rounds = Rounds.of(dense, gamma)
@@ -188,13 +188,6 @@ def test_of_a_dense_trace_the_rounds_of_one_draft_length_are_shown() -> None:
         ]
     with pytest.raises(MoespacError, match="gamma is 2; expected: None"):
         Rounds.of(one_text(1), gamma=2)
-
-
-def test_what_is_no_trace_or_has_nothing_to_show_is_refused() -> None:
-    with pytest.raises(MoespacError, match=r"trace is str 'math\.npz'; expected: a Trace"):
-        Stepper("math.npz")  # type: ignore[arg-type]
-    with pytest.raises(MoespacError, match="no steps"):
-        Stepper(one_text(1)[2:2])
 
 
 def test_counts_and_the_first_tokens_bits_are_those_of_the_trace() -> None:
@@ -223,7 +216,7 @@ def test_a_view_code_brings_the_state_back() -> None:
      ("step=x", "step is 'x'"), ("", "expected: one such as 'step=0&rule=a'"),
      ("step=3&rule=c", "rule is 'c'; expected: a, b b")],
 )  # fmt: skip
-def test_a_bad_view_code_changes_nothing_and_says_what_is_accepted(code: str, words: str) -> None:
+def test_a_bad_view_code_changes_nothing(code: str, words: str) -> None:
     widget = Probe()
     with pytest.raises(MoespacError, match=re.escape(words)):
         widget.restore_view(code)
@@ -239,7 +232,7 @@ def test_state_out_of_its_limits_is_refused_in_python(value: Any) -> None:
         Probe(step=value)
 
 
-def test_bad_state_from_the_browser_is_shown_there_until_good_state_comes() -> None:
+def test_bad_state_is_shown_in_the_browser_until_good_comes() -> None:
     widget = Probe()
     widget.set_state({"step": 77})
     assert widget._error == "step is 77; expected: 0 to 9"
@@ -267,7 +260,7 @@ def test_a_command_is_answered_with_its_arrays_and_its_errors() -> None:
 # -- pages ------------------------------------------------------------------------------------------------
 
 
-def test_a_page_holds_everything_and_nothing_of_a_text_can_break_it(tmp_path: Path) -> None:
+def test_a_page_holds_all_and_no_text_can_break_it(tmp_path: Path) -> None:
     from dataclasses import replace
 
     trace = one_text(1)
@@ -311,7 +304,7 @@ def cell(monkeypatch: pytest.MonkeyPatch) -> Any:
     return run
 
 
-def test_running_a_cell_again_closes_what_it_made_before_and_nothing_else(cell: Any) -> None:
+def test_running_a_cell_again_closes_what_it_made_before(cell: Any) -> None:
     a, b = cell("one", Probe, Probe)
     (other,) = cell("two", Probe)
     assert a.comm is not None

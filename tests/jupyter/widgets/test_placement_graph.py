@@ -12,6 +12,7 @@ from moespac_nb.simulation.slot_history import CPU, LATE, LOADED, READY
 from moespac_nb.trace.step import MoEShape
 from moespac_widgets import PlacementGraph
 from moespac_widgets.views.placement_graph.placement_graph import LANES, laid_out, together
+from tests.helpers.sizes import unpacked
 from tests.helpers.trace_strategies import one_text
 from tools.support.synthetic_trace import made_up
 
@@ -23,11 +24,7 @@ def trace() -> Any:
     return made_up(GEOMETRY, gamma=3, steps=20)
 
 
-def unpacked(packed: Any) -> np.ndarray:
-    return np.frombuffer(packed["bytes"], packed["dtype"]).reshape(packed["shape"])
-
-
-def test_every_window_is_sent_with_who_asked_was_wanted_and_served(trace: Any) -> None:
+def test_every_window_is_sent_with_demand_and_service(trace: Any) -> None:
     widget = PlacementGraph(trace, "recency", "20%")
     seen = widget.residency
     asked = unpacked(widget._data["asked"])
@@ -85,7 +82,7 @@ def test_experts_that_the_same_tokens_ask_for_are_tied() -> None:
     assert dict(graph.nodes(data="pos")) == dict(together(experts, 6).nodes(data="pos"))
 
 
-def test_no_expert_is_drawn_with_more_than_its_own_strongest_ties(trace: Any) -> None:
+def test_an_expert_is_drawn_with_its_strongest_ties(trace: Any) -> None:
     graph = PlacementGraph(trace).together(2)
     assert graph.number_of_edges() <= 3 * 16
     assert min(graph.edges[edge]["weight"] for edge in graph.edges) > 0
@@ -99,7 +96,7 @@ def test_a_page_can_show_every_layers_second_view(trace: Any) -> None:
     assert unpacked(sent["2"]["pos"]).shape == (16, 2)
 
 
-def test_of_a_long_trace_the_first_windows_are_shown_and_it_says_so(trace: Any) -> None:
+def test_of_a_long_trace_the_first_windows_are_shown(trace: Any) -> None:
     widget = PlacementGraph(trace, "recency", "20%", limit_bytes=3000)
     shown = widget._limits["step"][1] + 1
     assert 1 <= shown < 20
@@ -117,7 +114,7 @@ def test_what_is_not_accepted_is_said(trace: Any, options: dict[str, Any], words
         PlacementGraph(trace, **options)
 
 
-def test_a_policy_without_slots_a_dense_trace_and_one_layer_can_be_shown() -> None:
+def test_no_slots_a_dense_trace_and_one_layer_are_shown() -> None:
     assert PlacementGraph(one_text(1), "cpu-only")._data["slots"] == 0
     assert (
         PlacementGraph(one_text(2, gamma_max=3, steps=7), "recency", "50%", gamma=2)._limits["step"][0] == 0

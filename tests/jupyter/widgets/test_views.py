@@ -14,13 +14,8 @@ from moespac_widgets import DemandMap, Stepper, UtilityInspector
 from moespac_widgets.views.demand_map.demand_map import routing_distance_bits
 from moespac_widgets.views.trace_rounds import Rounds
 from moespac_widgets.views.utility_history import evidence_over_time, trail, utility_over_time
-from tests.helpers.sizes import buffers, with_geometry
+from tests.helpers.sizes import unpacked, with_geometry
 from tests.helpers.trace_strategies import GEOMETRY, one_text, several
-
-
-def sent(packed: dict[str, Any]) -> np.ndarray:
-    return np.frombuffer(packed["bytes"], packed["dtype"]).reshape(packed["shape"])
-
 
 # -- stepper ----------------------------------------------------------------------------------------------
 
@@ -28,77 +23,51 @@ def sent(packed: dict[str, Any]) -> np.ndarray:
 def test_the_stepper_sends_every_round_and_its_routing_once() -> None:
     trace = one_text(3, sampled=True, steps=9)
     data = Stepper(trace)._data
-    assert np.array_equal(sent(data["gamma"]), trace.gamma)
-    assert np.array_equal(sent(data["accepted"]), trace.accepted)
-    assert np.array_equal(sent(data["window"]), trace.window)
-    assert np.array_equal(sent(data["experts"]), trace.experts)
-    assert sent(data["weights"]) * data["weight_unit"] == pytest.approx(trace.gate_weights, abs=1e-4)
-    assert np.array_equal(sent(data["emitted_ids"]), trace.committed_ids)
-    assert np.array_equal(sent(data["asked"]), (trace.counts > 0).sum(axis=0))
+    assert np.array_equal(unpacked(data["gamma"]), trace.gamma)
+    assert np.array_equal(unpacked(data["accepted"]), trace.accepted)
+    assert np.array_equal(unpacked(data["window"]), trace.window)
+    assert np.array_equal(unpacked(data["experts"]), trace.experts)
+    assert unpacked(data["weights"]) * data["weight_unit"] == pytest.approx(trace.gate_weights, abs=1e-4)
+    assert np.array_equal(unpacked(data["emitted_ids"]), trace.committed_ids)
+    assert np.array_equal(unpacked(data["asked"]), (trace.counts > 0).sum(axis=0))
     assert set(map(int, data["pieces"])) >= set(trace.window.tolist())
 
 
-def test_the_stepper_takes_a_dense_trace_at_the_draft_length_that_is_asked_for() -> None:
+def test_the_stepper_takes_a_dense_trace_at_a_gamma() -> None:
     dense = one_text(2, gamma_max=3, steps=7)
     for gamma in (1, 3):
         data = Stepper(dense, gamma=gamma)._data
-        assert sent(data["emitted"]).sum() == len(dense)
-        assert sent(data["gamma"]).max() == gamma
+        assert unpacked(data["emitted"]).sum() == len(dense)
+        assert unpacked(data["gamma"]).max() == gamma
 
 
 def test_several_texts_are_told_apart() -> None:
     trace = several([1, 2], gamma_max=None, sampled=False, extras=False, steps=4)
-    assert sent(Stepper(trace)._data["text_of"]).tolist() == [0] * 4 + [1] * 4
+    assert unpacked(Stepper(trace)._data["text_of"]).tolist() == [0] * 4 + [1] * 4
 
 
-@pytest.mark.parametrize("widget", [Stepper, DemandMap, UtilityInspector])
-@pytest.mark.parametrize(
-    ("wrong", "words"),
-    [({"expert": 6}, "expert is 6; expected: 0 to 5"), ({"layer": 2}, "layer is 2; expected: 0 to 1"),
-     ({"step": 5}, "step is 5; expected: 0 to 4"), ({"step": 1.5}, "step is 1.5")],
-)  # fmt: skip
-def test_what_is_not_in_the_trace_is_refused(widget: Any, wrong: dict[str, Any], words: str) -> None:
-    with pytest.raises(MoespacError, match=words):
-        widget(one_text(1), **wrong)
-
-
-@pytest.mark.parametrize("widget", [Stepper, DemandMap, UtilityInspector])
-def test_one_layer_one_step_is_shown(widget: Any) -> None:
-    assert widget(with_geometry(1, 4, 1))._data["layers"] == 1
-
-
-@pytest.mark.full
-@pytest.mark.parametrize("widget", [Stepper, DemandMap, UtilityInspector])
-def test_a_thousand_steps_of_a_big_model_are_thinned_and_the_widget_says_so(widget: Any) -> None:
-    view = widget(with_geometry(94, 128, 1000, top_k=8))
-    size = sum(len(buffer) for buffer in buffers(view._data))
-    assert size < 6_000_000
-    if widget is not UtilityInspector:  # that one sends a layer at a time, whole
-        assert view._notices[0].startswith("Thinned: of 1000 steps one in ")
-
-
-def test_a_trace_above_the_limit_is_thinned_and_the_widget_says_so() -> None:
+def test_a_trace_above_the_limit_is_thinned_and_it_is_said() -> None:
     trace = one_text(1, steps=20)
     for view in (Stepper(trace, limit_bytes=1000), DemandMap(trace, limit_bytes=100)):
-        shown = sent(view._data["kept"])
+        shown = unpacked(view._data["kept"])
         assert 1 < len(shown) < 20
         assert view._notices[0].startswith("Thinned: of 20 steps one in ")
-    assert len(sent(Stepper(trace, limit_bytes=1000)._data["emitted"])) == 20  # the text stays whole
+    assert len(unpacked(Stepper(trace, limit_bytes=1000)._data["emitted"])) == 20  # the text stays whole
 
 
 # -- demand -----------------------------------------------------------------------------------------------
 
 
-def test_the_demand_map_sends_counts_and_whatever_else_it_is_given() -> None:
+def test_the_demand_map_sends_counts_and_amounts() -> None:
     trace = one_text(3, steps=6)
     utility = utility_over_time(trace)
     data = DemandMap(trace, amounts={"utility": utility}, amount="utility")._data
-    assert np.array_equal(sent(data["amounts"]["counts"]), trace.counts)
-    assert np.array_equal(sent(data["amounts"]["utility"]), utility)
-    assert np.array_equal(sent(data["first"])[2], trace[2].experts[0])
+    assert np.array_equal(unpacked(data["amounts"]["counts"]), trace.counts)
+    assert np.array_equal(unpacked(data["amounts"]["utility"]), utility)
+    assert np.array_equal(unpacked(data["first"])[2], trace[2].experts[0])
 
 
-def test_utility_of_a_dense_trace_is_that_of_the_rounds_that_are_shown() -> None:
+def test_utility_of_a_dense_trace_is_that_of_its_rounds() -> None:
     dense = one_text(2, gamma_max=3, steps=9)
     for gamma in (1, 3):
         utility = utility_over_time(dense, gamma=gamma)
@@ -115,7 +84,8 @@ def test_the_busiest_expert_is_chosen_where_none_is_named() -> None:
 @pytest.mark.parametrize(
     ("amounts", "words"),
     [({"counts": 0}, "any name but 'counts'"), ({"x": np.zeros(3)}, "has shape"),
-     ({"x": -1}, "whole numbers, 0 to 255"), ({"x": 0.5}, "whole numbers"), ({"x": np.nan}, "whole numbers")],
+     ({"x": -1}, "amount 'x' has other values; expected: whole numbers, 0 to 255"),
+     *(({"x": value}, "whole numbers") for value in (0.5, 300.0, np.nan, np.inf))],
 )  # fmt: skip
 def test_amounts_that_do_not_fit_are_refused(amounts: dict[str, Any], words: str) -> None:
     trace = one_text(1)
@@ -124,10 +94,10 @@ def test_amounts_that_do_not_fit_are_refused(amounts: dict[str, Any], words: str
         DemandMap(trace, amounts=full)
 
 
-def test_domains_are_compared_by_shares_and_only_if_their_models_are_alike() -> None:
+def test_domains_of_like_models_are_compared_by_shares() -> None:
     a, b = one_text(1), one_text(2)
     data = DemandMap(a, against=b, show="domains")._data["domains"]
-    shares = sent(data["shares"][0])
+    shares = unpacked(data["shares"][0])
     assert shares.sum(axis=1) == pytest.approx([GEOMETRY.top_k] * 2)
     with pytest.raises(MoespacError, match="expected: a trace of the same geometry"):
         DemandMap(a, against=with_geometry(1, 4, 2))
@@ -177,7 +147,7 @@ def test_evidence_is_what_the_sensor_says_at_its_moment(name: str) -> None:
 def test_one_layer_and_expert_reads_as_the_inspector_shows_it() -> None:
     trace = one_text(3, steps=8)
     view = UtilityInspector(trace, rule="level", up=2, layer=1, K=3)
-    block = {name: sent(packed) for name, packed in view.answer_block("level", 1).items()}
+    block = {name: unpacked(packed) for name, packed in view.answer_block("level", 1).items()}
     again = make_estimator("level", 2, 6, K=3, gamma=int(trace.gamma.max()), up=2)
     for n, step in enumerate(trace):
         again.update(step.counts)
@@ -185,11 +155,11 @@ def test_one_layer_and_expert_reads_as_the_inspector_shows_it() -> None:
         for name in ("f", "delta", "up", "down", "s"):
             assert block[name][n, 4] == pytest.approx(seen[name])
     assert set(view._data["blocks"]) == {"level/0", "level/1"}
-    other = {name: sent(packed) for name, packed in view.answer_block("paper", 0).items()}
+    other = {name: unpacked(packed) for name, packed in view.answer_block("paper", 0).items()}
     assert other["s"].shape == (8, 6)
 
 
-def test_a_page_of_the_inspector_holds_every_rule_and_layer_that_fits(
+def test_a_page_of_the_inspector_holds_what_fits(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     view = UtilityInspector(one_text(3), rule="ema", layer=1)

@@ -42,7 +42,7 @@ def test_the_gallerys_tables_are_those_of_the_figures(root: Path, figures: dict[
         written("no marker", figures)
 
 
-def test_no_widget_misses_a_bound_and_only_all_of_them_at_once_send_too_much(figures: dict[str, Any]) -> None:
+def test_no_widget_misses_a_bound_alone(figures: dict[str, Any]) -> None:
     from tools.bench.browser.report import missed
 
     assert {line.split(" is ")[0] for line in missed(figures)} <= {"48x128 notebook: websocket_mb"}
@@ -75,7 +75,7 @@ def test_the_published_sizes_of_scripts_are_about_todays(figures: dict[str, Any]
 
 
 @pytest.mark.parametrize(("is_many", "most_apart"), [(False, 0), (True, 8)])
-def test_a_picture_of_256_colours_differs_by_nothing_that_is_seen(is_many: bool, most_apart: int) -> None:
+def test_256_colours_differ_by_nothing_that_is_seen(is_many: bool, most_apart: int) -> None:
     from tools.docs.palette_png import png
 
     across = np.linspace(0, 255, 600)

@@ -96,7 +96,7 @@ LESSON = (
 
 
 @pytest.mark.browser
-def test_slides_begin_at_headings_and_show_figures_under_their_prose(tmp_path: Path, browser: Any) -> None:
+def test_slides_begin_at_headings_and_show_figures(tmp_path: Path, browser: Any) -> None:
     from tools.docs.executed import execute
     from tools.docs.slides import as_slides, prepare
 

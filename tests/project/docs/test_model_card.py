@@ -87,7 +87,7 @@ def test_the_command_measures_the_bundled_pair(written: Path) -> None:
     assert {text["stream"].partition(".")[0] for text in card["samples"]["texts"]} == set(DOMAINS)
 
 
-def test_the_command_leaves_the_text_around_the_figures_and_no_decode(written: Path) -> None:
+def test_the_command_leaves_the_text_around_the_figures(written: Path) -> None:
     readme = (written / "README.md").read_text("utf-8")
     assert readme.startswith(f"before\n{evaluate_pair.FIGURES}\n")
     assert readme.endswith(f"\n{evaluate_pair.END}\nafter\n")
@@ -192,7 +192,7 @@ def test_prompts_are_chosen_from_both_kinds_alike(domain: str) -> None:
     assert sum(p.templated for p in first) in (0, 3, 6)
 
 
-def test_a_mean_is_of_one_kind_of_text_and_templated_rows_are_marked() -> None:
+def test_a_mean_is_of_one_kind_and_templates_are_marked() -> None:
     rows = streams.with_means({"qa.templated": [1.0], "mcq.templated": [0.0], "qa.natural": [8.0]})
     assert rows == [
         (f"mcq, templated {MARK}", [0.0]),
@@ -210,7 +210,7 @@ def test_a_domain_is_marked_by_what_its_prompts_are() -> None:
 # figures
 
 
-def test_acceptance_is_pooled_over_prompts_and_its_spread_holds_it() -> None:
+def test_acceptance_is_pooled_within_its_spread() -> None:
     traces = {key: [one_text(seed=i) for i in range(5)] for key in made_up_decodes(1)}
     found = acceptance.measure(traces, asked(5))[decodes.GREEDY]["4"]["chat"]
     assert found["rate"] == sum(t.accepted.sum() for t in traces[decodes.GREEDY, 4]) / sum(
@@ -219,7 +219,7 @@ def test_acceptance_is_pooled_over_prompts_and_its_spread_holds_it() -> None:
     assert min(found["prompts"]) <= found["low"] < found["rate"] < found["high"] <= max(found["prompts"])
 
 
-def test_texts_that_share_no_expert_are_one_bit_apart_and_equal_halves_are_no_noise() -> None:
+def test_texts_that_share_no_expert_are_one_bit_apart() -> None:
     left, right = np.array([[2, 2, 0, 0]]), np.array([[0, 0, 1, 3]])
     counts = {"math.templated": [left] * 4, "code.natural": [right] * 4}
     found = use.distances(counts, [["math.templated"], ["code.natural"]], ["math", "code"])
@@ -261,7 +261,7 @@ def test_hit_rates_pool_texts_that_each_start_cold() -> None:
     assert rates[reuse.NO_LIMIT] == pytest.approx([4 / 6])
 
 
-def test_loads_are_of_what_a_pass_asks_for_and_belady_has_the_fewest() -> None:
+def test_belady_loads_the_fewest_of_what_is_asked() -> None:
     traces = made_up_decodes()
     for mode, by_gamma in reuse.loads(traces, GEOMETRY).items():
         for gamma, figures in by_gamma.items():

@@ -105,7 +105,7 @@ def test_out_of_order_only_a_name_is_missing(source: Path, tmp_path: Path) -> No
 
 @pytest.mark.full
 @ids_of
-def test_after_a_restart_in_the_middle_it_goes_on_with_what_was_kept(source: Path, tmp_path: Path) -> None:
+def test_after_a_restart_it_goes_on_with_what_was_kept(source: Path, tmp_path: Path) -> None:
     """The kernel ends after half of the cells; the rest misses names at most, and all can be run again."""
     exercises = exercises_of(source.name[:2])
     notebook, first, second = (build(source, solved=True) for _ in range(3))
@@ -159,7 +159,7 @@ def test_front_matter_that_does_not_fit_is_refused(
         build(path, solved=False)
 
 
-def test_the_page_of_the_notebooks_is_made_from_them_and_keeps_their_limits(root: Path) -> None:
+def test_the_page_of_the_notebooks_is_made_from_them(root: Path) -> None:
     """To mend: python -m tools.docs.notebook_table --only-text, or with a notebook's number to measure it."""
     subprocess.run([sys.executable, "-m", "tools.docs.notebook_table", "--check"], check=True)
     for took in json.loads((root / "docs/notebooks.json").read_text()).values():

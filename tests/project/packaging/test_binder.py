@@ -43,7 +43,7 @@ def test_binder_takes_the_oldest_python_that_the_project_runs_on(plan: str, root
     assert found[1] == oldest
 
 
-def test_requirements_come_before_the_checkout_and_the_project_after_it(plan: str) -> None:
+def test_requirements_come_before_the_checkout(plan: str) -> None:
     steps = [
         'pip install --no-cache-dir -r "binder/requirements.txt"',
         "COPY --chown=1000:1000 src/ ",

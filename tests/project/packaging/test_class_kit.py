@@ -48,7 +48,7 @@ def check(kit: Path, *arguments: str, **variables: str) -> subprocess.CompletedP
     return subprocess.run(command, env=environment, capture_output=True, text=True)
 
 
-def test_a_kit_holds_wheels_notebooks_a_check_and_ten_lines_to_read(kit: Path, root: Path) -> None:
+def test_a_kit_is_whole_and_has_ten_lines_to_read(kit: Path, root: Path) -> None:
     wanted = {path.name for path in (root / "notebooks").glob("*.ipynb")}
     assert {path.name for path in (kit / "notebooks").iterdir()} == wanted
     card = json.loads((kit / "kit.json").read_text())

@@ -94,7 +94,7 @@ def test_the_address_is_in_every_place_and_leads_to_the_release(launch: ModuleTy
     )
 
 
-def test_setting_it_again_changes_nothing_and_unsetting_it_takes_all_back(checkout: Path) -> None:
+def test_unsetting_it_takes_all_back(checkout: Path) -> None:
     before = everything(checkout)
     set_origin(NAME, checkout)
     once = everything(checkout)
@@ -191,7 +191,7 @@ def test_elsewhere_the_first_cell_does_nothing(
 
 
 @pytest.mark.parametrize("drawn", [True, False])
-def test_on_colab_it_installs_the_release_and_keeps_what_is_there(
+def test_on_colab_it_installs_and_keeps_what_is_there(
     drawn: bool, cell: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     output = SimpleNamespace(enable_custom_widget_manager=lambda: None, eval_js=lambda script: drawn)

@@ -142,7 +142,7 @@ def test_a_half_made_environment_is_made_again(run, monkeypatch) -> None:
     assert commands[0][1:] == ["-m", "venv", "--clear", run.VENV]
 
 
-def test_a_package_that_was_cut_off_makes_the_environment_unsound(run, monkeypatch) -> None:
+def test_a_cut_off_package_makes_the_environment_unsound(run, monkeypatch) -> None:
     package = run.VENV / "lib" / "site-packages" / "numpy-1.dist-info"
     package.mkdir(parents=True)
     monkeypatch.setattr(run, "PYTHON", sys.executable)
@@ -233,7 +233,7 @@ def test_a_file_system_without_locks_is_no_obstacle(run, monkeypatch) -> None:
         assert run.LOCK.exists()
 
 
-def test_unknown_arguments_and_full_go_to_pytest_and_its_code_comes_back(sound, monkeypatch) -> None:
+def test_other_arguments_go_to_pytest_its_code_comes_back(sound, monkeypatch) -> None:
     commands = []
     monkeypatch.setattr(sound, "hand_over", lambda command: commands.append(command) or 5)
     assert sound.main(["test", "--full", "-k", "stamp", "tests/project/packaging/test_run.py"]) == 5

@@ -41,7 +41,7 @@ def test_a_requirement_without_a_lower_bound_is_refused(version_ends: Any, line:
         version_ends.lowest(Requirement(line))
 
 
-def test_the_range_that_is_checked_at_first_use_is_the_one_that_is_declared(version_ends: Any) -> None:
+def test_the_range_checked_at_first_use_is_the_declared_one(version_ends: Any) -> None:
     from moespac_nb.models import compat
 
     declared = next(need for need in version_ends.requirements() if need.name == "transformers")

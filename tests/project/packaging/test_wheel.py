@@ -110,7 +110,7 @@ def test_bad_input_to_the_installed_command_writes_nothing(installed: Installed)
     assert list(installed.empty.iterdir()) == []
 
 
-def test_the_installed_command_finds_the_widgets_that_it_does_not_import(installed: Installed) -> None:
+def test_the_installed_command_finds_the_widgets(installed: Installed) -> None:
     done = installed.run("moespac", "dashboard", "maths", "--html", "page.html")
     assert done.returncode == 2
     assert "did you mean 'math'" in done.stderr  # the dashboard's own words, so it was found

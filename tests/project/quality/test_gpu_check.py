@@ -99,7 +99,7 @@ def test_a_dry_run_comes_through_all_stages_and_writes_few_files(dry):
     assert str(Path(__file__).resolve().parents[3]) not in dry["report"]
 
 
-def test_a_dry_run_tries_every_model_in_both_types_and_every_policy_with_every_budget(dry):
+def test_a_dry_run_tries_every_model_in_both_types(dry):
     models = rows(dry, 6, "One row a model")
     assert {(row["model"], row["dtype"]) for row in models} == {
         (name, dtype)
@@ -112,7 +112,7 @@ def test_a_dry_run_tries_every_model_in_both_types_and_every_policy_with_every_b
     assert all(not row["runs_without_slots"] for row in models)
 
 
-def test_a_dry_run_has_a_row_for_each_policy_and_budget_beside_the_whole_model(dry):
+def test_a_dry_run_has_a_row_for_each_policy_and_budget(dry):
     table = rows(dry, 9, "Routing and weights made")
     played = {(row["policy"], row["budget"]) for row in table}
     policies = ("on-demand", "static-hot", "recency", "spac-paper", "spac-joint")
@@ -145,7 +145,7 @@ def test_a_dry_run_says_what_it_could_not_judge(dry):
 # A stage fails alone.
 
 
-def test_a_stage_that_fails_keeps_what_it_said_and_the_next_has_a_new_process(tmp_path):
+def test_a_stage_that_fails_keeps_what_it_said(tmp_path):
     failed, idle, fine = supervised(
         [stage(1, gpu_stages.fails), stage(2, gpu_stages.has_nothing_to_do), stage(3, gpu_stages.fine)],
         tmp_path,
@@ -173,7 +173,7 @@ def test_a_process_that_dies_costs_its_stage_alone(tmp_path):
     assert fine.outcome == "done"
 
 
-def test_a_stage_that_hangs_is_ended_at_its_deadline_with_all_it_started(tmp_path, monkeypatch):
+def test_a_stage_that_hangs_is_ended_with_all_it_started(tmp_path, monkeypatch):
     monkeypatch.setattr(supervisor, "START_S", 3.0)
     hung, fine = supervised(
         [stage(1, gpu_stages.hangs, 2.0, 2.0), stage(2, gpu_stages.fine, 0.2, 99.0)], tmp_path
@@ -196,7 +196,7 @@ def test_a_stage_that_cannot_be_imported_fails_alone(tmp_path):
     assert fine.outcome == "done"
 
 
-def test_a_stage_is_told_of_less_than_its_limit_so_that_it_can_end_by_itself(tmp_path):
+def test_a_stage_is_told_of_less_than_its_limit(tmp_path):
     (one,) = supervised([stage(1, gpu_stages.looks_at_the_clock, 1.0, 1.0)], tmp_path)
     assert one.outcome == "done"
     assert one.limit_s == 1.0
@@ -226,7 +226,7 @@ STAGES = st.lists(
 
 
 @given(STAGES, st.floats(0, 600))
-def test_no_more_time_is_given_than_there_is_and_the_most_valuable_come_first(stages, left_s):
+def test_time_is_given_to_the_most_valuable_first(stages, left_s):
     given_s = supervisor.allot(stages, left_s)
     assert sum(given_s.values()) <= left_s + 1e-6
     by_number = {each.number: each for each in stages}
@@ -334,7 +334,7 @@ def test_a_check_stopped_after_its_last_stage_says_so(tmp_path, monkeypatch, cap
 ABOUT = {"date": "2026-01-02", "command": "python -m tools.gpu_check", "dry_run": False, "minutes": 8.0}
 
 
-def test_the_report_names_the_gpu_and_puts_what_does_not_hold_first():
+def test_the_report_puts_what_does_not_hold_first():
     one, two = (Result.of(stage(number, gpu_stages.fine)) for number in (1, 2))
     one.outcome, two.outcome, two.error = "done", "failed", "ValueError: ```no```"
     for message in [
@@ -417,7 +417,7 @@ def test_a_device_that_does_not_wait_is_found_out(monkeypatch, waits):
     assert [claim["holds"] for claim in findings.claims] == [waits, waits]
 
 
-def test_the_scripted_draft_is_right_four_times_in_five_and_the_same_each_time():
+def test_the_scripted_draft_is_right_four_times_in_five():
     text = np.random.default_rng(0).integers(50, size=2000).tolist()
     draft = Scripted(text, 50, "cpu")
     drafted = draft.propose(text[:10], np.zeros(1990), None, 50)
@@ -453,7 +453,7 @@ def test_where_texts_part_a_near_tie_is_told_from_another_text(monkeypatch, new_
     assert case.difference(new_ids, 0.001, None) == found
 
 
-def test_runs_change_policy_and_budget_each_time_and_leave_none_out():
+def test_runs_change_policy_and_budget_each_time():
     mixed = list(families._mixed(families.POLICIES, families.BUDGETS))
     assert sorted(mixed) == sorted(product(families.POLICIES, families.BUDGETS))
     assert all(a[0] != b[0] for a, b in pairwise(mixed))
@@ -461,7 +461,7 @@ def test_runs_change_policy_and_budget_each_time_and_leave_none_out():
 
 
 @pytest.mark.parametrize("broke", [families._broke, policies._broke])
-def test_an_error_of_the_gpu_ends_its_stage_and_any_other_is_a_row(broke):
+def test_an_error_of_the_gpu_ends_its_stage(broke):
     findings = Findings()
     where = ("a", "b", "c", "d") if broke is families._broke else ("a", "b")
     broke(Notes(findings.take, 60.0), *where, ValueError("too wide"))

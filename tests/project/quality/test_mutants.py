@@ -36,9 +36,7 @@ def test_every_fault_of_the_list_still_has_its_place_in_the_code() -> None:
     assert len(mutants.read(TOOLS / "mutants.toml")) > 60
 
 
-def test_caught_survived_and_equal_are_told_apart_and_the_checkout_is_never_touched(
-    checkout: Path, capsys
-) -> None:
+def test_caught_survived_and_equal_are_told_apart(checkout: Path, capsys) -> None:
     faults = read(
         checkout,
         fault("seen", "2 * n", "3 * n")

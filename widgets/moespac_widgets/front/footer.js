@@ -16,15 +16,14 @@ export class Footer {
       "aria-label": host.text("base.code")
     });
     this.copied = el("span", { role: "status" });
-    const keys = el("details", {}, el("summary", {}, host.text("base.help")));
-    for (const key of [...(host.player ? ["base.keys"] : []), ...(host.spec.help ?? [])])
-      keys.append(el("p", {}, host.text(key)));
+    const help = [...(host.player ? ["base.keys"] : []), ...(host.spec.help ?? [])];
+    const keys = help.map((key) => el("p", {}, host.text(key)));
     host.listen(this.table, "toggle", () => host.frame());
     host.listen(this.code, "change", () => host.set(this.changesOf(this.code.value)));
     this.element.append(
       this.origin,
       this.table,
-      keys,
+      el("details", {}, el("summary", {}, host.text("base.help")), ...keys),
       el(
         "div",
         { class: "ms-code" },
@@ -46,11 +45,7 @@ export class Footer {
     const shown = rows.slice(0, TABLE_ROWS);
     const cells = (row) =>
       row.map((cell) =>
-        el(
-          "td",
-          { class: typeof cell === "number" ? "ms-figure" : "" },
-          typeof cell === "number" ? brief(cell) : cell
-        )
+        typeof cell === "number" ? el("td", { class: "ms-figure" }, brief(cell)) : el("td", {}, cell)
       );
     const table = el(
       "table",
@@ -61,22 +56,20 @@ export class Footer {
     );
     const rest = rows.length - shown.length;
     const left = rest ? [el("p", {}, this.host.text("base.rows_left", { rest }))] : [];
-    this.table.replaceChildren(
-      this.table.firstChild,
-      this.host.scroll(this.host.text("base.table_name"), table),
-      ...left
-    );
+    const scrolled = this.host.scroll(this.host.text("base.table_name"), table);
+    this.table.replaceChildren(this.table.firstChild, scrolled, ...left);
   }
 
   async copy() {
-    this.code.value = this.viewCode(this.host.state());
+    const { host, code, copied } = this;
+    code.value = this.viewCode(host.state());
     try {
-      await navigator.clipboard.writeText(this.code.value);
-      this.copied.textContent = this.host.text("base.copied");
+      await navigator.clipboard.writeText(code.value);
+      copied.textContent = host.text("base.copied");
     } catch {
       // where the browser gives no clipboard, the selected code can be copied by hand
-      this.code.select();
-      this.copied.textContent = this.host.text("base.selected");
+      code.select();
+      copied.textContent = host.text("base.selected");
     }
   }
 
@@ -97,10 +90,9 @@ export class Footer {
       changes[name] = typeof host.model.get(name) === "number" ? Number(value) : value;
       const limits = host.model.get("_limits")[name];
       const fits =
-        Array.isArray(limits) &&
-        (typeof limits[0] === "number"
+        typeof limits[0] === "number"
           ? Number.isInteger(changes[name]) && limits[0] <= changes[name] && changes[name] <= limits[1]
-          : limits.includes(value));
+          : limits.includes(value);
       if (!fits) throw new Error(host.text("base.bad_value", { name, value, limits: limits.join(" … ") }));
     }
     return changes;

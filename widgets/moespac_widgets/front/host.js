@@ -47,7 +47,6 @@ class Host {
     this.view = this.spec.build(this);
     this.footer = new Footer(this);
     this.root.append(this.footer.element);
-    this.kernel.start();
     this.listen(this.root, "keydown", (event) => this.key(event));
     for (const name of this.names) this.hear(`change:${name}`, () => this.frame());
     this.hear("change:_error", () => this.say(this.model.get("_error")));
@@ -127,7 +126,7 @@ class Host {
     this.saving = undefined;
     for (const model of [this.model, ...Object.values(this.linked).flat()])
       this.guard(() => model.save_changes());
-    if (this.kernel.isThere) this.ask("ping").catch(() => {});
+    if (this.model.get("_kernel")) this.ask("ping").catch(() => {});
   }
 
   /** Ask the kernel; a promise of its answer. */

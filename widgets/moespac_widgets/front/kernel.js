@@ -7,16 +7,9 @@ export class Kernel {
   constructor(host, model) {
     Object.assign(this, { host, model, waiting: new Map(), questions: 0 });
     this.notice = el("div", { class: "ms-notice", role: "status", hidden: true });
-  }
-
-  start() {
-    this.host.hear("msg:custom", (message, buffers) => this.answered(message, buffers));
-    this.host.hear("comm_live_update", () => this.setStale(this.model.comm_live === false));
-    this.host.closers.push(() => clearTimeout(this.patience));
-  }
-
-  get isThere() {
-    return this.model.get("_kernel");
+    host.hear("msg:custom", (message, buffers) => this.answered(message, buffers));
+    host.hear("comm_live_update", () => this.setStale(model.comm_live === false));
+    host.closers.push(() => clearTimeout(this.patience));
   }
 
   setStale(is) {
@@ -26,7 +19,7 @@ export class Kernel {
 
   /** A promise of the answer to a command. */
   ask(command, values) {
-    if (!this.isThere) return Promise.reject(new Error(this.host.text("base.no_kernel")));
+    if (!this.model.get("_kernel")) return Promise.reject(new Error(this.host.text("base.no_kernel")));
     const id = ++this.questions;
     this.patience ??= setTimeout(() => this.setStale(true), ANSWER_MS);
     return new Promise((resolve, reject) => {
@@ -42,10 +35,8 @@ export class Kernel {
     clearTimeout(this.patience);
     this.patience = undefined;
     this.setStale(false);
-    const answered = JSON.parse(JSON.stringify(value ?? null), (_, part) =>
-      part && typeof part === "object" && "buffer" in part ? { ...part, bytes: buffers[part.buffer] } : part
-    );
-    if (error) reject(new Error(error));
-    else resolve(answered);
+    if (error) return reject(new Error(error));
+    const whole = (_, part) => (part?.buffer === undefined ? part : { ...part, bytes: buffers[part.buffer] });
+    resolve(JSON.parse(JSON.stringify(value ?? null), whole));
   }
 }
