@@ -37,7 +37,19 @@ KINDS: Mapping[str, Callable[[Any], bool]] = {
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of an answer. case: the smallest one found on which it is wrong; view: see `Exercise`."""
+    """What became of an answer.
+
+    Attributes
+    ----------
+    exercise : Exercise
+        The question.
+    state : {"right", "wrong", "not yet"}
+        Whether the answer is right, or was not given yet.
+    sentence : str
+        The same in words.
+    case : Any
+        The smallest case found on which the answer is wrong.
+    """
 
     exercise: Exercise
     state: Literal["right", "wrong", "not yet"]
@@ -52,9 +64,28 @@ class Outcome:
 
 
 def check(name: str, answer: Any) -> Outcome:
-    """Try an answer on an exercise's cases; the same cases each time.
+    """Try an answer on an exercise's cases, the same cases each time.
 
-    Raises MoespacError for an exercise that there is not. Whatever an answer raises is told with its case.
+    Parameters
+    ----------
+    name : str
+        The exercise, such as "04.2".
+    answer : Any
+        A function or a value; `...` is no answer yet. What it raises is told with its case.
+
+    Returns
+    -------
+    Outcome
+
+    Raises
+    ------
+    MoespacError
+        If there is no such exercise.
+
+    Examples
+    --------
+    >>> check("02.1", lambda p, q, u: u < p / q).state
+    'right'
     """
     asked = exercise(name)
     if answer is None or answer is ... or _is_blank(answer):

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
+from moespac_nb.estimator.evaluation import recall
 from moespac_nb.estimator.information import information_of
 from moespac_nb.trace.locality import distinct_by_chance
 
@@ -132,14 +133,13 @@ def _recall(answer: Callable[..., float], case: tuple[list[int], list[int], int]
     scores, counts, size = case
     given = _number(answer([float(one) for one in scores], list(counts), size))
     named = np.argsort(-np.array(scores), kind="stable")[:size]
-    needed = np.flatnonzero(counts)
-    hits = len(np.intersect1d(named, needed))
-    if abs(given - hits / len(needed)) < CLOSE:
+    right = float(recall(named[None], np.array([counts]))[0])
+    if abs(given - right) < CLOSE:
         return None
     asked = f"for scores {list(scores)}, next counts {list(counts)} and size {size} it returned {given:.4g}"
     if not 0 <= given <= 1:
         return f"{asked}. A share lies between 0 and 1"
-    if abs(given - hits / size) < CLOSE:
+    if abs(given - right * np.count_nonzero(counts) / size) < CLOSE:
         return f"{asked}: a share of the named experts. Asked is a share of the needed ones"
     served = sum(np.array(counts)[named])
     if abs(given - served / sum(counts)) < CLOSE:

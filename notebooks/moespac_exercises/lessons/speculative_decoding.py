@@ -31,18 +31,56 @@ def sampled() -> Trace:
 
 
 def tokens_a_round(alpha: float, gamma: int) -> float:
-    """Ω(γ, α): tokens that a round is expected to bring, if each drafted token is kept with probability α,
-    whatever became of the others."""
+    """Return Ω(γ, α), the tokens that a round is expected to bring.
+
+    Parameters
+    ----------
+    alpha : float
+        The probability that a drafted token is kept, whatever became of the others.
+    gamma : int
+        The draft length.
+
+    Examples
+    --------
+    >>> tokens_a_round(0.5, 2)
+    1.75
+    """
     return float(np.sum(float(alpha) ** np.arange(gamma + 1)))
 
 
 def speed_up(alpha: float, gamma: int, cost: float) -> float:
-    """Tokens in the time of one pass of the target alone. cost: of a drafted token, in such passes."""
+    """Return the tokens in the time of one pass of the target alone.
+
+    Parameters
+    ----------
+    alpha : float
+        The probability that a drafted token is kept.
+    gamma : int
+        The draft length.
+    cost : float
+        Of a drafted token, in passes of the target.
+
+    Examples
+    --------
+    >>> speed_up(0.5, 2, 0.125)
+    1.4
+    """
     return tokens_a_round(alpha, gamma) / (1 + gamma * cost)
 
 
 def leftover(p: Sequence[float], q: Sequence[float]) -> np.ndarray:
-    """What a rejected token is replaced from: p above q, as shares of one."""
+    """Return the distribution that a rejected token is replaced from: p above q, as shares of one.
+
+    Parameters
+    ----------
+    p, q : sequence of float
+        The target's and the draft's probabilities.
+
+    Examples
+    --------
+    >>> leftover([0.5, 0.5], [0.75, 0.25])
+    array([0., 1.])
+    """
     above = np.maximum(np.asarray(p) - np.asarray(q), 0)
     return np.asarray(above / above.sum())
 

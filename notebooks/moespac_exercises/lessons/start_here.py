@@ -10,6 +10,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from moespac_nb.datasets.traces import load_trace
+from moespac_nb.estimator.evaluation import recall
 from moespac_nb.trace.step import Step
 from moespac_nb.trace.trace import Trace
 
@@ -98,13 +99,13 @@ def _busiest(step: Step, layer: int) -> list[set[int]]:
 
 
 def _recall(answer: float, _case: None) -> str | None:
-    now, following = (
-        set(np.flatnonzero(s.counts[LAYER]).tolist()) for s in _rounds(GAMMA)[ROUND : ROUND + 2]
-    )
-    hits = len(now & following)
-    if abs(answer - hits / len(following)) < 0.006:
+    now, following = (step.counts[LAYER] for step in _rounds(GAMMA)[ROUND : ROUND + 2])
+    named = np.flatnonzero(now)
+    right = float(recall(named[None], following[None])[0])
+    if abs(answer - right) < 0.006:
         return None
-    if abs(answer - hits / len(now)) < 0.006:
+    hits = round(right * np.count_nonzero(following))
+    if abs(answer - hits / len(named)) < 0.006:
         return (
             f"{answer:g} is the share of the named experts that were needed, which is called precision. "
             "Asked is the share of the needed ones that were named"

@@ -22,8 +22,24 @@ CLOSE = 1e-9
 
 
 def pays_from(cost: Costs) -> int:
-    """The fewest positions an expert must serve, so that copying it and computing on the GPU is faster than
-    computing on the CPU where it is; 0 if not even MOST are enough."""
+    """Return the fewest positions from which copying an expert to the GPU beats computing it on the CPU.
+
+    Parameters
+    ----------
+    cost : Costs
+        Of a machine and a model.
+
+    Returns
+    -------
+    int
+        0 if not even MOST are enough.
+
+    Examples
+    --------
+    >>> from moespac_nb import cost_model
+    >>> pays_from(cost_model("a100", "mixtral-8x7b-4bit"))
+    19
+    """
     pays = (n for n in range(1, MOST + 1) if cost.copy_s() + cost.gpu_s(n) < cost.cpu_s(n))
     return next(pays, 0)
 

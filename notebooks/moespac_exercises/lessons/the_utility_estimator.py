@@ -12,6 +12,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from moespac_nb.datasets.traces import load_trace
+from moespac_nb.estimator.evaluation import recall
 from moespac_nb.estimator.utility import make_estimator
 from moespac_nb.trace.step import Step
 from moespac_nb.trace.trace import Trace
@@ -28,12 +29,40 @@ LAST, HOT = 5, 5  # windows at the end, and positions that make an expert hot in
 
 
 def moved(s: int, delta: float, up: float, down: float) -> int:
-    """The inertial transition of the paper's Algorithm 1: at most one level, within 0..K."""
+    """Return the utility after the inertial transition of the paper's Algorithm 1: at most one level.
+
+    Parameters
+    ----------
+    s : int
+        The utility before, from 0 to K.
+    delta : float
+        The change of the evidence.
+    up, down : float
+        The boundaries.
+
+    Examples
+    --------
+    >>> moved(2, 5, 3, 1), moved(2, -1, 3, 1), moved(2, 0, 3, 1)
+    (3, 1, 2)
+    """
     return min(K, s + 1) if delta >= up else max(0, s - 1) if -delta >= down else s
 
 
 def resting(f: int, up: int, down: int) -> tuple[int, int]:
-    """The lowest and the highest s at which the rule `level` stays for good, if the evidence is always f."""
+    """Return the lowest and the highest s at which the rule `level` stays, if the evidence is always f.
+
+    Parameters
+    ----------
+    f : int
+        The evidence.
+    up, down : int
+        The boundaries.
+
+    Examples
+    --------
+    >>> resting(2, 1, 1)
+    (2, 2)
+    """
     stays = [s for s in range(K + 1) if moved(s, f - s, up, down) == s]
     return stays[0], stays[-1]
 
@@ -55,10 +84,13 @@ def _texts() -> list[list[Step]]:
 
 
 def recall_of(rule: Rule) -> float:
-    """Of the next window's experts, the share that are among the NAMED of highest value a layer.
+    """Return the share of the next window's experts that are among the NAMED of highest value a layer.
 
-    rule: (value, counts) → value, both (layers, experts), from 0 on in every text. Among equals those come
-    first that served more of the last window.
+    Parameters
+    ----------
+    rule : callable
+        (value, counts) → value, both (layers, experts), from 0 on in every text. Among equals those come
+        first that served more of the last window.
     """
     return _recall(lambda: rule)
 
@@ -70,9 +102,8 @@ def _recall(begin: Callable[[], Rule]) -> float:
         value, rule = np.zeros(steps[0].counts.shape), begin()
         for now, following in pairwise(steps):
             value = rule(value, now.counts.astype(float))
-            order = np.argsort(-(value + 1e-6 * now.counts), axis=1, kind="stable")[:, :NAMED]
-            needed = following.counts > 0
-            shares.append(np.take_along_axis(needed, order, axis=1).sum(axis=1) / needed.sum(axis=1))
+            named = np.argsort(-(value + 1e-6 * now.counts), axis=1, kind="stable")[:, :NAMED]
+            shares.append(recall(named, following.counts))
     return float(np.mean(shares))
 
 
@@ -167,10 +198,10 @@ def _own(answer: Callable[[np.ndarray, np.ndarray], Any], _case: None) -> str | 
             raise ValueError(f"the new value has shape {returned.shape}, asked is {value.shape}, all finite")
         return returned
 
-    recall, printed = recall_of(rule), _printed()
-    if recall > printed:
+    share, printed = recall_of(rule), _printed()
+    if share > printed:
         return None
-    return f"its recall is {recall:.4f}, and the printed rule's {printed:.4f}, on the same texts"
+    return f"its recall is {share:.4f}, and the printed rule's {printed:.4f}, on the same texts"
 
 
 EXERCISES = (

@@ -42,8 +42,10 @@ def tables() -> dict[int, Candidates]:
 
 @lru_cache(maxsize=1)
 def to_read() -> tuple[int, int]:
-    """A window and a layer of it to look at: where there is one, with hot experts at every τ, and with one
-    constraint alone that forbids τ = 2."""
+    """Return a window and a layer of it to look at.
+
+    Where there is one, it has hot experts at every τ, and one constraint alone forbids τ = 2.
+    """
     for window, table in tables().items():
         for layer, names in enumerate(_forbidding(table)):
             if len(names) == 1 and table.hot[layer, -1] and PerLayer(table).feasible[layer, 2]:

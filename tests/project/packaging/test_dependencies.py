@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import re
 import sys
 import tomllib
@@ -10,6 +9,8 @@ from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+
+from tests.helpers.imports import imported_modules
 
 OWN = {"moespac_nb", "moespac_widgets", "moespac_exercises", "tests", "tools", "run"}
 DISTRIBUTIONS = {
@@ -49,14 +50,9 @@ USED_UNIMPORTED = {
 
 def imported_packages(folder: Path) -> set[str]:
     """The distributions of the packages that the Python files of a folder import, anywhere in them."""
-    names = set()
-    for path in folder.rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-            if isinstance(node, ast.Import):
-                names |= {alias.name.split(".")[0] for alias in node.names}
-            elif isinstance(node, ast.ImportFrom) and node.level == 0:
-                names.add((node.module or "").split(".")[0])
-    return {DISTRIBUTIONS.get(name, name) for name in names - OWN - sys.stdlib_module_names}
+    sources = [path.read_text("utf-8") for path in folder.rglob("*.py")]
+    names = {name.split(".")[0] for source in sources for name in imported_modules(source, "own.own.own.own")}
+    return {DISTRIBUTIONS.get(name, name) for name in names - OWN - {"own"} - sys.stdlib_module_names}
 
 
 @pytest.fixture(scope="module")

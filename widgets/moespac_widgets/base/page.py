@@ -51,7 +51,13 @@ const SCRIPTS = {scripts};
 
 
 class PageView(Protocol):
-    """What a page needs to know of a view; every `LiveView` has it."""
+    """Protocol of what a page asks of a view; every `LiveView` has it.
+
+    Attributes
+    ----------
+    SCRIPT : str
+        The view's front-end file.
+    """
 
     SCRIPT: str
 

@@ -1,13 +1,15 @@
-"""The two tests of every notebook's exercises: a right answer is right, a mistake is told what it is."""
+"""What the lessons' tests share: the two tests of all answers, and the traces that prose speaks of."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from functools import cache
+from typing import Any, Literal
 
 import pytest
 
 from moespac_exercises.checking import check
+from moespac_nb import DOMAINS, Trace, load_trace
 
 Wrong = tuple[str, Any, str]  # the exercise, the answer, words of which one is told, parted by |
 
@@ -32,3 +34,9 @@ def answer_tests(
             assert str(right[name]) not in outcome.sentence  # the solution is not told
 
     return test_right, test_wrong
+
+
+@cache
+def dense_traces(half: Literal["report", "tune"] = "report") -> dict[str, Trace]:
+    """The dense traces of every domain, sampled: read once, however many tests look at them."""
+    return {domain: load_trace(domain, mode="sample", dense=True, half=half) for domain in DOMAINS}
