@@ -143,8 +143,8 @@ def _guess(name: str) -> float | None:
     return _guesses[name]
 
 
-def _is_number(given: Any) -> bool:
-    return isinstance(given, Real) and not isinstance(given, bool) and bool(abs(given) < MOST)
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool) and bool(abs(value) < MOST)
 
 
 def _figure(value: float) -> str:

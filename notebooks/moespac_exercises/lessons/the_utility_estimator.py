@@ -75,12 +75,12 @@ def recorded() -> Trace:
 
 @cache
 def _texts() -> list[list[Step]]:
-    found: list[list[Step]] = []
+    texts: list[list[Step]] = []
     for step in recorded().rounds(GAMMA):
         if step.index == 0:
-            found.append([])
-        found[-1].append(step)
-    return [steps for steps in found if len(steps) > 1]
+            texts.append([])
+        texts[-1].append(step)
+    return [steps for steps in texts if len(steps) > 1]
 
 
 def recall_of(rule: Rule) -> float:
@@ -118,33 +118,32 @@ def _printed() -> float:
 
 def _move(answer: Callable[..., Any], case: tuple[int, int, int, int, int]) -> str | None:
     s, f, before, up, down = case
-    given, right = answer(s, f, before, up, down), moved(s, f - before, up, down)
-    if given == right and not isinstance(given, bool):
+    returned, right = answer(s, f, before, up, down), moved(s, f - before, up, down)
+    if returned == right and not isinstance(returned, bool):
         return None
-    asked = (
-        f"s = {s}, f goes from {before} to {f}, boundaries {up} up and {down} down: it returned {given!r}. "
-    )
-    if not 0 <= given <= K:
-        return asked + f"Utility stays between 0 and {K}"
-    if abs(given - s) > 1:
-        return asked + "One level at a time, however large the change"
+    boundaries = f"boundaries {up} up and {down} down"
+    call = f"s = {s}, f goes from {before} to {f}, {boundaries}: it returned {returned!r}. "
+    if not 0 <= returned <= K:
+        return call + f"Utility stays between 0 and {K}"
+    if abs(returned - s) > 1:
+        return call + "One level at a time, however large the change"
     delta = f - before
     if delta >= up or -delta >= down:
         side = "up" if delta >= up else "down"
-        return asked + f"A change of {delta} does reach the boundary {side}"
-    return asked + f"A change of {delta} reaches neither boundary"
+        return call + f"A change of {delta} does reach the boundary {side}"
+    return call + f"A change of {delta} reaches neither boundary"
 
 
 def _boundary(answer: Callable[[int, int], Any], case: tuple[int, int]) -> str | None:
     up, change = case
-    given, right = answer(up, change), floor((1 - FORGETTING) * up + FORGETTING * change + 1e-9)
-    if given == right:
+    returned, right = answer(up, change), floor((1 - FORGETTING) * up + FORGETTING * change + 1e-9)
+    if returned == right:
         return None
-    asked = f"a boundary of {up} and a change of {change}: it returned {given!r}. "
+    call = f"a boundary of {up} and a change of {change}: it returned {returned!r}. "
     exact = (1 - FORGETTING) * up + FORGETTING * change
-    if abs(given - exact) < 1e-9:
-        return asked + "That is before rounding down"
-    return asked + f"Nine tenths of {up} and one tenth of {change} are {exact:g}, and then comes a floor"
+    if abs(returned - exact) < 1e-9:
+        return call + "That is before rounding down"
+    return call + f"Nine tenths of {up} and one tenth of {change} are {exact:g}, and then comes a floor"
 
 
 def _steady(answer: float, _case: None) -> str | None:
@@ -159,36 +158,35 @@ def _steady(answer: float, _case: None) -> str | None:
 
 
 def _unseen(answer: Sequence[Any], _case: None) -> str | None:
-    given = list(answer)
-    if any(isinstance(f, bool) or f not in range(STEADY + 1) for f in given):
-        return f"{given}: a count is a whole number from 0 to {STEADY}"
-    if len(given) < LAST or min(given[-LAST:]) < HOT:
-        return f"{given}: the last {LAST} counts must all be {HOT} or more"
+    returned = list(answer)
+    if any(isinstance(f, bool) or f not in range(STEADY + 1) for f in returned):
+        return f"{returned}: a count is a whole number from 0 to {STEADY}"
+    if len(returned) < LAST or min(returned[-LAST:]) < HOT:
+        return f"{returned}: the last {LAST} counts must all be {HOT} or more"
     rule = make_estimator("paper", 1, 1, K=K, gamma=GAMMA)
-    trail = [int(rule.update(np.array([[int(f)]]))[0, 0]) for f in given]
+    trail = [int(rule.update(np.array([[int(f)]]))[0, 0]) for f in returned]
     if trail[-1] == 0:
         return None
     first = next(n for n, s in enumerate(trail) if s)
-    return (
-        f"{given}: s goes {trail}. It first rises at the change from {given[first - 1] if first else 0} to "
-        f"{given[first]}. Can the count come up without any change that reaches the boundary?"
-    )
+    before = returned[first - 1] if first else 0
+    rise = f"s goes {trail}. It first rises at the change from {before} to {returned[first]}"
+    return f"{returned}: {rise}. Can the count come up without any change that reaches the boundary?"
 
 
 def _rests(answer: Callable[[int, int, int], Any], case: tuple[int, int, int]) -> str | None:
     f, up, down = case
-    given, right = answer(f, up, down), resting(f, up, down)
-    if tuple(given) == right:
+    returned, right = answer(f, up, down), resting(f, up, down)
+    if tuple(returned) == right:
         return None
-    asked = f"f is always {f}, boundaries {up} up and {down} down: it returned {given!r}. "
+    call = f"f is always {f}, boundaries {up} up and {down} down: it returned {returned!r}. "
     for s in range(K + 1):
-        inside = given[0] <= s <= given[1]
+        inside = returned[0] <= s <= returned[1]
         after = moved(s, f - s, up, down)
         if inside and after != s:
-            return asked + f"At s = {s} it does not stay: f - s is {f - s}, and it moves to {after}"
+            return call + f"At s = {s} it does not stay: f - s is {f - s}, and it moves to {after}"
         if not inside and after == s:
-            return asked + f"At s = {s} it stays, too: f - s is {f - s}"
-    return asked + f"Asked are the lowest and the highest level from 0 to {K}"
+            return call + f"At s = {s} it stays, too: f - s is {f - s}"
+    return call + f"Asked are the lowest and the highest level from 0 to {K}"
 
 
 def _own(answer: Callable[[np.ndarray, np.ndarray], Any], _case: None) -> str | None:

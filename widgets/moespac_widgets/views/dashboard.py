@@ -214,8 +214,8 @@ def _name(source: Any) -> str | Words:
 
 def _percent(result: Result, trace: Trace) -> int:
     """The budget as the lab has it: of all experts, whole per cents."""
-    every = trace.geometry.layers * trace.geometry.experts
-    return max(-(-100 // every), min(100, round(100 * result.slots / every)))
+    experts = trace.geometry.layers * trace.geometry.experts
+    return max(-(-100 // experts), min(100, round(100 * result.slots / experts)))
 
 
 def _span(result: Result, step: int) -> dict[str, int]:
