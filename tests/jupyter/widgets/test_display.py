@@ -25,7 +25,7 @@ from moespac_widgets import Dashboard, DemandMap, Race, Stepper, Timeline
 from moespac_widgets.base.display import MODE, WIDGET
 from moespac_widgets.base.fallback import CELL_PIXELS
 from tests.helpers.trace_strategies import one_text
-from tools.support.browser import TWO_FRAMES
+from tools.support.browser import TWO_FRAMES, Opened, without_a_fault
 from tools.support.jupyterlab import lab, write_notebook
 
 MAKE = (
@@ -127,10 +127,9 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path, monkeypatch: pyte
 def shown_in(browser: Any, page: Path, html: str) -> Any:
     """The frame of an output on a page, once it has drawn; nothing may be fetched, nothing go wrong."""
     page.write_text(f'<!doctype html><meta charset="utf-8"><body>{html}</body>', encoding="utf-8")
-    tab, problems = browser.new_page(viewport={"width": 1100, "height": 800}), []
-    tab.on("request", lambda r: None if r.url.startswith(("file:", "data:")) else problems.append(r.url))
-    tab.on("console", lambda m: problems.append(m.text) if m.type in ("error", "warning") else None)
-    tab.on("pageerror", lambda e: problems.append(str(e)))
+    opened = Opened(browser.new_page(viewport={"width": 1100, "height": 800}))
+    opened.watch(("file:", "data:"))
+    tab = opened.page
     tab.goto(page.as_uri())
     frame = tab.frame_locator("iframe")
     frame.locator(".ms-sentence").first.wait_for()
@@ -143,7 +142,7 @@ def shown_in(browser: Any, page: Path, html: str) -> Any:
     tab.keyboard.press("l")
     frame.locator("body").evaluate(TWO_FRAMES)
     assert frame.locator(".ms-sentence").first.text_content() != before
-    assert problems == []
+    without_a_fault(opened)
     return tab
 
 

@@ -77,6 +77,20 @@ def test_every_text_a_script_asks_for_is_in_the_catalogue(widget: type[LiveView]
     assert asked <= set(texts)
 
 
+def test_every_text_is_asked_for() -> None:
+    """By its key or by what follows its point, whole or with a value at the beginning or the end."""
+    source = "\n".join(p.read_text("utf-8") for p in front_end.HOME.rglob("*") if p.suffix in (".js", ".py"))
+    whole = set(re.findall(r"""["'`]([\w.-]+)["'`]""", source))
+    begun = tuple(re.findall(r"`([\w.-]+_)\$\{", source))
+    ended = tuple(re.findall(r"\}(_\w+)`", source))
+    texts = json.loads((front_end.HOME / "texts/en.json").read_text("utf-8"))
+
+    def is_asked(part: str) -> bool:
+        return part in whole or part.startswith(begun) or part.endswith(ended)
+
+    assert [key for key in texts if not is_asked(key) and not is_asked(key.partition(".")[2])] == []
+
+
 def test_titles_and_notices_come_from_the_catalogue(tmp_path: Path) -> None:
     texts = front_end.catalogue("base", "title", "notice")
     assert {key.split(".")[0] for key in texts} == {"base", "title", "notice"}

@@ -11,7 +11,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from tools.support.browser import TWO_FRAMES
+from tools.support.browser import Opened, without_a_fault
 
 
 def built(root: Path, out: Path, *options: str) -> Path:
@@ -28,14 +28,12 @@ def book(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def opened(browser: Any, page: Path) -> Any:
     """The page, opened from its file, without a word on the console and without a request elsewhere."""
-    tab, problems = browser.new_page(), []
-    tab.on("request", lambda r: None if r.url.startswith(("file:", "data:")) else problems.append(r.url))
-    tab.on("console", lambda m: problems.append(m.text) if m.type in ("error", "warning") else None)
-    tab.on("pageerror", lambda e: problems.append(str(e)))
-    tab.goto(page.as_uri())
-    tab.evaluate(TWO_FRAMES)
-    assert problems == []
-    return tab
+    opened = Opened(browser.new_page())
+    opened.watch(("file:", "data:"))
+    opened.page.goto(page.as_uri())
+    opened.settle()
+    without_a_fault(opened)
+    return opened.page
 
 
 @pytest.mark.slow

@@ -43,6 +43,7 @@ def supervised(stages: list[Stage], out: Path, minutes: float = 1.0) -> list[Res
         lambda now: written.append([result.outcome for result in now]),
     )
     assert written[-1] == [result.outcome for result in results]
+    assert "running" in written[0]
     assert len(written) > len(stages)  # after each, and at the end
     return results
 
@@ -76,25 +77,28 @@ def dry(tmp_path_factory) -> dict[str, Any]:
 
 
 def rows(found: dict[str, Any], number: int, start: str) -> list[dict[str, Any]]:
-    (title,) = [title for title in found["stages"][number]["findings"]["tables"] if title.startswith(start)]
-    return found["stages"][number]["findings"]["tables"][title]
+    tables = found["stages"][number]["findings"]["tables"]
+    (title,) = [title for title in tables if title.startswith(start)]
+    return tables[title]
+
+
+def claims(found: dict[str, Any], holds: bool | None) -> set[int]:
+    """The numbers of the stages with a claim that holds, does not, or could not be judged."""
+    stages = found["stages"].items()
+    return {
+        number for number, ran in stages for claim in ran["findings"]["claims"] if claim["holds"] is holds
+    }
 
 
 def test_a_dry_run_comes_through_all_stages_and_writes_few_files(dry):
-    assert {number: each["outcome"] for number, each in dry["stages"].items()} == dict.fromkeys(
-        range(1, 10), "done"
-    )
+    outcomes = {number: ran["outcome"] for number, ran in dry["stages"].items()}
+    assert outcomes == dict.fromkeys(range(1, 10), "done")
     assert dry["files"] == {report.JSON_NAME, report.REPORT_NAME, "machine.toml"}
-    assert all(each["findings"]["facts"] or each["findings"]["claims"] for each in dry["stages"].values())
-    assert all(not each["findings"]["cuts"] for each in dry["stages"].values())
+    findings = [ran["findings"] for ran in dry["stages"].values()]
+    assert all(found["facts"] or found["claims"] for found in findings)
+    assert not any(found["cuts"] for found in findings)
     assert dry["gpu"] == "no GPU (dry run)"
-    broken = [
-        claim
-        for each in dry["stages"].values()
-        for claim in each["findings"]["claims"]
-        if claim["holds"] is False
-    ]
-    assert dry["code"] == bool(broken)
+    assert dry["code"] == bool(claims(dry, False))
     assert "dry run at tiny sizes" in dry["report"]
     assert str(Path(__file__).resolve().parents[3]) not in dry["report"]
 
@@ -134,11 +138,7 @@ def test_a_dry_run_lays_what_is_modelled_beside_what_is_measured(dry):
 
 
 def test_a_dry_run_says_what_it_could_not_judge(dry):
-    unjudged = {
-        number for number, each in dry["stages"].items()
-        for claim in each["findings"]["claims"] if claim["holds"] is None
-    }  # fmt: skip
-    assert unjudged >= {3, 4, 8}
+    assert claims(dry, None) >= {3, 4, 8}
     assert dry["stages"][3]["findings"]["facts"]["pinned"] == "not run: no GPU"
 
 
@@ -166,10 +166,21 @@ def test_stages_that_end_well_share_a_process(tmp_path):
     assert not is_running(first.findings.facts["process"])
 
 
-def test_a_process_that_dies_costs_its_stage_alone(tmp_path):
-    dead, fine = supervised([stage(1, gpu_stages.dies), stage(2, gpu_stages.fine)], tmp_path)
-    assert (dead.outcome, dead.error) == ("died", "its process ended with 7")
-    assert dead.findings.facts
+LOST = Stage(1, "lost", "nothing", InModule("no_such_stage"), 0.2, 0.2, 1)
+
+
+@pytest.mark.parametrize(
+    ("broken", "outcome", "words"),
+    [
+        (stage(1, gpu_stages.dies), "died", "its process ended with 7"),
+        (LOST, "failed", "No module named 'tools.gpu.no_such_stage'"),
+    ],
+)
+def test_a_stage_that_breaks_costs_itself_alone(tmp_path, broken, outcome, words):
+    dead, fine = supervised([broken, stage(2, gpu_stages.fine)], tmp_path)
+    assert dead.outcome == outcome
+    assert words in dead.error
+    assert dead.findings.facts or broken is LOST
     assert fine.outcome == "done"
 
 
@@ -186,14 +197,6 @@ def test_a_stage_that_hangs_is_ended_with_all_it_started(tmp_path, monkeypatch):
     while is_running(hung.findings.facts["child"]) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not is_running(hung.findings.facts["child"])
-
-
-def test_a_stage_that_cannot_be_imported_fails_alone(tmp_path):
-    lost = Stage(1, "lost", "nothing", InModule("no_such_stage"), 0.2, 0.2, 1)
-    failed, fine = supervised([lost, stage(2, gpu_stages.fine)], tmp_path)
-    assert failed.outcome == "failed"
-    assert "No module named 'tools.gpu.no_such_stage'" in failed.error
-    assert fine.outcome == "done"
 
 
 def test_a_stage_is_told_of_less_than_its_limit(tmp_path):
@@ -305,17 +308,6 @@ def test_a_termination_leaves_a_report(tmp_path):
     assert [each["outcome"] for each in stages] == ["done", "interrupted"]
     assert "interrupted: the check was stopped" in said
     assert (out / report.REPORT_NAME).read_text("utf-8") in said
-
-
-def test_a_stage_is_in_the_report_as_soon_as_it_runs(tmp_path):
-    written: list[list[str]] = []
-    supervisor.run_stages(
-        [stage(1, gpu_stages.fine)],
-        Setup(tiny=True, on_gpu=False, out=tmp_path),
-        1.0,
-        lambda now: written.append([result.outcome for result in now]),
-    )
-    assert written[0] == ["running"]
 
 
 def test_a_check_stopped_after_its_last_stage_says_so(tmp_path, monkeypatch, capsys):
