@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import eq
 from typing import Any
 
 import numpy as np
@@ -49,20 +50,12 @@ WRONG: dict[str, Wrong] = {
     "drafted, not accepted": ("00.1", [GAMMA * (ROUND + 1), ROUND + 1], "were drafted"),
     "no token of the target's": ("00.1", [RIGHT["00.1"][0], 0], "not drafted"),
     "one round too few": ("00.1", [sum(step.accepted for step in ROUNDS[:ROUND]), ROUND], "counted from 0"),
-    "every match counts": (
-        "00.2",
-        lambda drafted, choices: sum(d == c for d, c in zip(drafted, choices, strict=False)),
-        "before the first place",
-    ),
+    "every match counts": ("00.2", lambda d, c: sum(map(eq, d, c)), "before the first place"),
     "the target's own as well": ("00.2", lambda d, c: accepted_length(d, c) + 1, "returned"),
-    "all or nothing": (
-        "00.2",
-        lambda drafted, choices: len(drafted) if drafted == choices[:-1] else 0,
-        "returned 0",
-    ),
+    "all or nothing": ("00.2", lambda d, c: len(d) if d == c[:-1] else 0, "returned 0"),
     "one place too far": (
         "00.2",
-        lambda drafted, choices: next(n for n, c in enumerate(choices) if drafted[n] != c),
+        lambda d, c: next(n for n, token in enumerate(c) if d[n] != token),
         "IndexError",
     ),
     "counted from 1": ("00.3", [n + 1 for n in RIGHT["00.3"]], "position|busiest"),

@@ -136,15 +136,11 @@ WRONG: dict[str, Wrong] = {
     "another word": ("05.3", "memory", "one of link"),
     "one sum over the window": (
         "05.4",
-        lambda loads, takes, copy, draft: sum(loads) * copy <= draft + sum(takes),
+        lambda n, ms, copy, draft: sum(n) * copy <= draft + sum(ms),
         "has not come",
     ),
     "its own time too": ("05.4", own_time_too, "has not come"),
-    "drafting only": (
-        "05.4",
-        lambda loads, takes, copy, draft: sum(loads) * copy <= draft,
-        "the layers before",
-    ),
+    "drafting only": ("05.4", lambda n, ms, copy, draft: sum(n) * copy <= draft, "the layers before"),
     "each layer's own copies": (
         "05.4",
         lambda loads, takes, copy, draft: all(
