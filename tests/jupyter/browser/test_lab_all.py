@@ -18,7 +18,6 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.full]
 NAMES = [*MAKERS, "Dashboard"]
 EVERY = pytest.mark.parametrize("name", NAMES)
 SETUP = """
-import sys
 from IPython.display import display
 from ipywidgets.widgets import widget
 from tests.helpers.all_widgets import MAKERS, small

@@ -15,7 +15,6 @@ from tools.support.notebook_runner import SOURCES
 
 EXERCISES = [exercise for source in SOURCES for exercise in exercises_of(source.name[:2])]
 FUNCTIONS = [exercise for exercise in EXERCISES if exercise.takes.startswith("a function")]
-VALUES = [exercise for exercise in EXERCISES if exercise not in FUNCTIONS]
 NO_ANSWERS = (
     "🙃",
     2j,

@@ -188,7 +188,7 @@ def test_a_trace_that_is_too_long_is_thinned_evenly_and_says_so() -> None:
     assert kept(10, 100, 1000) == (pytest.approx(np.arange(10)), [])
     steps, (notice,) = kept(1000, 1000, 250_000)
     assert steps.tolist() == list(range(0, 1000, 4))
-    said = notice.read(front_end.catalogue("en", "notice"))
+    said = notice.read(front_end.catalogue("notice"))
     assert "of 1000 steps one in 4 is shown" in said
     assert "at most 250 steps" in said
 

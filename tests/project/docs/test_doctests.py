@@ -21,9 +21,6 @@ MODULES = [
 ]
 FOLDERS = {"moespac_nb": ".", "moespac_widgets": "widgets", "moespac_exercises": "notebooks"}
 
-# Examples that do not hold yet; each is to go.
-KNOWN: set[str] = {"moespac_nb.decoder.sampling"}
-
 
 def with_examples(root: Path) -> list[str]:
     return [
@@ -36,8 +33,6 @@ def with_examples(root: Path) -> list[str]:
 
 @pytest.mark.parametrize("name", with_examples(Path(__file__).resolve().parents[3]))
 def test_its_examples_hold(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    if name in KNOWN:
-        pytest.skip("known not to hold yet")
     monkeypatch.chdir(tmp_path)
     result = doctest.testmod(import_module(name), optionflags=FLAGS)
     assert result.failed == 0
