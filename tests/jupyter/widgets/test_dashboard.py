@@ -136,9 +136,7 @@ def test_a_domain_is_its_bundled_fan(monkeypatch: pytest.MonkeyPatch) -> None:
     assert sorted(asked) == [("math", "sample", True, "report"), ("math", "sample", True, "tune")]
 
 
-def test_the_command_takes_other_texts_for_a_policy_that_counts_in_them(
-    capsys: Any, trace: Path, tmp_path: Path
-) -> None:
+def test_the_command_takes_texts_for_a_policy_to_count_in(capsys: Any, trace: Path, tmp_path: Path) -> None:
     asked = (trace, "--policy", "static-hot", "--budget", "50%", "--html", tmp_path / "page.html")
     assert "how often other texts used each expert" in called(capsys, *asked)[2]
     assert called(capsys, *asked, "--expert-usage", trace)[0] == 0
