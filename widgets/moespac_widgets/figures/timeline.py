@@ -35,10 +35,7 @@ _KINDS = {
 
 
 def timeline_figure(
-    operations: Iterable[Operation],
-    start_s: float = 0.0,
-    end_s: float | None = None,
-    label: str = "modelled",
+    operations: Iterable[Operation], start_s: float = 0.0, end_s: float | None = None, label: str = "modelled"
 ) -> Figure:
     """Draw the operations of a run, a row for each lane; drag along the lanes to see another span.
 
@@ -98,10 +95,10 @@ def timeline_figure(
                 )
             )
     shares = busy(ran, start_s, min(end_s, last_s))
-    said = ", ".join(f"{lane} {share:.0%}" for lane, share in shares.items())
+    words = ", ".join(f"{lane} {share:.0%}" for lane, share in shares.items())
     on_any_page(
         figure,
-        f"{label}. {1e3 * start_s:.1f} to {1e3 * end_s:.1f} ms, busy: {said}",
+        f"{label}. {1e3 * start_s:.1f} to {1e3 * end_s:.1f} ms, busy: {words}",
         360,
         barmode="overlay",
         bargap=0.2,
