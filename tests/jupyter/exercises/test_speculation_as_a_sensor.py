@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from moespac_exercises.information import entropy_bits, information_bits, information_of
 from moespac_exercises.lessons.speculation_as_a_sensor import THRESHOLD
 from moespac_nb.estimator.evaluation import EVIDENCE, evaluate_predictors
 from moespac_nb.estimator.sensors import SENSORS, make_sensor
