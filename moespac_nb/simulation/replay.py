@@ -1,8 +1,5 @@
 """Simulate a trace's decode with a policy on a modelled machine.
 
-    result = replay(trace, "recency", "17%", machine="rtx4090", model="qwen3-30b-a3b")
-    result.tps_modelled, result.hit_rate, result.parts
-
 Scheduler, engine and policies are those of a live decode, without the arithmetic; so all figures are modelled
 and repeat exactly.
 """
@@ -10,7 +7,6 @@ and repeat exactly.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +23,11 @@ from ..hardware.model import ModelSpec, load_model_spec
 from ..hardware.scaling import scale_to_trace, scaling_notes, whole_model_factors
 from ..policies import Policy, get_policy
 from ..trace.locality import check_expert_usage
-from ..trace.step import MoEShape
+from ..trace.step import Step
 from ..trace.trace import Trace
 from ..utils.defaults import ACCOUNTING, BUDGET, MACHINE, MODEL, POLICY
 from ..utils.exceptions import InvalidInputError
-from .demand import TextDemand, expert_demand
+from .demand import TextDemand, WindowDemand, expert_demand
 from .result import Result
 
 __all__ = ["replay", "replay_texts"]
@@ -95,6 +91,14 @@ def replay(
     ------
     MoespacError
         An argument is invalid; raised before any work.
+
+    Examples
+    --------
+    >>> from moespac_nb import load_trace
+    >>> trace = load_trace("chat", half="report")
+    >>> result = replay(trace, "recency", "17%", machine="rtx4090", model="qwen3-30b-a3b")
+    >>> result.windows, result.slots, 0 < result.hit_rate < 1
+    (109, 87, True)
     """
     policy = get_policy(policy)
     geometry = trace.geometry
@@ -105,43 +109,57 @@ def replay(
     if not windows:
         raise InvalidInputError("the trace holds no step; expected: one with a window at least")
     gamma_max = max(window.step.gamma for window in windows)
-    setup = _setup(policy, budget, geometry, machine, model, costs, accounting, context, gamma_max > 0)
+    check_accounting(accounting)
+    setup: dict[str, Any] = {"fits": True, "machine": None, "model": None, "notes": ()}
+    whole_model = None
+    if costs is not None:
+        if accounting != "slots-equal":
+            raise InvalidInputError(
+                f"accounting is {accounting!r} and costs are given; expected: 'slots-equal', or a machine "
+                "and a model profile instead of costs"
+            )
+        allotment = parse_budget(budget).allot(costs.expert_bytes, geometry.layers * geometry.experts)
+    else:
+        machine, model, drafts = load_machine(machine), load_model_spec(model), gamma_max > 0
+        costs = cost_model(machine, model, context=context, geometry=geometry)
+        allotment = allot(accounting, budget, scale_to_trace(model, geometry), draft=drafts, context=context)
+        # What the card holds is a matter of the whole model, not of the trace it is replayed with.
+        plan = plan_memory(machine, model, context=context, draft=drafts and model.draft is not None)
+        share = allotment.slots / (geometry.layers * geometry.experts) if policy.slots else 0.0
+        setup["fits"] = allotment.fits and plan.fits_host and plan.left_bytes >= 0 and share <= plan.share
+        setup |= {"machine": machine.name, "model": model.name, "notes": scaling_notes(model, geometry)}
+        whole_model = whole_model_factors(model, geometry)
     usage = check_expert_usage(expert_usage, geometry, "trace")
     device = VirtualDevice(record=timeline)
     scheduler = Scheduler(
-        device, setup.costs, policy, geometry, setup.slots,
+        device, costs, policy, geometry, allotment.slots,
         gamma=gamma_max, expert_usage=usage, in_flight=in_flight, log=log,
     )  # fmt: skip
     first_s, prefills_s, windows_s = replay_texts(scheduler, texts, cold)
     counters, parts = scheduler.decode.counters, scheduler.decode.parts
     tokens = sum(len(window.step.emitted) for window in windows)
-    requested = counters.ready + counters.late + counters.miss
     total_s = parts.total_s
-    layers, work = setup.larger or (0.0, 0.0)
     alike_s = parts.draft_s + parts.plan_s + parts.dense_s
+    layers, work = whole_model or (0.0, 0.0)
     return Result(
         policy=policy.name,
         tps_modelled=tokens / total_s,
-        tps_whole_model=tokens / (layers * alike_s + work * (total_s - alike_s)) if setup.larger else None,
+        tps_whole_model=tokens / (layers * alike_s + work * (total_s - alike_s)) if whole_model else None,
         tokens=tokens,
         windows=len(windows),
-        hit_rate=counters.ready / requested,
-        late_rate=counters.late / requested,
+        hit_rate=counters.hit_rate,
+        late_rate=counters.late_rate,
         bytes_per_token=counters.bytes / tokens,
         wasted_bytes=counters.wasted_bytes,
         stall_share=parts.link_wait_s / total_s,
-        cpu_share=counters.cpu_pairs / counters.pairs,
+        cpu_share=counters.cpu_share,
         policy_ms_per_step=1e3 * parts.plan_s / len(windows),
         ttft_s=float(np.mean(first_s)),
         prefill_s=float(np.mean(prefills_s)),
         budget=str(budget),
-        budget_bytes=setup.budget_bytes,
+        budget_bytes=allotment.budget_bytes,
         slots=scheduler.engine.slots.count(),
         accounting=accounting,
-        fits=setup.fits,
-        machine=setup.machine,
-        model=setup.model,
-        notes=setup.notes,
         gamma=gamma,
         cold=cold,
         label="modelled",
@@ -150,57 +168,7 @@ def replay(
         parts=parts,
         windows_s=tuple(windows_s),
         device=device,
-    )
-
-
-@dataclass(frozen=True)
-class _Setup:
-    """What a replay runs on."""
-
-    costs: Costs
-    budget_bytes: int
-    slots: int
-    fits: bool
-    machine: str | None = None
-    model: str | None = None
-    notes: tuple[str, ...] = ()
-    larger: tuple[float, float] | None = None  # how many times the trace's layers the model has, and its work
-
-
-def _setup(
-    policy: Policy,
-    budget: Any,
-    geometry: MoEShape,
-    machine: Machine | str | Path,
-    model: ModelSpec | str | Path,
-    costs: Costs | None,
-    accounting: str,
-    context: int,
-    drafts: bool,
-) -> _Setup:
-    check_accounting(accounting)
-    if costs is not None:
-        if accounting != "slots-equal":
-            raise InvalidInputError(
-                f"accounting is {accounting!r} and costs are given; expected: 'slots-equal', or a machine "
-                "and a model profile instead of costs"
-            )
-        allotment = parse_budget(budget).allot(costs.expert_bytes, geometry.layers * geometry.experts)
-        return _Setup(costs, allotment.budget_bytes, allotment.slots, fits=True)
-    machine, model = load_machine(machine), load_model_spec(model)
-    allotment = allot(accounting, budget, scale_to_trace(model, geometry), draft=drafts, context=context)
-    # What the card holds is a matter of the whole model, not of the trace it is replayed with.
-    plan = plan_memory(machine, model, context=context, draft=drafts and model.draft is not None)
-    share = allotment.slots / (geometry.layers * geometry.experts) if policy.slots else 0.0
-    return _Setup(
-        cost_model(machine, model, context=context, geometry=geometry),
-        allotment.budget_bytes,
-        allotment.slots,
-        allotment.fits and plan.fits_host and plan.left_bytes >= 0 and share <= plan.share,
-        machine.name,
-        model.name,
-        scaling_notes(model, geometry),
-        whole_model_factors(model, geometry),
+        **setup,
     )
 
 
@@ -212,6 +180,7 @@ def replay_texts(
     Parameters
     ----------
     scheduler : Scheduler
+        See `Scheduler`; its device has the clock.
     texts : sequence of TextDemand
         See `expert_demand`.
     cold : bool, default False
@@ -224,34 +193,39 @@ def replay_texts(
     windows_s : list of (float, float)
         When each window opened, and when the policy had learned from it, on the device's clock.
     """
-    device, tells = scheduler.device, scheduler.policy.reads_future
-    first_s, prefills_s = [], []
-    windows_s = []
+    device = scheduler.device
+    first_s, prefills_s, windows_s = [], [], []
     for text in texts:
         if cold:
             scheduler.restart()
-        start = device.now()
-        steps = [window.step for window in text.windows]
-        following = [*steps, None] if tells else [None] * (len(steps) + 1)
+        start_s = device.now()
+        following: list[Step | None] = [None] * (len(text.windows) + 1)
+        if scheduler.policy.reads_future:
+            following[:-1] = [window.step for window in text.windows]
         if len(text.prefill.ids):
             scheduler.on_prefill_start(len(text.prefill.ids))
             for layer, (experts, positions) in enumerate(text.prompt):
                 scheduler.layer(layer, experts, positions)
         scheduler.on_prefill_end(text.prefill, following[0])
-        prefills_s.append(device.now() - start)
-        for number, (seen, tokens, layers) in enumerate(text.windows):
-            opened_s = device.now()
-            scheduler.on_step_start(tokens[0])
-            gates = seen.draft_gates
-            for drafted, token in enumerate(tokens[1:]):
-                scheduler.on_draft_token(token, None if gates is None else gates[drafted])
-            scheduler.on_draft_end()
-            ahead = seen.next_gates
-            for layer, (experts, positions) in enumerate(layers):
-                next_gates = None if ahead is None or layer + 1 == len(layers) else ahead[:, layer + 1]
-                scheduler.layer(layer, experts, positions, next_gates=next_gates)
-            scheduler.on_verify(seen.step, following[number + 1])
-            windows_s.append((opened_s, device.now()))
+        prefills_s.append(device.now() - start_s)
+        for number, window in enumerate(text.windows):
+            window_start_s = device.now()
+            _replay_window(scheduler, window, following[number + 1])
+            windows_s.append((window_start_s, device.now()))
             if not number:
-                first_s.append(device.now() - start)
+                first_s.append(device.now() - start_s)
     return first_s, prefills_s, windows_s
+
+
+def _replay_window(scheduler: Scheduler, window: WindowDemand, following: Step | None) -> None:
+    (step, draft_gates, next_gates), layers = window
+    first, *drafted = step.window.tolist()
+    scheduler.on_step_start(first)
+    for place, token in enumerate(drafted):
+        scheduler.on_draft_token(token, None if draft_gates is None else draft_gates[place])
+    scheduler.on_draft_end()
+    for layer, (experts, positions) in enumerate(layers):
+        is_last = layer + 1 == len(layers)
+        gates = None if next_gates is None or is_last else next_gates[:, layer + 1]
+        scheduler.layer(layer, experts, positions, next_gates=gates)
+    scheduler.on_verify(step, following)

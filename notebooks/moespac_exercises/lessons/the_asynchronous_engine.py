@@ -156,8 +156,8 @@ def _state(answer: Callable[..., Any], case: tuple[str, str]) -> str | None:
     returned, right = answer(state, event), _after(state, event)
     if returned == right:
         return None
-    if returned not in STATES[:4]:
-        return f"{returned!r} is no state of a slot; expected: {', '.join(STATES[:4])}"
+    if returned not in STATES:
+        return f"{returned!r} is no state of a slot; expected: {', '.join(STATES)}"
     why = WHY.get(case)
     return f"the slot is {state} and {EVENTS[event]}: it returned {returned!r}" + (
         f", but {why}" if why else ""

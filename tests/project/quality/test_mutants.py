@@ -32,8 +32,10 @@ def read(checkout: Path, text: str) -> list[mutants.Mutant]:
     return mutants.read(checkout / "faults.toml", checkout)
 
 
-def test_every_fault_of_the_list_still_has_its_place_in_the_code() -> None:
+def test_every_fault_of_the_list_still_has_its_place_in_the_code(capsys) -> None:
     assert len(mutants.read(TOOLS / "mutants.toml")) > 60
+    assert mutants.main(["--list"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) > 60
 
 
 def test_caught_survived_and_equal_are_told_apart(checkout: Path, capsys) -> None:

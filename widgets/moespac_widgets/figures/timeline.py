@@ -7,14 +7,13 @@ from typing import NamedTuple
 
 import plotly.graph_objects as go
 
+from moespac_nb.engine.chrome_trace import ROWS as LANES
 from moespac_nb.engine.devices import Operation
 from moespac_nb.utils.exceptions import InvalidInputError
 
 from .base import INK, Figure, on_any_page
 
 __all__ = ["busy", "timeline_figure"]
-
-LANES = ("host", "draft", "gpu", "cpu", "link")  # from above
 
 
 class _Kind(NamedTuple):

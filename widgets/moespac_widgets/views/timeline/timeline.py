@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from moespac_nb.engine.chrome_trace import ROWS, chrome_trace
+from moespac_nb.engine import devices
+from moespac_nb.engine.chrome_trace import chrome_trace
 from moespac_nb.engine.devices import Operation
 from moespac_nb.simulation.result import Result
 from moespac_nb.utils.exceptions import InvalidInputError
@@ -29,8 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Timeline", "waits"]
 
-LANES = ("draft", "gpu", "cpu", "link", "host")  # rows of each result, from the top
-assert set(LANES) == set(ROWS)
+LANES = (*devices.LANES, devices.HOST_THREAD)  # rows of each result, from the top
 MOST = 4
 BYTES_AN_OPERATION = 11
 TICKS = 2**30  # times travel as whole ticks, so many in the longest result
