@@ -72,10 +72,10 @@ import numpy as np
 import plotly.graph_objects as go
 
 from moespac_exercises import check, predict, reveal
+from moespac_exercises.information import entropy_bits, information_bits, information_of
 from moespac_exercises.lessons.speculation_as_a_sensor import ACCEPTANCE, REUSE, THRESHOLD
 from moespac_nb import DOMAINS, load_trace, expert_counts, iter_windows, verified_tokens, EVIDENCE
 from moespac_nb import evaluate_predictors, SENSORS, VerifyCounts, make_sensor
-from moespac_nb.estimator.information import entropy_bits, information_bits, information_of
 from moespac_nb.trace.locality import distinct_by_chance, distinct_by_gamma
 
 # %%

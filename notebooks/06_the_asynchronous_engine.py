@@ -99,7 +99,8 @@ print(f"{len(trace)} rounds:", model.tokenizer.decode(free))
 
 # %%
 on = {"machine": "rtx4090", "model": "qwen3-30b-a3b"}
-with offload(model, budget="25%", policy="spac-joint", gamma=4, **on) as run:
+live = {"machine": on["machine"], "model_spec": on["model"]}
+with offload(model, budget="25%", policy="spac-joint", gamma=4, **live) as run:
     decoding = run.decode(prompt, **asked)
     for _ in decoding:
         pass
@@ -183,7 +184,7 @@ check("06.1", judge)
 
 # %%
 changes, rows = {6: "5%", 12: "60%"}, []
-with offload(model, budget="50%", policy="spac-joint", gamma=4, **on) as changing:
+with offload(model, budget="50%", policy="spac-joint", gamma=4, **live) as changing:
     resized = changing.decode(prompt, **asked)
     for step in resized:
         rows.append((step.index, changing.slots, int(changing.resident.sum()), changing.counters.copies))

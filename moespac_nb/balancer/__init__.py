@@ -1,14 +1,12 @@
 """Heterogeneous Workload Balancer: which experts are hot enough for a slot."""
 
 from .balancer import Balancer
-from .candidates import Candidates, candidates
+from .candidates import Candidates, LaneTimes, Thresholds, candidates
 from .demand import Demand, LevelRates
 from .joint import Joint
 from .per_expert import PerExpert, PerExpertSolution
 from .per_layer import PerLayer
 from .solve import METHODS, solve
-from .thresholds import Thresholds
-from .times import LaneTimes
 
 __all__ = [
     "METHODS",

@@ -14,14 +14,12 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ..utils.exceptions import InvalidInputError, did_you_mean
-from .candidates import candidates
+from ..utils.validation import check_choice, check_number, checked_whole
+from .candidates import LaneTimes, Thresholds, candidates
 from .demand import LevelRates
 from .joint import Joint
 from .per_layer import PerLayer
 from .solve import solve
-from .thresholds import Thresholds
-from .times import LaneTimes
 
 __all__ = ["FORMULATIONS", "Balancer"]
 
@@ -52,8 +50,8 @@ class Balancer:
 
     Raises
     ------
-    MoespacError
-        The formulation is unknown, or a number is out of range.
+    InvalidInputError
+        If the formulation is unknown, or a number is out of range.
     """
 
     def __init__(
@@ -67,18 +65,11 @@ class Balancer:
         warmup: int = 8,
         log: list[Any] | None = None,
     ) -> None:
-        if formulation not in FORMULATIONS:
-            raise InvalidInputError(
-                f"formulation is {formulation!r}; expected: {', '.join(FORMULATIONS)}"
-                + did_you_mean(formulation, FORMULATIONS)
-            )
-        if exact_every < 0:
-            raise InvalidInputError(
-                f"exact_every is {exact_every}; expected: a number of windows, or 0 for never"
-            )
-        if time_limit_s is not None and not time_limit_s > 0:
-            raise InvalidInputError(f"time_limit_s is {time_limit_s}; expected: seconds above 0, or None")
-        self.formulation, self.exact_every, self.time_limit_s = formulation, exact_every, time_limit_s
+        if time_limit_s is not None:
+            check_number("time_limit_s", time_limit_s, above=0)
+        self.formulation = check_choice("formulation", formulation, FORMULATIONS)
+        self.exact_every = checked_whole("exact_every", exact_every, least=0)
+        self.time_limit_s = time_limit_s
         self.rates = LevelRates(layers, levels, warmup)
         self.solved = 0
         self.log = log
@@ -98,7 +89,17 @@ class Balancer:
     def problem(
         self, utility: np.ndarray, resident: np.ndarray, *, slots: int, times: LaneTimes, pairs: float
     ) -> Joint | PerLayer:
-        """Build the coming window's problem, to print or solve; the arguments are those of `thresholds`."""
+        """Build the coming window's problem, to print or solve.
+
+        Parameters
+        ----------
+        utility, resident, slots, times, pairs
+            As in `thresholds`.
+
+        Returns
+        -------
+        Joint or PerLayer
+        """
         demand = self.rates.demand(utility, pairs)
         table = candidates(utility, resident, slots, times, demand)
         if self.log is not None:

@@ -8,22 +8,124 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..utils.exceptions import InvalidInputError
+from ..utils.validation import check_number, checked_whole
 from .demand import Demand, checked_utility
-from .times import LaneTimes
 
-__all__ = ["Candidates", "candidates"]
+if TYPE_CHECKING:
+    from ..hardware.costs import Costs
+
+__all__ = ["Candidates", "LaneTimes", "Thresholds", "candidates"]
 
 Array = np.ndarray
 
 
+@dataclass(frozen=True, kw_only=True)
+class LaneTimes:
+    """Seconds that each lane takes for one thing. A pair is one position served by one expert.
+
+    A lane that serves several experts takes as long as the slower of reading each of them once and computing
+    their pairs. The paper has one number a lane, `gpu_expert_s` and `cpu_pair_s`; the others are then 0.
+
+    Parameters
+    ----------
+    gpu_expert_s, cpu_expert_s : float
+        Reading one expert's weights, from its slot or from the host's memory.
+    gpu_pair_s, cpu_pair_s : float
+        The arithmetic of one pair.
+    copy_s : float
+        Bringing one expert into a slot.
+    draft_window_s : float
+        Drafting the whole window; the link is free to copy meanwhile.
+    dense_s : float
+        A layer before its experts; the link copies meanwhile too.
+
+    Raises
+    ------
+    InvalidInputError
+        If a time is negative or not finite.
+    """
+
+    gpu_expert_s: float
+    cpu_pair_s: float
+    copy_s: float
+    draft_window_s: float
+    gpu_pair_s: float = 0.0
+    cpu_expert_s: float = 0.0
+    dense_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Check the times."""
+        for name, seconds in vars(self).items():
+            check_number(name, seconds, least=0)
+
+    @classmethod
+    def of(cls, costs: Costs, gamma: int) -> LaneTimes:
+        """Make the times of one machine and model.
+
+        Parameters
+        ----------
+        costs : Costs
+            See `cost_model`.
+        gamma : int
+            Drafted tokens of a window; γ + 1 positions are verified.
+
+        Returns
+        -------
+        LaneTimes
+        """
+        checked_whole("gamma", gamma, least=0)
+        return cls(
+            gpu_expert_s=costs.gpu_read_s,
+            gpu_pair_s=costs.gpu_pair_s,
+            cpu_expert_s=costs.cpu_read_s,
+            cpu_pair_s=costs.cpu_pair_s,
+            copy_s=costs.copy_s(),
+            draft_window_s=gamma * costs.draft_s,
+            dense_s=costs.layer_s(gamma + 1),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Thresholds:
+    """Decision of a balancer: experts of layer l with utility s ≥ tau[l] are hot.
+
+    Where nothing is feasible every τ is K.
+
+    Attributes
+    ----------
+    tau : ndarray of int, shape (layers,)
+        1 to K.
+    objective_s : float
+        The minimised value at these thresholds.
+    feasible, optimal : bool
+        `optimal` means proven; it is False for a heuristic's point, and after a time limit.
+    method : {"pulp", "enumerate", "lagrangian"}
+        The method that found this point.
+    binding : tuple of str
+        Constraints that it violates, or that keep layers from a better τ.
+    seconds : float
+        Measured time of the search.
+    """
+
+    tau: Array
+    objective_s: float
+    feasible: bool
+    optimal: bool
+    method: str
+    binding: tuple[str, ...] = ()
+    seconds: float = 0.0
+
+
 @dataclass(frozen=True, eq=False)
 class Candidates:
-    """What each threshold brings in each layer; column τ - 1 is threshold τ, an expert is hot where s ≥ τ.
+    """Table of what each threshold brings in each layer: an expert is hot where s ≥ τ.
+
+    Column τ - 1 is threshold τ.
 
     Attributes
     ----------
@@ -32,51 +134,63 @@ class Candidates:
     hot, loads : ndarray of int, shape (layers, K)
         Hot experts, which need a slot; and those of them that are not resident, n(τ).
     room : ndarray of int, shape (K,)
-        Slots that are free or held by an expert that is cold at τ.
+        Slots that are free or held by an expert that is cold at τ: what τ alone could load into.
     slots : int
         Slots in all.
     times : LaneTimes
         The machine's times.
     """
 
-    cpu_s: Array  # (layers, K) T_cpu: the cold pairs, on the CPU lane
-    gpu_s: Array  # (layers, K) T_gpu: the hot experts, on the GPU lane
-    hot: Array  # (layers, K) experts that are to have a slot: kept, or loaded
-    loads: Array  # (layers, K) n(τ): those of them that are not resident
-    room: Array  # (K,) slots free, or held by an expert that is cold at τ: what τ alone could load into
+    cpu_s: Array
+    gpu_s: Array
+    hot: Array
+    loads: Array
+    room: Array
     slots: int
     times: LaneTimes
 
     @cached_property
     def total_s(self) -> Array:
-        """max(T_cpu, T_gpu), (layers, K): the lanes run side by side."""
+        """Seconds of each layer, max(T_cpu, T_gpu), (layers, K): the lanes run side by side."""
         return np.asarray(np.maximum(self.cpu_s, self.gpu_s))
 
     @property
     def layers(self) -> int:
+        """Number of layers."""
         return len(self.hot)
 
     @property
     def levels(self) -> int:
+        """K, the highest threshold."""
         return int(self.hot.shape[1])
 
     @cached_property
     def unit_s(self) -> float:
-        """The largest time in sight: a solver is given times in it, and its tolerances fit any machine."""
+        """Largest time of the table: a solver is given times in it, so its tolerances fit any machine."""
         return max(float(self.total_s.max()), self.times.copy_s, self.times.draft_window_s) or 1.0
 
     @property
     def tolerance_s(self) -> float:
-        """How far a time constraint may be missed: what a solver's arithmetic cannot tell from kept."""
+        """Seconds by which a deadline may be missed: a solver's arithmetic cannot tell that from kept."""
         return 1e-6 * self.unit_s
 
     @cached_property
     def fastest(self) -> Array:
-        """(layers,) each layer's τ of least total_s, were it alone; of equal ones the highest."""
+        """Each layer's τ of least `total_s`, were it alone, (layers,); of equal ones the highest."""
         return lowest(self.total_s)
 
     def row(self, layer: int, level: int) -> dict[str, Any]:
-        """Return one candidate, τ = level + 1, as plain values: the part that all formulations explain."""
+        """Return one candidate as plain values: the part that all formulations explain.
+
+        Parameters
+        ----------
+        layer, level : int
+            The candidate's row and column; its threshold is level + 1.
+
+        Returns
+        -------
+        dict
+        """
         return {
             "layer": layer,
             "tau": level + 1,
@@ -89,12 +203,24 @@ class Candidates:
         }
 
     def of(self, table: Array, tau: Array) -> Array:
-        """Return a table's entry of each layer at thresholds `tau`, (layers,)."""
+        """Return a table's entry of each layer at some thresholds.
+
+        Parameters
+        ----------
+        table : ndarray, shape (layers, K)
+            One of this table's arrays, or one like it.
+        tau : ndarray of int, shape (layers,)
+            1 to K.
+
+        Returns
+        -------
+        ndarray, shape (layers,)
+        """
         return np.asarray(table[np.arange(self.layers), tau - 1])
 
 
 def lowest(cost: Array) -> Array:
-    """(layers,) the τ of least cost (layers, K); of equal ones the highest, with the fewest slots."""
+    """Return each layer's τ of least cost (layers, K); of equal ones the highest, with the fewest slots."""
     return np.asarray(cost.shape[1] - cost[:, ::-1].argmin(axis=1))
 
 
@@ -120,8 +246,8 @@ def candidates(utility: Array, resident: Array, slots: int, times: LaneTimes, de
 
     Raises
     ------
-    MoespacError
-        Shapes disagree, or a number is out of range.
+    InvalidInputError
+        If shapes disagree, or a number is out of range.
 
     Examples
     --------

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..utils.exceptions import InvalidInputError
+from ..utils.validation import check_number, checked_whole
 
 __all__ = ["Demand", "LevelRates", "checked_utility", "level_sums"]
 
@@ -33,22 +34,21 @@ class Demand:
 
     Raises
     ------
-    MoespacError
-        Shapes disagree, or a value is negative, not finite, or a share above 1.
+    InvalidInputError
+        If shapes disagree, or a value is negative, not finite, or a share above 1.
     """
 
-    pairs: Array  # (layers,) token–expert pairs: the paper's γ·k
-    distinct: Array  # (layers,) distinct experts: the paper's b
-    cold_share: Array  # (layers, K) r_c: the share of the pairs that goes to cold experts
-    hot_share: Array  # (layers, K) r_g: the share of the distinct experts that is hot
+    pairs: Array
+    distinct: Array
+    cold_share: Array
+    hot_share: Array
 
     def __post_init__(self) -> None:
-        layers, levels = np.shape(self.cold_share) if np.ndim(self.cold_share) == 2 else (0, 0)
-        accepted = {"pairs": (layers,), "distinct": (layers,), "cold_share": (layers, levels)}
-        accepted["hot_share"] = (layers, levels)
-        for name, shape in accepted.items():
-            array = getattr(self, name)
-            if np.shape(array) != shape or not array.size:
+        """Check shapes and values."""
+        shape = np.shape(self.cold_share)
+        for name, array in vars(self).items():
+            expected = shape if name.endswith("share") else shape[:1]
+            if len(shape) != 2 or np.shape(array) != expected or not array.size:
                 raise InvalidInputError(
                     f"{name} has shape {np.shape(array)}; expected: pairs and distinct (layers,), cold_share "
                     "and hot_share (layers, levels), at least one of each"
@@ -95,7 +95,17 @@ class Demand:
 
     @classmethod
     def of_levels(cls, pairs: Array, used: Array) -> Demand:
-        """Make a demand of the pairs and distinct experts at each level of utility, (layers, K + 1)."""
+        """Make a demand of the work at each level of utility.
+
+        Parameters
+        ----------
+        pairs, used : ndarray, shape (layers, K + 1)
+            Token–expert pairs, and distinct experts in use, at the levels 0 to K.
+
+        Returns
+        -------
+        Demand
+        """
         hot_pairs, hot_used = _at_least(pairs), _at_least(used)
         all_pairs, all_used = hot_pairs[:, :1], hot_used[:, :1]
         hot_share_of_pairs = hot_pairs[:, 1:] / np.maximum(all_pairs, np.finfo(float).tiny)
@@ -104,9 +114,8 @@ class Demand:
 
 
 def checked_utility(utility: Array, levels: int) -> Array:
-    """The utility as integers (layers, experts) in 0 … K, K = levels ≥ 1; else MoespacError."""
-    if levels < 1:
-        raise InvalidInputError(f"levels is {levels}; expected: K of 1 or more, the highest utility")
+    """Return the utility as integers (layers, experts) from 0 to K = levels; raise if it is anything else."""
+    checked_whole("levels", levels, least=1)
     utility = np.asarray(utility)
     if utility.ndim != 2 or not utility.size or utility.dtype.kind not in "iu":
         raise InvalidInputError(
@@ -120,19 +129,19 @@ def checked_utility(utility: Array, levels: int) -> Array:
 
 
 def level_sums(utility: Array, levels: int, amount: Array) -> Array:
-    """The sum of an amount (layers, experts) over the experts at each level: (layers, K + 1) floats."""
+    """Return the sums of an amount (layers, experts) over the experts at each level, (layers, K + 1)."""
     layers = len(utility)
     cell = utility + np.arange(layers)[:, None] * (levels + 1)
     return np.bincount(cell.ravel(), amount.ravel(), layers * (levels + 1)).reshape(layers, levels + 1)
 
 
 def _at_least(at_level: Array) -> Array:
-    """Column s: the sum over the levels ≥ s."""
+    """Sum the levels ≥ s in column s."""
     return at_level[:, ::-1].cumsum(axis=1)[:, ::-1]
 
 
 class LevelRates:
-    """How often experts of each level of utility are used, learned from windows.
+    """Rates at which experts of each level of utility are used, learned from windows.
 
     Rates are plain means over the first `warmup` windows and moving averages over about as many afterwards.
     Before the first window every expert is as likely as the next, and no two pairs share one; this prior
@@ -149,41 +158,50 @@ class LevelRates:
     """
 
     def __init__(self, layers: int, levels: int, warmup: int = 8) -> None:
-        for name, value in (("layers", layers), ("levels", levels), ("warmup", warmup)):
-            if value < 1:
-                raise InvalidInputError(f"{name} is {value}; expected: 1 or more")
-        self.levels, self.warmup, self.windows = levels, warmup, 0
-        # Sums over windows at each level, (layers, K + 1). A layer's mean expert serves 1 in each window,
-        # so that the draft length does not matter.
-        self._experts = np.ones((layers, levels + 1))
-        self._work = np.ones((layers, levels + 1))
-        self._pairs = np.ones((layers, levels + 1))
-        self._used = np.ones((layers, levels + 1))
+        checked_whole("layers", layers, least=1)
+        self.levels = checked_whole("levels", levels, least=1)
+        self.warmup = checked_whole("warmup", warmup, least=1)
+        self.windows = 0
+        # Sums over windows at each level, (layers, K + 1): experts, work, pairs and experts in use. A layer's
+        # mean expert has work 1 in each window, so that the draft length does not matter.
+        self._sums = np.ones((4, layers, levels + 1))
 
     @property
     def warm(self) -> bool:
+        """Whether `warmup` windows have been observed."""
         return self.windows >= self.warmup
 
     def observe(self, utility: Array, counts: Array) -> None:
-        """Learn from one window: counts f, and the utility known before it, both (layers, experts)."""
-        counts = np.asarray(counts)
-        if counts.shape != np.shape(utility) or len(counts) != len(self._work):
+        """Learn from one window.
+
+        Parameters
+        ----------
+        utility : ndarray of int, shape (layers, experts)
+            The utility that was known before the window, 0 to K.
+        counts : ndarray of int, shape (layers, experts)
+            Positions that each expert served in it.
+
+        Raises
+        ------
+        InvalidInputError
+            If shapes disagree, or a number is out of range.
+        """
+        counts, layers = np.asarray(counts), self._sums.shape[1]
+        if counts.shape != np.shape(utility) or len(counts) != layers:
             raise InvalidInputError(
                 f"counts have shape {counts.shape} and the utility {np.shape(utility)}; expected: both "
-                f"(layers, experts) with {len(self._work)} layers"
+                f"(layers, experts) with {layers} layers"
             )
         if not counts.min() >= 0:
             raise InvalidInputError(f"counts go down to {counts.min()}; expected: positions, 0 or more")
         utility = checked_utility(utility, self.levels)
         if self.warm:
-            for sums in (self._experts, self._work, self._pairs, self._used):
-                sums *= 1 - 1 / self.warmup
+            self._sums *= 1 - 1 / self.warmup
+        experts = level_sums(utility, self.levels, np.ones(counts.shape))
         pairs = level_sums(utility, self.levels, counts)
-        total = pairs.sum(axis=1, keepdims=True)
-        self._experts += level_sums(utility, self.levels, np.ones(counts.shape))
-        self._work += pairs * (counts.shape[1] / np.maximum(total, 1))
-        self._pairs += pairs
-        self._used += level_sums(utility, self.levels, counts > 0)
+        used = level_sums(utility, self.levels, counts > 0)
+        work = pairs * (counts.shape[1] / np.maximum(pairs.sum(axis=1, keepdims=True), 1))
+        self._sums += (experts, work, pairs, used)
         self.windows += 1
 
     def demand(self, utility: Array, pairs: float) -> Demand:
@@ -201,11 +219,11 @@ class LevelRates:
         Demand
         """
         utility = checked_utility(utility, self.levels)
-        if len(utility) != len(self._work):
-            raise InvalidInputError(f"the utility has {len(utility)} layers; expected: {len(self._work)}")
-        if not 0 <= pairs < np.inf:
-            raise InvalidInputError(f"pairs is {pairs}; expected: a finite number of 0 or more")
+        experts_seen, work_seen, pairs_seen, used_seen = self._sums
+        if len(utility) != len(experts_seen):
+            raise InvalidInputError(f"the utility has {len(utility)} layers; expected: {len(experts_seen)}")
+        check_number("pairs", pairs, least=0)
         experts = level_sums(utility, self.levels, np.ones(utility.shape))
-        work = experts * (self._work / self._experts)
+        work = experts * (work_seen / experts_seen)
         expected = pairs * work / work.sum(axis=1, keepdims=True)
-        return Demand.of_levels(expected, np.minimum(experts, expected * (self._used / self._pairs)))
+        return Demand.of_levels(expected, np.minimum(experts, expected * (used_seen / pairs_seen)))

@@ -12,13 +12,13 @@ layers before l, never in what comes later: hence one deadline a layer, not one 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from .candidates import Candidates
-from .highs import linear, new_program
-from .thresholds import Thresholds
+from .candidates import Candidates, Thresholds
+from .highs import add_deadlines, linear, new_program
 
 __all__ = ["Joint", "Switches"]
 
@@ -26,20 +26,36 @@ Array = np.ndarray
 
 
 class Switches(NamedTuple):
-    """Effects of changing one layer's τ while the other layers stay; arrays are (layers, K)."""
+    """Effects of changing one layer's τ while the other layers stay; arrays are (layers, K).
 
-    gain_s: Array  # seconds won
-    hot: Array  # more slots taken
-    copies_s: Array  # more time on the link
-    link_kept: Array  # bool: every deadline
-    free: int  # slots, before
+    Attributes
+    ----------
+    gain_s : ndarray
+        Seconds won.
+    hot : ndarray of int
+        Slots taken in addition.
+    copies_s : ndarray
+        Seconds of the link taken in addition.
+    link_kept : ndarray of bool
+        Whether every deadline is kept.
+    free : int
+        Slots that are free before the change.
+    """
+
+    gain_s: Array
+    hot: Array
+    copies_s: Array
+    link_kept: Array
+    free: int
 
     @property
     def slots_kept(self) -> Array:
+        """Whether the slots suffice, (layers, K)."""
         return np.asarray(self.hot <= self.free)
 
     @property
     def allowed(self) -> Array:
+        """Whether slots and deadlines allow the change, (layers, K)."""
         return np.asarray(self.slots_kept & self.link_kept)
 
 
@@ -60,23 +76,66 @@ class Joint:
     table: Candidates
 
     def objective_s(self, tau: Array) -> float:
-        """Return the seconds that all layers take at thresholds `tau`, (layers,)."""
+        """Return the seconds that all layers take at some thresholds.
+
+        Parameters
+        ----------
+        tau : ndarray of int, shape (layers,)
+            A threshold for each layer, 1 to K.
+
+        Returns
+        -------
+        float
+        """
         return float(self.table.of(self.table.total_s, tau).sum())
 
     def slack_s(self, tau: Array) -> Array:
-        """Return the link's time left when each layer begins its experts, (layers,); below 0 is late."""
+        """Return the link's time left when each layer begins its experts.
+
+        Parameters
+        ----------
+        tau : ndarray of int, shape (layers,)
+            A threshold for each layer, 1 to K.
+
+        Returns
+        -------
+        ndarray, shape (layers,)
+            In seconds; below 0 is late.
+        """
         table, times = self.table, self.table.times
         total_s = table.of(table.total_s, tau)
         begins_s = times.draft_window_s + (total_s + times.dense_s).cumsum() - total_s
         return np.asarray(begins_s - times.copy_s * table.of(table.loads, tau).cumsum())
 
     def violations(self, tau: Array) -> tuple[str, ...]:
-        """Return the constraints that thresholds `tau` violate; of the deadlines only the first."""
+        """Return the constraints that some thresholds violate.
+
+        Parameters
+        ----------
+        tau : ndarray of int, shape (layers,)
+            A threshold for each layer, 1 to K.
+
+        Returns
+        -------
+        tuple of str
+            Of the deadlines only the first.
+        """
         late = np.flatnonzero(self.slack_s(tau) < -self.table.tolerance_s)
         slots = ("slots",) if self.table.of(self.table.hot, tau).sum() > self.table.slots else ()
         return slots + tuple(f"link by layer {layer}" for layer in late[:1])
 
     def switches(self, tau: Array) -> Switches:
+        """Return what changing the τ of one layer would bring.
+
+        Parameters
+        ----------
+        tau : ndarray of int, shape (layers,)
+            A threshold for each layer, 1 to K.
+
+        Returns
+        -------
+        Switches
+        """
         table, least_s = self.table, -self.table.tolerance_s
         rows, at = np.arange(table.layers), tau - 1
         hot = table.hot[rows, at]
@@ -89,7 +148,19 @@ class Joint:
         return Switches(gain_s, table.hot - hot[:, None], copies_s, in_time, table.slots - int(hot.sum()))
 
     def binding(self, tau: Array, switches: Switches | None = None) -> tuple[str, ...]:
-        """Return what keeps a layer from a faster τ: the slots, the link's tightest deadline."""
+        """Return what keeps a layer from a faster τ: the slots, the link's tightest deadline.
+
+        Parameters
+        ----------
+        tau : ndarray of int, shape (layers,)
+            A threshold for each layer, 1 to K.
+        switches : Switches, optional
+            Of these thresholds, where they are known already.
+
+        Returns
+        -------
+        tuple of str
+        """
         switches = switches or self.switches(tau)
         faster = switches.gain_s > self.table.tolerance_s
         names: tuple[str, ...] = ("slots",) if (faster & ~switches.slots_kept).any() else ()
@@ -100,7 +171,23 @@ class Joint:
     def thresholds(
         self, tau: Array | None, method: str, optimal: bool, switches: Switches | None = None
     ) -> Thresholds:
-        """Make a result of a feasible point; of None, where there is none, every τ is K."""
+        """Make a result of a point.
+
+        Parameters
+        ----------
+        tau : ndarray of int, shape (layers,), or None
+            A feasible point; None where there is none, and then every τ is K.
+        method : str
+            The method that found it.
+        optimal : bool
+            Whether it is proven.
+        switches : Switches, optional
+            Of these thresholds, where they are known already.
+
+        Returns
+        -------
+        Thresholds
+        """
         if tau is None:
             tau = np.full(self.table.layers, self.table.levels)
             return Thresholds(tau, self.objective_s(tau), False, False, method, self.violations(tau))
@@ -109,8 +196,7 @@ class Joint:
     def program(self) -> tuple[Any, list[dict[int, Any]]]:
         """Build the PuLP problem, with times in units of `unit_s`.
 
-        A layer's time is known at each τ, so max(T_cpu, T_gpu) is a coefficient. The link's slack is carried
-        from layer to layer, which keeps the row of a deadline short.
+        A layer's time is known at each τ, so max(T_cpu, T_gpu) is a coefficient.
 
         Returns
         -------
@@ -118,29 +204,25 @@ class Joint:
         chosen : list of dict
             chosen[layer][τ] is a variable that is 0 or 1.
         """
-        table, times, unit_s = self.table, self.table.times, self.table.unit_s
+        table, unit_s = self.table, self.table.unit_s
         taus = range(1, table.levels + 1)
         program = new_program("joint")
         chosen = [
             program.add_variable_dicts(f"tau_{layer}", taus, cat="Binary") for layer in range(table.layers)
         ]
-        slack = [program.add_variable(f"slack_{layer}", 0) for layer in range(table.layers)]
-        total, copies = (table.total_s / unit_s).tolist(), (table.loads * (times.copy_s / unit_s)).tolist()
-        hot, dense = table.hot.tolist(), times.dense_s / unit_s
-        program += linear((x[tau], total[row][tau - 1]) for row, x in enumerate(chosen) for tau in taus)
-        program += (
-            linear((x[tau], hot[row][tau - 1]) for row, x in enumerate(chosen) for tau in taus)
-            <= table.slots,
-            "slots",
+
+        def at_tau(values: Array) -> list[list[tuple[Any, float]]]:
+            rows = zip(chosen, values.tolist(), strict=True)
+            return [list(zip(bits.values(), row, strict=True)) for bits, row in rows]
+
+        takes = at_tau(table.total_s / unit_s)
+        program += linear(chain.from_iterable(takes))
+        program += linear(chain.from_iterable(at_tau(table.hot))) <= table.slots, "slots"
+        for layer, terms in enumerate(at_tau(np.ones(table.hot.shape))):
+            program += linear(terms) == 1, f"one_{layer}"
+        add_deadlines(
+            program, table.times, unit_s, at_tau(table.loads * (table.times.copy_s / unit_s)), takes
         )
-        for layer, x in enumerate(chosen):
-            program += linear((x[tau], 1.0) for tau in taus) == 1, f"one_{layer}"
-            terms = [(slack[layer], 1.0), *((x[tau], copies[layer][tau - 1]) for tau in taus)]
-            if layer:
-                terms.append((slack[layer - 1], -1.0))
-                terms += [(chosen[layer - 1][tau], -total[layer - 1][tau - 1]) for tau in taus]
-            begins = dense if layer else dense + times.draft_window_s / unit_s
-            program += linear(terms) == begins, f"link_{layer}"
         return program, chosen
 
     def explain(self, tau: Array) -> list[dict[str, Any]]:
@@ -156,25 +238,24 @@ class Joint:
         list of dict
             `feasible`: whether this layer alone may switch to the candidate; `binding`: what it violates.
         """
-        table = self.table
-        switches = self.switches(tau)
-        rows = []
-        for layer, level in np.ndindex(table.hot.shape):
+        gain_s, rows = self.switches(tau).gain_s, []
+        for layer, level in np.ndindex(gain_s.shape):
             other = tau.copy()
             other[layer] = level + 1
-            broken = self.violations(other)
+            violated = self.violations(other)
             rows.append(
                 {
-                    **table.row(layer, level),
-                    "gain_s": float(switches.gain_s[layer, level]),
-                    "feasible": not broken,
-                    "binding": list(broken),
+                    **self.table.row(layer, level),
+                    "gain_s": float(gain_s[layer, level]),
+                    "feasible": not violated,
+                    "binding": list(violated),
                     "chosen": bool(tau[layer] == level + 1),
                 }
             )
         return rows
 
     def __str__(self) -> str:
+        """Return the program in words."""
         table, times = self.table, self.table.times
         return "\n".join(
             [

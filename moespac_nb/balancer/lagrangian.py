@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from .candidates import Thresholds
 from .joint import Joint, Switches
-from .thresholds import Thresholds
 
 __all__ = ["solve"]
 

@@ -13,33 +13,36 @@ from typing import Any
 import numpy as np
 
 from ..utils.exceptions import InvalidInputError
-from .highs import linear, new_program
-from .times import LaneTimes
+from ..utils.validation import checked_whole
+from .candidates import LaneTimes
+from .highs import add_deadlines, linear, new_program
 
 __all__ = ["PerExpert", "PerExpertSolution"]
 
 
 @dataclass(frozen=True, eq=False)
 class PerExpertSolution:
-    """Which experts are to have a slot.
+    """Decision of one bit an expert: which experts are to have a slot.
 
     Attributes
     ----------
     hot : ndarray of bool, shape (layers, experts)
+        Whether the expert is to have a slot.
     objective_s : float
         Seconds that the window takes.
     bound_s : float
         Proven: no choice takes less.
     optimal : bool
+        Whether the choice is proven to be the best.
     seconds : float
         Measured time of the solve.
     """
 
-    hot: np.ndarray  # (layers, experts) bool
+    hot: np.ndarray
     objective_s: float
-    bound_s: float  # proven: no placement takes less
+    bound_s: float
     optimal: bool
-    seconds: float = 0.0  # measured
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,8 +64,8 @@ class PerExpert:
 
     Raises
     ------
-    MoespacError
-        Shapes disagree, or a number is out of range.
+    InvalidInputError
+        If shapes disagree, or a number is out of range.
     """
 
     counts: np.ndarray
@@ -71,6 +74,7 @@ class PerExpert:
     times: LaneTimes
 
     def __post_init__(self) -> None:
+        """Check shapes and numbers."""
         shapes = np.shape(self.counts), np.shape(self.resident)
         if shapes[0] != shapes[1] or len(shapes[0]) != 2 or not np.size(self.counts):
             raise InvalidInputError(
@@ -78,8 +82,7 @@ class PerExpert:
             )
         if not (np.isfinite(self.counts).all() and np.min(self.counts) >= 0):
             raise InvalidInputError("a count is negative or not finite; expected: positions, 0 or more")
-        if self.slots < 1:
-            raise InvalidInputError(f"slots is {self.slots}; expected: 1 or more")
+        checked_whole("slots", self.slots, least=1)
 
     @cached_property
     def cold_s(self) -> float:
@@ -93,62 +96,71 @@ class PerExpert:
         return max(self.cold_s / len(self.counts), self.times.copy_s, self.times.draft_window_s) or 1.0
 
     def program(self) -> tuple[Any, dict[tuple[int, int], Any], list[Any]]:
-        """Build the PuLP problem, each (layer, expert) in use's bit, and each layer's time in `unit_s`."""
+        """Build the PuLP problem, with times in units of `unit_s`.
+
+        Returns
+        -------
+        program : pulp.LpProblem
+        bits : dict
+            The variable, 0 or 1, of each (layer, expert) in use.
+        takes : list
+            The variable of each layer's time.
+        """
         times, unit_s = self.times, self.unit_s
         program = new_program("per_expert")
         takes = [program.add_variable(f"takes_{layer}", 0) for layer in range(len(self.counts))]
-        slack = [program.add_variable(f"slack_{layer}", 0) for layer in range(len(self.counts))]
         program += linear((layer, 1.0) for layer in takes)
         bits: dict[tuple[int, int], Any] = {}
+        copies: list[list[tuple[Any, float]]] = []
         for layer, counts in enumerate(np.asarray(self.counts, float)):
-            used = np.flatnonzero(counts)  # who serves nobody needs no slot
-            own = [program.add_variable(f"hot_{layer}_{e}", cat="Binary") for e in used]
-            bits |= {(layer, int(e)): bit for e, bit in zip(used, own, strict=True)}
+            used = np.flatnonzero(counts).tolist()  # an expert without work needs no slot
+            own = {expert: program.add_variable(f"hot_{layer}_{expert}", cat="Binary") for expert in used}
+            bits |= {(layer, expert): bit for expert, bit in own.items()}
             for hot, amount, seconds in (
-                (True, np.ones(used.size), times.gpu_expert_s),
+                (True, np.ones(len(used)), times.gpu_expert_s),
                 (True, counts[used], times.gpu_pair_s),
-                (False, np.ones(used.size), times.cpu_expert_s),
+                (False, np.ones(len(used)), times.cpu_expert_s),
                 (False, counts[used], times.cpu_pair_s),
             ):
-                each = amount * (seconds / unit_s)
-                terms = [(bit, -s if hot else s) for bit, s in zip(own, each.tolist(), strict=True)]
-                program += linear([(takes[layer], 1.0), *terms]) >= (0.0 if hot else float(each.sum()))
-            copied = [bit for e, bit in zip(used, own, strict=True) if not self.resident[layer, e]]
-            terms = [(slack[layer], 1.0), *((bit, times.copy_s / unit_s) for bit in copied)]
-            begins = times.dense_s / unit_s
-            if layer:
-                terms += [(slack[layer - 1], -1.0), (takes[layer - 1], -1.0)]
-            else:
-                begins += times.draft_window_s / unit_s
-            program += linear(terms) == begins, f"link_{layer}"
+                work = amount * (seconds / unit_s)
+                terms = zip(own.values(), (-work if hot else work).tolist(), strict=True)
+                program += linear([(takes[layer], 1.0), *terms]) >= (0.0 if hot else float(work.sum()))
+            loaded = (bit for expert, bit in own.items() if not self.resident[layer, expert])
+            copies.append([(bit, times.copy_s / unit_s) for bit in loaded])
+        add_deadlines(program, times, unit_s, copies, [[(layer, 1.0)] for layer in takes])
         program += linear((bit, 1.0) for bit in bits.values()) <= self.slots, "slots"
         return program, bits, takes
 
     def explain(self, placed: PerExpertSolution) -> list[dict[str, Any]]:
-        """Return a row for each layer of a solution: its lanes' times, its loads, full slots."""
-        times, counts = self.times, np.asarray(self.counts, float)
-        rows = []
-        for layer, hot in enumerate(placed.hot):
-            used = counts[layer] > 0
-            cold = used & ~hot
-            rows.append(
-                {
-                    "layer": layer,
-                    "cpu_s": float(
-                        max(counts[layer][cold].sum() * times.cpu_pair_s, cold.sum() * times.cpu_expert_s)
-                    ),
-                    "gpu_s": float(
-                        max(counts[layer][hot].sum() * times.gpu_pair_s, hot.sum() * times.gpu_expert_s)
-                    ),
-                    "hot": int(hot.sum()),
-                    "loads": int((hot & ~np.asarray(self.resident)[layer]).sum()),
-                    "used": int(used.sum()),
-                    "binding": ["slots"] if placed.hot.sum() == self.slots else [],
-                }
-            )
-        return rows
+        """Return a row for each layer of a solution: its lanes' times, its loads, full slots.
+
+        Parameters
+        ----------
+        placed : PerExpertSolution
+
+        Returns
+        -------
+        list of dict
+        """
+        times, used, hot = self.times, np.asarray(self.counts) > 0, placed.hot
+        cold_pairs, hot_pairs = (np.sum(self.counts * chosen, axis=1) for chosen in (~hot, hot))
+        cpu_s = np.maximum(cold_pairs * times.cpu_pair_s, (used & ~hot).sum(axis=1) * times.cpu_expert_s)
+        gpu_s = np.maximum(hot_pairs * times.gpu_pair_s, hot.sum(axis=1) * times.gpu_expert_s)
+        return [
+            {
+                "layer": layer,
+                "cpu_s": float(cpu_s[layer]),
+                "gpu_s": float(gpu_s[layer]),
+                "hot": int(hot[layer].sum()),
+                "loads": int((hot & ~np.asarray(self.resident))[layer].sum()),
+                "used": int(used[layer].sum()),
+                "binding": ["slots"] if hot.sum() == self.slots else [],
+            }
+            for layer in range(len(hot))
+        ]
 
     def __str__(self) -> str:
+        """Return the program in words."""
         layers, experts = np.shape(self.counts)
         return "\n".join(
             [

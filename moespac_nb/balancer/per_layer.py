@@ -12,10 +12,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ..utils.exceptions import InvalidInputError
-from .candidates import Candidates, lowest
+from ..utils.validation import check_choice
+from .candidates import Candidates, Thresholds, lowest
 from .highs import linear, new_program
-from .thresholds import Thresholds
 
 __all__ = ["PerLayer"]
 
@@ -35,8 +34,8 @@ class PerLayer:
 
     Raises
     ------
-    MoespacError
-        The objective is unknown.
+    InvalidInputError
+        If the objective is unknown.
 
     See Also
     --------
@@ -47,12 +46,12 @@ class PerLayer:
     objective: Literal["difference", "max"] = "max"
 
     def __post_init__(self) -> None:
-        if self.objective not in OBJECTIVES:
-            raise InvalidInputError(f"objective is {self.objective!r}; expected: {', '.join(OBJECTIVES)}")
+        """Check the objective."""
+        check_choice("objective", self.objective, OBJECTIVES)
 
     @cached_property
     def cost_s(self) -> np.ndarray:
-        """(layers, K) what is minimised."""
+        """Seconds that are minimised, (layers, K)."""
         table = self.table
         return np.abs(table.cpu_s - table.gpu_s) if self.objective == "difference" else table.total_s
 
@@ -63,25 +62,42 @@ class PerLayer:
 
     @cached_property
     def breaks_link(self) -> np.ndarray:
+        """Whether a candidate's loads take longer than they may, (layers, K)."""
         table = self.table
         free_s = table.total_s + self.window_s + table.tolerance_s
         return np.asarray(table.loads * table.times.copy_s > free_s)
 
     @cached_property
     def breaks_slots(self) -> np.ndarray:
+        """Whether a candidate has more loads than room, (layers, K)."""
         return np.asarray(self.table.loads > self.table.room)
 
     @cached_property
     def feasible(self) -> np.ndarray:
+        """Whether a candidate keeps both constraints, (layers, K)."""
         return np.asarray(~(self.breaks_link | self.breaks_slots))
 
     @cached_property
     def best(self) -> np.ndarray:
-        """(layers,) each layer's feasible τ of least cost; K where no τ is feasible."""
+        """Each layer's feasible τ of least cost, (layers,); K where no τ is feasible."""
         return lowest(np.where(self.feasible, self.cost_s, np.inf))
 
     def thresholds(self, tau: np.ndarray, method: str, proven: bool) -> Thresholds:
-        """Make a result of thresholds `tau`, (layers,). proven: whether each is its layer's best."""
+        """Make a result of some thresholds.
+
+        Parameters
+        ----------
+        tau : ndarray of int, shape (layers,)
+            A threshold for each layer, 1 to K.
+        method : str
+            The method that found them.
+        proven : bool
+            Whether each is its layer's best.
+
+        Returns
+        -------
+        Thresholds
+        """
         feasible = bool(self.table.of(self.feasible, tau).all())
         return Thresholds(
             tau=tau,
@@ -93,41 +109,45 @@ class PerLayer:
         )
 
     def program(self, layer: int) -> tuple[Any, dict[int, Any]]:
-        """Build one layer's PuLP problem, times in units of `unit_s`; and chosen[τ], 0 or 1."""
+        """Build one layer's PuLP problem, with times in units of `unit_s`.
+
+        The lanes' times are known at each τ, so the objective has a coefficient for each.
+
+        Parameters
+        ----------
+        layer : int
+
+        Returns
+        -------
+        program : pulp.LpProblem
+        chosen : dict
+            chosen[τ] is a variable that is 0 or 1.
+        """
         table, unit_s = self.table, self.table.unit_s
         taus = range(1, table.levels + 1)
         program = new_program("per_layer")
         chosen = program.add_variable_dicts("tau", taus, cat="Binary")
 
         def at_tau(row: np.ndarray) -> Any:
-            return linear((chosen[tau], float(value)) for tau, value in zip(taus, row, strict=True))
+            return linear(zip(chosen.values(), row.tolist(), strict=True))
 
-        cpu, gpu = at_tau(table.cpu_s[layer] / unit_s), at_tau(table.gpu_s[layer] / unit_s)
-        cost = program.add_variable("cost", 0)
-        program += cost
-        program += at_tau(np.ones(table.levels)) == 1
-        if self.objective == "difference":
-            program += cost >= cpu - gpu
-            program += cost >= gpu - cpu
-        else:
-            program += cost >= cpu
-            program += cost >= gpu
         loads = table.loads[layer]
-        program += (
-            at_tau((loads * table.times.copy_s - table.total_s[layer]) / unit_s) <= self.window_s / unit_s,
-            "link",
-        )
+        late_s = loads * table.times.copy_s - table.total_s[layer]
+        program += at_tau(self.cost_s[layer] / unit_s)
+        program += at_tau(np.ones(table.levels)) == 1
+        program += at_tau(late_s / unit_s) <= self.window_s / unit_s, "link"
         program += at_tau(loads - table.room) <= 0, "slots"
         return program, chosen
 
+    def _violated(self, layer: int, level: int) -> list[str]:
+        broken = {"link": self.breaks_link, "slots": self.breaks_slots}
+        return [name for name, cells in broken.items() if cells[layer, level]]
+
     def _binding(self) -> tuple[str, ...]:
-        """What a layer's unconstrained best would break; where nothing is feasible, what K breaks."""
+        """Name what each layer's unconstrained best violates; where nothing is feasible, what K violates."""
         wished = np.where(self.feasible.any(axis=1), lowest(self.cost_s), self.table.levels)
-        names = []
-        for name, broken in (("link", self.breaks_link), ("slots", self.breaks_slots)):
-            layers = np.flatnonzero(self.table.of(broken, wished))
-            names += [f"{name} at layer {layer}" for layer in layers]
-        return tuple(names)
+        violated = [(name, at) for at, tau in enumerate(wished) for name in self._violated(at, tau - 1)]
+        return tuple(f"{name} at layer {layer}" for name, layer in sorted(violated))
 
     def explain(self, tau: np.ndarray | None = None) -> list[dict[str, Any]]:
         """Return a row for every candidate of every layer: its times, its loads, what it violates.
@@ -142,26 +162,21 @@ class PerLayer:
         list of dict
         """
         table, tau = self.table, self.best if tau is None else tau
-        free_s = table.total_s + self.window_s
         return [
             {
                 **table.row(layer, level),
                 "objective_s": float(self.cost_s[layer, level]),
-                "copies_hide_behind_s": float(free_s[layer, level]),
+                "copies_hide_behind_s": float(table.total_s[layer, level] + self.window_s),
                 "slots_to_load_into": int(table.room[level]),
                 "feasible": bool(self.feasible[layer, level]),
-                "binding": [
-                    name
-                    for name, broken in (("link", self.breaks_link), ("slots", self.breaks_slots))
-                    if broken[layer, level]
-                ],
+                "binding": self._violated(layer, level),
                 "chosen": bool(tau[layer] == level + 1),
             }
-            for layer in range(table.layers)
-            for level in range(table.levels)
+            for layer, level in np.ndindex(table.hot.shape)
         ]
 
     def __str__(self) -> str:
+        """Return the program in words."""
         table = self.table
         return "\n".join(
             [

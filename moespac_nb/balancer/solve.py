@@ -15,13 +15,14 @@ from typing import Any, Literal, overload
 
 import numpy as np
 
-from ..utils.exceptions import InvalidInputError, did_you_mean
+from ..utils.exceptions import InvalidInputError
+from ..utils.validation import check_choice
 from . import lagrangian
+from .candidates import Thresholds
 from .highs import solve_program
 from .joint import Joint
 from .per_expert import PerExpert, PerExpertSolution
 from .per_layer import PerLayer
-from .thresholds import Thresholds
 
 __all__ = ["METHODS", "solve"]
 
@@ -67,8 +68,8 @@ def solve(
 
     Raises
     ------
-    MoespacError
-        The formulation has no such method, or has too many points to enumerate.
+    InvalidInputError
+        If the formulation has no such method, or has too many points to enumerate.
 
     Examples
     --------
@@ -85,11 +86,7 @@ def solve(
     array([1, 2])
     """
     solvers = SOLVERS[type(problem)]
-    if method not in solvers:
-        raise InvalidInputError(
-            f"method is {method!r}; expected for {type(problem).__name__}: {', '.join(solvers)}"
-            + did_you_mean(method, solvers)
-        )
+    check_choice(f"method of {type(problem).__name__}", method, solvers)
     start = perf_counter()
     solution: Thresholds | PerExpertSolution = solvers[method](problem, time_limit_s)
     return replace(solution, seconds=perf_counter() - start)
@@ -135,7 +132,7 @@ def _per_layer_pulp(problem: PerLayer, time_limit_s: float | None) -> Thresholds
 
 
 def _one_layer_pulp(problem: PerLayer, layer: int, time_limit_s: float | None) -> tuple[int, bool]:
-    """One layer's τ, and whether it is proven."""
+    """Return one layer's τ, and whether it is proven."""
     program, chosen = problem.program(layer)
     status = solve_program(program, time_limit_s)
     if status == "infeasible":

@@ -96,16 +96,16 @@ class OffloadOptions:
     def figures(self, run: Run, warnings: list[str]) -> dict[str, Any]:
         """Return what the run came to, and on what."""
         from ..hardware.model import load_model_spec
-        from ..hardware.scaling import scaling_note
+        from ..hardware.scaling import scaling_notes
 
         spec = load_model_spec(self.model) if self.model else None
-        note = scaling_note(spec, run.geometry, run.geometry) if spec else ""
+        notes = scaling_notes(spec, run.geometry) if spec else ()
         return {
             "budget": self.budget,
             "accounting": self.accounting or ACCOUNTING,
             "machine": self.machine or MACHINE,
             "model": spec.name if spec else None,
-            "notes": [note] if note else [],
+            "notes": [note.replace("the trace has", "this one has") for note in notes],
             "warnings": warnings,
             "label": run.label,
             **run.summary(),
@@ -234,4 +234,4 @@ def _budget_in_words(of: dict[str, Any]) -> list[str]:
         f"{of['cpu_share'] or 0:.0%} of the work on the CPU lane",
         f"{(of['bytes_per_token'] or 0) / 1e6:.2f} MB copied a token",
     ]
-    return ["— " + " · ".join(parts), *(f"  stands: {note}" for note in of["notes"])]
+    return ["— " + " · ".join(parts), *(f"  scaled: {note}" for note in of["notes"])]

@@ -34,8 +34,8 @@ def replay(
     dense: bool | None = None,
     half: str | None = None,
     expert_usage: Path | None = None,
-    as_recorded: bool = False,
-    separate_bus: bool = False,
+    whole_model: bool = False,
+    shared_bus: bool = False,
     cold: bool = False,
     timeline: Path | None = None,
     json: bool = False,
@@ -94,8 +94,8 @@ def replay(
                 accounting=accounting,
                 context=context,
                 expert_usage=usage,
-                as_recorded=as_recorded,
-                shared_bus=not separate_bus,
+                whole_model=whole_model,
+                shared_bus=shared_bus,
                 cold=cold,
                 timeline=timeline is not None,
             )
@@ -130,21 +130,28 @@ def _print(title: str, results: Sequence[Result]) -> None:
     first = results[0]
     gamma = "as recorded" if first.gamma is None else f"γ = {first.gamma}"
     slots = "each with empty slots" if first.cold else "slots stay warm between them"
-    bus = "bus shared" if first.shared_bus else "bus apart"
-    print(f"modelled, every figure: {first.model} on {first.machine}, {first.accounting}, {bus}")
+    bus = ", bus shared" if first.shared_bus else ""
+    print(f"modelled, every figure: {first.model} on {first.machine}, {first.accounting}{bus}")
     print(f"trace     {title}, {first.tokens:,} tokens, {gamma}, {slots}")
     if len(results) == 1:
         print("\n".join(_details(first)))
     else:
+        columns = _columns(whole_model=_is_part(first))
         print()
-        print_table([*COLUMNS], [[cell(result) for cell in COLUMNS.values()] for result in results])
+        print_table([*columns], [[cell(result) for cell in columns.values()] for result in results])
         print()
     for note in first.notes:
-        print(f"stands    {note}")
-    for line in _published(results):
-        print(line)
+        print(f"scaled    {note}")
+    if not _is_part(first):
+        print(*_published(results), sep="\n", end="\n" if _published(results) else "")
     if not all(result.fits for result in results):
         print(f"does not fit: more than {first.machine} holds, see moespac fit; shown, and not to rank")
+
+
+def _is_part(result: Result) -> bool:
+    """Return whether the speed is of some layers and not of the whole model."""
+    whole = result.tps_whole_model
+    return whole is not None and abs(whole / result.tps_modelled - 1) > 1e-9
 
 
 def _published(results: Sequence[Result]) -> list[str]:
@@ -176,12 +183,14 @@ def _details(result: Result) -> list[str]:
     spent = ", ".join(f"{what} {seconds / parts.total_s:.0%}" for what, seconds in shares.items())
     missed = 1 - result.hit_rate - result.late_rate
     wasted = result.wasted_bytes / counters.bytes if counters.bytes else 0.0
+    speed = f"{result.tps_modelled:.2f} tokens a second"
+    if _is_part(result):
+        speed += f" of the trace's layers, about {result.tps_whole_model:.3g} of the whole model"
     return [
         f"policy    {result.policy}, {result.policy_ms_per_step:.2f} ms a window",
         f"budget    {result.budget}: {result.slots} slots, {result.budget_bytes:,} bytes; "
         f"{'fits' if result.fits else 'does not fit'}",
-        f"speed     {result.tps_modelled:.2f} tokens a second; "
-        f"{result.windows:,} windows of {1e3 * parts.total_s / result.windows:.1f} ms; "
+        f"speed     {speed}; {result.windows:,} windows of {1e3 * parts.total_s / result.windows:.1f} ms; "
         f"first tokens after {result.ttft_s:.2f} s",
         f"time      {spent}",
         f"experts   {result.hit_rate:.1%} ready, {result.late_rate:.1%} late, {missed:.1%} missed; "
@@ -190,17 +199,20 @@ def _details(result: Result) -> list[str]:
     ]
 
 
-COLUMNS: dict[str, Callable[[Result], str]] = {
-    "policy": lambda result: result.policy,
-    "budget": lambda result: result.budget,
-    "slots": lambda result: str(result.slots),
-    "tokens/s": lambda result: f"{result.tps_modelled:.2f}",
-    "ready": lambda result: f"{result.hit_rate:.1%}",
-    "late": lambda result: f"{result.late_rate:.1%}",
-    "MB/token": lambda result: f"{result.bytes_per_token / 1e6:.1f}",
-    "wasted MB": lambda result: f"{result.wasted_bytes / 1e6:.0f}",
-    "waiting": lambda result: f"{result.stall_share:.0%}",
-    "on CPU": lambda result: f"{result.cpu_share:.0%}",
-    "ms/window": lambda result: f"{result.policy_ms_per_step:.2f}",
-    "fits": lambda result: "yes" if result.fits else "no",
-}
+def _columns(whole_model: bool) -> dict[str, Callable[[Result], str]]:
+    """Return the table's columns; whole_model: with the speed of all layers, where the trace has fewer."""
+    return {
+        "policy": lambda result: result.policy,
+        "budget": lambda result: result.budget,
+        "slots": lambda result: str(result.slots),
+        "tokens/s": lambda result: f"{result.tps_modelled:.2f}",
+        **({"whole model": lambda result: f"~{result.tps_whole_model:.3g}"} if whole_model else {}),
+        "ready": lambda result: f"{result.hit_rate:.1%}",
+        "late": lambda result: f"{result.late_rate:.1%}",
+        "MB/token": lambda result: f"{result.bytes_per_token / 1e6:.1f}",
+        "wasted MB": lambda result: f"{result.wasted_bytes / 1e6:.0f}",
+        "waiting": lambda result: f"{result.stall_share:.0%}",
+        "on CPU": lambda result: f"{result.cpu_share:.0%}",
+        "ms/window": lambda result: f"{result.policy_ms_per_step:.2f}",
+        "fits": lambda result: "yes" if result.fits else "no",
+    }

@@ -10,8 +10,9 @@ A step that fails or is interrupted ends with `on_abort`; if the decode is resum
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
+from functools import partial
 from typing import Any
 
 from ..trace.step import Prefill, Step
@@ -41,28 +42,58 @@ class DecodeCallback:
     turn: AbstractContextManager[Any] = nullcontext()
 
     def on_prefill_start(self, positions: int, /) -> None:
-        """Called before the target reads the prompt's `positions` tokens; not for a prompt of one token."""
+        """Hear that the target will read the prompt; not called for a prompt of one token.
+
+        Parameters
+        ----------
+        positions : int
+            How many tokens it will read.
+        """
 
     def on_prompt_read(self) -> None:
-        """Called between the target's and the draft's prefill; not for a prompt of one token."""
+        """Hear that the target has read the prompt and the draft will; not for a prompt of one token."""
 
     def on_prefill_end(self, prefill: Prefill, /) -> None:
-        """Called when target and draft have read the prompt."""
+        """Hear that target and draft have read the prompt.
+
+        Parameters
+        ----------
+        prefill : Prefill
+            The pass over it.
+        """
 
     def on_step_start(self, token: int, /) -> None:
-        """Called when a step starts, with the last committed token, which opens the window."""
+        """Hear that a step starts.
+
+        Parameters
+        ----------
+        token : int
+            The last committed token, which opens the window.
+        """
 
     def on_draft_token(self, token: int, /) -> None:
-        """Called for each drafted token: at once by a `TokenDraft`, after the last token by other drafts."""
+        """Hear of a drafted token: at once from a `TokenDraft`, after the last token from other drafts.
+
+        Parameters
+        ----------
+        token : int
+            Its id.
+        """
 
     def on_draft_end(self) -> None:
-        """Called before the target verifies the window in one pass."""
+        """Hear that the target will verify the window in one pass."""
 
     def on_verify(self, step: Step, /) -> None:
-        """Called when the step is committed."""
+        """Hear that a step is committed.
+
+        Parameters
+        ----------
+        step : Step
+            The step.
+        """
 
     def on_abort(self) -> None:
-        """Called when the prefill or a step fails or is interrupted."""
+        """Hear that the prefill or a step failed or was interrupted."""
 
 
 def combine_callbacks(callbacks: DecodeCallback | Sequence[DecodeCallback]) -> DecodeCallback:
@@ -72,9 +103,17 @@ def combine_callbacks(callbacks: DecodeCallback | Sequence[DecodeCallback]) -> D
     a pass (`on_prefill_start`, `on_step_start`, `on_draft_token`, `on_draft_end`) and first after one. The
     `turn` of the last one is held.
 
+    Parameters
+    ----------
+    callbacks : DecodeCallback or sequence of them
+
+    Returns
+    -------
+    DecodeCallback
+
     Raises
     ------
-    MoespacError
+    InvalidInputError
         If `callbacks` holds anything but `DecodeCallback` objects.
     """
     several = [callbacks] if isinstance(callbacks, DecodeCallback) else callbacks
@@ -83,39 +122,23 @@ def combine_callbacks(callbacks: DecodeCallback | Sequence[DecodeCallback]) -> D
     return several[0] if len(several) == 1 else _Callbacks(several) if several else DecodeCallback()
 
 
+_BEFORE_A_PASS = ("on_prefill_start", "on_step_start", "on_draft_token", "on_draft_end")
+_AFTER_A_PASS = ("on_prompt_read", "on_prefill_end", "on_verify")
+
+
 class _Callbacks(DecodeCallback):
     def __init__(self, callbacks: Sequence[DecodeCallback]) -> None:
         self._callbacks, self.turn = tuple(callbacks), callbacks[-1].turn
-
-    def on_prefill_start(self, positions: int, /) -> None:
-        for callback in self._callbacks:
-            callback.on_prefill_start(positions)
-
-    def on_prompt_read(self) -> None:
-        for callback in reversed(self._callbacks):
-            callback.on_prompt_read()
-
-    def on_prefill_end(self, prefill: Prefill, /) -> None:
-        for callback in reversed(self._callbacks):
-            callback.on_prefill_end(prefill)
-
-    def on_step_start(self, token: int, /) -> None:
-        for callback in self._callbacks:
-            callback.on_step_start(token)
-
-    def on_draft_token(self, token: int, /) -> None:
-        for callback in self._callbacks:
-            callback.on_draft_token(token)
-
-    def on_draft_end(self) -> None:
-        for callback in self._callbacks:
-            callback.on_draft_end()
-
-    def on_verify(self, step: Step, /) -> None:
-        for callback in reversed(self._callbacks):
-            callback.on_verify(step)
+        for hooks, ordered in ((_BEFORE_A_PASS, callbacks), (_AFTER_A_PASS, callbacks[::-1])):
+            for hook in hooks:
+                setattr(self, hook, partial(_call_all, [getattr(callback, hook) for callback in ordered]))
 
     def on_abort(self) -> None:
         with ExitStack() as stack:  # calls the last one first, and the others even if one raises
             for callback in self._callbacks:
                 stack.callback(callback.on_abort)
+
+
+def _call_all(hooks: Sequence[Callable[..., None]], *arguments: Any) -> None:
+    for hook in hooks:
+        hook(*arguments)

@@ -13,6 +13,7 @@ runs; nothing in what is decoded changes. Two sensor channels:
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -20,10 +21,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from ..models.gates import Gate, ready_gates
+from ..models.gates import Gate, gate_input, ready_gates
 from ..trace.schema import EXPERT_CHANNELS, Channel
 from ..trace.trace import Trace
-from ..utils.exceptions import InvalidInputError, did_you_mean
+from ..utils.exceptions import InvalidInputError
+from ..utils.validation import check_choice
 from .drafts import ModelDraft
 
 if TYPE_CHECKING:
@@ -49,7 +51,7 @@ class Channels:
 
     Raises
     ------
-    MoespacError
+    InvalidInputError
         If the models cannot give what is asked for.
     """
 
@@ -63,7 +65,7 @@ class Channels:
             ready_gates(decoding.model, decoding.info.gates, f"channel {names[0]!r}") if names else []
         )
         self._named = min(2 * shape.top_k, shape.experts)
-        self._hooks: list[Any] = []
+        self._hooks = ExitStack()
         self._read: dict[int, Tensor] = {}  # what each layer's gate read last, (positions, hidden)
         self._scores: dict[int, Tensor] = {}  # and returned, (positions, experts)
         self._states: list[Tensor] = []  # of the draft, (hidden,): one each time it was asked for a token
@@ -73,23 +75,24 @@ class Channels:
         self._rows = {name: [nothing.astype(dtype)] for name, dtype in kept.items()}
 
     def __enter__(self) -> Channels:
+        """Listen to the models' passes from here on."""
         for layer, gate in enumerate(self._routers):
             listen = partial(self._listen, layer)
-            self._hooks.append(gate.register_forward_hook(listen, with_kwargs=True))
+            self._hooks.enter_context(gate.register_forward_hook(listen, with_kwargs=True))
         if "draft-gates" in self._names:
             head = self._decoding.draft.model.get_output_embeddings()  # type: ignore[union-attr]
-            self._hooks.append(head.register_forward_pre_hook(self._listen_to_draft))
+            self._hooks.enter_context(head.register_forward_pre_hook(self._listen_to_draft))
         return self
 
     def __exit__(self, *_: object) -> None:
-        while self._hooks:
-            self._hooks.pop().remove()
+        """Stop listening."""
+        self._hooks.close()
 
     def _listen(
         self, layer: int, _gate: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], outputs: Any
     ) -> None:
         if self._decoding.is_reading:
-            self._read[layer] = [*args, *kwargs.values()][0].flatten(end_dim=-2)
+            self._read[layer] = gate_input(args, kwargs).flatten(end_dim=-2)
             self._scores[layer] = outputs[0]
 
     def _listen_to_draft(self, _head: nn.Module, args: tuple[Tensor, ...]) -> None:
@@ -98,7 +101,13 @@ class Channels:
 
     @torch.inference_mode()
     def take(self, step: Step) -> None:
-        """Keep what the gates read and returned in this step's pass; call it before the next step."""
+        """Keep what the gates read and returned in a step's pass; call it before the next step.
+
+        Parameters
+        ----------
+        step : Step
+            The step that the decoding has just returned.
+        """
         if "scores" in self._rows:
             best = torch.stack([self._scores[layer] for layer in range(len(self._routers))], dim=1)
             values, experts = best.float().topk(self._named)
@@ -117,14 +126,24 @@ class Channels:
         self._states.clear()
 
     def _named_by(self, gate: Gate, states: Tensor) -> Tensor:
-        """The experts that score best for each state, (n, 2·top-k)."""
+        """Name the experts that score best for each state, (n, 2·top-k)."""
         return gate.scores(states).topk(self._named).indices
 
     def _keep(self, name: str, rows: Tensor) -> None:
         self._rows[name].append(rows.cpu().numpy().astype(self._rows[name][0].dtype))
 
     def beside(self, trace: Trace) -> Trace:
-        """Return the trace of the steps that were taken, with the channels added."""
+        """Add the channels to a trace.
+
+        Parameters
+        ----------
+        trace : Trace
+            Of all the steps that were taken.
+
+        Returns
+        -------
+        Trace
+        """
         arrays: dict[str, Any] = {name: np.concatenate(rows) for name, rows in self._rows.items()}
         channels = {name: Channel(EXPERT_CHANNELS[name], arrays.pop(name)) for name in self._names}
         return replace(trace, channels=channels, **arrays)
@@ -132,9 +151,7 @@ class Channels:
 
 def _check(decoding: Decoding, scores: bool, names: Sequence[str]) -> None:
     for name in names:
-        if name not in EXPERT_CHANNELS:
-            hint = did_you_mean(name, EXPERT_CHANNELS)
-            raise InvalidInputError(f"channels has {name!r}; expected: {', '.join(EXPERT_CHANNELS)}{hint}")
+        check_choice("one of the channels", name, EXPERT_CHANNELS)
     if (scores or names) and not decoding.geometry.layers:
         why = decoding.routing_unread
         what = "a dense model" if why is None else f"whose routing cannot be read: {why}"

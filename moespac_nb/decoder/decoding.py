@@ -6,6 +6,7 @@ Knows nothing of memory budgets: a model whose experts are offloaded decodes thr
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from itertools import chain
 from threading import RLock
 from time import perf_counter
@@ -33,8 +34,9 @@ FinishReason = Literal["stop", "length", "context", "interrupted"]
 TOP = 3  # alternatives recorded at each position
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class Decoding:
-    """An iterator of `Step`s over one text, made by `decode`.
+    """Iterator of `Step`s over one text, made by `decode`.
 
     What is committed so far can be read at any time. An interrupt or an error takes back the step it hits;
     iterating again goes on as if nothing had happened.
@@ -62,46 +64,36 @@ class Decoding:
     ...     print(step.accepted, step.emitted)
     """
 
-    def __init__(
-        self,
-        model: Any,
-        prompt_ids: list[int],
-        *,
-        draft: Draft | None,
-        policy: GammaPolicy,
-        sampling: Sampling,
-        max_new_tokens: int,
-        seed: int,
-        stops: Stops,
-        processors: Processors,
-        tokenizer: Any,
-        callback: DecodeCallback,
-    ) -> None:
-        self.model = model
-        self.prompt_ids = prompt_ids
-        self.sampling = sampling
-        self.steps: list[Step] = []
-        self.prefill: Prefill | None = None
-        self.draft = draft
-        self.policy = policy
-        self.seed = seed
-        self.stops = stops
-        self.processors = processors
-        self.tokenizer = tokenizer
-        self._callback = callback
+    model: Any
+    prompt_ids: list[int]
+    draft: Draft | None
+    policy: GammaPolicy
+    sampling: Sampling
+    max_new_tokens: int
+    seed: int
+    stops: Stops
+    processors: Processors
+    tokenizer: Any
+    callback: DecodeCallback
+    steps: list[Step] = field(default_factory=list, init=False)
+    prefill: Prefill | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        """Inspect the target, and prepare its cache."""
         self._reported = 0  # drafted tokens of this step that the callback knows
         self._turn = RLock()  # threads that iterate have a step each
-        room = context_of(model) - len(prompt_ids)
-        self.max_new_tokens = min(max_new_tokens, room)
-        self._limit_reason: FinishReason = "length" if max_new_tokens <= room else "context"
         self._interrupted = False
-        self._target = CachedModel(model, can_crop=draft is not None and policy != FixedGamma(0))
-        self.info = inspect_model(model)
+        room = context_of(self.model) - len(self.prompt_ids)
+        self._limit_reason: FinishReason = "length" if self.max_new_tokens <= room else "context"
+        self.max_new_tokens = min(self.max_new_tokens, room)
+        can_crop = self.draft is not None and self.policy != FixedGamma(0)
+        self._target = CachedModel(self.model, can_crop=can_crop)
+        self.info = inspect_model(self.model)
         self._routing = Routing(self.info)
         self.geometry = self.info.shape
         self.routing_unread = self.info.unread
-        self.lossless_to = lossless_to(model)
-        self.vocabulary = vocabulary_of(model)
+        self.lossless_to = lossless_to(self.model)
+        self.vocabulary = vocabulary_of(self.model)
 
     @property
     def is_reading(self) -> bool:
@@ -124,7 +116,7 @@ class Decoding:
 
         Raises
         ------
-        MoespacError
+        InvalidInputError
             If there is no tokenizer.
         """
         if self.tokenizer is None:
@@ -152,10 +144,12 @@ class Decoding:
         return sum(len(step.emitted) for step in self.steps)
 
     def __iter__(self) -> Decoding:
+        """Return the decoding itself."""
         return self
 
     def __next__(self) -> Step:
-        with self._turn, self._callback.turn:
+        """Decode and return the next step."""
+        with self._turn, self.callback.turn:
             if self.finish_reason not in (None, "interrupted"):
                 raise StopIteration
             try:
@@ -165,7 +159,7 @@ class Decoding:
             except BaseException:
                 self._interrupted = True
                 self._routing.remove_hooks()
-                self._callback.on_abort()
+                self.callback.on_abort()
                 raise
             return step
 
@@ -174,19 +168,19 @@ class Decoding:
         start = perf_counter()
         ids = self.prompt_ids[:-1]
         if ids:
-            self._callback.on_prefill_start(len(ids))
+            self.callback.on_prefill_start(len(ids))
         with self._routing:
             if ids:
                 self._target.crop(0)
                 self._target.forward(ids, logits_to_keep=1)
             experts, gate_weights = self._routing.take(len(ids))
         if ids:
-            self._callback.on_prompt_read()
+            self.callback.on_prompt_read()
         if self.draft is not None:
             self.draft.prefill(ids)
         prefill_ms = 1e3 * (perf_counter() - start)
         prefill = Prefill(np.array(ids, np.int64), experts, gate_weights, prefill_ms)
-        self._callback.on_prefill_end(prefill)
+        self.callback.on_prefill_end(prefill)
         return prefill
 
     def _step(self) -> Step:
@@ -194,15 +188,15 @@ class Decoding:
         ids = self.ids
         start = perf_counter()
         self._reported = 0
-        self._callback.on_step_start(ids[-1])
+        self.callback.on_step_start(ids[-1])
 
         # Draft.
         proposal, uniforms = self._draft(ids)
         proposal = Proposal(proposal.ids.to(self._target.device), proposal.probs.to(self._target.device))
         drafted = checked_ids(proposal, self.vocabulary)
         for token in drafted[self._reported :]:
-            self._callback.on_draft_token(token)
-        self._callback.on_draft_end()
+            self.callback.on_draft_token(token)
+        self.callback.on_draft_end()
         drafted_at = perf_counter()
 
         # Verify: one pass over the window, which gives the target's distribution p at γ+1 positions.
@@ -239,7 +233,7 @@ class Decoding:
         )
         self.steps.append(step)
         self._target.crop(len(ids) + len(emitted) - 1)
-        self._callback.on_verify(step)
+        self.callback.on_verify(step)
         return step
 
     def _draft(self, ids: Sequence[int]) -> tuple[Proposal, np.ndarray]:
@@ -270,7 +264,7 @@ class Decoding:
     def _report(self, tokens: Iterator[tuple[int, Tensor]]) -> Iterator[tuple[int, Tensor]]:
         for token, q in tokens:
             self._reported += 1
-            self._callback.on_draft_token(token)
+            self.callback.on_draft_token(token)
             yield token, q
 
     def _verify(self, window: list[int], position: int) -> tuple[Tensor, np.ndarray, np.ndarray]:
@@ -283,7 +277,13 @@ class Decoding:
             return (logits, *self._routing.take(len(window)))
 
     def summary(self) -> dict[str, Any]:
-        """Return figures of the text so far; speeds are measured on this machine, without prefill."""
+        """Return figures of the text so far.
+
+        Returns
+        -------
+        dict
+            Speeds are measured on this machine, without the prefill; a rate of nothing is None.
+        """
         drafted = sum(step.gamma for step in self.steps)
         seconds = 1e-3 * sum(step.draft_ms + step.verify_ms for step in self.steps)
         new, rounds = len(self.new_ids), len(self.steps)

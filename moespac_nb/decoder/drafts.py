@@ -19,7 +19,7 @@ from ..models.kv_cache import CachedModel
 from ..models.loading import check_is_whole_model, check_same_tokenizer, tokens_of, vocabulary_of
 from ..utils.exceptions import InvalidInputError
 from .logits import NO_PROCESSORS, Processors
-from .sampling import Sampling, check_finite, draw, probabilities
+from .sampling import Sampling, check_finite, common_prefix, draw, probabilities
 from .stops import Stops
 
 
@@ -39,7 +39,17 @@ class Proposal:
     probs: Tensor
 
     def of_its_ids(self, probs: Tensor) -> np.ndarray:
-        """Return each drafted token's probability, (m,), in rows (m or more, vocabulary)."""
+        """Return the probability of each drafted token.
+
+        Parameters
+        ----------
+        probs : Tensor, (m or more, vocabulary)
+            A distribution for each drafted token, in the first m rows.
+
+        Returns
+        -------
+        ndarray, (m,)
+        """
         return probs[: len(self.ids)].gather(-1, self.ids[:, None]).squeeze(-1).cpu().numpy()
 
 
@@ -48,7 +58,13 @@ class Draft(Protocol):
     """What the decoder expects of a draft."""
 
     def prefill(self, ids: Sequence[int], /) -> None:
-        """Read the prompt before the first proposal; may do nothing."""
+        """Read the prompt before the first proposal; may do nothing.
+
+        Parameters
+        ----------
+        ids : sequence of int
+            The prompt without its last token.
+        """
 
     def propose(
         self, ids: Sequence[int], uniforms: np.ndarray, sampling: Sampling, vocabulary: int, /
@@ -74,12 +90,19 @@ class Draft(Protocol):
 
 @runtime_checkable
 class TokenDraft(Draft, Protocol):
-    """A draft that yields each token as soon as it is chosen."""
+    """Draft that yields each token as soon as it is chosen."""
 
     def tokens(
         self, ids: Sequence[int], uniforms: np.ndarray, sampling: Sampling, vocabulary: int, /
     ) -> Iterator[tuple[int, Tensor]]:
-        """Yield what `propose` returns: each id with the distribution (vocabulary,) it was chosen from."""
+        """Yield the tokens that `propose`, with the same arguments, returns at once.
+
+        Yields
+        ------
+        id : int
+        q : Tensor, (vocabulary,)
+            The distribution that it was chosen from.
+        """
 
 
 class ModelDraft:
@@ -172,7 +195,7 @@ class NgramDraft:
 
     Raises
     ------
-    MoespacError
+    InvalidInputError
         Unless 1 ≤ min_ngram ≤ max_ngram.
 
     References
@@ -226,7 +249,13 @@ def no_proposal(vocabulary: int) -> Proposal:
 
 
 def checked_ids(proposal: Proposal, vocabulary: int) -> list[int]:
-    """Return the drafted ids; raise `MoespacError` for what the target cannot read."""
+    """Return the drafted ids.
+
+    Raises
+    ------
+    InvalidInputError
+        If the target cannot read them, or probabilities have another shape.
+    """
     drafted: list[int] = proposal.ids.tolist()
     if proposal.probs.shape != (len(drafted), vocabulary) or not all(
         0 <= id_ < vocabulary for id_ in drafted
@@ -239,7 +268,27 @@ def checked_ids(proposal: Proposal, vocabulary: int) -> list[int]:
 
 
 def draft_of(model: Any, draft: Any, stops: Stops, processors: Processors) -> Draft | None:
-    """Return the draft itself; a model as a `ModelDraft`."""
+    """Return the draft itself; a model as a `ModelDraft`.
+
+    Parameters
+    ----------
+    model : transformers.PreTrainedModel
+        The target.
+    draft : transformers.PreTrainedModel, Draft or None
+    stops : Stops
+        Nothing is drafted after a stop token.
+    processors : Processors
+        Applied to the draft's logits as to the target's.
+
+    Returns
+    -------
+    Draft or None
+
+    Raises
+    ------
+    InvalidInputError
+        If it is anything else, or has another tokenizer than the target.
+    """
     if draft is None or isinstance(draft, Draft):
         return draft
     if not isinstance(draft, torch.nn.Module):
@@ -249,14 +298,3 @@ def draft_of(model: Any, draft: Any, stops: Stops, processors: Processors) -> Dr
     check_is_whole_model("draft", draft)
     check_same_tokenizer(model, draft)
     return ModelDraft(draft, stops.ids, processors)
-
-
-def common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
-    """Return the length of the longest common start.
-
-    Examples
-    --------
-    >>> common_prefix([5, 6, 7], [5, 6, 9, 9])
-    2
-    """
-    return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))

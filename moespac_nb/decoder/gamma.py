@@ -24,7 +24,7 @@ class FixedGamma:
     gamma: int
 
     def next_gamma(self, _last_step: Step | None, /) -> int:
-        """Return `gamma`."""
+        """Return `gamma`, whatever the last step was."""
         return self.gamma
 
 
@@ -41,7 +41,7 @@ class AdaptiveGamma:
 
     Raises
     ------
-    MoespacError
+    InvalidInputError
         Unless 0 ≤ low ≤ high.
 
     Examples
@@ -54,11 +54,23 @@ class AdaptiveGamma:
     high: int = 16
 
     def __post_init__(self) -> None:
+        """Check the bounds."""
         if not 0 <= self.low <= self.high:
             raise InvalidInputError(f"low is {self.low}, high {self.high}; expected: 0 ≤ low ≤ high")
 
     def next_gamma(self, last_step: Step | None, /) -> int:
-        """Return the next step's draft length, in tokens; the first step has no `last_step`."""
+        """Choose the next step's draft length.
+
+        Parameters
+        ----------
+        last_step : Step or None
+            None before the first step.
+
+        Returns
+        -------
+        int
+            In tokens.
+        """
         if last_step is None:
             return self.low
         gamma = last_step.gamma + (2 if last_step.accepted == last_step.gamma else -1)
@@ -66,7 +78,22 @@ class AdaptiveGamma:
 
 
 def gamma_policy(gamma: int | GammaPolicy) -> GammaPolicy:
-    """Return the policy itself; a number as a `FixedGamma`."""
+    """Return the policy itself; a number as a `FixedGamma`.
+
+    Parameters
+    ----------
+    gamma : int or GammaPolicy
+        Draft length in tokens, or what chooses it.
+
+    Returns
+    -------
+    GammaPolicy
+
+    Raises
+    ------
+    InvalidInputError
+        If it is neither.
+    """
     if isinstance(gamma, GammaPolicy):
         return gamma
     return FixedGamma(checked_whole("gamma", gamma, least=0))

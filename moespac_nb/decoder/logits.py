@@ -7,7 +7,7 @@ and gives what one token at a time would. All are transformers' own objects, mad
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
@@ -19,19 +19,11 @@ from ..utils.exceptions import InvalidInputError
 
 __all__ = ["NO_PROCESSORS", "Processors", "processors_of"]
 
-# What a generation config may ask for that is another way to search, or needs more than the text so far.
-_REFUSED: dict[str, Callable[[Any], bool]] = {
-    "num_beams": lambda value: value > 1,
-    "num_beam_groups": lambda value: value > 1,
-    "diversity_penalty": bool,
-    "penalty_alpha": bool,
-    "dola_layers": lambda value: value is not None,
-    "constraints": bool,
-    "force_words_ids": bool,
-    "guidance_scale": lambda value: value != 1,
-    "watermarking_config": lambda value: value is not None,
-    "token_healing": bool,
-    "max_time": lambda value: value is not None,
+# Refused unless it is this, or None: another way to search, or what needs more than the text so far.
+_NEUTRAL: dict[str, Any] = {
+    **dict.fromkeys(("num_beams", "num_beam_groups", "guidance_scale"), 1),
+    **dict.fromkeys(("diversity_penalty", "penalty_alpha", "token_healing"), 0),
+    **dict.fromkeys(("constraints", "dola_layers", "force_words_ids", "max_time", "watermarking_config")),
 }
 _STATEFUL = ("SynthIDTextWatermarkLogitsProcessor", "UnbatchedClassifierFreeGuidanceLogitsProcessor")
 
@@ -57,7 +49,19 @@ class Processors:
         return tuple(type(processor).__name__ for processor in self.functions)
 
     def __call__(self, text: Sequence[int], logits: Tensor) -> Tensor:
-        """Process logits (n, vocabulary): what follows the text's last n prefixes, the whole text last."""
+        """Process logits.
+
+        Parameters
+        ----------
+        text : sequence of int
+            Prompt and text.
+        logits : Tensor, (n, vocabulary)
+            What follows the text's last n prefixes, the whole text last.
+
+        Returns
+        -------
+        Tensor, (n, vocabulary)
+        """
         if not self.functions:
             return logits
         ids = torch.as_tensor(text, device=self.device)[None]
@@ -82,7 +86,7 @@ def processors_of(
     max_new_tokens: int,
     extra: Iterable[Any] | None,
 ) -> Processors:
-    """Return the processors of the model's generation config and the extra ones, as in `generate`.
+    """Make the processors of the model's generation config and the extra ones, as `generate` does.
 
     Parameters
     ----------
@@ -95,9 +99,13 @@ def processors_of(
         Logits processors of transformers, or functions of ids (1, n) and scores (1, vocabulary), that depend
         on nothing else. One replaces the model's own of the same type.
 
+    Returns
+    -------
+    Processors
+
     Raises
     ------
-    MoespacError
+    InvalidInputError
         For settings that are not a function of the text so far.
     """
     from transformers import LogitsProcessorList
@@ -116,9 +124,9 @@ def processors_of(
     if not hasattr(model, "_get_logits_processor"):
         return Processors(tuple(own), model.device)
     config = deepcopy(model.generation_config)
-    for name, is_set in _REFUSED.items():
+    for name, neutral in _NEUTRAL.items():
         value = getattr(config, name, None)
-        if value is not None and is_set(value):
+        if value is not None and value != neutral:
             raise InvalidInputError(
                 f"the model's generation_config has {name} = {value!r}, which decode does not follow; "
                 f"expected: without it: model.generation_config.{name} = None"

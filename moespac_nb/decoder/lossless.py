@@ -138,7 +138,7 @@ def check_lossless(decoding: Decoding) -> Check:
 
 
 def _generated(decoding: Decoding) -> list[int]:
-    """The new ids of the target's greedy `generate`, with the decode's stops."""
+    """Let the target `generate` greedily, with the decode's stops."""
     import torch
 
     model = decoding.model
@@ -159,7 +159,7 @@ def _generated(decoding: Decoding) -> list[int]:
 
 
 def _near(best: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """How near to the best logit another must be for rounding to decide, at each position."""
+    """Return how near to the best logit another must be for rounding to decide, at each position."""
     import torch
 
     return UNITS[_name(dtype)] * torch.finfo(dtype).eps * best.abs().clamp(min=1.0)

@@ -14,7 +14,7 @@ from torch import Tensor
 from ..models.loading import context_of, vocabulary_of
 from ..utils.exceptions import InvalidInputError
 
-__all__ = ["Prompt", "prompt_ids", "whole_ids"]
+__all__ = ["Prompt", "check_ids", "prompt_ids", "whole_ids"]
 
 Prompt = str | Sequence[Any] | Mapping[str, Any] | np.ndarray | Tensor
 EXPECTED = (
@@ -36,9 +36,13 @@ def prompt_ids(model: Any, prompt: Prompt, tokenizer: Any = None) -> list[int]:
     tokenizer : transformers tokenizer, optional
         Needed for text and messages.
 
+    Returns
+    -------
+    list of int
+
     Raises
     ------
-    MoespacError
+    InvalidInputError
         Unless there is at least one id, all are of the vocabulary, and the context holds one more token.
     """
     if isinstance(prompt, str):
@@ -51,10 +55,8 @@ def prompt_ids(model: Any, prompt: Prompt, tokenizer: Any = None) -> list[int]:
         ids = _of_numbers(prompt)
     if not ids:
         raise InvalidInputError("the prompt is empty; expected: at least one token")
-    vocabulary, context = vocabulary_of(model), context_of(model)
-    if unknown := [token for token in ids if not 0 <= token < vocabulary]:
-        raise InvalidInputError(f"the prompt holds token id {unknown[0]}; expected: 0 to {vocabulary - 1}")
-    if len(ids) >= context:
+    check_ids("the prompt holds token id", ids, vocabulary_of(model))
+    if len(ids) >= (context := context_of(model)):
         raise InvalidInputError(
             f"the prompt has {len(ids)} tokens; expected: at most {context - 1}, as the context of "
             f"{context} must hold at least one new token; shorten the prompt"
@@ -62,8 +64,46 @@ def prompt_ids(model: Any, prompt: Prompt, tokenizer: Any = None) -> list[int]:
     return ids
 
 
+def check_ids(what: str, ids: Sequence[int], vocabulary: int) -> None:
+    """Check that all ids are of a vocabulary.
+
+    Parameters
+    ----------
+    what : str
+        Beginning of the error message, which goes on with the id.
+    ids : sequence of int
+    vocabulary : int
+        Number of token ids.
+
+    Raises
+    ------
+    InvalidInputError
+        If one is not.
+    """
+    if unknown := [token for token in ids if not 0 <= token < vocabulary]:
+        raise InvalidInputError(f"{what} {unknown[0]}; expected: token ids from 0 to {vocabulary - 1}")
+
+
 def whole_ids(what: str, given: Any, expected: str) -> list[int]:
-    """Return one flat sequence of ids as plain integers; raise `MoespacError` for anything else."""
+    """Return one flat sequence of ids as plain integers.
+
+    Parameters
+    ----------
+    what : str
+        Name of what was given, for the error message.
+    given : sequence, array or Tensor
+    expected : str
+        What the error message says is expected.
+
+    Returns
+    -------
+    list of int
+
+    Raises
+    ------
+    InvalidInputError
+        For anything else.
+    """
     values = given.tolist() if isinstance(given, np.ndarray | Tensor) else given
     if not isinstance(values, Sequence) or isinstance(values, str | bytes | bytearray):
         raise InvalidInputError(f"{what} is {_shown(given)}; expected: {expected}")
@@ -113,7 +153,7 @@ def _of_messages(messages: Sequence[Mapping[str, Any]], tokenizer: Any) -> list[
 
 
 def _of_encoding(encoding: Mapping[str, Any]) -> list[int]:
-    """Ids of what a tokenizer or a chat template returns."""
+    """Take the ids of what a tokenizer or a chat template returns."""
     if "input_ids" not in encoding:
         hint = "; put a single message in a list" if "role" in encoding else ""
         raise InvalidInputError(
@@ -131,22 +171,18 @@ def _of_encoding(encoding: Mapping[str, Any]) -> list[int]:
 
 
 def _of_numbers(given: Any) -> list[int]:
-    """Ids of a flat sequence, or of one within another."""
-    if isinstance(given, np.ndarray | Tensor):
-        rows, nested = (given.shape[0] if given.ndim else 0), given.ndim == 2
-    else:
-        nested = isinstance(given, list | tuple) and any(
-            isinstance(item, list | tuple) or (isinstance(item, np.ndarray | Tensor) and item.ndim)
-            for item in given
-        )
-        rows = len(given) if nested else 0
-    if nested and rows != 1:
-        raise InvalidInputError(f"the prompt is a batch of {rows}; expected: one at a time")
+    """Take the ids of a flat sequence, or of one within another."""
+    nested = getattr(given, "ndim", 0) == 2 or (
+        isinstance(given, list | tuple)
+        and any(isinstance(item, list | tuple) or getattr(item, "ndim", 0) for item in given)
+    )
+    if nested and len(given) != 1:
+        raise InvalidInputError(f"the prompt is a batch of {len(given)}; expected: one at a time")
     return whole_ids("the prompt", given[0] if nested else given, EXPECTED)
 
 
 def _shown(given: Any) -> str:
-    """Short enough for one line."""
+    """Show a value in one line."""
     if isinstance(given, np.ndarray | Tensor):
         return f"an array of {given.dtype} and shape {tuple(given.shape)}"
     text = repr(given)

@@ -18,10 +18,10 @@ from ..utils.exceptions import InvalidInputError
 from ..utils.validation import checked_whole
 from .channels import Channels
 from .decoding import Decoding
-from .drafts import Draft, ModelDraft, Proposal, common_prefix, no_proposal
+from .drafts import Draft, ModelDraft, Proposal, no_proposal
 from .gamma import FixedGamma
 from .prompt_ids import Prompt
-from .sampling import GREEDY, Sampling
+from .sampling import GREEDY, Sampling, common_prefix
 from .speculative import decode
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ def record(
 
     Raises
     ------
-    MoespacError
+    InvalidInputError
         If an argument is not as expected, or the model's routing cannot be read.
 
     Notes
@@ -169,9 +169,13 @@ def trace_of(decoding: Decoding, *, prompt: str | None = None, prompt_id: str | 
     prompt_id : str, optional
         A name of the prompt, kept in the trace.
 
+    Returns
+    -------
+    Trace
+
     Raises
     ------
-    MoespacError
+    InvalidInputError
         If nothing is decoded yet, or the model's routing cannot be read.
     """
     _check_routing(decoding)
@@ -179,16 +183,13 @@ def trace_of(decoding: Decoding, *, prompt: str | None = None, prompt_id: str | 
         raise InvalidInputError("nothing is decoded yet; expected: a decoding with at least one step")
     gamma_max = decoding.gamma if isinstance(decoding, DenseDecoding) else None
     steps = decoding.steps if gamma_max is None else _on_committed_text(decoding)
-    sampled = decoding.sampling.mode == "sample"
-    policy = decoding.policy
+    policy, drawn = decoding.policy, vars(decoding.sampling)
+    if decoding.sampling.mode == "greedy":  # its other settings are not used
+        drawn = dict.fromkeys(drawn) | {"mode": "greedy"}
     text = TextInfo(
         target=_name_of(decoding.model),
         draft=None if decoding.draft is None else _draft_name(decoding.draft),
-        mode=decoding.sampling.mode,
-        temperature=decoding.sampling.temperature if sampled else None,
-        top_k=decoding.sampling.top_k if sampled else None,
-        top_p=decoding.sampling.top_p if sampled else None,
-        min_p=decoding.sampling.min_p if sampled else None,
+        **drawn,
         gamma=str(policy.gamma) if isinstance(policy, FixedGamma) else repr(policy),
         gamma_max=gamma_max,
         seed=decoding.seed,
@@ -229,7 +230,7 @@ def _token_strings(trace: Trace, tokenizer: Any) -> dict[int, str]:
 
 
 def _name_of(model: Any) -> str:
-    """A folder's last part only, since traces are shared."""
+    """Name a model, by the last part of its folder only: traces are shared."""
     name = str(getattr(model, "name_or_path", "") or type(model).__name__)
     return Path(name).name if Path(name).is_dir() else name
 
@@ -239,7 +240,7 @@ def _draft_name(draft: Draft) -> str:
 
 
 def _on_committed_text(decoding: Decoding) -> list[Step]:
-    """A dense decode's steps; whatever rounding did, they accept only the text's next tokens."""
+    """Return a dense decode's steps; whatever rounding did, they accept only the text's next tokens."""
     ids, rows = decoding.new_ids, []
     for step in decoding.steps:
         following = ids[step.index : step.index + step.accepted]

@@ -6,8 +6,9 @@ repeated from what a step recorded.
 
 from __future__ import annotations
 
-import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal, get_args
 
 import numpy as np
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor
 
 from ..utils.exceptions import InvalidInputError
+from ..utils.validation import check_number, checked_whole
 
 Mode = Literal["greedy", "sample"]
 
@@ -38,7 +40,7 @@ class Sampling:
 
     Raises
     ------
-    MoespacError
+    InvalidInputError
         If a value is not as expected.
 
     Examples
@@ -54,38 +56,41 @@ class Sampling:
     min_p: float | None = None
 
     def __post_init__(self) -> None:
+        """Check the settings."""
         if self.mode not in get_args(Mode):
             raise InvalidInputError(f"mode is {self.mode!r}; expected: 'greedy' or 'sample'")
-        if not (_is_number(self.temperature) and 0 < self.temperature < math.inf):
+        if self.temperature == 0:
             raise InvalidInputError(
                 f"temperature is {self.temperature!r}; expected: a number above 0 "
                 "(for the likeliest token each time, use mode 'greedy')"
             )
-        if self.top_k is not None and not (_is_whole(self.top_k) and self.top_k >= 1):
-            raise InvalidInputError(
-                f"top_k is {self.top_k!r}; expected: a whole number from 1, or None for all"
-            )
-        if self.top_p is not None and not (_is_number(self.top_p) and 0 < self.top_p <= 1):
-            raise InvalidInputError(f"top_p is {self.top_p!r}; expected: a number in (0, 1], or None for all")
-        if self.min_p is not None and not (_is_number(self.min_p) and 0 <= self.min_p <= 1):
-            raise InvalidInputError(f"min_p is {self.min_p!r}; expected: a number in [0, 1], or None for all")
-
-
-def _is_whole(value: object) -> bool:
-    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-
-
-def _is_number(value: object) -> bool:
-    return _is_whole(value) or isinstance(value, (float, np.floating))
+        check_number("temperature", self.temperature, above=0)
+        if self.top_k is not None:
+            checked_whole("top_k", self.top_k, least=1)
+        if self.top_p is not None:
+            check_number("top_p", self.top_p, above=0, most=1)
+        if self.min_p is not None:
+            check_number("min_p", self.min_p, least=0, most=1)
 
 
 GREEDY = Sampling()
 
 
 def check_finite(logits: Tensor, whose: str, dtype: torch.dtype) -> None:
-    """Raise `MoespacError` unless the largest of each row of logits (rows, vocabulary) is finite.
+    """Check that the largest of each row of logits is finite; single tokens may be minus infinity.
 
-    Single tokens may be ruled out by minus infinity. `whose` names the model, which computes in `dtype`.
+    Parameters
+    ----------
+    logits : Tensor, (rows, vocabulary)
+    whose : str
+        Name of the model, for the error message.
+    dtype : torch.dtype
+        What the model computes in.
+
+    Raises
+    ------
+    InvalidInputError
+        If a row has no finite largest logit.
     """
     best = logits.max(-1).values
     if bool(best.isfinite().all()):
@@ -110,8 +115,8 @@ def probabilities(logits: Tensor, sampling: Sampling) -> Tensor:
     ----------
     logits : Tensor, (..., vocabulary)
     sampling : Sampling
-        Temperature, top-k, top-p and min-p apply in this order. Greedy decoding draws nothing: for it, the
-        result is the plain softmax.
+        Temperature, top-k, top-p and min-p apply in this order, by transformers' own warpers. Greedy decoding
+        draws nothing: for it, the result is the plain softmax.
 
     Returns
     -------
@@ -119,7 +124,7 @@ def probabilities(logits: Tensor, sampling: Sampling) -> Tensor:
 
     Raises
     ------
-    MoespacError
+    InvalidInputError
         If the temperature is so small that finite logits overflow.
 
     Examples
@@ -130,32 +135,44 @@ def probabilities(logits: Tensor, sampling: Sampling) -> Tensor:
     logits = logits.float()
     if sampling.mode == "greedy":
         return logits.softmax(-1)
-    logits = logits / sampling.temperature
-    if not bool(logits.max(-1).values.isfinite().all()):
+    if not bool((logits.max(-1).values / sampling.temperature).isfinite().all()):
         raise InvalidInputError(
             f"temperature is {sampling.temperature!r}: logits divided by it overflow float32; expected: a "
             "larger temperature, or mode 'greedy' for the likeliest token each time"
         )
-    if sampling.top_k is not None and sampling.top_k < logits.shape[-1]:
-        kth_best = logits.topk(sampling.top_k, dim=-1).values[..., -1:]
-        logits = logits.masked_fill(logits < kth_best, -math.inf)  # ties with the last one stay, as elsewhere
-    probs = logits.softmax(-1)
+    rows = logits.reshape(-1, logits.shape[-1])
+    for warper in _warpers(sampling):
+        rows = warper(None, rows)
+    return rows.softmax(-1).view(logits.shape)
+
+
+@cache
+def _warpers(sampling: Sampling) -> list[Callable[[None, Tensor], Tensor]]:
+    from transformers import MinPLogitsWarper, TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
+
+    warpers = [TemperatureLogitsWarper(float(sampling.temperature))]
+    if sampling.top_k is not None:
+        warpers.append(TopKLogitsWarper(int(sampling.top_k)))
     if sampling.top_p is not None and sampling.top_p < 1:
-        best_first, order = probs.sort(dim=-1, descending=True)
-        beyond = best_first.cumsum(-1) - best_first >= sampling.top_p  # never the likeliest itself
-        outside = beyond.scatter(-1, order, beyond)
-        probs = probs.masked_fill(outside, 0.0)
-        probs = probs / probs.sum(-1, keepdim=True)
+        warpers.append(TopPLogitsWarper(float(sampling.top_p)))
     if sampling.min_p is not None:
-        probs = probs.masked_fill(probs < sampling.min_p * probs.amax(-1, keepdim=True), 0.0)
-        probs = probs / probs.sum(-1, keepdim=True)
-    return probs
+        warpers.append(MinPLogitsWarper(float(sampling.min_p)))
+    return warpers
 
 
 def draw(weights: Tensor, uniform: float) -> Tensor:
-    """Return the token at `uniform` of the cumulated weights (vocabulary,); never one of weight 0.
+    """Draw a token by its weight; never one of weight 0.
 
-    The weights need not sum to 1.
+    Parameters
+    ----------
+    weights : Tensor, (vocabulary,)
+        They need not sum to 1.
+    uniform : float
+        In [0, 1); the token stands at this share of the cumulated weights.
+
+    Returns
+    -------
+    Tensor, ()
 
     Examples
     --------
@@ -170,17 +187,39 @@ def draw(weights: Tensor, uniform: float) -> Tensor:
 
 
 def accept_greedy(drafted: list[int], target_ids: list[int]) -> tuple[int, int]:
-    """Count how many drafted tokens (γ) equal the target's choices (γ+1), and return the choice after them.
+    """Accept drafted tokens as long as they equal the target's choices.
+
+    Parameters
+    ----------
+    drafted : list of int, (γ,)
+    target_ids : list of int, (γ+1,)
+        The target's choice at each position of the window.
+
+    Returns
+    -------
+    accepted : int
+        How many drafted tokens are accepted.
+    next_id : int
+        The target's choice after them.
 
     Examples
     --------
     >>> accept_greedy([5, 6, 7], [5, 6, 9, 2])
     (2, 9)
     """
-    accepted = 0
-    while accepted < len(drafted) and drafted[accepted] == target_ids[accepted]:
-        accepted += 1
+    accepted = common_prefix(drafted, target_ids)
     return accepted, target_ids[accepted]
+
+
+def common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
+    """Return the length of the longest common start of two sequences of ids.
+
+    Examples
+    --------
+    >>> common_prefix([5, 6, 7], [5, 6, 9, 9])
+    2
+    """
+    return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
 
 
 def accept_sampled(drafted: Tensor, q: Tensor, p: Tensor, uniforms: np.ndarray) -> tuple[int, int]:
@@ -219,6 +258,16 @@ def accept_sampled(drafted: Tensor, q: Tensor, p: Tensor, uniforms: np.ndarray) 
 
 
 def acceptance_ratios(drafted: Tensor, q: Tensor, p: Tensor) -> Tensor:
-    """Return p(d) / q(d) for each drafted token d, (γ,)."""
+    """Return p(d) / q(d) for each drafted token d.
+
+    Parameters
+    ----------
+    drafted, q, p : Tensor
+        As in `accept_sampled`.
+
+    Returns
+    -------
+    Tensor, (γ,)
+    """
     column = drafted[:, None]
     return (p[: len(drafted)].gather(-1, column) / q.gather(-1, column)).squeeze(-1)

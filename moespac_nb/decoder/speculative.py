@@ -80,7 +80,7 @@ def decode(
 
     Raises
     ------
-    MoespacError
+    InvalidInputError
         If an argument is not as expected.
 
     Warns
@@ -115,8 +115,8 @@ def decode(
     limit = checked_whole("max_new_tokens", max_new_tokens, least=1)
     processors = processors_of(model, ids, stops.ids, limit, logits_processor)
     decoding = kind(
-        model,
-        ids,
+        model=model,
+        prompt_ids=ids,
         draft=draft_of(model, draft, stops, processors),
         policy=gamma_policy(gamma),
         sampling=sampling,

@@ -15,7 +15,7 @@ import torch
 
 from ..models.loading import vocabulary_of
 from ..utils.exceptions import InvalidInputError
-from .prompt_ids import whole_ids
+from .prompt_ids import check_ids, whole_ids
 
 __all__ = ["Stops", "stops_of"]
 
@@ -37,7 +37,17 @@ class Stops:
     _completed: Any = field(default=None, repr=False, compare=False)  # transformers' criterion; None without
 
     def ends(self, ids: Sequence[int]) -> bool:
-        """Return whether a text of these ids, prompt included, ends here."""
+        """Tell whether a text ends with its last id.
+
+        Parameters
+        ----------
+        ids : sequence of int
+            Prompt and text.
+
+        Returns
+        -------
+        bool
+        """
         if ids[-1] in self.ids:
             return True
         if self._completed is None:
@@ -46,7 +56,19 @@ class Stops:
         return bool(self._completed(torch.tensor([tail]), None)[0])
 
     def end(self, ids: Sequence[int], emitted: Sequence[int]) -> int:
-        """Return how many emitted tokens the text keeps: up to the first that ends it, or all."""
+        """Count the emitted tokens that the text keeps: up to the first that ends it, or all.
+
+        Parameters
+        ----------
+        ids : sequence of int
+            Prompt and text before them.
+        emitted : sequence of int
+            Tokens that a step emits, at least one.
+
+        Returns
+        -------
+        int
+        """
         whole = [*ids, *emitted]
         return next((n for n in range(1, len(emitted)) if self.ends(whole[: len(ids) + n])), len(emitted))
 
@@ -54,11 +76,24 @@ class Stops:
 def stops_of(
     model: Any, tokenizer: Any, stop_ids: Iterable[int] | int | None, stop_strings: Sequence[str] | str | None
 ) -> Stops:
-    """Return the stops of a decode; None takes what the model's generation config says.
+    """Return the stops of a decode.
+
+    Parameters
+    ----------
+    model : transformers.PreTrainedModel
+    tokenizer : transformers tokenizer or None
+    stop_ids : int, iterable of int or None
+        None takes what the model's generation config, else its tokenizer says.
+    stop_strings : str, sequence of str or None
+        None takes what the model's generation config says.
+
+    Returns
+    -------
+    Stops
 
     Raises
     ------
-    MoespacError
+    InvalidInputError
         For ids outside the vocabulary, empty strings, or strings without a tokenizer.
     """
     config = getattr(model, "generation_config", None)
@@ -97,16 +132,12 @@ def _checked_ids(model: Any, stop_ids: Any) -> frozenset[int]:
     if isinstance(stop_ids, str) or (isinstance(stop_ids, list | tuple) and str in map(type, stop_ids)):
         expected += "; a text that ends it is a stop_strings"
     ids = whole_ids("stop_ids", stop_ids, expected)
-    vocabulary = vocabulary_of(model)
-    if unknown := [token for token in ids if not 0 <= token < vocabulary]:
-        raise InvalidInputError(
-            f"stop_ids holds {unknown[0]}; expected: token ids from 0 to {vocabulary - 1}"
-        )
+    check_ids("stop_ids holds", ids, vocabulary_of(model))
     return frozenset(ids)
 
 
 def _own_ids(generation_config: Any, tokenizer: Any) -> frozenset[int]:
-    """What the model's own `generate` stops at."""
+    """Return what the model's own `generate` stops at."""
     eos = getattr(generation_config, "eos_token_id", None)
     if eos is None:
         eos = getattr(tokenizer, "eos_token_id", None)

@@ -1,7 +1,4 @@
-"""What ran when, as a Chrome trace: a JSON file that Perfetto and chrome://tracing open.
-
-save_chrome_trace(result.timeline, "run.json", label="modelled: recency, 17%, rtx4090")
-"""
+"""Timelines as Chrome traces: JSON files that Perfetto and chrome://tracing open."""
 
 from __future__ import annotations
 
@@ -13,37 +10,70 @@ from typing import Any
 from ..utils.files import atomic_write
 from .devices import HOST_THREAD, LANES, Operation
 
-__all__ = ["chrome_trace", "save_chrome_trace"]
+__all__ = ["ROWS", "chrome_trace", "save_chrome_trace"]
 
-ROWS = (HOST_THREAD, "draft", "gpu", "cpu", "link")
-assert set(ROWS) == {HOST_THREAD, *LANES}
+ROWS = (HOST_THREAD, *LANES)
 
 
 def chrome_trace(operations: Iterable[Operation], label: str = "modelled") -> dict[str, Any]:
-    """The trace as plain values; times in microseconds, one row a lane. label: what the times are."""
-    named: list[dict[str, Any]] = [{"name": "process_name", "ph": "M", "pid": 1, "args": {"name": label}}]
+    """Return a timeline as a Chrome trace, in plain values.
+
+    Parameters
+    ----------
+    operations : iterable of Operation
+        What ran.
+    label : str, default "modelled"
+        What the times are.
+
+    Returns
+    -------
+    dict
+        Times are in microseconds; each lane is a row.
+
+    Examples
+    --------
+    >>> trace = chrome_trace([Operation("link", "copy L0 E1", start=1.5, end=2.25)])
+    >>> trace["traceEvents"][-1]["ts"], trace["traceEvents"][-1]["dur"]
+    (1500000.0, 750000.0)
+    """
+    events: list[dict[str, Any]] = [{"name": "process_name", "ph": "M", "pid": 1, "args": {"name": label}}]
     for row, lane in enumerate(ROWS):
-        at = {"ph": "M", "pid": 1, "tid": row}
-        named.append({"name": "thread_name", **at, "args": {"name": lane}})
-        named.append({"name": "thread_sort_index", **at, "args": {"sort_index": row}})
-    ran = [
-        {
-            "name": one.label or one.lane,
-            "cat": one.lane,
-            "ph": "X",
-            "ts": 1e6 * one.start,
-            "dur": 1e6 * (one.end - one.start),
-            "pid": 1,
-            "tid": ROWS.index(one.lane),
-            "args": {"size_bytes": one.size_bytes} | ({"failed": True} if one.failed else {}),
-        }
-        for one in operations
-    ]
-    return {"traceEvents": named + ran, "displayTimeUnit": "ms", "otherData": {"label": label}}
+        thread = {"ph": "M", "pid": 1, "tid": row}
+        events.append({"name": "thread_name", **thread, "args": {"name": lane}})
+        events.append({"name": "thread_sort_index", **thread, "args": {"sort_index": row}})
+    for op in operations:
+        events.append(
+            {
+                "name": op.label or op.lane,
+                "cat": op.lane,
+                "ph": "X",
+                "ts": 1e6 * op.start,
+                "dur": 1e6 * (op.end - op.start),
+                "pid": 1,
+                "tid": ROWS.index(op.lane),
+                "args": {"size_bytes": op.size_bytes} | ({"failed": True} if op.failed else {}),
+            }
+        )
+    return {"traceEvents": events, "displayTimeUnit": "ms", "otherData": {"label": label}}
 
 
 def save_chrome_trace(operations: Iterable[Operation], path: str | Path, label: str = "modelled") -> None:
-    """Write it; the file is then the old one or the whole new one."""
+    """Write a timeline as a Chrome trace; the file is then the old one or the whole new one.
+
+    Parameters
+    ----------
+    operations : iterable of Operation
+        What ran, such as `Result.timeline`.
+    path : str or Path
+        The file, ``.json``.
+    label : str, default "modelled"
+        What the times are.
+
+    Raises
+    ------
+    MoespacError
+        The file cannot be written.
+    """
     text = json.dumps(chrome_trace(operations, label), separators=(",", ":"))
     with atomic_write(Path(path), "the timeline") as file:
         file.write(text.encode())

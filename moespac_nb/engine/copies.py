@@ -1,38 +1,34 @@
-"""Copies into slots: which are on the link, and which residents made room for them."""
+"""Copies into slots: which are requested, which are on the link, and which residents make room for them."""
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from functools import partial
+from heapq import heapify, heappop, heapreplace
+from typing import NamedTuple
+
+import numpy as np
 
 from ..hardware.costs import Costs
+from ..utils.exceptions import InvalidInputError
+from ..utils.validation import checked_whole
 from .devices import Device, Event, OperationError
-from .log import Log, SlotChange
+from .log import Log, Requests, SlotChange
 from .placement import Counters, PendingExpert
 from .slots import EMPTY, Priority, Slots
 
 __all__ = ["SlotLoader"]
 
 
-class SlotLoader:
-    """Fill slots over the link, and evict what makes room. The part of an `Engine` that does not decide.
+class _Flight(NamedTuple):
+    """A copy on the link."""
 
-    Parameters
-    ----------
-    device : Device
-        Runs the copies on its link.
-    layers, experts : int
-        The model's layers, and experts in each.
-    slots : int
-        Experts that there is room for, over all layers.
-    costs : Costs
-        Modelled times, and the size of an expert.
-    copy : callable, optional
-        ``copy(layer, expert, slot)`` brings the weights, on the link's lane. None where time is modelled.
-    log : list, optional
-        Events are appended to it, see `engine.log`.
-    """
+    event: Event
+    due_s: float  # when it is expected, by the costs
+
+
+class SlotLoader:
+    """Fill slots over the link, and evict what makes room. Parameters are those of `Engine`."""
 
     def __init__(
         self,
@@ -41,99 +37,166 @@ class SlotLoader:
         experts: int,
         slots: int,
         costs: Costs,
-        copy: Callable[[int, int, int], object] | None,
-        log: Log | None,
+        copy: Callable[[int, int, int], object] | None = None,
+        in_flight: int = 4,
+        log: Log | None = None,
     ) -> None:
         self.device = device
-        self.layers, self.experts = layers, experts
+        self.layers = checked_whole("layers", layers, least=1)
+        self.experts = checked_whole("experts", experts, least=1)
         self.counters = Counters()
         self._costs = costs
         self._copy = copy
+        self._in_flight = checked_whole("in_flight", in_flight, least=1)
         self._log = log
         self._evicted = (EMPTY, 0.0)  # the key that has just had to go, and its score, where there is a log
-        self._worth = Priority(layers, experts)
-        self._slots = Slots(layers, experts, slots, self._worth)
-        self._flights: deque[int] = deque()  # slots being loaded, in the order of the link
-        self._event: dict[int, Event] = {}  # of each of them
-        self._due: dict[int, float] = {}  # when each is expected, by the costs
-        self._link_due = 0.0
+        self._priority = Priority(layers, experts)
+        self.slots = Slots(layers, experts, checked_whole("slots", slots, least=0), self._priority)
+        self._requests: list[tuple[float, int]] = []  # a heap of (-priority as it was or less, key)
+        self._flights: dict[int, _Flight] = {}  # by slot, in the order of the link
+        self._link_due_s = 0.0
         self._awaited: set[int] = set()  # loading slots that a layer waits for
         self._copy_s = costs.copy_s()
         self._labels = [f"copy L{key // experts} E{key % experts}" for key in range(layers * experts)]
 
-    @property
-    def slots(self) -> Slots:
-        """The slots, to be read."""
-        return self._slots
+    def set_priorities(self, scores: np.ndarray, prefetch: np.ndarray | None = None) -> None:
+        """Replace all scores and requests; copies under way go on.
+
+        Parameters
+        ----------
+        scores : ndarray, shape (layers, experts)
+            Experts with higher scores are copied first and evicted last.
+        prefetch : ndarray of bool, shape (layers, experts), optional
+            Experts to copy if they are absent; None for none.
+
+        Raises
+        ------
+        InvalidInputError
+            A shape is wrong, or a score is not finite.
+        """
+        shape = (self.layers, self.experts)
+        for name, array in (("scores", scores), ("prefetch", prefetch)):
+            if array is not None and array.shape != shape:
+                raise InvalidInputError(
+                    f"{name} has shape {array.shape}; expected: {shape}, layers × experts"
+                )
+        flat = np.ascontiguousarray(scores, np.float64).ravel()
+        if not np.isfinite(flat.sum()):
+            raise InvalidInputError("the scores hold a number that is not finite; expected: finite numbers")
+        self._priority.score = flat.tolist()
+        self.slots.reorder()
+        self._requests = []
+        if prefetch is not None:
+            keys = np.flatnonzero(prefetch.ravel() & self.slots.absent)
+            priorities = flat[keys] + np.array(self._priority.nearness)[keys // self.experts]
+            self._requests = list(zip((-priorities).tolist(), keys.tolist(), strict=True))
+            heapify(self._requests)
+            if self._log is not None:
+                self._log.append(Requests(prefetch.copy()))
+
+    def begin_pass(self) -> None:
+        """Begin a pass: the first layer comes next, which reorders equal scores."""
+        self._priority.begin_pass()
+        self.slots.reorder()
+        self._requests = sorted((-self._priority.of(key), key) for _, key in self._requests)  # a heap too
+
+    def pump(self) -> None:
+        """Note completed copies, and hand the link the best requests, up to `in_flight` copies."""
+        if self._flights:
+            self._land_finished()
+        requests, priority, slots = self._requests, self._priority, self.slots
+        while requests and len(self._flights) < self._in_flight:
+            noted, key = requests[0]
+            if not slots.absent[key]:
+                heappop(requests)
+                continue
+            now = -priority.of(key)
+            if now != noted:  # its layer has passed
+                heapreplace(requests, (now, key))
+                continue
+            slot = slots.take_free()
+            if slot is None:
+                slot = slots.victim()
+                if slot is None or priority.score[slots.owner[slot]] >= priority.score[key]:
+                    return
+                self._evict(slot)
+            heappop(requests)
+            self._start(key, slot)
 
     def drain(self) -> None:
         """Wait for the copies under way."""
         while self._flights:
-            self._land(self._flights.popleft())
+            self._land_oldest()
 
     def _start(self, key: int, slot: int, demand: bool = False) -> None:
         run = partial(self._copy, *divmod(key, self.experts), slot) if self._copy else None
         size_bytes = self._costs.expert_bytes
-        self._slots.load(slot, key)
-        self._event[slot] = self.device.submit("link", self._copy_s, run, (), self._labels[key], size_bytes)
-        self._link_due = max(self._link_due, self.device.now()) + self._copy_s
-        self._due[slot] = self._link_due
-        self._flights.append(slot)
+        self.slots.load(slot, key)
+        event = self.device.submit("link", self._copy_s, run, (), self._labels[key], size_bytes)
+        self._link_due_s = max(self._link_due_s, self.device.now()) + self._copy_s
+        self._flights[slot] = _Flight(event, self._link_due_s)
         self.counters.copies += 1
         self.counters.bytes += size_bytes
         self._note(slot, key, loading=True, demand=demand)
 
     def _await(self, expert: int, slot: int, positions: int) -> PendingExpert:
         self._awaited.add(slot)
-        return PendingExpert(expert, slot, self._slots.generation[slot], positions, self._event[slot])
+        event = self._flights[slot].event
+        return PendingExpert(expert, slot, self.slots.generation[slot], positions, event)
 
     def _holds(self, pending: PendingExpert) -> bool:
-        slots = self._slots
+        slots = self.slots
         return slots.generation[pending.slot] == pending.generation and slots.owner[pending.slot] != EMPTY
 
-    def _land_finished(self) -> None:
-        flights, done, event = self._flights, self.device.done, self._event
-        while flights and done(event[flights[0]]):
-            self._land(flights.popleft())
+    def _room(self, waits: bool) -> int | None:
+        """Return a slot for a copy on demand: a free one or the victim's, whatever its score."""
+        while True:
+            slot = self.slots.take_free()
+            if slot is None and (slot := self.slots.victim()) is not None:
+                self._evict(slot)
+            if slot is not None or not waits or not self._flights:
+                return slot
+            self._land_oldest()
 
-    def _land(self, slot: int) -> None:
+    def _land_finished(self) -> None:
+        flights, done = self._flights, self.device.done
+        while flights and done(next(iter(flights.values())).event):
+            self._land_oldest()
+
+    def _land_oldest(self) -> None:
+        slot = next(iter(self._flights))
+        flight = self._flights.pop(slot)
         try:
-            self.device.wait(self._event.pop(slot))
+            self.device.wait(flight.event)
         except OperationError:
             self.counters.failed_copies += 1
             self.counters.wasted_bytes += self._costs.expert_bytes
             self._awaited.discard(slot)
-            self._slots.evict(slot)
-            self._slots.free(slot)
+            self.slots.evict(slot)
+            self.slots.free(slot)
             self._note(slot, EMPTY)
             return
         pinned = slot in self._awaited
-        self._slots.used[slot] = pinned
-        self._slots.arrive(slot, pinned)
-        self._note(slot, self._slots.owner[slot])
-        if self._slots.surplus:
-            self._shrink()
+        self.slots.used[slot] = pinned
+        self.slots.arrive(slot, pinned)
+        self._note(slot, self.slots.owner[slot])
 
     def _evict(self, slot: int) -> None:
         self.counters.evictions += 1
-        if not self._slots.used[slot]:
+        if not self.slots.used[slot]:
             self.counters.wasted_bytes += self._costs.expert_bytes
         if self._log is not None:
-            key = self._slots.owner[slot]
-            self._evicted = (key, self._worth.score[key])
-        self._slots.evict(slot)
+            key = self.slots.owner[slot]
+            self._evicted = (key, self._priority.score[key])
+        self.slots.evict(slot)
 
     def _empty(self, slot: int) -> None:
         self._evict(slot)
-        self._slots.free(slot)
+        self.slots.free(slot)
         self._note(slot, EMPTY)
-
-    def _shrink(self) -> None:
-        while self._slots.surplus and (slot := self._slots.victim()) is not None:
-            self._empty(slot)
 
     def _note(self, slot: int, key: int, loading: bool = False, demand: bool = False) -> None:
         if self._log is not None:
             (evicted, evicted_score), self._evicted = self._evicted, (EMPTY, 0.0)
-            score = 0.0 if key == EMPTY else self._worth.score[key]
+            score = 0.0 if key == EMPTY else self._priority.score[key]
             self._log.append(SlotChange(slot, key, loading, evicted, score, evicted_score, demand))

@@ -4,12 +4,6 @@ One order of scores decides what is copied next and what is evicted. The engine 
 calls `pump` wherever time has passed, and the link is handed the best request of that moment, a few copies at
 a time, so that no copy is stale.
 
-    engine.set_priorities(scores, prefetch)              # once a window; replaces all earlier requests
-    engine.pump()                     # after each drafted token, and in each layer
-    placement = engine.layer(3, [1, 5, 9], [2, 1, 1])    # residency is read once, residents are pinned
-    ...                               # the experts compute
-    engine.release(placement)
-
 A request takes a free slot, or evicts the resident with the lowest score if its own is higher. Equal scores
 evict nothing; among them the layer that comes sooner is copied first, and the one that comes last is evicted.
 
@@ -18,16 +12,14 @@ The engine knows nothing of weights or models: `copy` does the real work, if the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from heapq import heapify, heappop, heapreplace
+from collections.abc import Sequence
 
 import numpy as np
 
-from ..hardware.costs import Costs
 from ..utils.exceptions import InvalidInputError
+from ..utils.validation import checked_whole
 from .copies import SlotLoader
-from .devices import Device
-from .log import LayerEnd, LayerStart, Log, Requests, Reset
+from .log import LayerEnd, LayerStart, Reset
 from .placement import LayerDispatch, Miss, PendingExpert
 from .slots import EMPTY, LOADING, PINNED
 
@@ -50,113 +42,46 @@ class Engine(SlotLoader):
     costs : Costs
         Modelled times, and the size of an expert.
     copy : callable, optional
-        ``copy(layer, expert, slot)`` brings the weights, on the link's lane.
+        ``copy(layer, expert, slot)`` brings the weights, on the link's lane; None where time is modelled.
     in_flight : int, default 4
         Copies handed to the link at a time.
     log : list, optional
         Events are appended to it, see `engine.log`.
 
+    Attributes
+    ----------
+    slots : Slots
+        To be read, not changed.
+    counters : Counters
+        What has happened so far.
+
     Raises
     ------
-    MoespacError
+    InvalidInputError
         A size is not a whole number, or too small.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from moespac_nb import VirtualDevice, cost_model
+    >>> engine = Engine(VirtualDevice(), 1, 8, slots=4, costs=cost_model("rtx4090", "qwen3-30b-a3b"))
+    >>> scores = np.arange(8.0)[None]
+    >>> engine.set_priorities(scores, scores >= 5)  # once a window; replaces all earlier requests
+    >>> engine.pump()                               # after each drafted token, and in each layer
+    >>> dispatch = engine.layer(0, [1, 7], [2, 1])  # residency is read once, residents are pinned
+    >>> dispatch.cpu  # the copy of expert 7 is under way; it takes longer than the CPU lane
+    [1, 7]
+    >>> engine.release(dispatch)                    # once the experts have computed
     """
 
-    def __init__(
-        self,
-        device: Device,
-        layers: int,
-        experts: int,
-        slots: int,
-        costs: Costs,
-        copy: Callable[[int, int, int], object] | None = None,
-        in_flight: int = 4,
-        log: Log | None = None,
-    ) -> None:
-        for name, value, least in (
-            ("layers", layers, 1),
-            ("experts", experts, 1),
-            ("slots", slots, 0),
-            ("in_flight", in_flight, 1),
-        ):
-            if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-                raise InvalidInputError(f"{name} is {value!r}; expected: a whole number, {least} and more")
-        super().__init__(device, layers, experts, slots, costs, copy, log)
-        self._in_flight = in_flight
-        self._requests: list[tuple[float, int]] = []  # a heap of (-worth, key), worth as it was or less
-        self._gpu_s: list[float] = [0.0]  # by positions
-        self._cpu_s: list[float] = [0.0]
-
-    def set_priorities(self, scores: np.ndarray, prefetch: np.ndarray | None = None) -> None:
-        """Replace all scores and requests; copies under way go on.
-
-        Parameters
-        ----------
-        scores : ndarray, shape (layers, experts)
-            Experts with higher scores are copied first and evicted last.
-        prefetch : ndarray of bool, shape (layers, experts), optional
-            Experts to copy if they are absent; None for none.
-
-        Raises
-        ------
-        MoespacError
-            A shape is wrong, or a score is not finite.
-        """
-        shape = (self.layers, self.experts)
-        for name, array in (("scores", scores), ("prefetch", prefetch)):
-            if array is not None and array.shape != shape:
-                raise InvalidInputError(
-                    f"{name} has shape {array.shape}; expected: {shape}, layers × experts"
-                )
-        flat = np.ascontiguousarray(scores, np.float64).ravel()
-        if not np.isfinite(flat.sum()):
-            raise InvalidInputError("the scores hold a number that is not finite; expected: finite numbers")
-        self._worth.score = flat.tolist()
-        self._slots.reorder()
-        self._requests = []
-        if prefetch is not None:
-            keys = np.flatnonzero(prefetch.ravel() & self._slots.absent)
-            nearness = np.array(self._worth.nearness)
-            worth = flat[keys] + nearness[keys // self.experts]
-            self._requests = list(zip((-worth).tolist(), keys.tolist(), strict=True))
-            heapify(self._requests)
-            if self._log is not None:
-                self._log.append(Requests(prefetch.copy()))
+    _gpu_s: tuple[float, ...] = (0.0,)  # modelled seconds of one expert, by positions
+    _cpu_s: tuple[float, ...] = (0.0,)
 
     def update_score(self, layer: int, experts: Sequence[int], score: float) -> None:
         """Raise the score of some experts of a layer, as each use does in LRU."""
         first = layer * self.experts
         for expert in experts:
-            self._worth.score[first + expert] = score
-
-    def begin_pass(self) -> None:
-        """Begin a pass: the first layer comes next, which reorders equal scores."""
-        self._worth.begin_pass()
-        self._slots.reorder()
-        self._requests = sorted((-self._worth.of(key), key) for _, key in self._requests)  # a heap too
-
-    def pump(self) -> None:
-        """Note completed copies, and hand the link the best requests up to `in_flight`."""
-        if self._flights:
-            self._land_finished()
-        requests, worth = self._requests, self._worth
-        while requests and len(self._flights) < self._in_flight:
-            value, key = requests[0]
-            if not self._slots.absent[key]:
-                heappop(requests)
-                continue
-            now = -worth.of(key)
-            if now != value:  # its layer has passed
-                heapreplace(requests, (now, key))
-                continue
-            slot = self._slots.take_free()
-            if slot is None:
-                slot = self._slots.victim()
-                if slot is None or worth.score[self._slots.owner[slot]] >= worth.score[key]:
-                    return
-                self._evict(slot)
-            heappop(requests)
-            self._start(key, slot)
+            self._priority.score[first + expert] = score
 
     def layer(
         self, layer: int, experts: Sequence[int], positions: Sequence[int], miss: Miss = "cpu"
@@ -186,11 +111,11 @@ class Engine(SlotLoader):
         if self._flights:
             self._land_finished()
         self._know_times(max(positions, default=0))
-        slots, counters, cpu_s = self._slots, self.counters, self._cpu_s
+        slots, counters, gpu_s, cpu_s = self.slots, self.counters, self._gpu_s, self._cpu_s
         # 1. Residency is read once: each expert is ready, late or absent.
-        where, state, used, gpu_s = slots.where[layer], slots.state, slots.used, self._gpu_s
+        where, state, used = slots.where[layer], slots.state, slots.used
         ready: list[int] = []
-        seated: list[int] = []
+        ready_slots: list[int] = []
         late: list[tuple[int, int, int]] = []
         absent: list[tuple[int, int]] = []
         ready_s = 0.0
@@ -204,22 +129,27 @@ class Engine(SlotLoader):
                 state[slot] = PINNED
                 used[slot] = True
                 ready.append(expert)
-                seated.append(slot)
+                ready_slots.append(slot)
                 ready_s += gpu_s[count]
-        # 2. What is absent goes to the CPU lane or is to be copied.
         missing = len(absent)
-        to_cpu, to_load = self._shared_out(absent, miss)
+        # 2. What is absent is computed on the CPU lane, or copied.
+        to_cpu, to_load = absent, []
+        if miss == "load" and slots.count():
+            to_cpu, to_load = [], absent
+        elif miss == "cheaper":
+            to_cpu = [pair for pair in absent if cpu_s[pair[1]] <= self._copy_s + gpu_s[pair[1]]]
+            to_load = [pair for pair in absent if pair not in to_cpu]
         # 3. What is late is awaited, or joins the CPU lane.
         awaited: list[PendingExpert] = []
         if late:
             now, busy_s = self.device.now(), sum(cpu_s[count] for _, count in to_cpu)
             for expert, slot, count in late:
-                if miss == "load" or self._due[slot] - now <= busy_s + cpu_s[count]:
+                if miss == "load" or self._flights[slot].due_s - now <= busy_s + cpu_s[count]:
                     awaited.append(self._await(expert, slot, count))
                 else:
                     to_cpu.append((expert, count))
                     busy_s += cpu_s[count]
-            awaited.sort(key=lambda pending: self._due[pending.slot])
+            awaited.sort(key=lambda pending: self._flights[pending.slot].due_s)
         # 4. Copies on demand, as far as there is room.
         deferred: tuple[list[int], list[int]] = ([], [])
         for expert, count in to_load:
@@ -239,96 +169,83 @@ class Engine(SlotLoader):
         counters.pairs += sum(positions) - sum(deferred[1])
         counters.cpu_pairs += sum(count for _, count in to_cpu)
         on_cpu, on_cpu_s = [expert for expert, _ in to_cpu], sum(cpu_s[count] for _, count in to_cpu)
-        placement = LayerDispatch(layer, ready, seated, ready_s, awaited, on_cpu, on_cpu_s, deferred)
+        dispatch = LayerDispatch(layer, ready, ready_slots, ready_s, awaited, on_cpu, on_cpu_s, deferred)
         if self._log is not None:
-            self._log.append(placement)
-        return placement
+            self._log.append(dispatch)
+        return dispatch
 
     def wait_for(self, pending: PendingExpert) -> bool:
         """Wait for an awaited copy. False if it failed: its expert then counts for the CPU lane."""
-        while self._holds(pending) and self._slots.state[pending.slot] == LOADING:
-            self._land(self._flights.popleft())
+        while self._holds(pending) and self.slots.state[pending.slot] == LOADING:
+            self._land_oldest()
         if self._holds(pending):
             return True
         self.counters.fallbacks += 1
         self.counters.cpu_pairs += pending.positions
         return False
 
-    def release(self, placement: LayerDispatch) -> None:
+    def release(self, dispatch: LayerDispatch) -> None:
         """Unpin a layer that has computed. It is now the last to come again."""
-        if not placement.deferred[0]:
-            self._worth.passed(placement.layer)
-        arrived = [pending.slot for pending in placement.awaited if self._holds(pending)]
+        arrived = [pending.slot for pending in dispatch.awaited if self._holds(pending)]
         self._awaited.difference_update(arrived)
-        self._slots.unpin(placement.layer, placement.slots + arrived)
-        if self._slots.surplus:
-            self._shrink()
-        if self._log is not None and not placement.deferred[0]:
-            self._log.append(LayerEnd(placement.layer))
+        is_last = not dispatch.deferred[0]
+        if is_last:
+            self._priority.passed(dispatch.layer)
+        self.slots.unpin(dispatch.layer, dispatch.slots + arrived)
+        if self._log is not None and is_last:
+            self._log.append(LayerEnd(dispatch.layer))
 
-    def resize(self, slots: int) -> None:
-        """Change the number of slots.
+    def resize(self, slots: int) -> list[tuple[int, int]]:
+        """Wait for the copies under way, and change the number of slots, between two layers.
 
-        When shrinking, evict the lowest-scoring residents; slots that are loading or pinned are retired as
-        soon as they are released.
+        Of too many residents, those with the lowest scores are evicted; the others stay, and slots are
+        numbered without a gap.
+
+        Parameters
+        ----------
+        slots : int
+            How many there are to be.
+
+        Returns
+        -------
+        list of (int, int)
+            The old and the new slot of each resident that has moved.
+
+        Raises
+        ------
+        InvalidInputError
+            A layer has pinned slots, or `slots` is not a whole number from 0.
         """
-        if slots < 0:
-            raise InvalidInputError(f"slots is {slots}; expected: 0 and more")
-        self._slots.resize(slots)
-        self._shrink()
-
-    def compact(self) -> list[tuple[int, int]]:
-        """Wait for copies under way, then number the slots without a gap; see `Slots.compact`."""
+        checked_whole("slots", slots, least=0)
         self.drain()
-        return self._slots.compact()
+        if PINNED in self.slots.state:
+            raise InvalidInputError("a layer has pinned slots; expected: resize once it is released")
+        while np.count_nonzero(~self.slots.absent) > slots and (slot := self.slots.victim()) is not None:
+            self._empty(slot)
+        return self.slots.resize(slots)
 
     def abort(self) -> None:
         """Drop the requests and pins of a pass that was interrupted, once nothing reads the slots."""
         self._requests = []
         self._awaited.clear()
-        pinned = [slot for slot, state in enumerate(self._slots.state) if state == PINNED]
-        self._slots.unpin(0, pinned)
-        self._slots.reorder()
-        self._shrink()
+        pinned = [slot for slot, state in enumerate(self.slots.state) if state == PINNED]
+        self.slots.unpin(0, pinned)
+        self.slots.reorder()
 
     def reset(self) -> None:
         """Wait for the copies under way, then empty all slots. The counters stay."""
         self.abort()
         self.drain()
-        for slot, owner in enumerate(self._slots.owner):
+        for slot, owner in enumerate(self.slots.owner):
             if owner != EMPTY:
                 self._empty(slot)
-        self._slots.sort_free()
-        self._worth.score = [0.0] * len(self._worth.score)
+        self.slots.sort_free()
+        self._priority.score = [0.0] * len(self._priority.score)
         if self._log is not None:
             self._log.append(Reset())
 
-    def _shared_out(
-        self, absent: list[tuple[int, int]], miss: Miss
-    ) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
-        """Experts and their positions: those that go to the CPU lane, and those to be copied."""
-        if miss == "cpu" or (miss == "load" and absent and not self._slots.count()):
-            return absent, []
-        if miss == "load":
-            return [], absent
-        cpu_s, gpu_s, copy_s = self._cpu_s, self._gpu_s, self._copy_s
-        stays: list[tuple[int, int]] = []
-        goes: list[tuple[int, int]] = []
-        for one in absent:
-            (stays if cpu_s[one[1]] <= copy_s + gpu_s[one[1]] else goes).append(one)
-        return stays, goes
-
-    def _room(self, waits: bool) -> int | None:
-        """A slot for a copy on demand: a free one or the weakest's, whatever its score."""
-        while True:
-            slot = self._slots.take_free()
-            if slot is None and (slot := self._slots.victim()) is not None:
-                self._evict(slot)
-            if slot is not None or not waits or not self._flights:
-                return slot
-            self._land(self._flights.popleft())
-
     def _know_times(self, positions: int) -> None:
-        for count in range(len(self._gpu_s), positions + 1):
-            self._gpu_s.append(self._costs.gpu_s(count))
-            self._cpu_s.append(self._costs.cpu_s(count))
+        if positions >= len(self._gpu_s):
+            counts = range(positions + 1)
+            self._gpu_s = tuple(map(self._costs.gpu_s, counts))
+            self._cpu_s = tuple(map(self._costs.cpu_s, counts))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import partial
 
 from ..hardware.costs import Costs
 from .devices import Device, Event
@@ -27,6 +28,11 @@ class LayerRunner:
         Modelled times.
     engine : Engine
         Says where each expert computes.
+
+    Attributes
+    ----------
+    prefill, decode, other : PhaseStats
+        Counts and times of prompts, of decoding, and of passes apart from both.
     """
 
     def __init__(self, device: Device, costs: Costs, engine: Engine) -> None:
@@ -41,81 +47,83 @@ class LayerRunner:
             lane: [f"L{layer} {lane}" for layer in range(engine.layers)] for lane in ("dense", "gpu", "cpu")
         }
 
-    def _compute(self, placement: LayerDispatch, run_gpu: RunGpu | None, run_cpu: RunCpu | None) -> None:
-        """Both shares side by side; then what has to be waited for."""
-        device, layer = self.device, placement.layer
-        gpu_label, cpu_label = self._labels["gpu"][layer], self._labels["cpu"][layer]
-        running = self._running
-        gpu = cpu = None
-        if placement.ready:
-            run = None if run_gpu is None else _call(run_gpu, placement.ready, placement.slots)
-            gpu = device.submit("gpu", placement.ready_s, run, (), gpu_label)
-            running.append(gpu)
-        if placement.cpu:
-            run = None if run_cpu is None else _call(run_cpu, placement.cpu)
-            size_bytes = len(placement.cpu) * self.costs.expert_bytes
-            cpu = device.submit("cpu", placement.cpu_s, run, (), cpu_label, size_bytes)
-            running.append(cpu)
-        awaited = [(group, self._submit_group(group, run_gpu, gpu_label)) for group in placement.groups]
+    def _compute(self, dispatch: LayerDispatch, run_gpu: RunGpu | None, run_cpu: RunCpu | None) -> None:
+        """Run both shares side by side; then what has to be waited for."""
+        layer, gpu, cpu = dispatch.layer, None, None
+        if dispatch.ready:
+            gpu = self._submit(
+                "gpu", layer, dispatch.ready_s, run_gpu and partial(run_gpu, dispatch.ready, dispatch.slots)
+            )
+        if dispatch.cpu:
+            run = run_cpu and partial(run_cpu, dispatch.cpu)
+            cpu = self._submit("cpu", layer, dispatch.cpu_s, run, read=len(dispatch.cpu))
+        awaited = [(group, self._submit_group(layer, group, run_gpu)) for group in dispatch.groups]
         self.engine.pump()
         if gpu is not None:
-            device.wait(gpu)
+            self.device.wait(gpu)
         self._book("experts_s")
         if cpu is not None:
-            device.wait(cpu)
+            self.device.wait(cpu)
             self._book("cpu_wait_s")
         if awaited:
-            self._await(awaited, run_gpu, run_cpu, layer)
-        running.clear()
-
-    def _submit_group(self, group: list[PendingExpert], run_gpu: RunGpu | None, label: str) -> Event:
-        run = None
-        if run_gpu is not None:
-            run = _call(run_gpu, [pending.expert for pending in group], [pending.slot for pending in group])
-        seconds = sum(self.costs.gpu_s(pending.positions) for pending in group)
-        event = self.device.submit("gpu", seconds, run, [pending.event for pending in group], label)
-        self._running.append(event)
-        return event
+            self._await(layer, awaited, run_gpu, run_cpu)
+        self._running.clear()
 
     def _await(
         self,
+        layer: int,
         awaited: list[tuple[list[PendingExpert], Event]],
         run_gpu: RunGpu | None,
         run_cpu: RunCpu | None,
-        layer: int,
     ) -> None:
-        """What computes once its copies have come; if one failed, its expert on the CPU lane after all."""
-        costs = self.costs
+        """Wait for what computes once its copies have come; where one failed, use the CPU lane."""
         failed: list[PendingExpert] = []
         computing_s = 0.0
-        for group, computed in awaited:
-            event = computed
+        for group, event in awaited:
             here = [pending for pending in group if self.engine.wait_for(pending)]
             if len(here) < len(group):  # then none of the group has been computed
                 failed += [pending for pending in group if pending not in here]
                 if not here:
                     continue
-                event = self._submit_group(here, run_gpu, self._labels["gpu"][layer])
+                event = self._submit_group(layer, here, run_gpu)
             self.device.wait(event)
-            computing_s += sum(costs.gpu_s(pending.positions) for pending in here)
+            computing_s += sum(self.costs.gpu_s(pending.positions) for pending in here)
         self._book("link_wait_s", experts_s=computing_s)
         if failed:
-            run = None if run_cpu is None else _call(run_cpu, [pending.expert for pending in failed])
-            seconds = sum(costs.cpu_s(pending.positions) for pending in failed)
-            size_bytes = len(failed) * self.costs.expert_bytes
-            event = self.device.submit("cpu", seconds, run, (), self._labels["cpu"][layer], size_bytes)
-            self._running.append(event)
-            self.device.wait(event)
+            seconds = sum(self.costs.cpu_s(pending.positions) for pending in failed)
+            run = run_cpu and partial(run_cpu, [pending.expert for pending in failed])
+            self.device.wait(self._submit("cpu", layer, seconds, run, read=len(failed)))
             self._book("cpu_wait_s")
 
+    def _submit_group(self, layer: int, group: list[PendingExpert], run_gpu: RunGpu | None) -> Event:
+        experts, slots = [pending.expert for pending in group], [pending.slot for pending in group]
+        seconds = sum(self.costs.gpu_s(pending.positions) for pending in group)
+        copies = [pending.event for pending in group]
+        return self._submit("gpu", layer, seconds, run_gpu and partial(run_gpu, experts, slots), copies)
+
+    def _submit(
+        self,
+        lane: str,
+        layer: int,
+        seconds: float,
+        run: Callable[[], object] | None,
+        after: Iterable[Event] = (),
+        read: int = 0,
+    ) -> Event:
+        """Submit work; `read`: the number of experts whose weights it reads from the host's memory."""
+        size_bytes = read * self.costs.expert_bytes
+        event = self.device.submit(lane, seconds, run, after, self._labels[lane][layer], size_bytes)
+        self._running.append(event)
+        return event
+
     def _finish(self, lane: str, seconds: float, label: str, part: str) -> None:
-        """What the caller has done since the last call, or would have."""
+        """Book what the caller has done since the last call, or would have."""
         if seconds or self.device.now() > self._booked:
             self.device.wait(self.device.submit(lane, seconds, label=label, since=self._booked))
             self._book(part)
 
     def _book(self, part: str, experts_s: float = 0.0) -> None:
-        """All since the last booking is this part's, but for what of it the experts have taken."""
+        """Book all time since the last booking as this part's, but for what the experts took of it."""
         parts, now = self._phase.parts, self.device.now()
         passed_s = now - self._booked
         experts_s = min(experts_s, passed_s)
@@ -126,7 +134,3 @@ class LayerRunner:
     def _enter(self, phase: PhaseStats, miss: Miss) -> None:
         self._phase, self._miss, self._aside = phase, miss, None
         self.engine.counters = phase.counters
-
-
-def _call(function: Callable[..., object], *args: object) -> Callable[[], object]:
-    return lambda: function(*args)

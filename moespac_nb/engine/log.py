@@ -1,4 +1,4 @@
-"""Events of a replay: what the engine, its scheduler and a balancer did, in order, to look at afterwards.
+"""Events of a replay: what the engine, its scheduler and a balancer did, in order.
 
 A log is a plain list. `replay(..., log=log)` and `Scheduler(..., log=log)` append to it, and
 `simulation.slot_history` and `simulation.balancer_log` read it. Besides the events below it holds the

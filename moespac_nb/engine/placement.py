@@ -19,52 +19,109 @@ MISSES: dict[Miss, str] = {
 
 @dataclass
 class Counters:
-    """What has happened so far. An event is one layer in one pass; experts are counted once in each.
+    """Count what has happened so far. Each expert of one layer in one pass is counted once.
 
-    Every expert of an event is ready, late or a miss. Bytes are those handed to the link.
+    Every expert that a layer asks for is ready, late or a miss. Bytes are those handed to the link.
+
+    Attributes
+    ----------
+    ready, late, miss : int
+        Experts whose copy had completed, was under way, or neither.
+    loaded : int
+        Misses that were copied on demand.
+    pairs, cpu_pairs : int
+        Positions served, over all experts; of these, those that the CPU lane served.
+    copies, bytes : int
+        Copies, and their bytes.
+    wasted_bytes : int
+        Bytes of copies that were evicted without use, or failed.
+    evictions : int
+        Experts evicted.
+    failed_copies : int
+        Copies that failed.
+    fallbacks : int
+        Experts computed on the CPU lane because their copy failed.
     """
 
-    ready: int = 0  # its copy had come
-    late: int = 0  # its copy was under way
-    miss: int = 0  # neither
-    loaded: int = 0  # misses that were copied on demand
-    pairs: int = 0  # positions served, over all experts
-    cpu_pairs: int = 0  # of these on the CPU lane
+    ready: int = 0
+    late: int = 0
+    miss: int = 0
+    loaded: int = 0
+    pairs: int = 0
+    cpu_pairs: int = 0
     copies: int = 0
     bytes: int = 0
-    wasted_bytes: int = 0  # of copies that were evicted without use, or failed
+    wasted_bytes: int = 0
     evictions: int = 0
     failed_copies: int = 0
-    fallbacks: int = 0  # experts computed on the CPU lane because their copy failed
+    fallbacks: int = 0
+
+    @property
+    def requested(self) -> int:
+        """Experts that layers asked for."""
+        return self.ready + self.late + self.miss
+
+    @property
+    def hit_rate(self) -> float:
+        """Share of the requested experts whose copy had completed."""
+        return self.ready / self.requested
+
+    @property
+    def late_rate(self) -> float:
+        """Share of the requested experts whose copy was under way."""
+        return self.late / self.requested
+
+    @property
+    def cpu_share(self) -> float:
+        """Share of all pairs of a position and an expert that the CPU lane served."""
+        return self.cpu_pairs / self.pairs
 
 
 class PendingExpert(NamedTuple):
-    """An expert that computes from a slot once its copy has come."""
+    """An expert that computes from a slot once its copy has completed."""
 
     expert: int
     slot: int
-    generation: int  # of the slot: another one, and the expert is not there
+    generation: int  # of the slot: once it has another one, the expert is not there
     positions: int
     event: Event
 
 
 class LayerDispatch(NamedTuple):
-    """Where one layer's experts compute. Times are modelled, of the whole share."""
+    """Where one layer's experts compute. Times are modelled, of the whole share.
+
+    Attributes
+    ----------
+    layer : int
+        The layer.
+    ready, slots : list of int
+        Experts that are in a slot, and their slots.
+    ready_s : float
+        Seconds to compute them.
+    awaited : list of PendingExpert
+        Experts whose copy is under way, or starts on demand, in the order of the link.
+    cpu : list of int
+        Experts for the CPU lane.
+    cpu_s : float
+        Seconds to compute those.
+    deferred : (list of int, list of int)
+        Experts, and positions of each, that take their turn after this.
+    """
 
     layer: int
-    ready: list[int]  # experts in their slots
-    slots: list[int]  # theirs
+    ready: list[int]
+    slots: list[int]
     ready_s: float
-    awaited: list[PendingExpert]  # under way, or copied on demand, in the order of the link
+    awaited: list[PendingExpert]
     cpu: list[int]
     cpu_s: float
-    deferred: tuple[list[int], list[int]]  # experts and positions that take their turn after this
+    deferred: tuple[list[int], list[int]]
 
     @property
     def groups(self) -> list[list[PendingExpert]]:
-        """Awaited experts that are computed together, once the last of them has come.
+        """Awaited experts that are computed together, once the last of their copies has completed.
 
-        Half of those that are left each time: few calls, and after the last copy one expert's work.
+        Each time half of those that are left: few calls, and after the last copy one expert's work.
         """
         left, groups = self.awaited, []
         while left:

@@ -28,8 +28,8 @@ class Plan(NamedTuple):
         Experts to copy ahead; None for none.
     """
 
-    scores: np.ndarray  # (layers, experts), higher is kept, and copied, first
-    wanted: np.ndarray | None = None  # (layers, experts) bool, what to copy; None for nothing
+    scores: np.ndarray
+    wanted: np.ndarray | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +39,9 @@ class PolicyContext:
     Attributes
     ----------
     geometry : MoEShape
+        The model's layers, experts and top k.
     costs : Costs
+        Modelled times.
     gamma : int
         The draft length to assume.
     slots : Slots
@@ -52,22 +54,32 @@ class PolicyContext:
 
     geometry: MoEShape
     costs: Costs
-    gamma: int  # the draft length to reckon with
-    slots: Slots  # to be read, not changed
-    expert_usage: np.ndarray | None = None  # (layers, experts): how often experts were used in other texts
-    log: Log | None = None  # for a policy that has something to add to it
+    gamma: int
+    slots: Slots
+    expert_usage: np.ndarray | None = None
+    log: Log | None = None
 
 
 class Planner:
-    """A policy at work on one decode, or on several in a row. This base class plans nothing.
+    """Plan for one decode, or for several in a row. This base class plans nothing.
 
     Each `on_` method is called at its moment and returns a new plan, or None where the last one stays.
+
+    Parameters
+    ----------
+    context : PolicyContext
+        What the policy may know.
+
+    Attributes
+    ----------
+    available_at : {"verified", "drafted", "layer"}
+        When it has a plan: after a verification; also while a window is drafted; or also in each layer.
     """
 
-    available_at: Literal["verified", "drafted", "layer"] = "verified"  # when it has a plan
+    available_at: Literal["verified", "drafted", "layer"] = "verified"
 
-    def __init__(self, setting: PolicyContext) -> None:
-        self.setting = setting
+    def __init__(self, context: PolicyContext) -> None:
+        self.context = context
 
     @property
     def tau(self) -> np.ndarray | None:
@@ -79,21 +91,21 @@ class Planner:
         return 0.0
 
     def on_prefill(self, prefill: Prefill, following: Step | None = None, /) -> Plan | None:
-        """A prompt has been read. following: the next window, for a policy that reads the future."""
+        """Plan after a prompt has been read; `following` is the next window, if `reads_future` is set."""
 
     def on_draft(
         self, tokens: np.ndarray, gates: np.ndarray | None = None, complete: bool = True, /
     ) -> Plan | None:
-        """A token was drafted. tokens: the window's so far; all of them if `complete`."""
+        """Plan after a token was drafted; `tokens` are the window's so far, all of them if `complete`."""
 
     def on_layer(self, layer: int, gates: np.ndarray | None = None, /) -> Plan | None:
-        """The layer before is about to compute. gates: this one's gate on its input."""
+        """Plan before the layer before this one computes; `gates` are this one's choices from its input."""
 
     def on_use(self, layer: int, /) -> float | None:
         """Return the new score of the experts that the layer has just used; None keeps the plan's."""
 
     def on_verify(self, step: Step, following: Step | None = None, /) -> Plan | None:
-        """A window has been verified. following: the next one, for a policy that reads the future."""
+        """Plan after a window has been verified; `following` is the next one, if `reads_future` is set."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +115,7 @@ class Policy:
     Parameters
     ----------
     name : str
+        Its name in tables and on the command line.
     about : str
         One line: sensor, score, admission, miss.
     planner : callable
@@ -118,15 +131,26 @@ class Policy:
     """
 
     name: str
-    about: str  # in a line: sensor, score, admission, miss
+    about: str
     planner: Callable[[PolicyContext], Planner]
     miss: Miss = "cpu"
-    slots: bool = True  # whether it has any use for them
-    reads_future: bool = False  # a bound and no contestant: refused where there is no recorded future
-    needs_expert_usage: bool = False  # it must be told how often experts were used in other texts
+    slots: bool = True
+    reads_future: bool = False
+    needs_expert_usage: bool = False
 
     def missing(self, miss: Miss, name: str | None = None) -> Policy:
         """Return the same policy with another way to handle a miss.
+
+        Parameters
+        ----------
+        miss : {"cpu", "load", "cheaper"}
+            See `placement.MISSES`.
+        name : str, optional
+            By default both names, such as "recency+load".
+
+        Returns
+        -------
+        Policy
 
         Examples
         --------

@@ -1,11 +1,5 @@
 """The loop that a live decode and a replay both drive: draft a window, verify it layer by layer, learn.
 
-    scheduler = Scheduler(VirtualDevice(), costs, get_policy("recency"), geometry, slots=16)
-    scheduler.on_step_start(token)
-    scheduler.on_draft_token(token)                        # once for each
-    scheduler.layer(0, experts, positions)          # layer after layer, as the routers choose
-    scheduler.on_verify(step)
-
 The scheduler does not know whether time is simulated. Live decoding passes callables that compute the
 experts; a replay passes none, and the virtual device advances its clock. A prompt is read in a pass like any
 other, except that a miss goes where it takes less time, for every policy alike.
@@ -56,6 +50,22 @@ class Scheduler(LayerRunner):
         Copies handed to the link at a time.
     log : list, optional
         Events are appended to it, see `engine.log`.
+
+    Examples
+    --------
+    >>> from moespac_nb import MoEShape, VirtualDevice, cost_model, get_policy, load_trace
+    >>> costs, shape = cost_model("rtx4090", "qwen3-30b-a3b"), MoEShape(layers=8, experts=64, top_k=4)
+    >>> scheduler = Scheduler(VirtualDevice(), costs, get_policy("recency"), shape, slots=16)
+    >>> step = load_trace("chat", half="report")[0]
+    >>> scheduler.on_step_start(int(step.window[0]))
+    >>> for token in step.drafted.tolist():
+    ...     scheduler.on_draft_token(token)
+    >>> scheduler.on_draft_end()
+    >>> for layer, counts in enumerate(step.counts):  # as the routers choose
+    ...     scheduler.layer(layer, counts.nonzero()[0].tolist(), counts[counts > 0].tolist())
+    >>> scheduler.on_verify(step)
+    >>> scheduler.decode.counters.miss  # nothing was in a slot yet
+    176
     """
 
     def __init__(
@@ -78,8 +88,8 @@ class Scheduler(LayerRunner):
         self.policy = policy
         self.geometry = geometry
         self.log = log
-        self._setting = PolicyContext(geometry, costs, gamma, self.engine.slots, expert_usage, log)
-        self.planner: Planner = policy.planner(self._setting)
+        self._context = PolicyContext(geometry, costs, gamma, self.engine.slots, expert_usage, log)
+        self.planner: Planner = policy.planner(self._context)
         self._positions = 0  # of the pass: prompt tokens, or the window's
         self._enter(self.decode, policy.miss)
         self._tokens: list[int] = []
@@ -87,7 +97,13 @@ class Scheduler(LayerRunner):
         self._reads = True  # the target has yet to read the prompt
 
     def on_prefill_start(self, positions: int) -> None:
-        """Begin to read a prompt of so many positions."""
+        """Begin to read a prompt.
+
+        Parameters
+        ----------
+        positions : int
+            Tokens of the prompt that the pass reads.
+        """
         self._enter(self.prefill, "cheaper" if self.policy.slots else "cpu")
         self._booked = self.device.now()
         self._positions = positions
@@ -118,12 +134,17 @@ class Scheduler(LayerRunner):
         else:
             self._booked = self.device.now()
         self._enter(self.prefill, self.policy.miss)
-        told = self._told(following)
-        self._think(lambda: self.planner.on_prefill(prefill, told))
+        self._plan(self.planner.on_prefill, prefill, following)
         self._enter(self.decode, self.policy.miss)
 
     def begin_other_pass(self, positions: int) -> None:
-        """Begin a pass that belongs to no text. The policy learns nothing of it."""
+        """Begin a pass that belongs to no text. The policy learns nothing of it.
+
+        Parameters
+        ----------
+        positions : int
+            Positions that the pass computes.
+        """
         aside = self._aside or (self._phase, self._miss, self._positions)
         self._enter(self.other, self.policy.miss)
         if not self._tokens:  # else a window is open, whose draft is read by the target itself
@@ -140,7 +161,13 @@ class Scheduler(LayerRunner):
             self.engine.begin_pass()
 
     def on_step_start(self, token: int) -> None:
-        """Open a window at the last committed token."""
+        """Open a window.
+
+        Parameters
+        ----------
+        token : int
+            The last committed token.
+        """
         if self.log is not None:
             self.log.append(WindowStart(token))
         self._enter(self.decode, self.policy.miss)
@@ -152,7 +179,15 @@ class Scheduler(LayerRunner):
         self.engine.pump()
 
     def on_draft_token(self, token: int, gates: np.ndarray | None = None) -> None:
-        """Note one more drafted token. gates: (layers, m), see `sensors.DraftGates`."""
+        """Note one more drafted token.
+
+        Parameters
+        ----------
+        token : int
+            The token.
+        gates : ndarray, shape (layers, m), optional
+            Experts that the target's gates choose from the draft's state, see `sensors.DraftGates`.
+        """
         self.end_other_pass()
         self._finish("draft", self.costs.draft_s, "draft", "draft_s")
         self._tokens.append(token)
@@ -208,15 +243,15 @@ class Scheduler(LayerRunner):
         self._book("dense_s")
         ahead = self._phase is self.decode and layer + 1 < self.geometry.layers
         if ahead and self.planner.available_at == "layer":
-            self._order(self.planner.on_layer(layer + 1, next_gates))
+            self._follow(self.planner.on_layer(layer + 1, next_gates))
             self._book("plan_s")
         todo, counts = experts, positions
         while todo:
-            placement = self.engine.layer(layer, todo, counts, self._miss)
+            dispatch = self.engine.layer(layer, todo, counts, self._miss)
             self._book("link_wait_s")  # where only a copy under way could make room
-            self._compute(placement, run_gpu, run_cpu)
-            self.engine.release(placement)
-            todo, counts = placement.deferred
+            self._compute(dispatch, run_gpu, run_cpu)
+            self.engine.release(dispatch)
+            todo, counts = dispatch.deferred
         score = self.planner.on_use(layer)
         if score is not None:
             self.engine.update_score(layer, experts, score)
@@ -232,23 +267,36 @@ class Scheduler(LayerRunner):
             The next window, for a policy that reads the future.
         """
         if self.log is not None:
-            self.log.append(WindowEnd(np.array(self.engine.slots.worth.score, np.float32), self.planner.tau))
+            self.log.append(
+                WindowEnd(np.array(self.engine.slots.priority.score, np.float32), self.planner.tau)
+            )
         self.end_other_pass()
         self._finish("gpu", self.costs.head_s, "head", "dense_s")
         self._tokens = []
-        told = self._told(following)
-        self._think(lambda: self.planner.on_verify(step, told))
+        self._plan(self.planner.on_verify, step, following)
 
-    def resize(self, slots: int) -> None:
-        """Change the number of slots, at any time. A policy without slots ignores it."""
-        if self.policy.slots:
-            self.engine.resize(slots)
+    def resize(self, slots: int) -> list[tuple[int, int]]:
+        """Change the number of slots, between two layers; see `Engine.resize`.
+
+        Parameters
+        ----------
+        slots : int
+            How many there are to be; a policy without slots ignores it.
+
+        Returns
+        -------
+        list of (int, int)
+            The old and the new slot of each resident that has moved.
+        """
+        moves = self.engine.resize(slots) if self.policy.slots else []
+        self._booked = self.device.now()  # what was waited for is in no part
+        return moves
 
     def restart(self) -> None:
         """Empty the slots, and start the policy anew. Counters stay."""
         self.engine.reset()
         self._booked = self.device.now()
-        self.planner = self.policy.planner(self._setting)
+        self.planner = self.policy.planner(self._context)
 
     def on_abort(self) -> None:
         """Take back a pass in which an operation failed: wait for what it started, and unpin everything.
@@ -256,7 +304,7 @@ class Scheduler(LayerRunner):
         Not for an interrupt, which may leave a call half done; after one, make a new scheduler.
         """
         while self._running:
-            with suppress(OperationError):  # it has been raised to whoever asked for the layer
+            with suppress(OperationError):  # it has been raised to the caller of `layer`
                 self.device.wait(self._running[-1])
             self._running.pop()
         self.engine.abort()
@@ -267,29 +315,25 @@ class Scheduler(LayerRunner):
     def _show_draft(self, complete: bool) -> None:
         if self.planner.available_at == "drafted":
             gates = np.stack(self._gates) if self._gates else None
-            self._order(self.planner.on_draft(np.array(self._tokens), gates, complete))
+            self._follow(self.planner.on_draft(np.array(self._tokens), gates, complete))
             self._book("plan_s")
 
-    def _told(self, following: Step | None) -> Step | None:
+    def _plan(self, hook: Callable[..., Plan | None], seen: Prefill | Step, following: Step | None) -> None:
+        """Let the policy plan, and charge its time before the plan holds.
+
+        The time is what was measured, or what is modelled where no time passes.
+        """
         if following is not None and not self.policy.reads_future:
             raise InvalidInputError(
-                f"policy {self.policy.name!r} was given the window to come; expected: None, for all that do "
-                "not say that they read the future"
+                f"policy {self.policy.name!r} was given the window to come; expected: None, as the policy "
+                "does not set reads_future"
             )
-        return following
-
-    def _think(self, ask: Callable[[], Plan | None]) -> None:
-        """The policy's time is charged before its order holds: as measured, as modelled where none passes."""
-        start = self.device.now()
-        order = ask()
-        passed = self.device.now() - start
-        if not passed:
-            self.device.charge(self.planner.plan_s(), "plan")
-        else:
-            self.device.charge(passed, "plan")
-        self._order(order)
+        start_s = self.device.now()
+        plan = hook(seen, following)
+        self.device.charge(self.device.now() - start_s or self.planner.plan_s(), "plan")
+        self._follow(plan)
         self._book("plan_s")
 
-    def _order(self, order: Plan | None) -> None:
-        if order is not None:
-            self.engine.set_priorities(order.scores, order.wanted)
+    def _follow(self, plan: Plan | None) -> None:
+        if plan is not None:
+            self.engine.set_priorities(plan.scores, plan.wanted)

@@ -1,8 +1,7 @@
 """Slots on the device: the expert that each holds, its state, and which resident is evicted next.
 
 A slot goes FREE → LOADING (its copy is under way) → READY (may be read, may be evicted) ⇄ PINNED (is being
-read), and READY or LOADING → FREE. Each time it is given to another expert its generation goes up. A slot
-that a smaller budget took away is RETIRED.
+read), and READY or LOADING → FREE. Each time it is given to another expert its generation goes up.
 
 Each expert has a score; among equal scores the layer that the pass comes to sooner ranks higher. An expert's
 key is layer · experts + expert. Plain lists: they are read and written one by one, many times a
@@ -13,13 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from heapq import heapify, heappop, heappush, heapreplace
+from typing import Any
 
 import numpy as np
 
-__all__ = ["EMPTY", "FREE", "LOADING", "PINNED", "READY", "RETIRED", "STATES", "Priority", "Slots"]
+__all__ = ["EMPTY", "FREE", "LOADING", "PINNED", "READY", "STATES", "Priority", "Slots"]
 
-FREE, LOADING, READY, PINNED, RETIRED = range(5)
-STATES = ("free", "loading", "ready", "pinned", "retired")
+FREE, LOADING, READY, PINNED = range(4)
+STATES = ("free", "loading", "ready", "pinned")
 EMPTY = -1
 # Weighs one layer of distance against scores: it never outweighs a difference of 1e-4 in them.
 NEARER = 2.0**-24
@@ -36,7 +36,7 @@ class Priority:
         self.nearness = self._start.copy()  # by layer
 
     def of(self, key: int) -> float:
-        """Return the score of a key, tie-break included."""
+        """Return the priority of a key: its score, tie-break included."""
         return self.score[key] + self.nearness[key // self.experts]
 
     def begin_pass(self) -> None:
@@ -57,36 +57,53 @@ class Slots:
         The model's layers, and experts in each.
     slots : int
         Slots in all.
-    worth : Priority
+    priority : Priority
         The scores.
+
+    Attributes
+    ----------
+    state : list of int
+        Each slot's, see `STATES`.
+    owner : list of int
+        The key that each slot holds or is loading; `EMPTY` for none.
+    where : list of dict
+        By layer, from expert to slot, loading ones too.
+    absent : ndarray of bool, shape (layers * experts,)
+        The keys that are neither in a slot nor on their way.
+
+    Examples
+    --------
+    >>> slots = Slots(layers=2, experts=4, slots=3, priority=Priority(2, 4))
+    >>> slots.load(slots.take_free(), key=5)  # expert 1 of layer 1
+    >>> slots.arrive(0, pinned=False)
+    >>> slots.where, slots.victim(), slots.count()
+    ([{}, {1: 0}], 0, 3)
     """
 
-    def __init__(self, layers: int, experts: int, slots: int, worth: Priority) -> None:
+    def __init__(self, layers: int, experts: int, slots: int, priority: Priority) -> None:
         self.experts = experts
-        self.worth = worth
+        self.priority = priority
         self.state = [FREE] * slots
-        self.owner = [EMPTY] * slots  # the key it holds or is loading
+        self.owner = [EMPTY] * slots
         self.generation = [0] * slots
         self.used = [False] * slots  # since it was copied
-        self.where: list[dict[int, int]] = [{} for _ in range(layers)]  # expert → slot, loading ones too
-        self.absent = np.ones(layers * experts, bool)  # by key: neither here nor on its way
+        self.where: list[dict[int, int]] = [{} for _ in range(layers)]
+        self.absent = np.ones(layers * experts, bool)
         self._free = list(range(slots))[::-1]
-        self.surplus = 0  # slots that a smaller budget has yet to take away
-        # A heap of (worth, slot) in which each READY slot has an entry, at most its worth of now; None until
-        # it is asked for. Layers whose residents have been let go, and may lack one, are listed.
+        # A heap of (priority, slot) in which each READY slot has an entry, at most its priority of now; None
+        # until it is needed. Layers whose residents have been unpinned, and may lack an entry, are listed.
         self._victims: list[tuple[float, int]] | None = None
         self._unpinned: list[int] = []
 
     def count(self) -> int:
-        """Return the number of slots, without those that are retired or about to be."""
-        return len(self.state) - self.state.count(RETIRED) - self.surplus
+        """Return the number of slots."""
+        return len(self.state)
 
     def resident(self) -> np.ndarray:
         """Return which experts can be read now, (layers, experts) bool."""
-        held = zip(self.owner, self.state, strict=True)
-        keys = [key for key, state in held if state in (READY, PINNED)]
-        resident = np.zeros(len(self.absent), bool)
-        resident[keys] = True
+        resident = ~self.absent
+        pairs = zip(self.owner, self.state, strict=True)
+        resident[[key for key, state in pairs if state == LOADING]] = False
         return resident.reshape(-1, self.experts)
 
     def take_free(self) -> int | None:
@@ -111,7 +128,7 @@ class Slots:
         """Mark a slot whose copy has completed as readable."""
         self.state[slot] = PINNED if pinned else READY
         if self._victims is not None and not pinned:
-            heappush(self._victims, (self.worth.of(self.owner[slot]), slot))
+            heappush(self._victims, (self.priority.of(self.owner[slot]), slot))
 
     def unpin(self, layer: int, slots: Iterable[int]) -> None:
         """Allow the eviction of what this layer pinned."""
@@ -131,25 +148,20 @@ class Slots:
         self.owner[slot] = EMPTY
 
     def free(self, slot: int) -> None:
-        """Return an evicted slot; it retires where there are too many."""
-        if self.surplus:
-            self.surplus -= 1
-            self.state[slot] = RETIRED
-        else:
-            self._free.append(slot)
+        """Return a slot that was taken or evicted."""
+        self._free.append(slot)
 
     def victim(self) -> int | None:
         """Return the READY slot with the lowest score, or None. It is not evicted."""
-        heap, state, owner, worth = self._heap(), self.state, self.owner, self.worth
+        heap, state, owner = self._heap(), self.state, self.owner
         while heap:
-            value, slot = heap[0]
+            noted, slot = heap[0]
             if state[slot] != READY:
                 heappop(heap)
-                continue
-            now = worth.of(owner[slot])
-            if now == value:
+            elif (priority := self.priority.of(owner[slot])) == noted:
                 return slot
-            heapreplace(heap, (now, slot))  # it has gained since
+            else:
+                heapreplace(heap, (priority, slot))  # it has gained since
         return None
 
     def reorder(self) -> None:
@@ -157,70 +169,51 @@ class Slots:
         self._victims = None
         self._unpinned = []
 
-    def resize(self, slots: int) -> None:
-        """Change the number of slots: new ones are free; of too many, free ones retire at once."""
-        more = slots - self.count()
-        spared = max(0, min(more, self.surplus))
-        self.surplus += max(0, -more) - spared
-        while self.surplus and self._free:
-            self.free(self._free.pop())
-        for _ in range(more - spared):
-            if RETIRED in self.state:
-                slot = self.state.index(RETIRED)
-                self.state[slot] = FREE
-            else:
-                slot = len(self.state)
-                self.state.append(FREE)
-                self.owner.append(EMPTY)
-                self.generation.append(0)
-                self.used.append(False)
-            self._free.append(slot)
+    def resize(self, slots: int) -> list[tuple[int, int]]:
+        """Change the number of slots, with none loading or pinned, and room for all residents.
 
-    def compact(self) -> list[tuple[int, int]]:
-        """Number the remaining slots without a gap; none may be loading, pinned or surplus.
+        Parameters
+        ----------
+        slots : int
+            How many there are to be.
 
         Returns
         -------
         list of (int, int)
             The old and the new slot of each resident that has moved.
         """
-        size = self.count()
         moves = []
-        empty = (slot for slot in range(size) if self.owner[slot] == EMPTY)
-        for old in range(size, len(self.state)):
-            key = self.owner[old]
-            if key == EMPTY:
-                continue
-            new = next(empty)
-            self.evict(old)
-            self.load(new, key)
-            self.state[new], self.used[new] = READY, self.used[old]
-            moves.append((old, new))
-        for column in (self.state, self.owner, self.generation, self.used):
-            del column[size:]
-        self._free = [slot for slot in range(size) if self.owner[slot] == EMPTY][::-1]
-        for slot in self._free:
-            self.state[slot] = FREE
+        empty = (slot for slot in range(slots) if self.owner[slot] == EMPTY)
+        for old in range(slots, self.count()):
+            if (key := self.owner[old]) != EMPTY:
+                new = next(empty)
+                self.evict(old)
+                self.load(new, key)
+                self.state[new], self.used[new] = READY, self.used[old]
+                moves.append((old, new))
+        columns: list[tuple[list[Any], Any]] = [
+            (self.state, FREE), (self.owner, EMPTY), (self.generation, 0), (self.used, False)
+        ]  # fmt: skip
+        for column, initial in columns:
+            del column[slots:]
+            column.extend([initial] * (slots - len(column)))
+        self._free = [slot for slot in range(slots) if self.owner[slot] == EMPTY][::-1]
         self.reorder()
         return moves
 
     def _heap(self) -> list[tuple[float, int]]:
-        state, worth = self.state, self.worth
+        state, owner, score, near = self.state, self.owner, self.priority.score, self.priority.nearness
         if self._victims is None:
-            score, near, experts = worth.score, worth.nearness, self.experts
-            self._victims = [
-                (score[key] + near[key // experts], slot)  # `worth.of`, written out: most of a rebuild
-                for slot, key in enumerate(self.owner)
+            self._victims = [  # `priority.of`, written out: this is most of a rebuild
+                (score[key] + near[key // self.experts], slot)
+                for slot, key in enumerate(owner)
                 if state[slot] == READY
             ]
             heapify(self._victims)
-            self._unpinned = []
-        elif self._unpinned:
-            heap = self._victims
+        else:
             for layer in self._unpinned:
-                score, nearness, first = worth.score, worth.nearness[layer], layer * self.experts
-                for expert, slot in self.where[layer].items():
+                for slot in self.where[layer].values():
                     if state[slot] == READY:
-                        heappush(heap, (score[first + expert] + nearness, slot))
-            self._unpinned = []
+                        heappush(self._victims, (score[owner[slot]] + near[layer], slot))
+        self._unpinned = []
         return self._victims

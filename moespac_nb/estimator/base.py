@@ -11,7 +11,7 @@ from ..trace.step import MoEShape, Prefill, Step, expert_counts
 from ..trace.windows import RoutedTokens, Window
 from ..utils.exceptions import InvalidInputError
 
-__all__ = ["GATE_S", "Known", "Sensor", "ask"]
+__all__ = ["GATE_S", "Known", "Sensor", "ask", "mark_used"]
 
 GATE_S = 10e-6  # an assumption: a gate is a small product, on a GPU as long as its launch
 Known = Literal["verified", "drafted", "layer"]
@@ -175,6 +175,29 @@ class Sensor:
             )
         counts: np.ndarray = expert_counts(chosen + 1, experts + 1)[:, 1:]
         return counts
+
+
+def mark_used(last_used: np.ndarray, experts: np.ndarray, position: int) -> None:
+    """Note where each expert was used last.
+
+    Parameters
+    ----------
+    last_used : ndarray
+        (layers, experts), changed in place.
+    experts : ndarray
+        (tokens, layers, k), experts that each of some consecutive tokens used.
+    position : int
+        Position of the first of these tokens in its text.
+
+    Examples
+    --------
+    >>> last_used = np.full((1, 4), -1)
+    >>> mark_used(last_used, np.array([[[0, 1]], [[1, 3]]]), position=5)
+    >>> last_used
+    array([[ 5,  6, -1,  6]])
+    """
+    for offset, chosen in enumerate(experts):
+        np.put_along_axis(last_used, chosen.astype(np.int64), position + offset, axis=1)
 
 
 def ask(sensor: Sensor, window: Window) -> Iterator[tuple[slice | int, np.ndarray]]:

@@ -5,16 +5,16 @@ Every predictor names the same number of experts a layer, so that none wins by n
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 import numpy as np
 
-from ..trace.step import Prefill, Step, expert_counts
+from ..trace.step import Prefill, Step
 from ..trace.trace import Trace
 from ..trace.windows import iter_windows
 from ..utils.exceptions import InvalidInputError
-from ..utils.validation import is_whole
+from ..utils.validation import checked_whole
 from .scores import PredictionScores, Recency, Tally, recall
 from .sensors import Sensor, ask
 from .utility import RULES, make_estimator
@@ -28,7 +28,6 @@ __all__ = [
     "evaluate_predictors",
     "recall",
     "recall_by_predictor",
-    "use_shares",
 ]
 
 EVIDENCE = "evidence"  # no rule: the sensor's evidence itself is the score
@@ -88,7 +87,7 @@ def evaluate_predictors(
     {'paper': 0.43, 'level': 0.43}
     """
     layers, experts = trace.geometry.layers, trace.geometry.experts
-    _check_size(size, experts)
+    checked_whole("size", size, 1, experts)
     tally = Tally(len(rules), len(sensors), layers)
     # Among experts equal in all, the result must not depend on the sort.
     by_number = 1e-7 * np.arange(experts)
@@ -141,11 +140,6 @@ def _gamma(trace: Trace, text: int, gamma: int | None) -> int:
     return int(trace.gamma[trace.text_of_step == text].max())
 
 
-def _check_size(size: int, experts: int) -> None:
-    if not is_whole(size, 1, experts):
-        raise InvalidInputError(f"size is {size!r}; expected: 1 to {experts}, the experts of a layer")
-
-
 def recall_by_predictor(
     prefill: Prefill, steps: Sequence[Step], size: int, popularity: Mapping[str, np.ndarray] | None = None
 ) -> dict[str, float]:
@@ -190,7 +184,7 @@ def recall_by_predictor(
             f"the decode has {len(steps)} steps; expected: at least 2, as each predicts the next"
         )
     layers, experts = steps[0].counts.shape
-    _check_size(size, experts)
+    checked_whole("size", size, 1, experts)
     for name, scores in popularity.items():
         if scores.shape != (layers, experts):
             raise InvalidInputError(
@@ -206,35 +200,3 @@ def recall_by_predictor(
             named = np.argsort(-scores, axis=1, kind="stable")[:, :size]
             recalls.setdefault(name, []).append(float(recall(named, following.counts).mean()))
     return {name: float(np.mean(values)) for name, values in recalls.items()} | {CHANCE: size / experts}
-
-
-def use_shares(routings: Iterable[np.ndarray], experts_per_layer: int) -> np.ndarray:
-    """Return the share of uses of each expert over observed texts.
-
-    Parameters
-    ----------
-    routings : iterable of ndarray
-        (positions, layers, k), as `routing.observe` returns them.
-    experts_per_layer : int
-        Number of experts of a layer.
-
-    Returns
-    -------
-    ndarray
-        (layers, experts); the sum of a layer is 1.
-
-    Raises
-    ------
-    InvalidInputError
-        If there is no text.
-
-    Examples
-    --------
-    >>> use_shares([np.array([[[0, 1]], [[1, 2]]])], experts_per_layer=3)
-    array([[0.25, 0.5 , 0.25]])
-    """
-    counts = [expert_counts(experts, experts_per_layer) for experts in routings]
-    if not counts:
-        raise InvalidInputError("there is no routing to count; expected: at least one observed text")
-    total = np.sum(counts, axis=0)
-    return np.asarray(total / total.sum(axis=1, keepdims=True))

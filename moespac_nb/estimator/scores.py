@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..trace.step import Prefill, Step
+from .base import mark_used
 
 __all__ = ["PredictionScores", "Recency", "Tally", "recall"]
 
@@ -78,21 +79,22 @@ class Recency:
 
     def __init__(self, prefill: Prefill, layers: int, experts: int) -> None:
         self.last_used = np.full((layers, experts), -1)
-        _mark(self.last_used, prefill.experts, 0)
+        mark_used(self.last_used, prefill.experts, 0)
 
     def mark(self, step: Step) -> None:
-        """Note a window's committed tokens."""
+        """Note a window's committed tokens.
+
+        Parameters
+        ----------
+        step : Step
+            The window.
+        """
         # The window's first token and the accepted ones are committed; the rest was discarded.
-        _mark(self.last_used, step.experts[: step.accepted + 1], step.position)
+        mark_used(self.last_used, step.experts[: step.accepted + 1], step.position)
 
     def order(self) -> np.ndarray:
         """Return a tie-break in [0, 1), higher for later use, (layers, experts)."""
         return np.asarray((self.last_used + 1) / (self.last_used.max() + 2))
-
-
-def _mark(last_used: np.ndarray, experts: np.ndarray, position: int) -> None:
-    for offset, chosen in enumerate(experts):
-        np.put_along_axis(last_used, chosen.astype(np.int64), position + offset, axis=1)
 
 
 class Tally:

@@ -14,7 +14,7 @@ from ..trace.step import MoEShape, Prefill, Step, expert_counts
 from ..trace.windows import DRAFT_GATES, NEXT_GATE, RoutedTokens
 from ..utils.exceptions import InvalidInputError
 from ..utils.validation import check_choice
-from .base import Sensor, ask
+from .base import Sensor, ask, mark_used
 
 __all__ = [
     "SENSORS",
@@ -44,7 +44,7 @@ class VerifyCounts(Sensor):
     window_s, cell_s = 5e-6, 0.5e-9
 
     def on_verify(self, step: Step, /) -> np.ndarray:
-        """Return evidence about the next window, see `Sensor.verified`."""
+        """Return evidence about the next window, see `Sensor.on_verify`."""
         return step.counts
 
 
@@ -55,7 +55,7 @@ class CommittedCounts(Sensor):
     window_s, cell_s = 3.5e-6, 0.1e-9
 
     def on_verify(self, step: Step, /) -> np.ndarray:
-        """Return evidence about the next window, see `Sensor.verified`."""
+        """Return evidence about the next window, see `Sensor.on_verify`."""
         return expert_counts(step.experts[: step.accepted + 1], step.experts_per_layer)
 
 
@@ -66,7 +66,7 @@ class LastWindow(Sensor):
     window_s, cell_s = 5e-6, 0.5e-9
 
     def on_verify(self, step: Step, /) -> np.ndarray:
-        """Return evidence about the next window, see `Sensor.verified`."""
+        """Return evidence about the next window, see `Sensor.on_verify`."""
         return (step.counts > 0).astype(np.int64)
 
 
@@ -77,21 +77,20 @@ class Recency(Sensor):
     window_s, cell_s = 14e-6, 0.25e-9
 
     def on_prefill(self, prefill: Prefill, /) -> None:
-        """Begin a text, see `Sensor.begin`."""
+        """Begin a text, see `Sensor.on_prefill`."""
         self._used = np.full((self.geometry.layers, self.geometry.experts), -np.inf)
         self._tokens = 0
         self._mark(prefill.experts)
 
     def on_verify(self, step: Step, /) -> np.ndarray:
-        """Return evidence about the next window, see `Sensor.verified`."""
+        """Return evidence about the next window, see `Sensor.on_verify`."""
         self._mark(step.experts[: step.accepted + 1])
         evidence: np.ndarray = (step.gamma + 1) / (self._tokens - self._used)
         return evidence
 
     def _mark(self, experts: np.ndarray) -> None:
-        for chosen in experts:
-            np.put_along_axis(self._used, chosen.astype(np.int64), self._tokens, axis=1)
-            self._tokens += 1
+        mark_used(self._used, experts, self._tokens)
+        self._tokens += len(experts)
 
 
 class Popularity(Sensor):
@@ -110,21 +109,21 @@ class Popularity(Sensor):
         """Share of positions that use each expert, (layers, experts); a layer's sum is k."""
         if not self._positions:
             raise InvalidInputError(
-                f"sensor {self.name!r} has nothing to go by; expected: after learn(), or make_sensor(…, rows)"
+                f"sensor {self.name!r} has nothing to go by; expected: after fit(), or make_sensor(…, rows)"
             )
         return np.asarray(self._counts / self._positions)
 
     def fit(self, rows: RoutedTokens) -> None:
-        """Learn from other texts, see `Sensor.learn`."""
+        """Learn from other texts, see `Sensor.fit`."""
         self._counts += expert_counts(rows.experts, self.geometry.experts)
         self._positions += len(rows.tokens)
 
     def on_prefill(self, _prefill: Prefill, /) -> np.ndarray:
-        """Begin a text, see `Sensor.begin`."""
+        """Begin a text, see `Sensor.on_prefill`."""
         return self.shares
 
     def on_verify(self, step: Step, /) -> np.ndarray:
-        """Return evidence about the next window, see `Sensor.verified`."""
+        """Return evidence about the next window, see `Sensor.on_verify`."""
         # The next window is taken to be as long as this one.
         return self.shares * (step.gamma + 1)
 
@@ -150,7 +149,7 @@ class TokenTable(Sensor):
         self._positions = 1
 
     def fit(self, rows: RoutedTokens) -> None:
-        """Learn from other texts, see `Sensor.learn`."""
+        """Learn from other texts, see `Sensor.fit`."""
         order = np.argsort(rows.tokens, kind="stable")
         tokens, starts = np.unique(rows.tokens[order], return_index=True)
         for token, group in zip(tokens.tolist(), np.split(order, starts)[1:], strict=True):
@@ -162,7 +161,7 @@ class TokenTable(Sensor):
                 self._seen[token] = len(group) + self._seen.get(token, 0)
 
     def on_draft(self, tokens: np.ndarray, _gates: np.ndarray | None = None, /) -> np.ndarray:
-        """Return evidence about the drafted window, see `Sensor.drafted`."""
+        """Return evidence about the drafted window, see `Sensor.on_draft`."""
         popular = self._total / np.float32(self._positions)
         evidence, weight = np.zeros_like(popular), np.float32(0)
         for token in tokens.tolist():
@@ -173,7 +172,7 @@ class TokenTable(Sensor):
         return np.asarray(evidence + weight * popular)
 
     def on_verify(self, step: Step, /) -> None:
-        """Learn from a verified window, see `Sensor.verified`."""
+        """Learn from a verified window, see `Sensor.on_verify`."""
         self.fit(RoutedTokens(step.window, step.experts))
 
 
@@ -187,7 +186,7 @@ class DraftGates(Sensor):
     window_s, cell_s = 6.4e-6, 0.12e-9
 
     def on_draft(self, tokens: np.ndarray, gates: np.ndarray | None = None, /) -> np.ndarray:
-        """Return evidence about the drafted window, see `Sensor.drafted`."""
+        """Return evidence about the drafted window, see `Sensor.on_draft`."""
         if len(tokens) == 1:  # nothing is drafted
             return np.zeros((self.geometry.layers, self.geometry.experts), np.int64)
         return self._counted(gates)
@@ -206,7 +205,7 @@ class NextGate(Sensor):
     window_s, cell_s = 6.4e-6, 0.0
 
     def on_layer(self, _layer: int, gates: np.ndarray | None = None, /) -> np.ndarray:
-        """Return evidence about a layer, see `Sensor.layer`."""
+        """Return evidence about a layer, see `Sensor.on_layer`."""
         counts: np.ndarray = self._counted(None if gates is None else gates[:, None])[0]
         return counts
 
@@ -218,21 +217,8 @@ class NextGate(Sensor):
         return self.geometry.layers - 1
 
 
-SENSORS: Mapping[str, type[Sensor]] = MappingProxyType(
-    {
-        kind.name: kind
-        for kind in (
-            VerifyCounts,
-            CommittedCounts,
-            LastWindow,
-            Recency,
-            Popularity,
-            TokenTable,
-            DraftGates,
-            NextGate,
-        )
-    }
-)
+_KINDS = (VerifyCounts, CommittedCounts, LastWindow, Recency, Popularity, TokenTable, DraftGates, NextGate)
+SENSORS: Mapping[str, type[Sensor]] = MappingProxyType({kind.name: kind for kind in _KINDS})
 
 
 def make_sensor(name: str, geometry: MoEShape, *learned: RoutedTokens) -> Sensor:

@@ -48,6 +48,7 @@ class State:
     next_down: np.ndarray
 
     def __post_init__(self) -> None:
+        """Close the arrays for writing."""
         for field in fields(self):
             getattr(self, field.name).setflags(write=False)
 

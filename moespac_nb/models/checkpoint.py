@@ -12,14 +12,14 @@ import math
 import re
 import struct
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..utils.exceptions import InvalidInputError, MissingDataError
 
-__all__ = ["check_checkpoint", "without_bars", "without_numbers"]
+__all__ = ["check_checkpoint", "in_a_line", "without_bars", "without_numbers"]
 
 INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
 _MOST_HEADER_BYTES = 100_000_000  # as the format has it
@@ -27,18 +27,41 @@ _LAYER = re.compile(r"(?:^|\.)layers\.(\d+)\.")
 _EXPERT = re.compile(r"(.*\.experts\.)(\d+)(\..*)")
 
 
+_THESE = "expected: the config that these files were saved with"
+_AGAIN = "fetch or save the model again"
+
+
 class Stored(NamedTuple):
-    """A tensor, as a file's header describes it."""
+    """A tensor, as a file's header describes it.
+
+    Attributes
+    ----------
+    file : str
+        Name of the file.
+    shape : tuple of int
+    """
 
     file: str
     shape: tuple[int, ...]
 
 
 def check_checkpoint(folder: Path) -> None:
-    """Raise `MoespacError` unless the folder's files are whole and make up the model of its config.
+    """Check that a folder's files are whole and make up the model of its config.
 
     Other formats than safetensors are left to transformers, and so are quantised weights: of those only the
     files are checked.
+
+    Parameters
+    ----------
+    folder : Path
+        With a config.json and the model's weights.
+
+    Raises
+    ------
+    InvalidInputError
+        If a file is damaged, or does not fit the others.
+    MissingDataError
+        If a file is missing that the index lists.
     """
     stored = _stored(folder)
     if not stored:
@@ -46,16 +69,20 @@ def check_checkpoint(folder: Path) -> None:
     try:
         model = without_numbers(folder, local_files_only=True)
     except Exception as error:  # a config may fail its model anywhere
-        reason = " ".join(str(error).split())[:300]
         raise InvalidInputError(
-            f"{folder / 'config.json'} does not make a model: {reason or repr(error)}"
+            f"{folder / 'config.json'} does not make a model: {in_a_line(error)}"
         ) from error
     if getattr(model.config, "quantization_config", None) is None:
         _compare(model, stored)
 
 
+def in_a_line(error: Exception) -> str:
+    """Return the message of another library's exception, in one line of at most 300 characters."""
+    return " ".join(str(error).split())[:300] or repr(error)
+
+
 def _stored(folder: Path) -> dict[str, Stored]:
-    """All tensors of the folder's weight files."""
+    """Describe all tensors of the folder's weight files."""
     index = folder / INDEX
     if not index.is_file():
         return _header(folder / SINGLE) if (folder / SINGLE).is_file() else {}
@@ -89,18 +116,15 @@ def _header(path: Path) -> dict[str, Stored]:
     try:
         tensors = {name: held for name, held in json.loads(written).items() if name != "__metadata__"}
         stored = {name: Stored(path.name, tuple(map(int, held["shape"]))) for name, held in tensors.items()}
-        ends = 8 + len(written) + max((held["data_offsets"][1] for held in tensors.values()), default=0)
+        ends = {name: 8 + len(written) + held["data_offsets"][1] for name, held in tensors.items()}
+        end = max(ends.values(), default=8 + len(written))
     except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise InvalidInputError(
             f"{path} is no safetensors file, or its beginning is damaged; fetch it again"
         ) from error
-    if ends != size:
-        cut = next(
-            (name for name, held in tensors.items() if 8 + len(written) + held["data_offsets"][1] > size),
-            None,
-        )
-        last = f", {cut} is cut off" if cut else ""
-        raise InvalidInputError(f"{path} has {size} bytes, its header says {ends}{last}; fetch it again")
+    if end != size:
+        cut = next((f", {name} is cut off" for name, last in ends.items() if last > size), "")
+        raise InvalidInputError(f"{path} has {size} bytes, its header says {end}{cut}; fetch it again")
     return stored
 
 
@@ -116,14 +140,25 @@ def _check_experts(stored: Mapping[str, Stored]) -> None:
             if lacking := sorted(every - experts):
                 raise InvalidInputError(
                     f"no file holds {layer}{lacking[0]}{weight}, though other weights of expert "
-                    f"{lacking[0]} are there; fetch or save the model again"
+                    f"{lacking[0]} are there; {_AGAIN}"
                 )
 
 
 def without_numbers(name: str | Path, **where: Any) -> Any:
-    """Return the model of a config on the meta device, in the dtype it says.
+    """Make the model of a config on the meta device, in the dtype it says.
 
-    `where` is passed to transformers, to find the config. No code that comes with a model is run.
+    No code that comes with a model is run.
+
+    Parameters
+    ----------
+    name : str or Path
+        A folder, or a name on the hub.
+    **where
+        Passed to transformers, to find the config.
+
+    Returns
+    -------
+    transformers.PreTrainedModel
     """
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
@@ -155,57 +190,44 @@ def _compare(model: Any, stored: Mapping[str, Stored]) -> None:
         return  # another version loads in another way: its own report will have to do
     if found.missing_keys or found.conversion_errors:
         _check_experts(stored)
+    for problem in _problems(model, stored, found):
+        raise InvalidInputError(problem)
+
+
+def _problems(model: Any, stored: Mapping[str, Stored], found: Any) -> Iterator[str]:
+    """Yield what transformers' report on loading comes to, the most telling first."""
     config = model.config.get_text_config()
-    layers, own = config.num_hidden_layers, _stacks(model.state_dict())
-    held = {number for name in stored if (number := _layer(name, own)) is not None}
-    missing = sorted(
-        set(found.missing_keys) - {*model.all_tied_weights_keys, *found.conversion_errors}, key=_in_order
-    )
-    predicting = getattr(config, "num_nextn_predict_layers", None) or 0
-    beyond = [
-        name
-        for name in sorted(found.unexpected_keys, key=_in_order)
-        if (_layer(name, own) or 0) >= layers + predicting
-    ]
-    if missing and held and max(held) + 1 < layers:
-        raise InvalidInputError(
-            f"config.json says {layers} layers, the files hold {max(held) + 1}: no file holds {missing[0]}; "
-            "expected: the config that these files were saved with"
+    layers, own = config.num_hidden_layers, {_layer(name)[0] for name in model.state_dict()}
+    # Only of the model's own stacks of layers: a vision tower, say, has others.
+    numbers = {name: number for name in stored for stack, number in [_layer(name)] if stack in own}
+    held = max(numbers.values(), default=-1) + 1
+    tied = {*model.all_tied_weights_keys, *found.conversion_errors}
+    missing = sorted(set(found.missing_keys) - tied, key=_in_order)
+    if missing and 0 < held < layers:
+        yield f"config.json says {layers} layers, the files hold {held}: no file holds {missing[0]}; {_THESE}"
+    beyond = layers + (getattr(config, "num_nextn_predict_layers", None) or 0)
+    for name in sorted(found.unexpected_keys, key=_in_order):
+        stack, number = _layer(name)
+        if stack in own and number >= beyond:
+            where = stored[name].file if name in stored else "a file"
+            yield f"config.json says {layers} layers, but {where} holds {name}; {_THESE}"
+    for name, there, expected in sorted(found.mismatched_keys, key=lambda key: _in_order(key[0])):
+        shapes = (
+            f"{tuple(there)} in {stored[name].file if name in stored else 'its files'} and {tuple(expected)}"
         )
-    if beyond:
-        name = beyond[0]
-        where = f"{stored[name].file} holds {name}" if name in stored else f"the files hold {name}"
-        raise InvalidInputError(
-            f"config.json says {layers} layers, but {where}; expected: the config that these files were "
-            "saved with"
-        )
-    if found.mismatched_keys:
-        name, there, expected = min(found.mismatched_keys, key=lambda key: _in_order(key[0]))
-        where = stored[name].file if name in stored else "its files"
-        raise InvalidInputError(
-            f"{name} has the shape {tuple(there)} in {where} and {tuple(expected)} by config.json; "
-            "expected: the config that these files were saved with"
-        )
+        yield f"{name} has the shape {shapes} by config.json; {_THESE}"
     for name in sorted(found.conversion_errors, key=_in_order):
         if odd := _odd_one(name, stored):
-            raise InvalidInputError(
-                f"the tensors of {name} do not fit together: {odd}; fetch or save the model again"
-            )
+            yield f"the tensors of {name} do not fit together: {odd}; {_AGAIN}"
     if missing:
-        raise InvalidInputError(
-            f"no file holds {missing[0]}{f' and {len(missing) - 1} more' if missing[1:] else ''}, which the "
-            "model of config.json has; fetch or save it again"
-        )
+        more = f" and {len(missing) - 1} more" if missing[1:] else ""
+        yield f"no file holds {missing[0]}{more}, which the model of config.json has; {_AGAIN}"
 
 
-def _stacks(names: Iterable[str]) -> set[str]:
-    """What comes before the layers' numbers; a vision tower's, say, differs from a text model's."""
-    return {name[: part.start(1)] for name in names if (part := _LAYER.search(name))}
-
-
-def _layer(name: str, stacks: Collection[str]) -> int | None:
+def _layer(name: str) -> tuple[str, int]:
+    """Split off the stack of layers that a tensor is of and its layer's number; -1 for none."""
     part = _LAYER.search(name)
-    return int(part[1]) if part and name[: part.start(1)] in stacks else None
+    return (name[: part.start(1)], int(part[1])) if part else ("", -1)
 
 
 def _odd_one(name: str, stored: Mapping[str, Stored]) -> str:

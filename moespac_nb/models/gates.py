@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
+from contextlib import ExitStack
 from functools import partial
 from threading import get_ident
 from typing import TYPE_CHECKING, Any
@@ -19,11 +20,17 @@ from ..utils.exceptions import InvalidInputError
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-__all__ = ["Gate", "ready_gates"]
+__all__ = ["Gate", "gate_input", "ready_gates"]
 
 
 class Gate:
-    """A layer's router, with the arguments that it takes besides hidden states."""
+    """A layer's router, with the arguments that it takes besides hidden states.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        The router, of `ModelInfo.gates`.
+    """
 
     def __init__(self, module: nn.Module) -> None:
         self._module = module
@@ -32,7 +39,16 @@ class Gate:
         self._dimensions = 2  # of the states it is called with
 
     def scores(self, states: Tensor) -> Tensor:
-        """Return each expert's score (n, experts) for states (n, hidden), without calling any hook."""
+        """Return each expert's score, without calling any hook.
+
+        Parameters
+        ----------
+        states : Tensor, (n, hidden)
+
+        Returns
+        -------
+        Tensor, (n, experts)
+        """
         besides = [_beside(value, states) for value in self._besides]
         named = {name: _beside(value, states) for name, value in self._named.items()}
         shaped = states[(None,) * (self._dimensions - 2)]
@@ -40,20 +56,36 @@ class Gate:
         return scores.flatten(end_dim=-2)
 
     def note_arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Keep what the gate is called with besides hidden states, which come first."""
-        self._dimensions = _states(args, kwargs).ndim
+        """Keep what the gate is called with besides hidden states, which come first.
+
+        Parameters
+        ----------
+        args, kwargs
+            The arguments of its forward.
+        """
+        self._dimensions = gate_input(args, kwargs).ndim
         self._besides = args[1:]
         self._named = kwargs if args else dict(list(kwargs.items())[1:])
 
 
-def _states(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
-    """What a gate reads."""
+def gate_input(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+    """Return the hidden states among the arguments of a gate's forward: they come first.
+
+    Parameters
+    ----------
+    args, kwargs
+        The arguments.
+
+    Returns
+    -------
+    Tensor
+    """
     states: Tensor = [*args, *kwargs.values()][0]
     return states
 
 
 def _beside(value: Any, states: Tensor) -> Any:
-    """Where the states are: an offloaded model's biases move to the device."""
+    """Move a tensor to the states: an offloaded model's biases move to the device."""
     return value.to(states.device) if isinstance(value, torch.Tensor) else value
 
 
@@ -69,9 +101,13 @@ def ready_gates(model: Any, modules: Sequence[Any], needed_by: str) -> list[Gate
     needed_by : str
         Named in the error.
 
+    Returns
+    -------
+    list of Gate
+
     Raises
     ------
-    MoespacError
+    InvalidInputError
         If a gate's choice depends on more than the state.
     """
     pairs = [(module, Gate(module)) for module in modules]
@@ -88,17 +124,14 @@ def _try(model: Any, pairs: Sequence[tuple[Any, Gate]], needed_by: str) -> None:
     def listen(gate: Gate, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if get_ident() == thread:
             gate.note_arguments(args, kwargs)
-            states[gate] = _states(args, kwargs).flatten(end_dim=-2)[:1]
+            states[gate] = gate_input(args, kwargs).flatten(end_dim=-2)[:1]
 
-    hooks: list[Any] = []
-    try:
+    with ExitStack() as hooks:
         for module, gate in pairs:
-            hooks.append(module.register_forward_pre_hook(partial(listen, gate), with_kwargs=True))
+            hook = partial(listen, gate)
+            hooks.enter_context(module.register_forward_pre_hook(hook, with_kwargs=True))
         # Two tokens, so that what belongs to each of them is told from what does not.
         model(input_ids=torch.arange(2, device=model.device)[None], use_cache=False, logits_to_keep=1)
-    finally:
-        for hook in hooks:
-            hook.remove()
     for module, gate in pairs:
         try:
             rows = len(gate.scores(states[gate]))

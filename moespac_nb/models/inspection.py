@@ -54,12 +54,13 @@ class ModelInfo:
 
     @cached_property
     def shape(self) -> MoEShape:
+        """Layers, experts and top-k; see the class."""
         if not self.experts:
             return MoEShape(layers=0, experts=0, top_k=0)
         return MoEShape(len(self.experts), int(self.experts[0].num_experts), self._top_k())
 
     def _top_k(self) -> int:
-        """As the gate or its layer says, else as it is seen to choose: configs have many names for it."""
+        """Return what the gate or its layer says, else what it is seen to choose: configs have many names."""
         for module in (self.layers[0], self.gates[0]):
             for name in ("top_k", "num_experts_per_tok"):
                 if isinstance(top_k := getattr(module, name, None), int):
@@ -70,13 +71,9 @@ class ModelInfo:
             _hidden, indices, _weights = (*args, *kwargs.values())
             chosen.append(indices.shape[-1])
 
-        hook = self.experts[0].register_forward_pre_hook(note, with_kwargs=True)
-        try:
-            with torch.inference_mode():
-                token = torch.zeros(1, 1, dtype=torch.long, device=self.model.device)
-                self.model(input_ids=token, use_cache=False)
-        finally:
-            hook.remove()
+        token = torch.zeros(1, 1, dtype=torch.long, device=self.model.device)
+        with self.experts[0].register_forward_pre_hook(note, with_kwargs=True), torch.inference_mode():
+            self.model(input_ids=token, use_cache=False)
         return chosen[0]
 
 
@@ -87,6 +84,10 @@ def inspect_model(model: Any) -> ModelInfo:
     ----------
     model : torch.nn.Module
         A transformers model, dense or with experts; anything else has none.
+
+    Returns
+    -------
+    ModelInfo
 
     Examples
     --------

@@ -34,7 +34,7 @@ class CachedModel:
 
     Raises
     ------
-    MoespacError
+    InvalidInputError
         If `can_crop` is asked of a model that keeps a state of another kind, such as a recurrent one.
 
     Examples
@@ -112,6 +112,11 @@ class CachedModel:
 
         Where that is impossible, the cache is empty afterwards: `self.length` says which. Sliding layers have
         dropped what lies before the last crop.
+
+        Parameters
+        ----------
+        length : int
+            At most `self.length`.
         """
         if not self._can_crop:
             if length != self.length:
@@ -148,7 +153,7 @@ _tried: WeakKeyDictionary[Any, str | None] = WeakKeyDictionary()  # by model, wh
 
 
 def _check_crop(model: Any) -> None:
-    """Raise `MoespacError` unless drafted tokens can be removed from the model's cache."""
+    """Check that drafted tokens can be removed from the model's cache."""
     if crops_by_type(new_cache(model, can_crop=True)):
         return
     if model not in _tried:

@@ -14,7 +14,7 @@ from typing import Any
 from ..datasets.files import MANIFEST, data_path, verify_checksums
 from ..utils.exceptions import InvalidInputError, MoespacError
 from ..utils.validation import warn
-from .checkpoint import check_checkpoint, without_numbers
+from .checkpoint import check_checkpoint, in_a_line, without_numbers
 from .compat import check_versions
 
 DTYPES = ("float32", "bfloat16", "float16")
@@ -38,7 +38,7 @@ def load_pair(dtype: Any = "float32", verify: bool = True) -> tuple[Any, Any]:
 
     Raises
     ------
-    MoespacError
+    InvalidInputError
         If a file is missing or damaged.
 
     Examples
@@ -48,21 +48,19 @@ def load_pair(dtype: Any = "float32", verify: bool = True) -> tuple[Any, Any]:
     (8, 2)
     """
     check_versions()
+    from transformers import PreTrainedTokenizerFast
+
     dtype = _checked_dtype(dtype, DTYPES)
     if verify:
         problems = [p for p in verify_checksums() if p.file == MANIFEST or p.file.startswith("pair/")]
         if problems:
             raise InvalidInputError("the bundled pair cannot be used: " + "; ".join(map(str, problems)))
-    tokenizer = _bundled_tokenizer(data_path("pair/tokenizer.json"))
+    tokenizer_path = str(data_path("pair/tokenizer.json"))
     target, draft = (_bundled_model(name, dtype) for name in ("target", "draft"))
-    target.tokenizer = draft.tokenizer = tokenizer
+    target.tokenizer = draft.tokenizer = PreTrainedTokenizerFast(
+        tokenizer_file=tokenizer_path, eos_token="<|end|>", pad_token="<|pad|>"
+    )
     return target, draft
-
-
-def _bundled_tokenizer(path: Path) -> Any:
-    from transformers import PreTrainedTokenizerFast
-
-    return PreTrainedTokenizerFast(tokenizer_file=str(path), eos_token="<|end|>", pad_token="<|pad|>")
 
 
 def _bundled_model(name: str, dtype: str) -> Any:
@@ -112,7 +110,7 @@ def load_model(
 
     Raises
     ------
-    MoespacError
+    InvalidInputError
         If files are missing or do not belong to their config, before any weight is read.
 
     Examples
@@ -128,17 +126,14 @@ def load_model(
     try:
         tokenizer = AutoTokenizer.from_pretrained(name, **where)
         if is_folder or not download:  # else files may have yet to be fetched, and loading reports on them
-            check_checkpoint(_files_of(name))
+            check_checkpoint(Path(name) if is_folder else _downloaded_folder(name))
         model, report = AutoModelForCausalLM.from_pretrained(
             name, **where, use_safetensors=True, dtype=dtype, output_loading_info=True
         )
     except MoespacError as error:
         raise InvalidInputError(f"the model {name!r} cannot be loaded: {error}") from error
     except Exception as error:  # a folder may fail a tokenizer or a model anywhere
-        reason = _in_a_line(error)
-        raise InvalidInputError(
-            f"the model {name!r} cannot be loaded: {reason}{_to_fetch(is_folder, download)}"
-        ) from error
+        raise _not_loaded(f"the model {name!r} cannot be loaded", error, is_folder or download) from error
     for what in ("missing_keys", "mismatched_keys"):
         if wrong := sorted(map(str, report[what])):
             raise InvalidInputError(
@@ -150,19 +145,40 @@ def load_model(
 
 
 def model_of_config(path_or_hub_name: str | Path, *, download: bool = False) -> Any:
-    """Return a model without weights, made of its config.json alone: to ask for its sizes."""
+    """Make a model without weights of its config.json alone: to ask for its sizes.
+
+    Parameters
+    ----------
+    path_or_hub_name : str or Path
+        As for `load_model`.
+    download : bool
+        Download the config if it is not on this machine yet.
+
+    Returns
+    -------
+    transformers.PreTrainedModel
+        On the meta device.
+
+    Raises
+    ------
+    InvalidInputError
+        If there is no such config, or it makes no model.
+    """
     name, is_folder = checked_name(path_or_hub_name)
     try:
         return without_numbers(name, local_files_only=is_folder or not download)
     except Exception as error:
-        reason = _in_a_line(error)
-        raise InvalidInputError(
-            f"the config of {name!r} cannot be read: {reason}{_to_fetch(is_folder, download)}"
-        ) from error
+        raise _not_loaded(f"the config of {name!r} cannot be read", error, is_folder or download) from error
 
 
 def checked_name(path_or_hub_name: str | Path) -> tuple[str, bool]:
-    """Return a folder or hub name, and whether it is a folder."""
+    """Return a folder or hub name, and whether it is a folder.
+
+    Raises
+    ------
+    InvalidInputError
+        If it is neither, or the folder has no config.json.
+    """
     name = str(path_or_hub_name)
     is_folder = name != "" and Path(name).is_dir()
     if is_folder and not (Path(name) / "config.json").is_file():
@@ -175,46 +191,46 @@ def checked_name(path_or_hub_name: str | Path) -> tuple[str, bool]:
     return name, is_folder
 
 
-def _in_a_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300] or repr(error)
+def _not_loaded(what: str, error: Exception, is_here: bool) -> InvalidInputError:
+    advice = "" if is_here else "; to fetch it, pass download=True"
+    return InvalidInputError(f"{what}: {in_a_line(error)}{advice}")
 
 
-def _to_fetch(is_folder: bool, download: bool) -> str:
-    return "" if is_folder or download else "; to fetch it, pass download=True"
-
-
-def _files_of(name: str) -> Path:
-    """The folder itself, or the one that a hub model was downloaded to."""
+def _downloaded_folder(name: str) -> Path:
     from transformers.utils import cached_file
 
-    return (
-        Path(name)
-        if Path(name).is_dir()
-        else Path(str(cached_file(name, "config.json", local_files_only=True))).parent
-    )
+    return Path(str(cached_file(name, "config.json", local_files_only=True))).parent
 
 
 def tokenizer_of(model: Any) -> Any | None:
-    """Return the tokenizer that came with a model, or None."""
+    """Return the tokenizer that came with a model, its `model.tokenizer`, or None."""
     return getattr(model, "tokenizer", None)
 
 
 def context_of(model: Any) -> int:
-    """Return how many tokens a sequence may have."""
+    """Return how many tokens a sequence of a model may have."""
     return int(model.config.get_text_config().max_position_embeddings)
 
 
 def lossless_to(model: Any) -> int | None:
-    """Return up to how many tokens a pass over several positions equals one pass each; None for any number.
+    """Return up to how many tokens a pass over several positions equals one pass each.
 
-    Sparse attention chooses `index_topk` of the cached tokens; with fewer there is nothing to choose.
+    None stands for any number. Sparse attention chooses `index_topk` of the cached tokens; with fewer there
+    is nothing to choose.
     """
     limit = getattr(model.config.get_text_config(), "index_topk", None)
     return limit if isinstance(limit, int) else None
 
 
 def warn_of_sparse_attention(model: Any, longest: int) -> None:
-    """Warn if a text may have more tokens than `lossless_to`."""
+    """Warn if a text may have more tokens than `lossless_to`.
+
+    Parameters
+    ----------
+    model : transformers.PreTrainedModel
+    longest : int
+        Tokens that prompt and text may have.
+    """
     limit = lossless_to(model)
     if limit is not None and longest > limit:
         warn(
@@ -225,19 +241,32 @@ def warn_of_sparse_attention(model: Any, longest: int) -> None:
 
 
 def vocabulary_of(model: Any) -> int:
-    """Return the number of token ids."""
+    """Return the number of a model's token ids."""
     return int(model.config.get_text_config().vocab_size)
 
 
 def tokens_of(model: Any) -> int:
-    """Return how many ids, from 0, its tokenizer knows; without a tokenizer, the vocabulary."""
+    """Return how many ids, from 0, a model's tokenizer knows; without a tokenizer, the vocabulary."""
     tokenizer = tokenizer_of(model)
     named = vocabulary_of(model) if tokenizer is None else 1 + max(tokenizer.get_vocab().values(), default=-1)
     return min(named, vocabulary_of(model))
 
 
 def check_is_whole_model(name: str, model: Any) -> None:
-    """Raise `MoespacError` for anything but a transformers model; name the one inside a wrapper."""
+    """Check that an argument is a transformers model.
+
+    Parameters
+    ----------
+    name : str
+        Name of the argument, for the error message.
+    model : object
+        What was given.
+
+    Raises
+    ------
+    InvalidInputError
+        If it is anything else; the message names a model inside a wrapper.
+    """
     if hasattr(getattr(model, "config", None), "get_text_config"):
         return
     inner = dict(model.named_children()) if hasattr(model, "named_children") else {}
@@ -247,17 +276,22 @@ def check_is_whole_model(name: str, model: Any) -> None:
 
 
 def check_same_tokenizer(target: Any, draft: Any) -> None:
-    """Raise `MoespacError` unless each id means the same token to both models.
+    """Check that each id means the same token to both models.
 
     With one tokenizer, models may have vocabularies padded to different sizes.
+
+    Raises
+    ------
+    InvalidInputError
+        If it does not, or if sizes differ and there is no tokenizer to tell.
     """
     ours, theirs = tokenizer_of(target), tokenizer_of(draft)
     if ours is None or theirs is None:
-        sizes = [vocabulary_of(target), vocabulary_of(draft)]
-        if sizes[0] != sizes[1]:
+        size, draft_size = vocabulary_of(target), vocabulary_of(draft)
+        if size != draft_size:
             raise InvalidInputError(
-                f"target {_name(target)} has a vocabulary of {sizes[0]}, draft {_name(draft)} one of "
-                f"{sizes[1]}; expected: a draft with the target's own tokenizer, which each model has as "
+                f"target {_name(target)} has a vocabulary of {size}, draft {_name(draft)} one of "
+                f"{draft_size}; expected: a draft with the target's own tokenizer, which each model has as "
                 "model.tokenizer where sizes differ"
             )
         return

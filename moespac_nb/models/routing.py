@@ -53,12 +53,14 @@ class Routing:
         self._chosen: list[tuple[Tensor, Tensor]] = []
 
     def __enter__(self) -> Routing:
+        """Record from here on."""
         self._chosen, self._thread = [], get_ident()
         for module in self._modules:
             self._hooks.append(module.register_forward_pre_hook(self._listen, with_kwargs=True))
         return self
 
     def __exit__(self, *_: object) -> None:
+        """Stop recording."""
         self.remove_hooks()
 
     def remove_hooks(self) -> None:
@@ -111,7 +113,7 @@ def observe(model: Any, ids: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
 
     Raises
     ------
-    MoespacError
+    InvalidInputError
         If the routing cannot be read, or the text does not fit the model's context.
 
     Examples

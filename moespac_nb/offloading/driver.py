@@ -34,40 +34,48 @@ class SchedulerDriver(DecodeCallback):
     Parameters
     ----------
     scheduler : callable
-        Makes a scheduler with so many slots.
+        ``scheduler(slots)`` makes a scheduler.
     store : ExpertStore
+        Has the slots' memory.
     slots : int
         How many to make; fewer where memory is short.
+
+    Attributes
+    ----------
+    scheduler : Scheduler
+        The one in use.
+    slots : int
+        How many there are.
+    tokens : int
+        Tokens of whole steps.
+    windows_s : list of (float, float)
+        Start and end of each window, in seconds on the device's clock.
+    turn, passing : RLock
+        Held for a step; for a pass, and for each call of the scheduler.
     """
 
     def __init__(self, scheduler: Callable[[int], Scheduler], store: ExpertStore, slots: int) -> None:
         self._make = scheduler
         self._store = store
-        self._slots = slots
-        self._consistent = True  # no call of the scheduler was cut
+        self._consistent = True  # no call of the scheduler was interrupted
         self._open = True
-        self.turn = RLock()  # of steps
-        self.passing = RLock()  # of passes, and of all calls of the scheduler
+        self.turn = RLock()
+        self.passing = RLock()
         self._begin: Callable[[Scheduler], None] | None = None  # the prompt or window under way
         self._next: int | None = None  # the layer that the text's pass comes to
         self._thread = 0  # in which it does
         self._next_apart: int | None = None  # the layer that any other pass comes to
-        self._began = 0.0
-        self.tokens = 0  # of whole steps
-        self.windows_s: list[tuple[float, float]] = []  # start and end of each, on the device's clock
+        self._window_start_s = 0.0
+        self.tokens = 0
+        self.windows_s: list[tuple[float, float]] = []
         store.resize(slots)
-        self._slots = store.count  # fewer where memory is short
-        self.scheduler = scheduler(self._slots)
+        self.slots = store.count
+        self.scheduler = scheduler(self.slots)
 
     @property
     def seconds(self) -> float:
         """Duration of all windows, on the device's clock."""
-        return sum(end - began for began, end in self.windows_s)
-
-    @property
-    def slots(self) -> int:
-        """How many slots there are."""
-        return self._slots
+        return sum(end - start for start, end in self.windows_s)
 
     def close(self) -> None:
         """Make no more calls of the scheduler."""
@@ -80,7 +88,7 @@ class SchedulerDriver(DecodeCallback):
 
     def on_prompt_read(self) -> None:
         """Report that the target has read the prompt."""
-        self._call(lambda scheduler: scheduler.on_prompt_read())
+        self._call(Scheduler.on_prompt_read)
 
     def on_prefill_end(self, prefill: Prefill, /) -> None:
         """End the prefill."""
@@ -89,7 +97,7 @@ class SchedulerDriver(DecodeCallback):
 
     def on_step_start(self, token: int, /) -> None:
         """Open a window."""
-        self._began = self.scheduler.device.now()
+        self._window_start_s = self.scheduler.device.now()
         self._open_with(lambda scheduler: scheduler.on_step_start(token))
 
     def on_draft_token(self, token: int, /) -> None:
@@ -98,7 +106,7 @@ class SchedulerDriver(DecodeCallback):
 
     def on_draft_end(self) -> None:
         """Start the verification, whose pass comes next."""
-        self._call(lambda scheduler: scheduler.on_draft_end())
+        self._call(Scheduler.on_draft_end)
         self._expect_the_pass()
 
     def on_verify(self, step: Step, /) -> None:
@@ -106,7 +114,7 @@ class SchedulerDriver(DecodeCallback):
         self._call(lambda scheduler: scheduler.on_verify(step))
         self._begin = None
         if self._open:
-            self.windows_s.append((self._began, self.scheduler.device.now()))
+            self.windows_s.append((self._window_start_s, self.scheduler.device.now()))
             self.tokens += len(step.emitted)
 
     def on_abort(self) -> None:
@@ -114,17 +122,17 @@ class SchedulerDriver(DecodeCallback):
         with self.passing:
             self._next = self._begin = None
             if self._consistent:
-                self._call(lambda scheduler: scheduler.on_abort())
+                self._call(Scheduler.on_abort)
         if isinstance(sys.exception(), torch.OutOfMemoryError):  # of the model's other parts
             self.give_way()
 
     def give_way(self) -> bool:
         """Free half of the slots of a device out of memory, with a warning; False if there are none."""
-        if not self._open or not self._slots:
+        if not self._open or not self.slots:
             return False
-        fewer = self._slots // 2
+        fewer = self.slots // 2
         warn(
-            f"the device is out of memory; it goes on with {fewer} of {self._slots} slots; a smaller budget "
+            f"the device is out of memory; it goes on with {fewer} of {self.slots} slots; a smaller budget "
             "leaves room from the start"
         )
         self.resize(fewer)
@@ -160,16 +168,15 @@ class SchedulerDriver(DecodeCallback):
 
     def resize(self, slots: int) -> None:
         """Change the number of slots."""
-        self._slots = slots
+        self.slots = slots
         self._call(self._fit)
 
     def _fit(self, scheduler: Scheduler) -> None:
-        self._store.resize(max(self._slots, self._store.count))
-        self._slots = min(self._slots, self._store.count)
-        scheduler.resize(self._slots)
-        for old, new in scheduler.engine.compact():
+        self._store.resize(max(self.slots, self._store.count))
+        self.slots = min(self.slots, self._store.count)
+        for old, new in scheduler.resize(self.slots):
             self._store.move(old, new)
-        self._store.resize(self._slots)
+        self._store.resize(self.slots)
 
     def _open_with(self, begin: Callable[[Scheduler], None]) -> None:
         self._begin = None
@@ -195,10 +202,10 @@ class SchedulerDriver(DecodeCallback):
             self._consistent = True
 
     def _renew(self) -> None:
-        self._store.resize(self._slots)
-        self._slots = self._store.count
-        cut, new = self.scheduler, self._make(self._slots)
-        new.prefill, new.decode, new.other = cut.prefill, cut.decode, cut.other
+        self._store.resize(self.slots)
+        self.slots = self._store.count
+        interrupted, new = self.scheduler, self._make(self.slots)
+        new.prefill, new.decode, new.other = interrupted.prefill, interrupted.decode, interrupted.other
         self.scheduler = new
-        if self._begin is not None:  # another thread's pass was cut, in the middle of this text's
+        if self._begin is not None:  # another thread's pass was interrupted, in the middle of this text's
             self._begin(new)

@@ -24,7 +24,7 @@ __all__ = ["ExpertLayer"]
 
 
 class ExpertLayer:
-    """Replaces the forward of a layer's experts, as transformers' experts interface calls it.
+    """Replace the forward of a layer's experts, as transformers' experts interface calls it.
 
     Parameters
     ----------
@@ -33,7 +33,9 @@ class ExpertLayer:
     index : int
         The layer, by depth.
     store : ExpertStore
+        Has the weights, on the host and in slots.
     driver : SchedulerDriver
+        Says where each expert computes.
     next_gate : Gate or None
         The next layer's gate, for policies that look a layer ahead.
     """
@@ -51,11 +53,24 @@ class ExpertLayer:
         self._from_store = ExpertRows(module, store.layers[index])
 
     def __call__(self, *args: Any, **kwargs: Any) -> Tensor:
+        """Compute the layer in any mode of autograd; see `compute`."""
         out: Tensor = _WithoutGradient.apply(self, *args, *kwargs.values())  # type: ignore[no-untyped-call]
         return out
 
     def compute(self, hidden: Tensor, indices: Tensor, weights: Tensor) -> Tensor:
-        """Compute the layer: hidden (tokens, H), experts and gate weights (tokens, top_k) → (tokens, H)."""
+        """Compute the layer.
+
+        Parameters
+        ----------
+        hidden : Tensor, shape (tokens, H)
+            The layer's input.
+        indices, weights : Tensor, shape (tokens, top_k)
+            Experts of each token, and their gate weights.
+
+        Returns
+        -------
+        Tensor, shape (tokens, H)
+        """
         while True:
             try:
                 return self._compute(hidden, indices, weights)
@@ -130,7 +145,7 @@ class ExpertLayer:
 
 
 class _WithoutGradient(torch.autograd.Function):
-    """Computes in any mode, but cannot be trained through: slots are overwritten before a backward comes."""
+    """Compute in any mode; training is refused, as slots are overwritten before a backward comes."""
 
     @staticmethod
     def forward(_ctx: Any, layer: ExpertLayer, hidden: Tensor, indices: Tensor, weights: Tensor) -> Tensor:

@@ -59,29 +59,39 @@ class ExpertRows:
         self.sums_in: torch.dtype | None = None
 
     def compute(self, parts: Sequence[Part], hidden: Tensor, gates: torch.dtype, out: Tensor) -> None:
-        """Compute rows `begin` to `end` of hidden (rows, H) into out; `gates` is the router's dtype."""
+        """Compute experts on their rows.
+
+        Parameters
+        ----------
+        parts : sequence of (int, int, int)
+            An expert's row of the weights, and its rows of `hidden` from begin to end.
+        hidden : Tensor, shape (rows, H)
+            The experts' inputs.
+        gates : torch.dtype
+            The router's number format.
+        out : Tensor, shape (rows, H)
+            Takes the outputs, without the router's weights.
+        """
         if not self.by_products():
-            return self._one_by_one(parts, hidden, gates, out)
+            self._one_by_one(parts, hidden, gates, out)
+            return
         module, weights = self._module, self._weights
         first = "gate_up_proj" if module.has_gate else "up_proj"
         up, down = weights[first], weights["down_proj"]
         if not module.is_transposed:
             up, down = up.transpose(1, 2), down.transpose(1, 2)
-        product = _one_a_pair if self._pairs(hidden) else _one_an_expert
+        by_pair = implementation(module) == "batched_mm" and hidden.device.type == "cpu"
+        product = _one_a_pair if by_pair else _one_an_expert
         # Room for the rows of all parts: at the end of a tensor, and where threads part it, torch rounds
         # functions such as SiLU in another way. So each element must be where it is in the plain model.
         inner = hidden.new_zeros(len(hidden), up.shape[2], dtype=up.dtype)
         product(hidden.to(up.dtype), up, weights.get(first + "_bias"), parts, inner)
         inner = module._apply_gate(inner) if module.has_gate else module.act_fn(inner)
         product(inner, down, weights.get("down_proj_bias"), parts, out)
-        return None
 
     def by_products(self) -> bool:
         """Return whether it computes as the interface says; a norm after the experts is then the caller's."""
         return implementation(self._module) in ("grouped_mm", "batched_mm") and self._weights.keys() <= KNOWN
-
-    def _pairs(self, hidden: Tensor) -> bool:
-        return implementation(self._module) == "batched_mm" and hidden.device.type == "cpu"
 
     def _one_by_one(self, parts: Sequence[Part], hidden: Tensor, gates: torch.dtype, out: Tensor) -> None:
         for row, begin, end in parts:
@@ -99,20 +109,20 @@ class ExpertRows:
         module.num_experts = len(next(iter(weights.values())))
         try:
             ones = hidden.new_ones(len(hidden), 1, dtype=gates)
-            made: Tensor = type(module).forward(module, hidden, rows[:, None], ones)
+            computed: Tensor = type(module).forward(module, hidden, rows[:, None], ones)
         finally:
             module._parameters = own  # nothing here keeps a slot's memory
-        return made
+        return computed
 
 
 def _one_an_expert(
     rows: Tensor, weights: Tensor, bias: Tensor | None, parts: Sequence[Part], out: Tensor
 ) -> None:
     for place, begin, end in parts:
-        made = out[begin:end]
-        torch.mm(rows[begin:end], weights[place], out=made)
+        product = out[begin:end]
+        torch.mm(rows[begin:end], weights[place], out=product)
         if bias is not None:
-            made.add_(bias[place])
+            product.add_(bias[place])
 
 
 def _one_a_pair(
@@ -123,12 +133,12 @@ def _one_a_pair(
     if len(at) == 1 and len(rows) > 1:  # a product of one matrix is rounded in another way
         at, places = at.expand(2), places.expand(2)
     if weights.is_contiguous():
-        made = torch.bmm(rows[at].unsqueeze(1), weights[places]).squeeze(1)
+        product = torch.bmm(rows[at].unsqueeze(1), weights[places]).squeeze(1)
     else:  # as the weights lie
-        made = torch.bmm(weights.transpose(1, 2)[places], rows[at].unsqueeze(-1)).squeeze(-1)
+        product = torch.bmm(weights.transpose(1, 2)[places], rows[at].unsqueeze(-1)).squeeze(-1)
     if bias is not None:
-        made.add_(bias[places])
-    out.index_copy_(0, at, made)
+        product.add_(bias[places])
+    out.index_copy_(0, at, product)
 
 
 class _Sums(TorchFunctionMode):

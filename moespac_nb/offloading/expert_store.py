@@ -33,22 +33,27 @@ class ExpertStore:
     layers : sequence of mappings
         Each layer's parameters by name, (experts, …); equal shapes in all layers.
     device : Device
+        Runs the copies.
+
+    Attributes
+    ----------
+    slots : dict of Tensor
+        By the parameter's name, (slots, …). The objects stay; their memory changes with their number.
+    count : int
+        How many slots there are.
     """
 
     def __init__(self, layers: Sequence[Mapping[str, Tensor]], device: Any) -> None:
         self._device = device
         self._is_apart = device.kind == "cuda"
-        self.host_device = torch.device("cpu")
         self.device = torch.device(getattr(device, "place", "cpu"))
         self.layers = [
             {name: self._stored(weight.detach()) for name, weight in layer.items()} for layer in layers
         ]
         self.dtype = next(iter(self.layers[0].values())).dtype
-        self.expert_bytes = sum(weight[0].nbytes for weight in self.layers[0].values())
-        self.expert_params = sum(weight[0].numel() for weight in self.layers[0].values())
-        self.count = 0  # of slots
+        self.count = 0
         with torch.inference_mode(False):  # may be written and freed in any mode
-            self.slots = {  # these objects stay; their memory changes with their number
+            self.slots = {
                 name: weight.new_empty(0, *weight.shape[1:], device=self.device)
                 for name, weight in self.layers[0].items()
             }

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from ..datasets.prompts import DOMAINS
+from ..datasets.traces import load_trace
 from ..hardware.model import BUNDLED, ModelSpec, load_model_spec
 from ..models.compat import cache_argument
 from ..models.inspection import ModelInfo, inspect_model
@@ -33,6 +34,10 @@ def spec_from_model(model: Any, info: ModelInfo | None = None) -> ModelSpec:
         Its weights may be on the meta device.
     info : ModelInfo, optional
         Of the model, if it is inspected already.
+
+    Returns
+    -------
+    ModelSpec
 
     Raises
     ------
@@ -77,43 +82,56 @@ def _cached_values(model: Any) -> int:
     ids = torch.zeros(1, 1, dtype=torch.long, device=model.device)
     # The class's own forward, so that this call does not count as one of the model's.
     out = type(model).forward(model, input_ids=ids, use_cache=True, logits_to_keep=1)
-    held = getattr(out, cache_argument(model))
-    kept = [
-        getattr(layer, name, None) for layer in held.layers for name in ("keys", "values", "indexer_keys")
-    ]
+    layers = getattr(out, cache_argument(model)).layers
+    kept = [getattr(layer, name, None) for layer in layers for name in ("keys", "values", "indexer_keys")]
     return sum(tensor.numel() for tensor in kept if isinstance(tensor, torch.Tensor))
 
 
 def expert_usage_for(
     model: Any, shape: MoEShape, usage: np.ndarray | Trace | None, needed_by: str | None
 ) -> np.ndarray | None:
-    """Return how often other texts used each expert, (layers, experts): as given, or the bundled target's.
+    """Return how often other texts used each expert: as given, or the bundled target's.
 
-    Raises `MoespacError` if the policy `needed_by` cannot do without and nothing is known.
+    Parameters
+    ----------
+    model : transformers.PreTrainedModel
+        Its name is in the error message.
+    shape : MoEShape
+        The model's.
+    usage : ndarray, shape (layers, experts), or Trace, optional
+        As given.
+    needed_by : str, optional
+        The policy that cannot do without.
+
+    Returns
+    -------
+    ndarray, shape (layers, experts), or None
+
+    Raises
+    ------
+    InvalidInputError
+        If it is needed and nothing is known.
     """
     expert_counts = check_expert_usage(usage, shape, "model")
-    if expert_counts is None and needed_by is not None and _is_bundled(model):
-        expert_counts = _bundled_usage()
     if expert_counts is None and needed_by is not None:
-        raise InvalidInputError(
-            f"policy {needed_by!r} needs to know how often other texts use each expert, and "
-            f"{type(model).__name__} brings no such counts; expected: expert_usage=, (layers, experts), or a "
-            "trace of its decodes, see record"
-        )
+        if not _is_bundled(model):
+            raise InvalidInputError(
+                f"policy {needed_by!r} needs to know how often other texts use each expert, and "
+                f"{type(model).__name__} brings no such counts; expected: expert_usage=, (layers, experts), "
+                "or a trace of its decodes, see record"
+            )
+        expert_counts = _bundled_usage()
     return expert_counts
 
 
 @cache
 def _bundled_usage() -> np.ndarray:
     """From all domains of the bundled traces, the half to tune on."""
-    from ..datasets.traces import load_trace
-
     usage: np.ndarray = np.sum([expert_usage(load_trace(domain, half="tune")) for domain in DOMAINS], axis=0)
     return usage
 
 
 def _is_bundled(model: Any) -> bool:
-    """Whether it is the bundled target."""
     return getattr(model, "name_or_path", "") == "the bundled target"
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import fields
+from dataclasses import astuple
+from functools import partial
 from threading import RLock
 from types import TracebackType
 from typing import Any, Literal
@@ -41,26 +42,29 @@ class Run:
 
     Parameters
     ----------
-    model, device, gamma, in_flight
+    model, device, costs, policy, gamma, in_flight
         As in `offload`.
     info : ModelInfo
         Of the model.
-    costs : Costs
-        What the policy assumes, and the truth of a virtual device.
-    policy : Policy
     allotment : Allotment
         The budget, in bytes and slots.
     gates : sequence of Gate
         Every layer's, for a policy that asks them a layer ahead.
     away : sequence of (module, parameters), optional
         What an earlier run has of the model, and hands over.
-    expert_usage : array (layers, experts) or None
-        How often other texts use each expert.
+    expert_usage : ndarray, shape (layers, experts), optional
+        How often other texts used each expert.
 
     Attributes
     ----------
-    slots : int
-        How many there are now.
+    device : Device
+        Runs the lanes, and has the clock.
+    costs : Costs
+        What the policy assumes, and the truth of a virtual device.
+    policy : str
+        Its name.
+    gamma : int
+        Draft length, in tokens.
     budget_bytes : int
         Memory for slots.
     expert_bytes : float
@@ -83,46 +87,32 @@ class Run:
         away: Away | None = None,
         *,
         gamma: int,
-        expert_usage: np.ndarray | None,
-        in_flight: int,
+        **options: Any,
     ) -> None:
         self.model, self.device, self.costs, self.gamma = model, device, costs, gamma
         self.policy = policy.name
         self.geometry = info.shape
         self.expert_bytes = costs.expert_bytes
-        self.slots: int
         self._has_slots = policy.slots
-        self._take(allotment)
-        # The same objects come back at the end; while they are away, whoever reads them meets meta tensors.
+        # The same objects come back at the end; while they are away, code that reads them meets meta tensors.
         self._away = away or [(module, expert_parameters(module)) for module in info.experts]
         self._moved: list[tuple[Any, str, Any]] = []  # what went to the GPU for the run
         self.is_open = True
         self.in_block = False  # of its `with`, which alone ends it
         self._stand_ins = StandIns(self, self._away)
-        self._store = ExpertStore([away for _, away in self._away], device)
+        self._store = ExpertStore([weights for _, weights in self._away], device)
         try:
             self._move_the_rest(model)  # first: slots take what it leaves
-            self._driver = SchedulerDriver(
-                lambda slots: Scheduler(
-                    device,
-                    costs,
-                    policy,
-                    self.geometry,
-                    slots,
-                    gamma=gamma,
-                    expert_usage=expert_usage,
-                    copy=self._store.copy,
-                    in_flight=in_flight,
-                ),
-                self._store,
-                self.slots,
-            )
+            options |= {"gamma": gamma, "copy": self._store.copy}
+            scheduler = partial(Scheduler, device, costs, policy, self.geometry, **options)
+            slots = self._slots_of(allotment)
+            self._driver = SchedulerDriver(scheduler, self._store, slots)
         except BaseException:
             put_back(self._moved)
             device.close()
             raise
         try:
-            self._take_what_fits()
+            self._warn_if_fewer(slots)
             share_cores(device)
             following = [*gates[1:], None] if gates else [None] * len(self._away)
             for index, ((module, weights), gate) in enumerate(zip(self._away, following, strict=True)):
@@ -142,12 +132,17 @@ class Run:
 
         Parameters
         ----------
-        prompt
-            As in `moespac_nb.decode`, which takes the options, too; `gamma` is the run's unless given.
+        prompt, **options
+            As in `moespac_nb.decode`; `gamma` is the run's unless given.
 
         Returns
         -------
         Decoding
+
+        Raises
+        ------
+        ClosedSessionError
+            If the run has ended.
         """
         self._check_open()
         draft = options.get("draft")
@@ -168,20 +163,29 @@ class Run:
         ----------
         budget : str or int or Budget
             As in `offload`.
+
+        Raises
+        ------
+        ClosedSessionError
+            If the run has ended.
         """
         self._check_open()
         experts = self.geometry.layers * self.geometry.experts
-        self._take(parse_budget(budget).allot(self.expert_bytes, experts))
-        self._driver.resize(self.slots)
-        self._take_what_fits()
+        slots = self._slots_of(parse_budget(budget).allot(self.expert_bytes, experts))
+        self._driver.resize(slots)
+        self._warn_if_fewer(slots)
+
+    @property
+    def slots(self) -> int:
+        """How many slots there are now."""
+        return self._driver.slots
 
     @property
     def counters(self) -> Counters:
         """A snapshot of all counts: of decoding, prompts, and passes apart from both."""
         scheduler = self._driver.scheduler
-        counted = [phase.counters for phase in (scheduler.prefill, scheduler.decode, scheduler.other)]
-        names = [field.name for field in fields(Counters)]
-        return Counters(**{name: sum(getattr(counters, name) for counters in counted) for name in names})
+        phases = (scheduler.prefill, scheduler.decode, scheduler.other)
+        return Counters(*map(sum, zip(*(astuple(phase.counters) for phase in phases), strict=True)))
 
     @property
     def resident(self) -> np.ndarray:
@@ -216,8 +220,7 @@ class Run:
     def summary(self) -> dict[str, Any]:
         """Return figures of decoding so far, without prompts; their names tell modelled from measured."""
         driver, decoding = self._driver, self._driver.scheduler.decode
-        counted, seconds, tokens = decoding.counters, driver.seconds, driver.tokens
-        asked = counted.ready + counted.late + counted.miss
+        counters, seconds, tokens = decoding.counters, driver.seconds, driver.tokens
         return {
             "policy": self.policy,
             "device": self.device.kind,
@@ -227,11 +230,11 @@ class Run:
             "windows": len(driver.windows_s),
             f"tokens_per_second_{self.label}": tokens / seconds if seconds else None,
             f"stall_share_{self.label}": decoding.parts.link_wait_s / seconds if seconds else None,
-            "hit_rate": counted.ready / asked if asked else None,
-            "late_rate": counted.late / asked if asked else None,
-            "cpu_share": counted.cpu_pairs / counted.pairs if counted.pairs else None,
-            "bytes_per_token": counted.bytes / tokens if tokens else None,
-            "wasted_bytes": counted.wasted_bytes,
+            "hit_rate": counters.hit_rate if counters.requested else None,
+            "late_rate": counters.late_rate if counters.requested else None,
+            "cpu_share": counters.cpu_share if counters.pairs else None,
+            "bytes_per_token": counters.bytes / tokens if tokens else None,
+            "wasted_bytes": counters.wasted_bytes,
             "prefill_bytes": driver.scheduler.prefill.counters.bytes,
         }
 
@@ -276,17 +279,16 @@ class Run:
         self.device.close()
         self._store.free()
 
-    def _take_what_fits(self) -> None:
-        if self._driver.slots < self.slots:
-            warn(
-                f"the device has memory for {self._driver.slots} of the {self.slots} slots of this budget; "
-                "it goes on with those"
-            )
-            self.slots = self._driver.slots
-
-    def _take(self, allotment: Allotment) -> None:
+    def _slots_of(self, allotment: Allotment) -> int:
         self.budget_bytes = allotment.budget_bytes
-        self.slots = allotment.slots if self._has_slots else 0
+        return allotment.slots if self._has_slots else 0
+
+    def _warn_if_fewer(self, slots: int) -> None:
+        if self.slots < slots:
+            warn(
+                f"the device has memory for {self.slots} of the {slots} slots of this budget; it goes on "
+                "with those"
+            )
 
     def _check_open(self) -> None:
         if not self.is_open:
@@ -297,10 +299,11 @@ class Run:
 
     def _move_the_rest(self, model: nn.Module) -> None:
         """To a device with memory of its own: all but the experts; of a draft, all."""
-        if self._store.device != self._store.host_device:
+        if self._store.device != torch.device("cpu"):
             move(model, self._store.device, self._away, self._moved)
 
     def __enter__(self) -> Run:
+        """Begin the block; its end closes the run."""
         self._check_open()
         self.in_block = True
         return self
@@ -308,4 +311,5 @@ class Run:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        """Close the run."""
         self.close()

@@ -9,6 +9,7 @@ and waits is tested on a stand-in.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from ..utils.validation import checked_whole
 from .expert_store import expert_parameters
 from .own_spec import expert_usage_for, spec_from_model
 from .run import Run
-from .stand_in import Away, run_of
+from .stand_in import run_of
 from .support import checked_device, checked_gates, checked_modules, checked_policy
 
 __all__ = ["Run", "offload", "offloaded"]
@@ -85,6 +86,7 @@ def offload(
     Returns
     -------
     Run
+        A context manager; `Run.decode` decodes from slots.
 
     Raises
     ------
@@ -126,23 +128,9 @@ def offload(
     if link_bytes_per_s is not None:
         costs = replace(costs, link_bytes_per_s=link_bytes_per_s)
     allotment = budget.allot(costs.expert_bytes, shape.layers * shape.experts)
-
-    def run(away: Away | None = None) -> Run:
-        return Run(
-            model,
-            info,
-            device,
-            costs,
-            policy,
-            allotment,
-            gates,
-            away,
-            gamma=gamma,
-            expert_usage=usage,
-            in_flight=in_flight,
-        )
-
-    return run() if earlier is None else earlier.hand_over(run)
+    options: dict[str, Any] = {"gamma": gamma, "expert_usage": usage, "in_flight": in_flight}
+    make_run = partial(Run, model, info, device, costs, policy, allotment, gates, **options)
+    return make_run() if earlier is None else earlier.hand_over(make_run)
 
 
 def offloaded(model: Any) -> Run | None:
@@ -152,6 +140,10 @@ def offloaded(model: Any) -> Run | None:
     ----------
     model : transformers.PreTrainedModel
         Or a module in or around it.
+
+    Returns
+    -------
+    Run or None
     """
     run: Run | None = run_of(model.modules() if isinstance(model, nn.Module) else ())
     return run

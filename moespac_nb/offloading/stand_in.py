@@ -23,11 +23,12 @@ Away: TypeAlias = Sequence[tuple[Any, Mapping[str, torch.nn.Parameter]]]  # expe
 
 
 class StandIn:
-    """Replaces a module's method during a run; afterwards it calls the own one, or that of the next run.
+    """Replace a module's method during a run; afterwards call the module's own, or that of the next run.
 
     Parameters
     ----------
     run : Run
+        Says whether it is open, and has the lock.
     own : callable
         The module's own method.
     instead : callable
@@ -42,21 +43,24 @@ class StandIn:
         update_wrapper(self, own)  # callers inspect its signature
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the replacement, or the own method once the run has ended."""
         with self.run.passing:
             if self.run.is_open:
                 return self._instead(*args, **kwargs)
         return (self.successor or self.own)(*args, **kwargs)
 
     def __reduce_ex__(self, _protocol: Any) -> Any:
+        """Refuse to copy or pickle the model."""
         raise _refusal("be copied or pickled", "state_dict(), which holds all its weights")
 
 
 class StandIns:
-    """All stand-ins of one run.
+    """Put up and take down all stand-ins of one run.
 
     Parameters
     ----------
     run : Run
+        Passed to each stand-in.
     experts : sequence of (module, parameters)
         Each layer's experts, with the parameters that the run keeps elsewhere.
     """
@@ -100,7 +104,7 @@ class StandIns:
         self._put = []
 
     def _apply(self, module: Any, function: Callable[[Any], Any], recurse: bool = True) -> Any:
-        """Replaces what `to`, `half`, `cuda` and the like call: nothing changes, or it is refused."""
+        """Stand in for what `to`, `half`, `cuda` and the like call: nothing changes, or it is refused."""
         rest = [*module.parameters(), *module.buffers()] if recurse else []
         kinds = {(tensor.dtype, tensor.device) for tensor in rest if not tensor.is_meta}
         experts_device = self._run.torch_device
@@ -123,9 +127,8 @@ def run_of(modules: Iterable[Any]) -> Any:
 
 def _holders(model: Any, inner: list[Any]) -> Iterator[Any]:
     """Yield the modules that are, or hold, any of these."""
-    wanted = set(inner)
     named = list(model.named_modules())
-    names = [name for name, module in named if module in wanted]
+    names = [name for name, module in named if module in inner]
     for name, module in named:
         if any(name in ("", inner_name) or inner_name.startswith(f"{name}.") for inner_name in names):
             yield module

@@ -2,46 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-from ..engine.devices import Device, VirtualDevice
+from ..engine.devices import CudaDevice, Device, HostDevice, VirtualDevice
 from ..estimator.sensors import SENSORS
 from ..models.gates import Gate, ready_gates
 from ..models.inspection import ModelInfo
 from ..models.loading import check_is_whole_model
 from ..policies import Policy, get_policy
 from ..trace.windows import DRAFT_GATES
-from ..utils.exceptions import InvalidInputError, did_you_mean
+from ..utils.exceptions import InvalidInputError
+from ..utils.validation import check_choice
 from .expert_store import expert_parameters
 
-__all__ = ["DEVICES", "checked_device", "checked_gates", "checked_modules", "checked_policy"]
+__all__ = ["checked_device", "checked_gates", "checked_modules", "checked_policy"]
 
-DEVICES = ("virtual", "host", "cuda")
+DEVICES: dict[str, Callable[[], Device]] = {
+    "virtual": VirtualDevice,
+    "host": HostDevice,
+    "cuda": CudaDevice,
+}
 
 
 def checked_device(device: str | Device) -> Device:
     """Return the device itself, or a new one of that kind."""
     if isinstance(device, Device):
         return device
-    if device == "virtual":
-        return VirtualDevice()
-    if device == "host":
-        from ..engine.devices.host import HostDevice
-
-        return HostDevice()
-    if device == "cuda":
-        from ..engine.devices.cuda import CudaDevice
-
-        return CudaDevice()
-    hint = did_you_mean(str(device), DEVICES)
-    raise InvalidInputError(f"device is {device!r}; expected: {', '.join(DEVICES)}, or a device{hint}")
+    return DEVICES[check_choice("device", device, DEVICES)]()
 
 
 def checked_policy(policy: str | Policy) -> Policy:
     """Return a policy that can decide for a live decode."""
     checked = get_policy(policy, live=True)
-    needed = str(getattr(checked.planner, "sensor", None))
-    if needed in SENSORS and SENSORS[needed].channel == DRAFT_GATES:
+    sensor = SENSORS.get(str(getattr(checked.planner, "sensor", None)))
+    if sensor is not None and sensor.channel == DRAFT_GATES:
         raise InvalidInputError(
             f"policy {checked.name!r} looks at {DRAFT_GATES!r}, which a live decode does not read; expected: "
             "another sensor, or a replay of a trace with that channel"
@@ -52,9 +47,8 @@ def checked_policy(policy: str | Policy) -> Policy:
 def checked_gates(model: Any, info: ModelInfo, policy: Policy) -> list[Gate]:
     """Return the gates, ready to be asked a layer ahead; none for a policy that is known not to ask."""
     planner: Any = SENSORS.get(str(getattr(policy.planner, "sensor", None)), policy.planner)
-    asks = (
-        getattr(planner, "available_at", "layer") == "layer"
-    )  # a function that makes a planner may make any
+    # A function that makes a planner may make any.
+    asks = getattr(planner, "available_at", "layer") == "layer"
     return ready_gates(model, info.gates, f"policy {policy.name!r}") if asks else []
 
 
@@ -62,7 +56,8 @@ def checked_modules(model: Any, info: ModelInfo, run: Any = None) -> None:
     """Raise `MoespacError` unless the experts can be offloaded, once the run that has them has ended."""
     name = type(model).__name__
     modules, why = info.experts, info.unread
-    if not all(expert_parameters(module) for module in modules):
+    weights = [expert_parameters(module) for module in modules]
+    if not all(weights):
         why = f"{type(modules[0]).__name__} has no tensor with an entry an expert"
     if why is not None:
         raise InvalidInputError(
@@ -86,15 +81,15 @@ def checked_modules(model: Any, info: ModelInfo, run: Any = None) -> None:
             f"{name} has experts with a forward of somebody's own, which slots would pass by; expected: "
             "layers as their class has them; take it off, or use register_forward_hook"
         )
-    shapes = {
-        tuple((part, weight.shape[1:], weight.dtype) for part, weight in expert_parameters(module).items())
-        for module in modules
+    sizes = {
+        tuple((part, weight.shape[1:], weight.dtype) for part, weight in of_layer.items())
+        for of_layer in weights
     }
-    if len(shapes) > 1:
+    if len(sizes) > 1:
         raise InvalidInputError(
-            f"{name} has experts of {len(shapes)} sizes; expected: equal ones in all layers"
+            f"{name} has experts of {len(sizes)} sizes; expected: equal ones in all layers"
         )
-    devices = {weight.device.type for module in modules for weight in expert_parameters(module).values()}
+    devices = {weight.device.type for of_layer in weights for weight in of_layer.values()}
     if devices != {"cpu"}:
         raise InvalidInputError(
             f"{name} has experts on {', '.join(sorted(devices))}; expected: on the CPU, see model.to('cpu')"

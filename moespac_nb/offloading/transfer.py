@@ -19,12 +19,26 @@ def move(
     but: Iterable[tuple[Any, Mapping[str, nn.Parameter]]],
     moved: Moved,
 ) -> None:
-    """Move all tensors on the CPU but these modules' parameters; note each in `moved` first."""
+    """Move all tensors that are on the CPU to a device.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Has the tensors.
+    device : torch.device
+        Where they go.
+    but : iterable of (module, parameters)
+        What stays.
+    moved : list
+        Each move is noted in it before it is made, for `put_back`.
+    """
     stays = {id(weight) for _, weights in but for weight in weights.values()}
-    held: Moved = [(weight, "data", weight.data) for weight in model.parameters() if id(weight) not in stays]
+    tensors: Moved = [
+        (weight, "data", weight.data) for weight in model.parameters() if id(weight) not in stays
+    ]
     for module in model.modules():
-        held += [(module, name, buffer) for name, buffer in module._buffers.items() if buffer is not None]
-    for owner, name, tensor in held:
+        tensors += [(module, name, buffer) for name, buffer in module._buffers.items() if buffer is not None]
+    for owner, name, tensor in tensors:
         if tensor.device == torch.device("cpu"):
             moved.append((owner, name, tensor))
             setattr(owner, name, tensor.to(device))

@@ -1,9 +1,5 @@
 """Policies by name. Each is a frozen composition, a page of code at most.
 
-    get_policy("recency")                               # one of POLICIES
-    get_policy("static-hot").missing("load")            # the same with another way to handle a miss
-    compose_policy("mine", rule="level", admission=2)   # your own, of parts
-
 What a policy is made of:
 
 - **sensor**: what it observes, and when: a verified window's counts, a drafted window, other texts.
@@ -28,28 +24,16 @@ from .spac import SPAC_JOINT, SPAC_PAPER, compose_policy
 
 __all__ = ["POLICIES", "Plan", "Planner", "Policy", "PolicyContext", "compose_policy", "get_policy"]
 
-POLICIES: Mapping[str, Policy] = MappingProxyType(
-    {
-        each.name: each
-        for each in (
-            CPU_ONLY,
-            ON_DEMAND,
-            STATIC_HOT,
-            RECENCY,
-            SPAC_PAPER,
-            SPAC_JOINT,
-            NEXT_WINDOW_ORACLE,
-        )
-    }
-)
+_ALL = (CPU_ONLY, ON_DEMAND, STATIC_HOT, RECENCY, SPAC_PAPER, SPAC_JOINT, NEXT_WINDOW_ORACLE)
+POLICIES: Mapping[str, Policy] = MappingProxyType({policy.name: policy for policy in _ALL})
 
 
-def get_policy(given: str | Policy, live: bool = False) -> Policy:
+def get_policy(policy: str | Policy, live: bool = False) -> Policy:
     """Return a policy by its name; a `Policy` is returned as it is.
 
     Parameters
     ----------
-    given : str or Policy
+    policy : str or Policy
         One of `POLICIES`, or your own.
     live : bool, default False
         For a live decode, whose future is not recorded: a policy that reads it is refused.
@@ -60,24 +44,25 @@ def get_policy(given: str | Policy, live: bool = False) -> Policy:
 
     Raises
     ------
-    MoespacError
+    InvalidInputError
         The name is unknown, or the policy reads the future of a live decode.
 
     Examples
     --------
     >>> get_policy("recency").miss
     'cpu'
+    >>> get_policy("static-hot").missing("load").about
+    'what other texts used most, copied once; misses on the CPU lane'
     """
-    accepted = [each.name for each in POLICIES.values() if not (live and each.reads_future)]
-    if isinstance(given, Policy):
-        if live and given.reads_future:
-            raise InvalidInputError(
-                f"policy {given.name!r} reads the future, which a live decode does not have; expected: "
-                f"{', '.join(accepted)}, or a replay"
-            )
-        return given
-    if given not in POLICIES:
+    names = [name for name, known in POLICIES.items() if not (live and known.reads_future)]
+    chosen = policy if isinstance(policy, Policy) else POLICIES.get(policy)
+    if chosen is None:
         raise InvalidInputError(
-            f"policy is {given!r}; expected: {', '.join(accepted)}{did_you_mean(given, accepted)}"
+            f"policy is {policy!r}; expected: {', '.join(names)}{did_you_mean(policy, names)}"
         )
-    return get_policy(POLICIES[given], live)
+    if live and chosen.reads_future:
+        raise InvalidInputError(
+            f"policy {chosen.name!r} reads the future, which a live decode does not have; expected: "
+            f"{', '.join(names)}, or a replay"
+        )
+    return chosen

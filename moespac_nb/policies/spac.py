@@ -8,7 +8,8 @@ An expert is worth its utility s; those with s ≥ τ, of their layer, are copie
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -20,6 +21,7 @@ from ..estimator.sensors import SENSORS, make_sensor
 from ..estimator.utility import RULES, make_estimator
 from ..trace.step import Prefill, Step
 from ..utils.exceptions import InvalidInputError, did_you_mean
+from ..utils.validation import check_choice
 from .baselines import last_window
 
 __all__ = ["SPAC_JOINT", "SPAC_PAPER", "compose_policy"]
@@ -33,31 +35,28 @@ class Composition:
     rule: str
     admission: str | int  # how τ is found: a formulation of the balancer, or the same τ in every layer
     K: int
-    options: tuple[tuple[str, float], ...] = field(default=())  # of the rule
+    options: tuple[tuple[str, float], ...] = ()  # of the rule
 
-    def __call__(self, setting: PolicyContext) -> Planner:
-        return ComposedPlanner(setting, self)
+    def __call__(self, context: PolicyContext) -> Planner:
+        return ComposedPlanner(context, self)
 
 
 class ComposedPlanner(Planner):
-    """Sensor, estimator and balancer, each at its moment."""
+    """Ask sensor, estimator and balancer, each at its moment."""
 
-    def __init__(self, setting: PolicyContext, parts: Composition) -> None:
-        super().__init__(setting)
-        geometry = setting.geometry
+    def __init__(self, context: PolicyContext, parts: Composition) -> None:
+        super().__init__(context)
+        geometry = context.geometry
         self._sensor = make_sensor(parts.sensor, geometry)
-        options = {**dict(parts.options), "K": parts.K, "gamma": setting.gamma}
+        options = {**dict(parts.options), "K": parts.K, "gamma": context.gamma}
         self._estimator = make_estimator(parts.rule, geometry.layers, geometry.experts, **options)
         self._balancer: Balancer | None = None
-        self._tau = np.full((geometry.layers, 1), parts.admission if isinstance(parts.admission, int) else 1)
-        if isinstance(parts.admission, str):
-            self._balancer = Balancer(
-                geometry.layers,
-                parts.K,
-                formulation=parts.admission,  # type: ignore[arg-type]
-                log=setting.log,
-            )
-            self._times = LaneTimes.of(setting.costs, setting.gamma)
+        tau = parts.admission
+        if isinstance(tau, str):
+            formulation: Any = tau
+            self._balancer = Balancer(geometry.layers, parts.K, formulation=formulation, log=context.log)
+            self._times, tau = LaneTimes.of(context.costs, context.gamma), 1
+        self._tau = np.full((geometry.layers, 1), tau)
         self.available_at = self._sensor.available_at
 
     @property
@@ -66,30 +65,30 @@ class ComposedPlanner(Planner):
         return self._tau[:, 0]
 
     def plan_s(self) -> float:
+        """Return the modelled seconds of sensor, estimator and balancer in one window."""
         # A machine's plan_s is of estimator and balancer together.
-        overhead_s = self.setting.costs.plan_s if self._balancer else self._estimator.overhead_s
-        return overhead_s + self._sensor.cost_s(self.setting.gamma)
+        overhead_s = self.context.costs.plan_s if self._balancer else self._estimator.overhead_s
+        return overhead_s + self._sensor.cost_s(self.context.gamma)
 
     def on_prefill(self, prefill: Prefill, _following: Step | None = None, /) -> Plan | None:
+        """Begin a text."""
         evidence = self._sensor.on_prefill(prefill)
         if evidence is None and self.available_at == "verified" and len(prefill.ids):
             # The end of the prompt stands for the window before the first.
-            evidence = last_window(prefill, self.setting)
-        return None if evidence is None else self._order(evidence)
+            evidence = last_window(prefill, self.context)
+        return self._plan(evidence)
 
     def on_draft(
         self, tokens: np.ndarray, gates: np.ndarray | None = None, complete: bool = True, /
     ) -> Plan | None:
+        """Plan by the draft."""
         # A rule with a memory must take in a window once; one without follows the draft as it grows.
         if not complete and (len(tokens) < 2 or self._estimator.rule != "last-count"):
             return None
-        evidence = self._sensor.on_draft(tokens, gates)
-        if evidence is None or complete:
-            return None if evidence is None else self._order(evidence)
-        s = self._estimator.update(evidence)
-        return Plan(s, s >= self._tau)
+        return self._plan(self._sensor.on_draft(tokens, gates), balance=complete)
 
     def on_layer(self, layer: int, gates: np.ndarray | None = None, /) -> Plan | None:
+        """Plan by what is known of the next layer."""
         evidence = self._sensor.on_layer(layer, gates)
         if evidence is None:
             return None
@@ -98,29 +97,27 @@ class ComposedPlanner(Planner):
         return Plan(s, s >= self._tau)
 
     def on_verify(self, step: Step, _following: Step | None = None, /) -> Plan | None:
+        """Learn from a window, and plan the next one."""
         if self._balancer is not None:
             self._balancer.observe(self._estimator.s, step.counts)
-        evidence = self._sensor.on_verify(step)
+        return self._plan(self._sensor.on_verify(step))
+
+    def _plan(self, evidence: np.ndarray | None, balance: bool = True) -> Plan | None:
         if evidence is None:
             return None
-        return self._order(evidence)
-
-    def _order(self, evidence: np.ndarray) -> Plan:
         s = self._estimator.update(evidence)
-        if self._balancer is not None:
+        if balance and self._balancer is not None:
             self._tau = self._thresholds(self._balancer, s)[:, None]
         return Plan(s, s >= self._tau)
 
     def _thresholds(self, balancer: Balancer, s: np.ndarray) -> np.ndarray:
-        slots, geometry = self.setting.slots, self.setting.geometry
-        resident = ~slots.absent.reshape(s.shape)
-        held = len(slots.owner) - slots.owner.count(-1)
+        slots, geometry = self.context.slots, self.context.geometry
         return balancer.thresholds(
             s,
-            resident,
-            slots=max(slots.count(), held, 1),  # a budget that has just shrunk may still hold more
+            ~slots.absent.reshape(s.shape),
+            slots=max(slots.count(), 1),
             times=self._times,
-            pairs=(self.setting.gamma + 1) * geometry.top_k,
+            pairs=(self.context.gamma + 1) * geometry.top_k,
         ).tau
 
 
@@ -170,24 +167,18 @@ def compose_policy(
     >>> compose_policy("mine", rule="last-count", admission=2, miss="cheaper").about
     'verify-counts × last-count × τ = 2 × cheaper'
     """
-    for kind, given, accepted in (("sensor", sensor, SENSORS), ("rule", rule, RULES)):
-        if given not in accepted:
-            raise InvalidInputError(
-                f"{kind} is {given!r}; expected: {', '.join(accepted)}{did_you_mean(given, accepted)}"
-            )
-    if isinstance(admission, str):
-        if admission not in FORMULATIONS:
-            raise InvalidInputError(
-                f"admission is {admission!r}; expected: {', '.join(FORMULATIONS)}, or one τ for every layer"
-                + did_you_mean(admission, FORMULATIONS)
-            )
-    elif not 1 <= admission <= K:
+    check_choice("sensor", sensor, SENSORS)
+    check_choice("rule", rule, RULES)
+    if isinstance(admission, str) and admission not in FORMULATIONS:
+        raise InvalidInputError(
+            f"admission is {admission!r}; expected: {', '.join(FORMULATIONS)}, or one τ for every layer"
+            + did_you_mean(admission, FORMULATIONS)
+        )
+    if isinstance(admission, int) and not 1 <= admission <= K:
         raise InvalidInputError(f"admission is {admission}; expected: τ from 1 to K = {K}, or a formulation")
+    threshold = admission if isinstance(admission, str) else f"τ = {admission}"
     parts = Composition(sensor, rule, admission, K, tuple(options.items()))
-    made_of = (
-        f"{sensor} × {rule} × {admission if isinstance(admission, str) else f'τ = {admission}'} × {miss}"
-    )
-    return Policy(name, about or made_of, parts, miss=miss)
+    return Policy(name, about or f"{sensor} × {rule} × {threshold} × {miss}", parts, miss=miss)
 
 
 SPAC_PAPER = compose_policy(
@@ -197,5 +188,5 @@ SPAC_PAPER = compose_policy(
 )
 SPAC_JOINT = compose_policy(
     "spac-joint",
-    about="the same utility, with one programme over all layers for the thresholds; misses on the CPU lane",
+    about="the same utility, with one integer program over all layers for thresholds; misses on the CPU lane",
 )

@@ -6,18 +6,20 @@ only.
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from statistics import median
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 
+from ..balancer import Balancer, LaneTimes
 from ..estimator.sensors import SENSORS, Sensor, ask, make_sensor
 from ..estimator.utility import RULES, make_estimator
 from ..hardware.calibration import EXPERTS, GAMMA, LAYERS
+from ..hardware.costs import cost_model
 from ..trace.step import MoEShape, Prefill, Step, Top
 from ..trace.windows import RoutedTokens, Window
 
@@ -33,6 +35,7 @@ class PolicyOverhead:
     Attributes
     ----------
     name : str
+        A sensor's or a rule's.
     measured_s : float
         Median on this machine.
     charged_s : float
@@ -40,8 +43,8 @@ class PolicyOverhead:
     """
 
     name: str
-    measured_s: float  # median, this machine
-    charged_s: float  # modelled, without what it asks of the target's gates: no model is asked here
+    measured_s: float
+    charged_s: float
 
 
 def measure_overhead(geometry: MoEShape, gamma: int, seed: int = 0) -> list[PolicyOverhead]:
@@ -62,42 +65,38 @@ def measure_overhead(geometry: MoEShape, gamma: int, seed: int = 0) -> list[Poli
     """
     rng = np.random.default_rng(seed)
     steps = [_window(geometry, gamma, rng) for _ in range(REPEATS)]
-    found = []
+    overheads = []
     for name in SENSORS:
-        one = make_sensor(name, geometry, *(RoutedTokens(step.window, step.experts) for step in steps))
-        one.on_prefill(Prefill(steps[0].window, steps[0].experts, steps[0].gate_weights, 0.0))
-        seconds = _median_s([_asked(one, step) for step in steps])
-        found.append(PolicyOverhead(name, seconds, one.overhead_s(gamma)))
+        sensor = make_sensor(name, geometry, *(RoutedTokens(step.window, step.experts) for step in steps))
+        sensor.on_prefill(Prefill(steps[0].window, steps[0].experts, steps[0].gate_weights, 0.0))
+        seconds = _median_s(partial(_ask_in_window, sensor), steps)
+        overheads.append(PolicyOverhead(name, seconds, sensor.overhead_s(gamma)))
     for name in RULES:
         rule = make_estimator(name, geometry.layers, geometry.experts, gamma=gamma)
-        seconds = _median_s([partial(rule.update, step.counts) for step in steps])
-        found.append(PolicyOverhead(name, seconds, rule.overhead_s))
-    return found
+        seconds = _median_s(rule.update, [step.counts for step in steps])
+        overheads.append(PolicyOverhead(name, seconds, rule.overhead_s))
+    return overheads
 
 
-def _asked(one: Sensor, step: Step) -> Callable[[], object]:
-    """One window of a sensor's life; what the channels hold is the routing itself, as large as it."""
-
-    def window() -> None:
-        step.__dict__.pop("counts", None)  # counted once a step, and that is part of what it costs
-        for _ in ask(one, Window(step, draft_gates=step.experts[1:], next_gates=step.experts)):
-            pass
-        one.on_verify(step)
-
-    return window
+def _ask_in_window(sensor: Sensor, step: Step) -> None:
+    """Ask for all of a window's evidence; the channels hold the routing itself, which is as large as they."""
+    vars(step).pop("counts", None)  # counted once a step, and that is part of what it costs
+    for _ in ask(sensor, Window(step, draft_gates=step.experts[1:], next_gates=step.experts)):
+        pass
+    sensor.on_verify(step)
 
 
-def _median_s(calls: list[Callable[[], object]]) -> float:
+def _median_s(work: Callable[[Any], object], arguments: Iterable[Any]) -> float:
     seconds = []
-    for call in calls:
+    for argument in arguments:
         start = perf_counter()
-        call()
+        work(argument)
         seconds.append(perf_counter() - start)
     return median(seconds)
 
 
 def _window(geometry: MoEShape, gamma: int, rng: np.random.Generator) -> Step:
-    """A window routed at random; of its tokens some come again and again."""
+    """Make a window that is routed at random; some of its tokens come again and again."""
     positions, top = gamma + 1, Top(np.zeros((gamma + 1, 1), np.int64), np.ones((gamma + 1, 1), np.float32))
     order = rng.random((positions, geometry.layers, geometry.experts)).argsort(-1)
     experts = order[..., : geometry.top_k].astype(np.int16)
@@ -126,10 +125,6 @@ def measure_planning_s(repeats: int) -> float:
     float
         Median seconds of a window.
     """
-    from ..balancer import Balancer, LaneTimes
-    from ..estimator.utility import make_estimator
-    from ..hardware.costs import cost_model
-
     rng = np.random.default_rng(0)
     popularity = rng.dirichlet(np.full(EXPERTS, 0.3), size=LAYERS)
     pairs = (GAMMA + 1) * TOP_K
@@ -151,4 +146,4 @@ def measure_planning_s(repeats: int) -> float:
 
     for _ in range(10):  # rates and utilities settle first
         window()
-    return statistics.median(window() for _ in range(max(repeats, 10)))
+    return median(window() for _ in range(max(repeats, 10)))

@@ -1,8 +1,4 @@
-"""The balancer's problem in each window of a replay, to look at afterwards or to solve another way.
-
-for window, table in record_balancer_inputs(trace, "spac-joint", "17%").items():
-    print(window, solve(Joint(table)).tau)
-"""
+"""The balancer's problem in each window of a replay, to look at afterwards or to solve another way."""
 
 from __future__ import annotations
 
@@ -44,6 +40,13 @@ def record_balancer_inputs(
     ------
     MoespacError
         The policy has no balancer, or `replay` refuses the arguments.
+
+    Examples
+    --------
+    >>> from moespac_nb import Joint, load_trace, solve
+    >>> tables = record_balancer_inputs(load_trace("chat", half="report"), "spac-joint", "17%")
+    >>> solve(Joint(tables[12])).tau.shape
+    (8,)
     """
     policy = get_policy(policy)
     composition = policy.planner

@@ -1,16 +1,11 @@
 """The experts that a trace needs: of each pass and layer, the distinct experts and their positions.
 
-    for text in expert_demand(trace, gamma=4):
-        text.prefill, text.prompt
-        for window in text.windows:
-            experts, positions = window.layers[3]
-
-Worked out once for a trace and a draft length, and kept while the trace is: many replays read it.
+Worked out once for a trace and a draft length, and kept with the trace, as its counts are: many replays
+read it.
 """
 
 from __future__ import annotations
 
-import weakref
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -18,32 +13,31 @@ import numpy as np
 
 from ..trace.step import Prefill, Step, expert_counts
 from ..trace.trace import Trace
-from ..trace.windows import Window as Seen
-from ..trace.windows import iter_windows
+from ..trace.windows import Window, iter_windows
 from ..utils.exceptions import InvalidInputError
 
-__all__ = ["LayerDemand", "TextDemand", "WindowDemand", "expert_demand"]
+__all__ = ["PassDemand", "TextDemand", "WindowDemand", "expert_demand"]
 
-LayerDemand = list[tuple[list[int], list[int]]]  # of each layer the distinct experts, and positions for each
+PassDemand = list[tuple[list[int], list[int]]]  # of each layer the distinct experts, and positions of each
 
 
 class WindowDemand(NamedTuple):
-    """A verified window, its tokens, and the experts that each layer needs."""
+    """A verified window, and the experts that each layer needs to verify it."""
 
-    seen: Seen
-    tokens: list[int]  # the window's, the first of which was committed before
-    layers: LayerDemand
+    window: Window
+    layers: PassDemand
 
     @property
     def step(self) -> Step:
-        return self.seen.step
+        """The window's step."""
+        return self.window.step
 
 
 class TextDemand(NamedTuple):
     """One text: its prompt and its windows."""
 
     prefill: Prefill
-    prompt: LayerDemand
+    prompt: PassDemand
     windows: list[WindowDemand]
 
 
@@ -63,39 +57,40 @@ def expert_demand(trace: Trace, gamma: int | None = None) -> list[TextDemand]:
 
     Raises
     ------
-    MoespacError
+    InvalidInputError
         `gamma` is given for a trace that is not dense.
+
+    Examples
+    --------
+    >>> from moespac_nb import load_trace
+    >>> text = expert_demand(load_trace("chat", half="report"))[0]
+    >>> experts, positions = text.windows[0].layers[3]
+    >>> len(experts), sum(positions)  # of 64 experts; 9 positions × 4 experts
+    (24, 36)
     """
     if gamma is not None and any(text.gamma_max is None for text in trace.texts):
         raise InvalidInputError(
             f"gamma is {gamma} and the trace is not dense; expected: None, the draft lengths it has"
         )
-    key = id(trace)  # a trace compares by its content, which is slow, and so cannot be a key itself
-    if key not in _KNOWN:
-        weakref.finalize(trace, _KNOWN.pop, key, None)
-    known = _KNOWN.setdefault(key, {})
-    if gamma not in known:
-        known[gamma] = [_text(trace, text, gamma) for text in range(len(trace.texts))]
-    return known[gamma]
+    demands: dict[int | None, list[TextDemand]] = vars(trace).setdefault("_expert_demand", {})
+    if gamma not in demands:
+        demands[gamma] = [_text_demand(trace, text, gamma) for text in range(len(trace.texts))]
+    return demands[gamma]
 
 
-_KNOWN: dict[int, dict[int | None, list[TextDemand]]] = {}
+def _text_demand(trace: Trace, text: int, gamma: int | None) -> TextDemand:
+    prefill, windows = trace.prefill(text), list(iter_windows(trace, text, gamma))
+    counts = [window.step.counts for window in windows]
+    prompt, *layers = _listed([expert_counts(prefill.experts, trace.geometry.experts), *counts])
+    return TextDemand(prefill, prompt, list(map(WindowDemand, windows, layers)))
 
 
-def _text(trace: Trace, text: int, gamma: int | None) -> TextDemand:
-    prefill = trace.prefill(text)
-    seen = list(iter_windows(trace, text, gamma))
-    counts = [expert_counts(prefill.experts, trace.geometry.experts), *(one.step.counts for one in seen)]
-    prompt, *layers = layer_demand(np.stack(counts))
-    made = [WindowDemand(one, one.step.window.tolist(), each) for one, each in zip(seen, layers, strict=True)]
-    return TextDemand(prefill, prompt, made)
-
-
-def layer_demand(counts: np.ndarray) -> list[LayerDemand]:
-    """Return counts, (passes, layers, experts), as lists of the experts used and their positions."""
-    passes, layers, experts = counts.shape
-    flat = np.flatnonzero(counts)
-    ids, positions = (flat % experts).tolist(), counts.ravel()[flat].tolist()
-    cuts = np.searchsorted(flat, np.arange(passes * layers + 1) * experts).tolist()
-    events = [(ids[a:b], positions[a:b]) for a, b in pairwise(cuts)]
-    return [events[i : i + layers] for i in range(0, len(events), layers)]
+def _listed(counts: list[np.ndarray]) -> list[PassDemand]:
+    """Of each pass, its counts (layers, experts) as lists of the experts used and their positions."""
+    layers, experts = counts[0].shape
+    flat = np.concatenate(counts).ravel()
+    used = np.flatnonzero(flat)
+    ids, positions = (used % experts).tolist(), flat[used].tolist()
+    ends = np.searchsorted(used, np.arange(len(counts) * layers + 1) * experts).tolist()
+    demands = [(ids[first:last], positions[first:last]) for first, last in pairwise(ends)]
+    return [demands[first : first + layers] for first in range(0, len(demands), layers)]

@@ -1,10 +1,6 @@
 """Slot history of a replay: residents, loads and evictions per window, with the scores behind each eviction.
 
-    seen = slot_history(trace, "spac-joint", "17%", machine="rtx4090")
-    seen.owners(window=12, moment=3)           # (slots,) which expert each slot held
-    seen.why(12, layer=4, expert=17)           # its last eviction: its score, and that of who took its slot
-
-A moment of a window is 0 until its draft stands, and 1 + l while layer l computes. An expert's key is
+A moment of a window is 0 until its draft is complete, and 1 + l while layer l computes. An expert's key is
 layer · experts + expert. The replay is the ordinary one, with a log.
 """
 
@@ -15,16 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..engine.log import (
-    LayerEnd,
-    LayerStart,
-    Log,
-    Requests,
-    Reset,
-    SlotChange,
-    WindowEnd,
-    WindowStart,
-)
+from ..engine.log import LayerEnd, LayerStart, Log, Requests, Reset, SlotChange, WindowEnd, WindowStart
 from ..engine.placement import LayerDispatch
 from ..engine.slots import EMPTY
 from ..policies import Policy
@@ -42,9 +29,24 @@ _NOT, READY, LATE, LOADED, CPU = range(5)
 
 
 class SlotEvent(NamedTuple):
-    """A copy that starts, one that has come (`key` alone is then told), or a slot emptied for nobody.
+    """A copy that starts, a copy that has completed, or a slot that is emptied for no other expert.
 
-    The last has come too, and its `key` is NOBODY.
+    Attributes
+    ----------
+    window, moment : int
+        When it happened.
+    came : bool
+        False for a copy that starts.
+    slot : int
+        The slot.
+    key : int
+        The expert in it from now on; `EMPTY` where the slot is emptied.
+    old : int
+        The key that had to go; `EMPTY` for none, and for a copy that has completed.
+    score, old_score : float
+        Of both, when the copy started.
+    demand : bool
+        Whether a layer was waiting for the copy, which then need not beat any score.
     """
 
     window: int
@@ -52,32 +54,70 @@ class SlotEvent(NamedTuple):
     came: bool
     slot: int
     key: int
-    old: int  # the key that had to go, NOBODY for none
-    score: float  # of the key, when it was copied
-    old_score: float  # of who had to go
-    demand: bool  # copied because a layer was waiting for it; such a copy need not beat anyone
+    old: int
+    score: float
+    old_score: float
+    demand: bool
 
 
 @dataclass(frozen=True, eq=False)
 class SlotHistory:
-    """Windows × layers × experts, and all moves in the order in which they happened."""
+    """What happened in the slots while a trace was replayed.
+
+    Attributes
+    ----------
+    result : Result
+        The replay's.
+    geometry : MoEShape
+        The trace's.
+    slots : int
+        How many there were.
+    counts : ndarray, shape (windows, layers, experts)
+        Positions that each expert served.
+    served : ndarray of uint8, same shape
+        How, an index into `SERVED`.
+    wanted : ndarray of bool, same shape
+        Whether a plan of the window, or the one that it began with, asked for a copy.
+    scores : ndarray of float32, same shape
+        Scores as the window ended.
+    tau : ndarray, shape (windows, layers), optional
+        Experts from this score on are copied; None where the policy has no threshold.
+    moves : tuple of SlotEvent
+        All that happened, in order.
+    """
 
     result: Result
     geometry: MoEShape
     slots: int
-    counts: np.ndarray  # (windows, layers, experts) positions that asked for each expert
-    served: np.ndarray  # alike, an index into SERVED
-    wanted: np.ndarray  # alike, bool: an order of the window, or that it began with, wanted it copied
-    scores: np.ndarray  # alike: what it was worth as the window ended
-    tau: np.ndarray | None  # (windows, layers): scores from here on were wanted; None: no threshold
+    counts: np.ndarray
+    served: np.ndarray
+    wanted: np.ndarray
+    scores: np.ndarray
+    tau: np.ndarray | None
     moves: tuple[SlotEvent, ...] = field(repr=False)
 
     @property
     def windows(self) -> int:
+        """How many windows there are."""
         return len(self.counts)
 
     def owners(self, window: int, moment: int = 0) -> tuple[np.ndarray, np.ndarray]:
-        """Each slot's key, NOBODY for none, and whether its copy was still under way, (slots,) both."""
+        """Return what each slot held at a moment.
+
+        Parameters
+        ----------
+        window : int
+            Number of the window.
+        moment : int, default 0
+            0 until its draft is complete, 1 + l while layer l computes.
+
+        Returns
+        -------
+        owner : ndarray, shape (slots,)
+            Keys; `EMPTY` for none.
+        loading : ndarray of bool, shape (slots,)
+            Whether the copy was still under way.
+        """
         owner, loading = np.full(self.slots, EMPTY), np.zeros(self.slots, bool)
         for move in self.moves:
             if (move.window, move.moment) > (window, moment):
@@ -87,25 +127,24 @@ class SlotHistory:
 
     @property
     def resident(self) -> np.ndarray:
-        """Whose copy was in a slot as each window began, (windows, layers, experts) bool."""
-        held = np.zeros((self.windows, self.geometry.layers * self.geometry.experts), bool)
-        now, window = np.zeros(held.shape[1], bool), 0
+        """Which experts could be read as each window began, (windows, layers, experts) bool."""
+        resident = np.zeros((self.windows, self.counts[0].size), bool)
+        now, window = np.zeros_like(resident[0]), 0
         for move in self.moves:
             while (window, 0) < (move.window, move.moment):
-                held[window], window = now, window + 1
+                resident[window], window = now, window + 1
             if move.old != EMPTY:
                 now[move.old] = False
             elif move.came:
                 now[move.key] = True
-        held[window:] = now
-        return held.reshape(self.counts.shape)
+        resident[window:] = now
+        return resident.reshape(self.counts.shape)
 
     def why(self, window: int, layer: int, expert: int) -> SlotEvent | None:
-        """The copy that last took this expert's slot, up to the end of the window; None if none has."""
+        """Return the copy that last took an expert's slot, up to the end of a window; None if none has."""
         key = layer * self.geometry.experts + expert
-        past = (each for each in reversed(self.moves) if each.window <= window and not each.came)
-        taken = (each for each in past if each.old == key)
-        return next(taken, None)
+        evictions = (move for move in reversed(self.moves) if move.old == key and not move.came)
+        return next((move for move in evictions if move.window <= window), None)
 
 
 def slot_history(
@@ -122,15 +161,24 @@ def slot_history(
     ----------
     trace : Trace
         A recorded decode.
-    policy : str or Policy, default "spac-joint"
-    budget : str or int, default "17%"
-    gamma : int, optional
-    **options
+    policy, budget, gamma, **options
         As for `replay`, which this calls.
 
     Returns
     -------
     SlotHistory
+
+    Examples
+    --------
+    >>> from moespac_nb import load_trace
+    >>> history = slot_history(load_trace("chat", half="report"), "spac-joint", "17%", machine="rtx4090")
+    >>> owner, loading = history.owners(window=12, moment=3)
+    >>> owner.shape
+    (87,)
+    >>> evicted = next(move.old for move in history.moves if move.old != EMPTY and not move.demand)
+    >>> copy = history.why(108, *divmod(evicted, 64))  # the copy that took its slot, and both scores
+    >>> copy.score > copy.old_score
+    True
     """
     log: Log = []
     result = replay(trace, policy, budget, gamma=gamma, timeline=False, log=log, **options)
@@ -162,7 +210,7 @@ def read_log(log: Log, result: Result, geometry: MoEShape, counts: np.ndarray) -
     tau: list[np.ndarray] = []
     moves: list[SlotEvent] = []
     window, moment, decoding = 0, 0, False
-    copied: set[int] = set()  # keys, on demand in this layer
+    loaded: set[int] = set()  # keys that were copied on demand in this layer
     for event in log:
         match event:
             case WindowStart():
@@ -177,24 +225,21 @@ def read_log(log: Log, result: Result, geometry: MoEShape, counts: np.ndarray) -
             case Reset():
                 wanted[window] = False  # the window begins without a plan
             case LayerStart():
-                moment, copied = 1 + event.layer if decoding else 0, set()
+                moment, loaded = 1 + event.layer if decoding else 0, set()
             case LayerEnd() if decoding:
                 moment = 2 + event.layer  # until the next layer reads the slots
-            case SlotChange():
-                moves.append(_slot_event(window, moment, event))
-                if event.demand:
-                    copied.add(event.key)
+            case SlotChange(slot, key, loading, evicted, score, evicted_score, demand):
+                moves.append(
+                    SlotEvent(window, moment, not loading, slot, key, evicted, score, evicted_score, demand)
+                )
+                if demand:
+                    loaded.add(key)
             case LayerDispatch() if decoding:
                 row, first = served[window, event.layer], event.layer * geometry.experts
                 row[event.ready], row[event.cpu] = READY, CPU
                 for pending in event.awaited:
-                    row[pending.expert] = LOADED if first + pending.expert in copied else LATE
+                    row[pending.expert] = LOADED if first + pending.expert in loaded else LATE
     return SlotHistory(
         result, geometry, result.slots, counts, served[:-1], wanted[:-1], scores[:-1],
         np.stack(tau) if tau else None, tuple(moves),
     )  # fmt: skip
-
-
-def _slot_event(window: int, moment: int, change: SlotChange) -> SlotEvent:
-    slot, key, loading, evicted, score, evicted_score, demand = change
-    return SlotEvent(window, moment, not loading, slot, key, evicted, score, evicted_score, demand)

@@ -37,7 +37,19 @@ KINDS: Mapping[str, Callable[[Any], bool]] = {
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of an answer. case: the smallest one found on which it is wrong; view: see `Exercise`."""
+    """What became of an answer.
+
+    Attributes
+    ----------
+    exercise : Exercise
+        The question.
+    state : {"right", "wrong", "not yet"}
+        Whether the answer is right, or was not given yet.
+    sentence : str
+        The same in words.
+    case : Any
+        The smallest case found on which the answer is wrong.
+    """
 
     exercise: Exercise
     state: Literal["right", "wrong", "not yet"]
@@ -52,40 +64,59 @@ class Outcome:
 
 
 def check(name: str, answer: Any) -> Outcome:
-    """Try an answer on an exercise's cases; the same cases each time.
+    """Try an answer on an exercise's cases, the same cases each time.
 
-    Raises MoespacError for an exercise that there is not. Whatever an answer raises is told with its case.
+    Parameters
+    ----------
+    name : str
+        The exercise, such as "04.2".
+    answer : Any
+        A function or a value; `...` is no answer yet. What it raises is told with its case.
+
+    Returns
+    -------
+    Outcome
+
+    Raises
+    ------
+    MoespacError
+        If there is no such exercise.
+
+    Examples
+    --------
+    >>> check("02.1", lambda p, q, u: u < p / q).state
+    'right'
     """
-    asked = exercise(name)
+    question = exercise(name)
     if answer is None or answer is ... or _is_blank(answer):
-        return Outcome(asked, "not yet", f"there is no answer yet. It is {asked.takes}.")
-    if not _fits(asked.takes, answer):
-        words = f"the answer is {asked.takes}, and this is {_kind(answer)}: {_short(answer)}"
-        return Outcome(asked, "wrong", words)
-    tried = _Tried(asked, answer)
+        return Outcome(question, "not yet", f"there is no answer yet. It is {question.takes}.")
+    if not _fits(question.takes, answer):
+        words = f"the answer is {question.takes}, and this is {_kind(answer)}: {_short(answer)}"
+        return Outcome(question, "wrong", words)
+    trial = _Trial(question, answer)
     with redirect_stdout(io.StringIO()):  # of the many cases; what it prints for the one found is shown
-        failed = tried.first_listed() if asked.is_listed else tried.smallest()
+        failed = trial.first_listed() if question.is_listed else trial.smallest()
     if not failed:
-        how = "" if asked.is_listed and len(asked.cases) == 1 else f" in all of {tried.count} cases"
-        return Outcome(asked, "right", f"right{how}.")
+        how = "" if question.is_listed and len(question.cases) == 1 else f" in all of {trial.count} cases"
+        return Outcome(question, "right", f"right{how}.")
     (case,) = failed
-    sentence = tried.fault(case) or f"{tried.last}. Called again, it did better: one input, one answer"
-    if tried.blank:
-        return Outcome(asked, "not yet", f"the function does not return anything yet: {sentence}", case)
-    return Outcome(asked, "wrong", sentence, case)
+    sentence = trial.fault(case) or f"{trial.last}. Called again, it did better: one input, one answer"
+    if trial.blank:
+        return Outcome(question, "not yet", f"the function does not return anything yet: {sentence}", case)
+    return Outcome(question, "wrong", sentence, case)
 
 
-class _Tried:
+class _Trial:
     """An answer and the cases it was tried on. last: what was wrong most recently; failed: in which case."""
 
-    def __init__(self, asked: Exercise, answer: Any) -> None:
-        self.asked, self.answer = asked, answer
+    def __init__(self, question: Exercise, answer: Any) -> None:
+        self.question, self.answer = question, answer
         self.count, self.blank, self.last = 0, False, ""
         self.failed: tuple[Any, ...] = ()
 
     def first_listed(self) -> tuple[Any, ...]:
         """A case on which it is wrong, or nothing."""
-        return next(((case,) for case in self.asked.cases if self.fault(case)), ())
+        return next(((case,) for case in self.question.cases if self.fault(case)), ())
 
     def smallest(self) -> tuple[Any, ...]:
         """By Hypothesis: the same cases each time, nothing kept between them."""
@@ -93,7 +124,7 @@ class _Tried:
         from hypothesis.errors import Flaky, NoSuchExample
 
         how = settings(
-            max_examples=self.asked.examples,
+            max_examples=self.question.examples,
             database=None,
             deadline=None,
             phases=(Phase.generate, Phase.shrink),
@@ -102,7 +133,7 @@ class _Tried:
         with _no_files_here():
             try:
                 case = find(
-                    self.asked.cases, lambda each: bool(self.fault(each)), settings=how, random=Random(0)
+                    self.question.cases, lambda each: bool(self.fault(each)), settings=how, random=Random(0)
                 )
             except NoSuchExample:
                 return ()
@@ -115,7 +146,7 @@ class _Tried:
         calls: list[tuple[Any, Any]] = []
         answer = _listened(self.answer, calls) if callable(self.answer) else self.answer
         try:
-            words = self.asked.fault(answer, case)
+            words = self.question.fault(answer, case)
         except _RaisedError as raised:
             words = str(raised)
         except Exception as problem:  # what was returned, or given, cannot be worked with
@@ -136,10 +167,12 @@ class _RaisedError(Exception):
 
 
 def _listened(answer: Callable[..., Any], calls: list[tuple[Any, Any]]) -> Callable[..., Any]:
-    def called(*given: Any, **named: Any) -> Any:
-        words = ", ".join([*map(_short, given), *(f"{key}={_short(value)}" for key, value in named.items())])
+    def called(*arguments: Any, **named: Any) -> Any:
+        words = ", ".join(
+            [*map(_short, arguments), *(f"{key}={_short(value)}" for key, value in named.items())]
+        )
         try:
-            returned = answer(*map(_own, given), **{key: _own(value) for key, value in named.items()})
+            returned = answer(*map(_own, arguments), **{key: _own(value) for key, value in named.items()})
         except (Exception, SystemExit) as problem:
             raise _RaisedError(f"for {words} it raised {_problem(problem)}") from problem
         calls.append((words, returned))

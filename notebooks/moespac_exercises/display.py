@@ -37,7 +37,19 @@ _told: set[str] = set()
 
 
 def check(name: str, answer: Any) -> None:
-    """Say whether an answer is right; if not, for which smallest case, in a stepper where it is a decode."""
+    """Say whether an answer is right; if not, for which smallest case, in a stepper where it is a decode.
+
+    Parameters
+    ----------
+    name : str
+        The exercise, such as "04.2".
+    answer : Any
+        A function or a value, as the notebook asks.
+
+    Examples
+    --------
+    >>> check("02.1", lambda p, q, u: u < p)  # doctest: +SKIP
+    """
     try:
         outcome = outcome_of(name, answer)
     except MoespacError as problem:
@@ -56,7 +68,19 @@ def check(name: str, answer: Any) -> None:
 
 
 def predict(name: str, guess: Any) -> None:
-    """Keep the reader's guess, a number, for the cell that reveals what it is; the first one counts."""
+    """Keep the reader's guess for the cell that reveals the number; the first one counts.
+
+    Parameters
+    ----------
+    name : str
+        The guess, such as "04.P1".
+    guess : float
+        A number; `...` is no guess yet.
+
+    Examples
+    --------
+    >>> predict("04.P1", 1.5)  # doctest: +SKIP
+    """
     if not _is_named(name):
         return
     if guess is ... or guess is None:
@@ -78,7 +102,21 @@ def predict(name: str, guess: Any) -> None:
 
 
 def reveal(name: str, value: float, unit: str = "") -> None:
-    """The number itself, beside the guess, if there is one."""
+    """Show the number itself, beside the guess if there is one.
+
+    Parameters
+    ----------
+    name : str
+        The guess, such as "04.P1".
+    value : float
+        What was computed.
+    unit : str
+        Such as "ms" or "×".
+
+    Examples
+    --------
+    >>> reveal("04.P1", 2.0, "×")  # doctest: +SKIP
+    """
     if not _is_named(name):
         return
     if not _is_number(value):
@@ -105,8 +143,8 @@ def _guess(name: str) -> float | None:
     return _guesses[name]
 
 
-def _is_number(given: Any) -> bool:
-    return isinstance(given, Real) and not isinstance(given, bool) and bool(abs(given) < MOST)
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool) and bool(abs(value) < MOST)
 
 
 def _figure(value: float) -> str:

@@ -40,14 +40,27 @@ STATES = {"right": "✓", "wrong": "✗"}
 
 
 def path() -> Path:
-    """Where progress is kept: the file that MOESPAC_PROGRESS names, or one in the working folder."""
+    """Return the file of progress: the one that MOESPAC_PROGRESS names, or one in the working folder."""
     return Path(os.environ.get(PLACE) or NAME)
 
 
 def read(file: Path) -> dict[str, Any]:
-    """{"exercises": {id: {"state", "tries", "first_right"}}, "guesses": {id: number}}; empty without a file.
+    """Return what a file of progress holds; without a file, nothing done yet.
 
-    Raises MoespacError for a file that is not progress.
+    Parameters
+    ----------
+    file : Path
+        The file.
+
+    Returns
+    -------
+    dict
+        {"exercises": {id: {"state", "tries", "first_right"}}, "guesses": {id: number}}.
+
+    Raises
+    ------
+    MoespacError
+        If the file is not progress.
     """
     try:
         text = file.read_text(encoding="utf-8")
@@ -56,12 +69,12 @@ def read(file: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as problem:
         raise InvalidInputError(f"{file}: the progress cannot be read: {problem}") from problem
     try:
-        found = json.loads(text)
-        sound = found["format"] == FORMAT and all(
-            isinstance(each["state"], str) and isinstance(each["tries"], int)
-            for each in found["exercises"].values()
+        progress: dict[str, Any] = json.loads(text)
+        sound = progress["format"] == FORMAT and all(
+            isinstance(entry["state"], str) and isinstance(entry["tries"], int)
+            for entry in progress["exercises"].values()
         )
-        sound = sound and isinstance(found["guesses"], dict)
+        sound = sound and isinstance(progress["guesses"], dict)
     except (ValueError, TypeError, KeyError, AttributeError):
         sound = False
     if not sound:
@@ -69,17 +82,27 @@ def read(file: Path) -> dict[str, Any]:
             f"{file} is not a file of progress; expected: what notebooks write. It was left as it is; once "
             "it is moved away, the next check begins a new one"
         )
-    known: dict[str, Any] = found
-    return known
+    return progress
 
 
 def record(outcome: Outcome) -> None:
-    """Add an outcome; what was right once stays right. Raises MoespacError where it cannot be kept."""
+    """Add an outcome; what was right once stays right.
+
+    Parameters
+    ----------
+    outcome : Outcome
+        What `check` found.
+
+    Raises
+    ------
+    MoespacError
+        If it cannot be kept.
+    """
     if outcome.state == "not yet":
         return
 
-    def add(known: dict[str, Any]) -> None:
-        entry = known["exercises"].setdefault(outcome.exercise.id, {"state": outcome.state, "tries": 0})
+    def add(progress: dict[str, Any]) -> None:
+        entry = progress["exercises"].setdefault(outcome.exercise.id, {"state": outcome.state, "tries": 0})
         entry["tries"] += 1
         if outcome.state == "right" and "first_right" not in entry:
             entry |= {"state": "right", "first_right": datetime.now(UTC).isoformat(timespec="seconds")}
@@ -88,17 +111,30 @@ def record(outcome: Outcome) -> None:
 
 
 def record_guess(name: str, guess: float) -> None:
-    """Keep a guess; the first one counts. Raises MoespacError where it cannot be kept."""
-    _change(lambda known: known["guesses"].setdefault(name, guess))
+    """Keep a guess; the first one counts.
+
+    Parameters
+    ----------
+    name : str
+        Such as "04.P1".
+    guess : float
+        The number.
+
+    Raises
+    ------
+    MoespacError
+        If it cannot be kept.
+    """
+    _change(lambda progress: progress["guesses"].setdefault(name, guess))
 
 
 def _change(change: Callable[[dict[str, Any]], Any]) -> None:
     file = path()
     with _alone(file):
-        known = read(file)
-        change(known)
+        progress = read(file)
+        change(progress)
         with atomic_write(file, "the progress") as written:
-            written.write(json.dumps(known, indent=1, ensure_ascii=False, sort_keys=True).encode() + b"\n")
+            written.write(json.dumps(progress, indent=1, ensure_ascii=False, sort_keys=True).encode() + b"\n")
 
 
 @contextmanager
@@ -116,23 +152,41 @@ def _alone(file: Path) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class ClassTable:
-    """A row a learner, a column an exercise: ✓, ✗ or nothing. left_out: what is no progress, and why."""
+    """What a class has done: a row a learner, a column an exercise.
+
+    Attributes
+    ----------
+    columns : list of str
+        The headings.
+    rows : list of list of str
+        The learner, how many are right, and for each exercise ✓, ✗ or nothing.
+    left_out : list of str
+        Which files are no progress, and why.
+    """
 
     columns: list[str]
     rows: list[list[str]]
     left_out: list[str]
 
 
-def class_table(given: Iterable[Path]) -> ClassTable:
-    """Many learners' files as one table.
+def class_table(paths: Iterable[Path]) -> ClassTable:
+    """Return many learners' progress as one table.
 
-    given: files, or folders in which they are looked for. A row is named by its file, or by its folder where
-    the file has the usual name. Raises MoespacError where there is no progress at all.
+    Parameters
+    ----------
+    paths : iterable of Path
+        Files, or folders in which they are looked for. A row is named by its file, or by its folder where
+        the file has the usual name.
+
+    Raises
+    ------
+    MoespacError
+        If there is no progress at all.
     """
     learners: dict[str, dict[str, Any]] = {}
     left_out = []
-    found = {file.resolve(): (name, file) for each in given for name, file in _files(each)}
-    for name, file in found.values():
+    files = {file.resolve(): (name, file) for path in paths for name, file in _files(path)}
+    for name, file in files.values():
         try:
             learners[str(file) if name in learners else name] = read(file)["exercises"]
         except MoespacError as problem:
@@ -146,29 +200,40 @@ def class_table(given: Iterable[Path]) -> ClassTable:
     rows = []
     for name, done in sorted(learners.items()):
         right = sum(entry["state"] == "right" for entry in done.values())
-        states = (STATES.get(done[each]["state"], "") if each in done else "" for each in exercises)
+        states = (STATES.get(done[id_]["state"], "") if id_ in done else "" for id_ in exercises)
         rows.append([name, str(right), *states])
     return ClassTable(["learner", "right", *exercises], rows, left_out)
 
 
 def as_csv(table: ClassTable) -> bytes:
-    """For a spreadsheet."""
+    """Return a table as CSV, for a spreadsheet.
+
+    Parameters
+    ----------
+    table : ClassTable
+        The table.
+
+    Examples
+    --------
+    >>> as_csv(ClassTable(["learner", "right"], [["ada", "3"]], [])).decode("utf-8-sig").split()
+    ['learner,right', 'ada,3']
+    """
     text = io.StringIO(newline="")
     csv.writer(text).writerows([table.columns, *table.rows])
     return text.getvalue().encode("utf-8-sig")  # with the mark by which spreadsheets know the encoding
 
 
-def _files(given: Path) -> Iterator[tuple[str, Path]]:
+def _files(path: Path) -> Iterator[tuple[str, Path]]:
     """Files, and what to call them. Hidden folders hold an editor's copies."""
-    if given.is_dir():
-        for file in sorted(given.rglob("*progress*.json")):
-            within = file.relative_to(given)
+    if path.is_dir():
+        for file in sorted(path.rglob("*progress*.json")):
+            within = file.relative_to(path)
             if not any(part.startswith(".") for part in within.parts):
-                yield _name(given, within), file
-    elif given.exists():
-        yield _name(given.parent, Path(given.name)), given
+                yield _name(path, within), file
+    elif path.exists():
+        yield _name(path.parent, Path(path.name)), path
     else:
-        raise InvalidInputError(f"there is no {given}; expected: files of progress, or folders with some")
+        raise InvalidInputError(f"there is no {path}; expected: files of progress, or folders with some")
 
 
 def _name(folder: Path, within: Path) -> str:

@@ -23,28 +23,60 @@ NOTEBOOKS = {
 
 
 def exercises_of(number: str) -> tuple[Exercise, ...]:
-    """A notebook's exercises, in order."""
+    """Return a notebook's exercises, in order.
+
+    Parameters
+    ----------
+    number : str
+        The notebook's, such as "04".
+
+    Raises
+    ------
+    MoespacError
+        If there is no such notebook, or it has no exercises.
+
+    Examples
+    --------
+    >>> [exercise.id for exercise in exercises_of("00")]
+    ['00.1', '00.2', '00.3', '00.4']
+    """
     if number not in NOTEBOOKS:
         raise InvalidInputError(f"the notebook is {number!r}; expected: {', '.join(NOTEBOOKS)}")
     name = f"{__package__}.lessons.{NOTEBOOKS[number]}"
     try:
-        found: tuple[Exercise, ...] = import_module(name).EXERCISES
+        exercises: tuple[Exercise, ...] = import_module(name).EXERCISES
     except ModuleNotFoundError as problem:
         if problem.name != name:
             raise
         raise InvalidInputError(
             f"notebook {number} has no exercises yet; expected: those of another notebook"
         ) from None
-    return found
+    return exercises
 
 
 def exercise(name: str) -> Exercise:
-    """The exercise of this id."""
+    """Return the exercise of this id.
+
+    Parameters
+    ----------
+    name : str
+        Such as "04.2".
+
+    Raises
+    ------
+    MoespacError
+        If there is no such exercise.
+
+    Examples
+    --------
+    >>> exercise("00.4").title
+    'Recall by hand'
+    """
     number = name.partition(".")[0] if isinstance(name, str) else ""
-    known = {each.id: each for each in exercises_of(number)} if number in NOTEBOOKS else {}
+    known = {question.id: question for question in exercises_of(number)} if number in NOTEBOOKS else {}
     if name not in known:
-        accepted = ", ".join(known) or "a notebook's number, a point and a digit, such as '04.2'"
+        expected = ", ".join(known) or "a notebook's number, a point and a digit, such as '04.2'"
         raise InvalidInputError(
-            f"the exercise is {name!r}; expected: {accepted}{did_you_mean(str(name), known)}"
+            f"the exercise is {name!r}; expected: {expected}{did_you_mean(str(name), known)}"
         )
     return known[name]

@@ -208,7 +208,7 @@ def test_the_timeline_is_a_whole_chrome_trace(capsys, traces, tmp_path):
     assert found["timeline"] == str(path)
     assert written["otherData"]["label"] == "modelled: recency, 17%, qwen3-30b-a3b on rtx4090"
     ran = [event for event in written["traceEvents"] if event["ph"] == "X"]
-    copied = sum(event["args"]["size_bytes"] for event in ran)
+    copied = sum(event["args"]["size_bytes"] for event in ran if event["name"].startswith("copy"))
     assert copied == found["counters"]["bytes"] + found["prefill_bytes"] > 0
     assert list(tmp_path.iterdir()) == [path]
     _, _, err = called(capsys, traces / "a.npz", "--timeline", path)

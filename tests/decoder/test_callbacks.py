@@ -8,7 +8,7 @@ import pytest
 
 from moespac_nb.decoder.callbacks import DecodeCallback, combine_callbacks
 from moespac_nb.decoder.speculative import decode
-from moespac_nb.utils.exceptions import MoespacError
+from tests.helpers.decodes import refused
 from tools.support import tiny_models as tiny
 
 HOOKS = [name for name in vars(DecodeCallback) if name.startswith("on_")]
@@ -58,5 +58,5 @@ def test_every_callback_hears_of_an_abort_even_if_one_raises() -> None:
 
 @pytest.mark.parametrize("wrong", [print, [print], None, "x"])
 def test_anything_but_callbacks_is_refused(wrong: Any) -> None:
-    with pytest.raises(MoespacError, match=r"callbacks is .*; expected: a DecodeCallback, or a list of them"):
+    with refused(r"callbacks is .*; expected: a DecodeCallback, or a list of them"):
         decode(tiny.pair()[0], [5, 6, 7], callbacks=wrong)

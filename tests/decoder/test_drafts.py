@@ -10,10 +10,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moespac_nb.decoder.drafts import Draft, ModelDraft, NgramDraft, common_prefix
+from moespac_nb.decoder.drafts import Draft, ModelDraft, NgramDraft
 from moespac_nb.decoder.gamma import AdaptiveGamma
 from moespac_nb.decoder.sampling import GREEDY, Sampling
-from moespac_nb.utils.exceptions import MoespacError
+from tests.helpers.decodes import refused
 from tools.support import tiny_models as tiny
 
 VOCABULARY = 10
@@ -24,27 +24,21 @@ def proposed(ids: list[int], gamma: int = 4, **options) -> list[int]:
     return NgramDraft(**options).propose(ids, np.zeros(gamma), GREEDY, VOCABULARY).ids.tolist()
 
 
-def test_the_text_is_expected_to_go_on_as_it_did_before():
-    assert proposed([1, 2, 3, 4, 5, 6, 1, 2, 3]) == [4, 5, 6, 1]
-
-
-def test_the_latest_occurrence_counts():
-    assert proposed([1, 2, 7, 1, 2, 8, 1, 2], gamma=1) == [8]
-
-
-def test_a_longer_match_goes_before_a_later_one():
-    assert proposed([1, 2, 3, 9, 3, 8, 1, 2, 3], gamma=1) == [9]
-    assert proposed([1, 2, 3, 9, 3, 8, 1, 2, 3], gamma=1, max_ngram=1) == [8]
-
-
-def test_nothing_is_proposed_where_nothing_repeats():
-    assert proposed([1, 2, 3, 4]) == []
-    assert proposed([1]) == []
-    assert proposed([1, 2, 7, 8, 2], min_ngram=2) == []
-
-
-def test_a_match_near_the_end_gives_fewer_tokens():
-    assert proposed([1, 2, 1], gamma=4) == [2, 1]
+@pytest.mark.parametrize(
+    ("ids", "options", "drafted"),
+    [
+        ([1, 2, 3, 4, 5, 6, 1, 2, 3], {}, [4, 5, 6, 1]),
+        ([1, 2, 7, 1, 2, 8, 1, 2], {"gamma": 1}, [8]),  # the latest occurrence counts
+        ([1, 2, 3, 9, 3, 8, 1, 2, 3], {"gamma": 1}, [9]),  # a longer match goes before a later one
+        ([1, 2, 3, 9, 3, 8, 1, 2, 3], {"gamma": 1, "max_ngram": 1}, [8]),
+        ([1, 2, 3, 4], {}, []),  # nothing repeats
+        ([1], {}, []),
+        ([1, 2, 7, 8, 2], {"min_ngram": 2}, []),
+        ([1, 2, 1], {"gamma": 4}, [2, 1]),  # near the end there are fewer tokens
+    ],
+)
+def test_a_text_is_expected_to_go_on_as_before(ids, options, drafted):
+    assert proposed(ids, **options) == drafted
 
 
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=40), st.integers(1, 6))
@@ -75,7 +69,7 @@ def test_nothing_is_drafted_after_a_stop_token():
 
 @pytest.mark.parametrize("sizes", [(0, 0), (2, 3), (3, 0)])
 def test_ngram_sizes_are_checked(sizes):
-    with pytest.raises(MoespacError, match=rf"max_ngram is {sizes[0]}, min_ngram {sizes[1]}"):
+    with refused(rf"max_ngram is {sizes[0]}, min_ngram {sizes[1]}"):
         NgramDraft(*sizes)
 
 
@@ -87,7 +81,7 @@ def test_both_kinds_are_drafts_and_a_model_is_not():
 
 
 @pytest.mark.parametrize("sampling", [GREEDY, SAMPLE], ids=["greedy", "sample"])
-def test_a_model_draft_depends_on_the_ids_alone_whatever_it_read_before(sampling):
+def test_a_model_draft_depends_on_the_ids_alone(sampling):
     model, uniforms = tiny.dense(), np.random.default_rng(0).random(5)
     used = ModelDraft(model)
     ids = list(range(20, 40))
@@ -124,23 +118,15 @@ def test_a_draft_with_a_shorter_context_falls_silent():
     assert len(draft.propose(ids[:17], np.zeros(8), GREEDY, tiny.VOCABULARY).ids) == 0
 
 
-def test_adaptive_gamma_grows_on_full_acceptance_and_shrinks_otherwise():
-    policy = AdaptiveGamma(low=2, high=7)
-    assert policy.next_gamma(None) == 2
-    assert policy.next_gamma(SimpleNamespace(gamma=4, accepted=4)) == 6
-    assert policy.next_gamma(SimpleNamespace(gamma=6, accepted=6)) == 7
-    assert policy.next_gamma(SimpleNamespace(gamma=5, accepted=4)) == 4
-    assert policy.next_gamma(SimpleNamespace(gamma=2, accepted=0)) == 2
+@pytest.mark.parametrize(
+    ("last", "following"), [(None, 2), ((4, 4), 6), ((6, 6), 7), ((5, 4), 4), ((2, 0), 2)]
+)
+def test_adaptive_gamma_grows_on_full_acceptance_alone(last, following):
+    step = last and SimpleNamespace(gamma=last[0], accepted=last[1])
+    assert AdaptiveGamma(low=2, high=7).next_gamma(step) == following
 
 
 @pytest.mark.parametrize("bounds", [(-1, 4), (5, 4)])
 def test_adaptive_bounds_are_checked(bounds):
-    with pytest.raises(MoespacError, match=f"low is {bounds[0]}, high {bounds[1]}"):
+    with refused(f"low is {bounds[0]}, high {bounds[1]}"):
         AdaptiveGamma(*bounds)
-
-
-@given(st.lists(st.integers(0, 2)), st.lists(st.integers(0, 2)))
-def test_common_prefix_is_common_and_longest(a, b):
-    n = common_prefix(a, b)
-    assert a[:n] == b[:n]
-    assert n in (len(a), len(b)) or a[n] != b[n]

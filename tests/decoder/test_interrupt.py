@@ -11,6 +11,7 @@ import transformers
 import moespac_nb
 from moespac_nb.decoder.sampling import GREEDY, Sampling
 from moespac_nb.decoder.speculative import decode
+from tests.helpers.decodes import decoded, own_text
 from tests.helpers.interrupts import InterruptAtLine, lines_of
 from tools.support import tiny_models as tiny
 
@@ -21,17 +22,17 @@ WATCHED = str(Path(moespac_nb.__file__).parent), transformers.cache_utils.__file
 UNDOING = "_all_or_nothing"  # what puts things back is not interrupted a second time
 
 
+OPTIONS = {"gamma": 3, "max_new_tokens": TOKENS, "seed": 4, "stop_ids": ()}
+
+
 def started(sampling: Sampling = GREEDY):
     target, draft = tiny.pair()
-    return decode(
-        target, PROMPT, draft=draft, gamma=3, sampling=sampling, max_new_tokens=TOKENS, seed=4, stop_ids=()
-    )
+    return decode(target, PROMPT, draft=draft, sampling=sampling, **OPTIONS)
 
 
 def finished(sampling: Sampling = GREEDY):
-    decoding = started(sampling)
-    list(decoding)
-    return decoding
+    target, draft = tiny.pair()
+    return decoded(target, PROMPT, draft=draft, sampling=sampling, **OPTIONS)
 
 
 def assert_goes_on_as_if_nothing_had_happened(decoding, whole) -> None:
@@ -49,12 +50,10 @@ def assert_goes_on_as_if_nothing_had_happened(decoding, whole) -> None:
 
 def interrupt_forward(model, nth: int):
     """Makes the model's nth forward from now end with Ctrl-C after two of its layers."""
-    calls = 0
+    calls = iter(range(1, nth + 1))
 
     def count(*_):
-        nonlocal calls
-        calls += 1
-        if calls == nth:
+        if next(calls, 0) == nth:
             raise KeyboardInterrupt
 
     return model.model.layers[min(2, len(model.model.layers) - 1)].register_forward_pre_hook(count)
@@ -67,10 +66,9 @@ def interrupt_forward(model, nth: int):
 def test_interrupted_while_a_model_runs(part, nth, sampling):
     whole = finished(sampling)
     decoding = started(sampling)
-    hook = interrupt_forward(tiny.pair()[0 if part == "target" else 1], nth)
-    with pytest.raises(KeyboardInterrupt):
+    hook = interrupt_forward(tiny.pair()[part == "draft"], nth)
+    with hook, pytest.raises(KeyboardInterrupt):
         list(decoding)
-    hook.remove()
     assert decoding.finish_reason == "interrupted"
     assert_goes_on_as_if_nothing_had_happened(decoding, whole)
 
@@ -85,12 +83,10 @@ def test_interrupted_between_steps_by_the_one_who_reads_them():
 def test_a_decoding_thrown_away_leaves_a_usable_model():
     target, _ = tiny.pair()
     decoding = started()
-    hook = interrupt_forward(target, 2)
-    with pytest.raises(KeyboardInterrupt):
+    with interrupt_forward(target, 2), pytest.raises(KeyboardInterrupt):
         list(decoding)
-    hook.remove()
     del decoding
-    assert tiny.generated(target, PROMPT, TOKENS, eos_token_id=None) == finished().new_ids
+    assert own_text(target, PROMPT, TOKENS) == finished().new_ids
 
 
 def watched(code) -> bool:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections import UserDict
+from copy import deepcopy
 
 import numpy as np
 import pytest
 import torch
+from tokenizers.processors import TemplateProcessing
 
 from moespac_nb.decoder.prompt_ids import prompt_ids
 from moespac_nb.decoder.speculative import decode
 from moespac_nb.models.loading import load_pair
-from moespac_nb.utils.exceptions import MoespacError
-from tools.support import tiny_models as tiny
+from tests.helpers.decodes import decoded, own_text, refused
 
 TEMPLATE = (
     "{{ '<|start|>' }}{% for m in messages %}"
@@ -31,10 +32,6 @@ def target():
 @pytest.fixture
 def chatty(target):
     """The bundled tokenizer with a chat template, and with a token that it puts before every text."""
-    from copy import deepcopy
-
-    from tokenizers.processors import TemplateProcessing
-
     tokenizer = deepcopy(target.tokenizer)
     tokenizer.add_special_tokens({"bos_token": "<|pad|>"})
     begin = tokenizer.bos_token_id
@@ -71,14 +68,13 @@ def test_what_a_tokenizer_gives_is_what_the_text_gives(target):
         assert decode(target, prompt).prompt_ids == ids
 
 
-def test_messages_go_through_the_chat_template_and_begin_once(target, chatty):
+def test_messages_go_through_the_template_and_begin_once(target, chatty):
     rendered = chatty.apply_chat_template(MESSAGES, add_generation_prompt=True, tokenize=False)
     ids = prompt_ids(target, MESSAGES, chatty)
     assert chatty.decode(ids) == rendered == "<|pad|>user: Add 1 and 2.\nassistant:"
     assert ids.count(chatty.bos_token_id) == 1
-    as_given = chatty.apply_chat_template(
-        MESSAGES, add_generation_prompt=True, return_tensors="pt", return_dict=True
-    )
+    options = {"add_generation_prompt": True, "return_dict": True, "return_tensors": "pt"}
+    as_given = chatty.apply_chat_template(MESSAGES, **options)
     assert prompt_ids(target, as_given, chatty) == ids
     assert prompt_ids(target, rendered, chatty) == ids  # the text of it, of which the tokenizer makes two
     assert chatty(rendered)["input_ids"] != ids
@@ -88,9 +84,8 @@ def test_messages_go_through_the_chat_template_and_begin_once(target, chatty):
 
 
 def test_a_chat_decodes(target, chatty):
-    decoding = decode(target, MESSAGES, tokenizer=chatty, max_new_tokens=4, stop_ids=())
-    list(decoding)
-    assert decoding.new_ids == tiny.generated(target, decoding.prompt_ids, 4, eos_token_id=None)
+    decoding = decoded(target, MESSAGES, tokenizer=chatty, max_new_tokens=4)
+    assert decoding.new_ids == own_text(target, decoding.prompt_ids, 4)
 
 
 @pytest.mark.parametrize(
@@ -134,16 +129,16 @@ def test_a_chat_decodes(target, chatty):
         ([{"role": "user", "content": "Hi"}, 5], "the prompt holds .*; expected"),
         (MESSAGES, "the prompt is a list of messages, but the tokenizer has no chat template; expected"),
         (torch.tensor([], dtype=torch.int64), "the prompt is empty"),
-        ([-1], "the prompt holds token id -1; expected: 0 to 4095"),
+        ([-1], "the prompt holds token id -1; expected: token ids from 0 to 4095"),
     ],
 )
 def test_what_is_no_prompt_is_refused(target, prompt, said):
-    with pytest.raises(MoespacError, match=said):
+    with refused(said):
         prompt_ids(target, prompt, target.tokenizer)
 
 
-def test_messages_without_a_tokenizer_or_that_the_template_refuses(target, chatty):
-    with pytest.raises(MoespacError, match="but there is no tokenizer; expected: a model made for chats"):
+def test_messages_without_a_tokenizer_or_not_for_the_template(target, chatty):
+    with refused("but there is no tokenizer; expected: a model made for chats"):
         prompt_ids(target, MESSAGES)
-    with pytest.raises(MoespacError, match="chat template does not take these messages: no oracles"):
+    with refused("chat template does not take these messages: no oracles"):
         prompt_ids(target, [{"role": "oracle", "content": "Hm"}], chatty)

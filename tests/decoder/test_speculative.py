@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import gc
 import pickle
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ from moespac_nb.decoder.gamma import AdaptiveGamma
 from moespac_nb.decoder.sampling import Sampling
 from moespac_nb.decoder.speculative import decode
 from moespac_nb.models.routing import observe
-from moespac_nb.utils.exceptions import MoespacError
+from tests.helpers.decodes import decoded, own_text, refused
 from tools.support import tiny_models as tiny
 from tools.support.tiny_models import random_prompt
 
@@ -40,11 +40,10 @@ def test_greedy_text_is_the_targets_own(gamma, draft):
     target, _ = tiny.pair()
     for seed in range(2):
         prompt = random_prompt(seed)
-        decoding = decode(target, prompt, draft=drafts()[draft], gamma=gamma, max_new_tokens=40, stop_ids=())
-        steps = list(decoding)
-        assert decoding.new_ids == tiny.generated(target, prompt, 40, eos_token_id=None)
+        decoding = decoded(target, prompt, draft=drafts()[draft], gamma=gamma, max_new_tokens=40)
+        assert decoding.new_ids == own_text(target, prompt, 40)
         if draft == "itself" and gamma:
-            assert all(step.accepted == step.gamma for step in steps)
+            assert all(step.accepted == step.gamma for step in decoding.steps)
 
 
 @pytest.mark.full
@@ -52,18 +51,16 @@ def test_greedy_text_is_the_targets_own(gamma, draft):
 def test_greedy_text_is_the_targets_own_for_many_models(seed):
     target = tiny.moe(seed)
     prompt = random_prompt(seed, length=1 + 5 * seed)
-    own = tiny.generated(target, prompt, 50, eos_token_id=None)
     for draft in (tiny.noised(target), NgramDraft()):
         for gamma in (1, 2, 3, 4, 8, 16, AdaptiveGamma()):
-            decoding = decode(target, prompt, draft=draft, gamma=gamma, max_new_tokens=50, stop_ids=())
-            assert [token for step in decoding for token in step.emitted] == own
+            decoding = decoded(target, prompt, draft=draft, gamma=gamma, max_new_tokens=50)
+            assert decoding.new_ids == own_text(target, prompt, 50)
 
 
 def test_a_prompt_of_one_token_needs_no_prefill():
     target, draft = tiny.pair()
-    decoding = decode(target, [7], draft=draft, gamma=4, max_new_tokens=20, stop_ids=())
-    list(decoding)
-    assert decoding.new_ids == tiny.generated(target, [7], 20, eos_token_id=None)
+    decoding = decoded(target, [7], draft=draft, gamma=4, max_new_tokens=20)
+    assert decoding.new_ids == own_text(target, [7], 20)
     assert decoding.prefill.experts.shape == (0, 4, 4)
 
 
@@ -71,55 +68,43 @@ def test_a_draft_object_can_serve_one_text_after_another():
     target, _ = tiny.pair()
     draft = NgramDraft()
     for seed in range(3):
-        decoding = decode(target, random_prompt(seed), draft=draft, max_new_tokens=20, stop_ids=())
-        list(decoding)
-        assert decoding.new_ids == tiny.generated(target, random_prompt(seed), 20, eos_token_id=None)
+        decoding = decoded(target, random_prompt(seed), draft=draft, max_new_tokens=20)
+        assert decoding.new_ids == own_text(target, random_prompt(seed), 20)
 
 
 def test_two_decodings_may_take_turns():
     target, draft = tiny.pair()
     options = {"draft": draft, "gamma": 3, "max_new_tokens": 24, "stop_ids": ()}
-    a, b = (decode(target, random_prompt(seed), **options) for seed in (0, 1))
-    for _ in zip(a, b, strict=False):
+    both = [decode(target, random_prompt(seed), **options) for seed in (0, 1)]
+    for _ in zip_longest(*both):
         pass
-    list(a), list(b)
-    for seed, decoding in enumerate((a, b)):
-        assert decoding.new_ids == tiny.generated(target, random_prompt(seed), 24, eos_token_id=None)
+    for seed, decoding in enumerate(both):
+        assert decoding.new_ids == own_text(target, random_prompt(seed), 24)
 
 
 @pytest.fixture(scope="module", params=["greedy", "sample"])
-def decoded(request):
+def whole(request):
     target, draft = tiny.pair()
-    decoding = decode(
-        target,
-        random_prompt(3),
-        draft=draft,
-        gamma=4,
-        sampling=Sampling(request.param, temperature=1.0, top_k=50),
-        max_new_tokens=60,
-        stop_ids=(),
-    )
-    return decoding, list(decoding)
+    sampling = Sampling(request.param, temperature=1.0, top_k=50)
+    return decoded(target, random_prompt(3), draft=draft, gamma=4, sampling=sampling, max_new_tokens=60)
 
 
-def test_steps_follow_one_another(decoded):
-    decoding, steps = decoded
-    assert decoding.steps == steps
-    length = len(decoding.prompt_ids)
-    for index, step in enumerate(steps):
+def test_steps_follow_one_another(whole):
+    assert whole.steps == whole.steps
+    length = len(whole.prompt_ids)
+    for index, step in enumerate(whole.steps):
         assert step.index == index
         assert step.position == length - 1
-        assert step.window[0] == decoding.ids[length - 1]
+        assert step.window[0] == whole.ids[length - 1]
         assert step.emitted[: step.accepted].tolist() == step.drafted[: step.accepted].tolist()
         assert len(step.emitted) == step.accepted + 1
         length += len(step.emitted)
-    assert length == len(decoding.ids) == len(decoding.prompt_ids) + 60
+    assert length == len(whole.ids) == len(whole.prompt_ids) + 60
 
 
-def test_the_decision_can_be_made_again_from_the_step(decoded):
-    decoding, steps = decoded
-    for step in steps:
-        if decoding.sampling.mode == "greedy":
+def test_the_decision_can_be_made_again_from_the_step(whole):
+    for step in whole.steps:
+        if whole.sampling.mode == "greedy":
             assert step.uniforms is None
             kept = step.drafted == step.target_ids[:-1]
         else:
@@ -127,12 +112,11 @@ def test_the_decision_can_be_made_again_from_the_step(decoded):
         assert step.accepted == int(np.cumprod(kept).sum())
         assert step.accepted_mask.tolist() == [i < step.accepted for i in range(step.gamma)]
         assert step.outcome == ("bonus" if step.accepted == step.gamma else "corrected")
-    assert {step.outcome for step in steps} == {"bonus", "corrected"}
+    assert {step.outcome for step in whole.steps} == {"bonus", "corrected"}
 
 
-def test_shapes_and_probabilities(decoded):
-    _, steps = decoded
-    for step in steps:
+def test_shapes_and_probabilities(whole):
+    for step in whole.steps:
         gamma = step.gamma
         assert step.experts.shape == step.gate_weights.shape == (gamma + 1, 4, 4)
         assert step.draft_top.ids.shape == (gamma, 3)
@@ -146,33 +130,30 @@ def test_shapes_and_probabilities(decoded):
         assert step.verify_ms > 0
 
 
-def test_counts_are_positions_per_expert(decoded):
-    _, steps = decoded
-    for step in steps:
+def test_counts_are_positions_per_expert(whole):
+    for step in whole.steps:
         assert step.counts.shape == (4, 16)
         assert (step.counts.sum(axis=1) == (step.gamma + 1) * 4).all()
         for layer, expert in ((0, 3), (2, 15), (3, 0)):
             assert step.counts[layer, expert] == (step.experts[:, layer] == expert).sum()
 
 
-def test_recorded_experts_are_those_of_a_plain_forward(decoded):
-    decoding, steps = decoded
-    plain_experts, plain_weights = observe(decoding.model, decoding.ids[:-1])
-    experts = [decoding.prefill.experts, *(step.experts[: len(step.emitted)] for step in steps)]
-    weights = [decoding.prefill.gate_weights, *(step.gate_weights[: len(step.emitted)] for step in steps)]
+def test_recorded_experts_are_those_of_a_plain_forward(whole):
+    plain_experts, plain_weights = observe(whole.model, whole.ids[:-1])
+    experts = [whole.prefill.experts, *(step.experts[: len(step.emitted)] for step in whole.steps)]
+    weights = [whole.prefill.gate_weights, *(step.gate_weights[: len(step.emitted)] for step in whole.steps)]
     assert np.array_equal(np.concatenate(experts), plain_experts)
     assert np.allclose(np.concatenate(weights), plain_weights, atol=1e-4)
 
 
-def test_a_step_is_closed_for_writing_and_travels(decoded):
-    _, steps = decoded
+def test_a_step_is_closed_for_writing_and_travels(whole):
+    step = whole.steps[0]
     with pytest.raises(dataclasses.FrozenInstanceError):
-        steps[0].accepted = 3
-    for array in (steps[0].window, steps[0].experts, steps[0].target_top.probs, steps[0].counts):
+        step.accepted = 3
+    for array in (step.window, step.experts, step.target_top.probs, step.counts):
         with pytest.raises(ValueError, match="read-only"):
             array[...] = 0
-    again = pickle.loads(pickle.dumps(steps[0]))
-    assert np.array_equal(again.counts, steps[0].counts)
+    assert np.array_equal(pickle.loads(pickle.dumps(step)).counts, step.counts)
 
 
 def test_plain_decoding_drafts_nothing():
@@ -182,9 +163,8 @@ def test_plain_decoding_drafts_nothing():
         assert [(step.gamma, step.accepted, step.outcome) for step in steps] == [(0, 0, "bonus")] * 5
 
 
-def test_summary_adds_up(decoded):
-    decoding, steps = decoded
-    summary = decoding.summary()
+def test_summary_adds_up(whole):
+    summary, steps = whole.summary(), whole.steps
     assert summary["new_tokens"] == 60
     assert summary["steps"] == len(steps)
     assert summary["tokens_per_step"] == 60 / len(steps)
@@ -195,10 +175,10 @@ def test_summary_adds_up(decoded):
 
 def test_a_summary_counts_what_a_stop_cut():
     target, _ = tiny.pair()
-    own = tiny.generated(target, random_prompt(0), 8, eos_token_id=None)
+    own = own_text(target, random_prompt(0), 8)
     stop = next(token for token in own[1:] if own.index(token) >= 1)
-    decoding = decode(target, random_prompt(0), draft=target, gamma=8, max_new_tokens=20, stop_ids=[stop])
-    (step,) = decoding
+    decoding = decoded(target, random_prompt(0), draft=target, gamma=8, stop_ids=[stop])
+    (step,) = decoding.steps
     assert (step.outcome, step.accepted) == ("cut", len(step.emitted))
     assert decoding.summary()["acceptance_rate"] == 1.0
 
@@ -211,16 +191,14 @@ def test_a_summary_of_nothing_claims_nothing():
 
 @pytest.mark.parametrize("draft", drafts())
 def test_the_cache_holds_all_committed_tokens_but_the_last(draft):
-    decoding = decode(
-        tiny.pair()[0], random_prompt(1), draft=drafts()[draft], gamma=5, max_new_tokens=30, stop_ids=()
-    )
+    options = {"draft": drafts()[draft], "gamma": 5, "max_new_tokens": 30, "stop_ids": ()}
+    decoding = decode(tiny.pair()[0], random_prompt(1), **options)
     for _ in decoding:
-        layers = decoding._target._cache.layers
-        assert {layer.keys.shape[-2] for layer in layers} == {len(decoding.ids) - 1}
-        assert {layer.values.shape[-2] for layer in layers} == {len(decoding.ids) - 1}
+        arrays = [array for layer in decoding._target._cache.layers for array in (layer.keys, layer.values)]
+        assert {array.shape[-2] for array in arrays} == {len(decoding.ids) - 1}
 
 
-def test_no_token_is_read_twice_by_the_target_unless_it_was_drafted():
+def test_no_token_is_read_twice_unless_it_was_drafted():
     target, draft = tiny.pair()
     read = []
     hook = target.register_forward_pre_hook(
@@ -231,7 +209,7 @@ def test_no_token_is_read_twice_by_the_target_unless_it_was_drafted():
     assert read == [11, *(step.gamma + 1 for step in steps)]
 
 
-def test_no_hook_stays_between_steps_or_when_a_decoding_is_dropped():
+def test_no_hook_stays_between_steps_or_after_a_decoding():
     target, draft = tiny.pair()
     decoding = decode(target, random_prompt(0), draft=draft, stop_ids=())
     next(decoding)
@@ -244,88 +222,71 @@ def test_no_hook_stays_between_steps_or_when_a_decoding_is_dropped():
 def test_adaptive_gamma_follows_the_steps():
     target, draft = tiny.pair()
     policy = AdaptiveGamma(low=1, high=6)
-    decoding = decode(target, random_prompt(3), draft=draft, gamma=policy, max_new_tokens=60, stop_ids=())
-    steps = list(decoding)
-    assert steps[0].gamma == 1
-    for last, step in pairwise(steps[:-4]):
+    decoding = decoded(target, random_prompt(3), draft=draft, gamma=policy, max_new_tokens=60)
+    assert decoding.steps[0].gamma == 1
+    for last, step in pairwise(decoding.steps[:-4]):
         assert step.gamma == policy.next_gamma(last)
-    assert len({step.gamma for step in steps}) > 2
-    assert decoding.new_ids == tiny.generated(target, random_prompt(3), 60, eos_token_id=None)
+    assert len({step.gamma for step in decoding.steps}) > 2
+    assert decoding.new_ids == own_text(target, random_prompt(3), 60)
 
 
-def test_it_ends_at_the_length_asked_for():
+@pytest.mark.parametrize("length", [1, 2, 9])
+def test_it_ends_at_the_length_asked_for(length):
     target, draft = tiny.pair()
-    for length in (1, 2, 9):
-        decoding = decode(target, random_prompt(0), draft=draft, max_new_tokens=length, stop_ids=())
-        list(decoding)
-        assert len(decoding.new_ids) == length
-        assert decoding.finish_reason == "length"
-        with pytest.raises(StopIteration):
-            next(decoding)
+    decoding = decoded(target, random_prompt(0), draft=draft, max_new_tokens=length)
+    assert len(decoding.new_ids) == length
+    assert decoding.finish_reason == "length"
+    with pytest.raises(StopIteration):
+        next(decoding)
 
 
 @pytest.mark.parametrize("draft", ["often right", "itself", "none"])
 def test_it_ends_after_a_stop_token_as_generate_does(draft):
     target, _ = tiny.pair()
-    own = tiny.generated(target, random_prompt(0), 40, eos_token_id=None)
+    own = own_text(target, random_prompt(0), 40)
+    options = {"draft": drafts()[draft], "gamma": 8, "max_new_tokens": 40}
     for stop in (own[0], own[13], own[20]):
-        decoding = decode(
-            target, random_prompt(0), draft=drafts()[draft], gamma=8, max_new_tokens=40, stop_ids=[stop]
-        )
-        steps = list(decoding)
-        assert decoding.new_ids == tiny.generated(target, random_prompt(0), 40, eos_token_id=stop)
+        decoding = decoded(target, random_prompt(0), **options, stop_ids=[stop])
+        assert decoding.new_ids == own_text(target, random_prompt(0), 40, eos_token_id=stop)
         assert decoding.new_ids == own[: own.index(stop) + 1]
         assert decoding.finish_reason == "stop"
         if draft == "itself" and own.index(stop) < 8:
-            assert steps[-1].outcome == "cut"
+            assert decoding.steps[-1].outcome == "cut"
 
 
 def test_the_models_own_stop_token_is_the_default():
-    target, _ = tiny.pair()
-    target_like = tiny.moe()
-    target_like.generation_config.eos_token_id = tiny.generated(
-        target, random_prompt(0), 9, eos_token_id=None
-    )[5]
-    decoding = decode(target_like, random_prompt(0))
-    list(decoding)
+    target = tiny.moe()
+    target.generation_config.eos_token_id = own_text(target, random_prompt(0), 9)[5]
+    decoding = decoded(target, random_prompt(0), stop_ids=None)
     assert decoding.finish_reason == "stop"
-    assert decoding.new_ids == tiny.generated(target_like, random_prompt(0), 128)
+    assert decoding.new_ids == tiny.generated(target, random_prompt(0), 128)
 
 
 @pytest.mark.parametrize("gamma", [0, 1, 8])
 def test_the_context_is_filled_and_never_overrun(gamma):
     target, draft = tiny.pair()
-    decoding = decode(target, random_prompt(0, tiny.CONTEXT - 20), draft=draft, gamma=gamma, stop_ids=())
-    for step in decoding:
-        assert step.position + step.gamma < tiny.CONTEXT
+    prompt = random_prompt(0, tiny.CONTEXT - 20)
+    decoding = decoded(target, prompt, draft=draft, gamma=gamma)
+    assert all(step.position + step.gamma < tiny.CONTEXT for step in decoding.steps)
     assert len(decoding.ids) == tiny.CONTEXT
     assert decoding.finish_reason == "context"
-    own = tiny.generated(target, random_prompt(0, tiny.CONTEXT - 20), 20, eos_token_id=None)
-    assert decoding.new_ids == own
+    assert decoding.new_ids == own_text(target, prompt, 20)
 
 
 def test_a_draft_with_a_shorter_context_only_costs_speed():
     target, _ = tiny.pair()
     draft = tiny.noised(tiny.moe(context=24))
-    decoding = decode(target, random_prompt(0), draft=draft, gamma=4, max_new_tokens=40, stop_ids=())
-    steps = list(decoding)
-    assert decoding.new_ids == tiny.generated(target, random_prompt(0), 40, eos_token_id=None)
-    assert steps[0].gamma == 4
-    assert steps[-1].gamma == 0
+    decoding = decoded(target, random_prompt(0), draft=draft, gamma=4, max_new_tokens=40)
+    assert decoding.new_ids == own_text(target, random_prompt(0), 40)
+    assert decoding.steps[0].gamma == 4
+    assert decoding.steps[-1].gamma == 0
 
 
-def test_a_seed_makes_the_same_text_again_and_another_seed_another():
+def test_a_seed_makes_the_same_text_again_and_another_another():
     target, draft = tiny.pair()
-
-    def text(seed, draft=draft):
-        decoding = decode(
-            target, random_prompt(0), draft=draft, sampling=SAMPLE, seed=seed, max_new_tokens=30, stop_ids=()
-        )
-        list(decoding)
-        return decoding.new_ids
-
-    assert text(5) == text(5)
-    assert text(5) != text(6)
+    options = {"draft": draft, "sampling": SAMPLE, "max_new_tokens": 30}
+    texts = [decoded(target, random_prompt(0), seed=seed, **options).new_ids for seed in (5, 5, 6)]
+    assert texts[0] == texts[1] != texts[2]
 
 
 def test_randomness_outside_is_neither_used_nor_disturbed():
@@ -357,7 +318,7 @@ def test_bad_input_is_refused_before_any_work(arguments, said):
     target, _ = tiny.pair()
     calls = []
     hook = target.register_forward_pre_hook(lambda *_: calls.append(1))
-    with pytest.raises(MoespacError, match=said):
+    with refused(said):
         decode(target, **{"prompt": [5, 6], **arguments})
     hook.remove()
     assert not calls
@@ -367,5 +328,5 @@ def test_a_draft_with_another_vocabulary_is_refused_by_name():
     target, _ = tiny.pair()
     draft = tiny.dense(vocabulary=100)
     target.name_or_path, draft.name_or_path = "big", "small"
-    with pytest.raises(MoespacError, match=f"'big'.*{tiny.VOCABULARY}.*'small'.*100.*own tokenizer"):
+    with refused(f"'big'.*{tiny.VOCABULARY}.*'small'.*100.*own tokenizer"):
         decode(target, [5, 6], draft=draft)

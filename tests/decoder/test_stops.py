@@ -10,7 +10,7 @@ from moespac_nb.decoder.recording import record
 from moespac_nb.decoder.sampling import Sampling
 from moespac_nb.decoder.speculative import decode
 from moespac_nb.models.loading import load_pair
-from moespac_nb.utils.exceptions import MoespacError
+from tests.helpers.decodes import decoded, own_text, refused
 from tools.support import tiny_models as tiny
 
 PROMPT = "Problem: Add 12, 30, 7.\nSolution:"
@@ -23,9 +23,7 @@ def pair():
 
 
 def plain(pair, **options):
-    decoding = decode(pair[0], PROMPT, gamma=0, max_new_tokens=NEW, **{"stop_ids": ()} | options)
-    list(decoding)
-    return decoding
+    return decoded(pair[0], PROMPT, gamma=0, max_new_tokens=NEW, **options)
 
 
 def strings_of(text: str) -> list[str]:
@@ -33,29 +31,23 @@ def strings_of(text: str) -> list[str]:
     return [text[:1], text[1:4], text[7:8], text[10:21], text[13:17], text[-3:], text[5:40]]
 
 
+@pytest.fixture(scope="module")
+def own_texts(pair) -> dict[str, list[int]]:
+    """By stop string, the ids of the target's own text."""
+    free, options = plain(pair), {"tokenizer": pair[0].tokenizer}
+    return {
+        string: own_text(pair[0], free.prompt_ids, NEW, stop_strings=[string], **options)
+        for string in strings_of(free.text)
+    }
+
+
 @pytest.mark.parametrize("gamma", [0, 1, 4, 8])
-def test_greedy_text_ends_where_generate_ends_it(pair, gamma):
+def test_greedy_text_ends_where_generate_ends_it(pair, own_texts, gamma):
     target, draft = pair
-    for string in strings_of(plain(pair).text):
-        own = tiny.generated(
-            target,
-            plain(pair).prompt_ids,
-            NEW,
-            eos_token_id=None,
-            stop_strings=[string],
-            tokenizer=target.tokenizer,
-        )
+    for string, own in own_texts.items():
         for drafting in (draft, target, NgramDraft()):
-            decoding = decode(
-                target,
-                PROMPT,
-                draft=drafting,
-                gamma=gamma,
-                max_new_tokens=NEW,
-                stop_ids=(),
-                stop_strings=string,
-            )
-            list(decoding)
+            options = {"draft": drafting, "gamma": gamma, "max_new_tokens": NEW}
+            decoding = decoded(target, PROMPT, stop_strings=string, **options)
             assert decoding.new_ids == own
             assert decoding.finish_reason == "stop"
             assert string in PROMPT + decoding.text
@@ -64,46 +56,33 @@ def test_greedy_text_ends_where_generate_ends_it(pair, gamma):
 @pytest.mark.parametrize("seed", range(4))
 def test_a_sampled_text_ends_at_its_first_stop_string(pair, seed):
     target, _ = pair
-    options = {
-        "sampling": Sampling("sample", 0.9),
-        "seed": seed,
-        "gamma": 4,
-        "max_new_tokens": NEW,
-        "stop_ids": (),
-    }
     # Its own draft is always right: the window is accepted whole, and the string ends the text within it.
-    free = decode(target, PROMPT, draft=target, **options)
-    list(free)
+    options = {"draft": target, "sampling": Sampling("sample", 0.9), "seed": seed, "gamma": 4}
+    free = decoded(target, PROMPT, max_new_tokens=NEW, **options)
     for string in strings_of(free.text):
-        decoding = decode(target, PROMPT, draft=target, stop_strings=("no such thing", string), **options)
-        list(decoding)
+        strings = ("no such thing", string)
+        decoding = decoded(target, PROMPT, max_new_tokens=NEW, stop_strings=strings, **options)
         ends = [n for n in range(1, NEW + 1) if string in target.tokenizer.decode(free.new_ids[:n])]
         assert decoding.new_ids == free.new_ids[: ends[0]]
         assert decoding.finish_reason == "stop"
 
 
-def test_the_models_own_stop_strings_are_the_default(pair):
+def test_the_models_own_stop_strings_are_the_default(pair, monkeypatch):
     target, draft = pair
     string = plain(pair).text[10:14]
-    target.generation_config.stop_strings = [string]
-    try:
-        decoding = decode(target, PROMPT, draft=draft, max_new_tokens=NEW, stop_ids=())
-        list(decoding)
-        assert decoding.text == plain(pair, stop_strings=string).text
-        assert plain(pair, stop_strings=()).finish_reason == "length"
-    finally:
-        target.generation_config.stop_strings = None
+    monkeypatch.setattr(target.generation_config, "stop_strings", [string])
+    decoding = decoded(target, PROMPT, draft=draft, max_new_tokens=NEW)
+    assert decoding.text == plain(pair, stop_strings=string).text
+    assert plain(pair, stop_strings=()).finish_reason == "length"
 
 
 def test_a_dense_trace_ends_there_too_and_says_so(pair):
     target, draft = pair
     string = plain(pair).text[10:21]
-    trace = record(
-        target, PROMPT, draft=draft, dense=3, max_new_tokens=NEW, stop_ids=(), stop_strings=[string]
-    )
-    assert trace.texts[0].text == plain(pair, stop_strings=string).text
-    assert trace.texts[0].finish_reason == "stop"
-    assert trace.texts[0].stop_strings == (string,)
+    options = {"draft": draft, "dense": 3, "max_new_tokens": NEW, "stop_ids": ()}
+    text = record(target, PROMPT, stop_strings=[string], **options).texts[0]
+    assert text.text == plain(pair, stop_strings=string).text
+    assert (text.finish_reason, text.stop_strings) == ("stop", (string,))
 
 
 @pytest.mark.parametrize("many", [5, [5], (5,), {5}, torch.tensor([5]), iter([5])])
@@ -128,12 +107,10 @@ def test_one_stop_id_needs_no_list(pair, many):
     ],
 )
 def test_what_cannot_end_a_text_is_refused(pair, options, said):
-    with pytest.raises(MoespacError, match=said):
+    with refused(said):
         decode(pair[0], PROMPT, **options)
 
 
 def test_strings_need_a_tokenizer():
-    with pytest.raises(
-        MoespacError, match="stop_strings was given, but there is no tokenizer; pass tokenizer="
-    ):
+    with refused("stop_strings was given, but there is no tokenizer; pass tokenizer="):
         decode(tiny.pair()[0], [5, 6], stop_strings="x")

@@ -16,6 +16,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import pytest
 from hypothesis import given, settings
@@ -42,27 +43,27 @@ WITHOUT_GPU = KINDS[:-1]
 PAIRS = list(itertools.permutations(LANES, 2))
 
 
+def make_device(kind: str) -> Device:
+    if kind == "cuda":
+        torch = pytest.importorskip("torch")
+        if not torch.cuda.is_available():
+            pytest.skip("no GPU: the order of streams, events and waits is tested on the stand-in")
+    makers = {
+        "virtual": VirtualDevice,
+        "shared-bus": partial(SharedBusDevice, 100.0),
+        "host": HostDevice,
+        "cuda": CudaDevice,
+    }
+    return CudaDevice(cuda=FakeCuda()) if kind == "stand-in" else makers[kind]()
+
+
 class Bench:
     """A device, and work for it that is done or held as the test says. `log`: what was done, in order."""
 
     def __init__(self, kind: str) -> None:
-        self.kind = kind
+        self.kind = "virtual" if kind == "shared-bus" else kind
         self.log: list[str] = []
-        self.fake = FakeCuda() if kind == "stand-in" else None
-        self.device: Device
-        if kind == "virtual":
-            self.device = VirtualDevice()
-        elif kind == "shared-bus":
-            self.device, self.kind = SharedBusDevice(100.0), "virtual"
-        elif kind == "host":
-            self.device = HostDevice()
-        elif kind == "stand-in":
-            self.device = CudaDevice(cuda=self.fake)
-        else:
-            torch = pytest.importorskip("torch")
-            if not torch.cuda.is_available():
-                pytest.skip("no GPU: the order of streams, events and waits is tested on the stand-in")
-            self.device = CudaDevice()
+        self.device = make_device(kind)
         self.gates: list[Callable[[], None]] = []
         self.helpers: list[threading.Thread] = []
 
@@ -73,23 +74,20 @@ class Bench:
         return self.kind != "virtual" and not self.is_stream(lane)
 
     def submit(self, lane: str, name: str, after=()):
-        def note() -> None:
-            self.log.append(name)
-
-        run = note
-        if self.fake and self.is_stream(lane):
-            run = lambda: self.fake.launch(note, name)  # noqa: E731
-        return self.device.submit(lane, SHORT_S, run, after, name)
+        note = partial(self.log.append, name)
+        if self.kind == "stand-in" and self.is_stream(lane):
+            note = partial(self.device._cuda.launch, note, name)
+        return self.device.submit(lane, SHORT_S, note, after, name)
 
     def hold(self, lane: str, name: str):
         """An operation that does not end before its release, and the release."""
-        released: list[Callable[[], None]] = []
-        gate = threading.Event()
+        gate, releases = threading.Event(), []
+        releases.append(gate.set)
 
         def held() -> None:
             if self.kind == "stand-in" and self.is_stream(lane):
-                released.append(self.fake.hold())
-                self.fake.launch(lambda: self.log.append(name), name)
+                releases.append(self.device._cuda.hold())
+                self.device._cuda.launch(lambda: self.log.append(name), name)
                 return
             if self.kind == "cuda" and self.is_stream(lane):
                 sys.modules["torch"].cuda._sleep(200_000_000)
@@ -98,19 +96,22 @@ class Bench:
             self.log.append(name)
 
         def release() -> None:
-            gate.set()
-            for each in released:
-                each()
+            for call in releases:
+                call()
 
         self.gates.append(release)
-        return self.device.submit(
-            lane, LONG_S if self.kind == "virtual" else SHORT_S, held, (), name
-        ), release
+        seconds = LONG_S if self.kind == "virtual" else SHORT_S
+        return self.device.submit(lane, seconds, held, (), name), release
 
     def soon(self, call: Callable[[], None]) -> None:
         """Has another thread call it while this one waits."""
         self.helpers.append(threading.Timer(0.01, call))
         self.helpers[-1].start()
+
+    def wait_until_started(self, lane: str, left: int = 0) -> None:
+        """Return once a lane's thread has taken up all but so many operations."""
+        while self.device._threads[lane]._work_queue.qsize() > left:
+            time.sleep(0.001)
 
     def end(self) -> None:
         for release in self.gates:
@@ -118,6 +119,16 @@ class Bench:
         for helper in self.helpers:
             helper.join()
         self.device.close()
+
+
+def breaking() -> tuple[ValueError, Callable[[], None]]:
+    """An error, and work that raises it."""
+    error = ValueError("a page is missing")
+
+    def breaks() -> None:
+        raise error
+
+    return error, breaks
 
 
 @pytest.fixture(params=KINDS)
@@ -190,34 +201,26 @@ def test_waiting_again_for_what_is_done_returns(bench):
 
 
 @pytest.mark.parametrize("lane", LANES)
-def test_a_failure_surfaces_at_the_wait_each_time_and_poisons_nothing_else(bench, lane):
-    broken = ValueError("a page is missing")
-
-    def breaks() -> None:
-        raise broken
-
+def test_a_failure_surfaces_at_each_wait_and_nowhere_else(bench, lane):
+    error, breaks = breaking()
     failed = bench.device.submit(lane, SHORT_S, breaks, label="copy")
     later = bench.submit(lane, "later")
     elsewhere = bench.submit("cpu" if lane == "gpu" else "gpu", "elsewhere")
     for _ in range(2):
         with pytest.raises(OperationError, match=f"copy on lane {lane} failed: a page is missing") as raised:
             bench.device.wait(failed)
-        assert raised.value.__cause__ is broken
-        assert "in breaks" in broken.__notes__[0]
+        assert raised.value.__cause__ is error
+        assert "in breaks" in error.__notes__[0]
         assert bench.device.done(failed)
     bench.device.wait(later)
     bench.device.wait(elsewhere)
     assert sorted(bench.log) == ["elsewhere", "later"]
-    assert [operation.label for operation in bench.device.timeline() if operation.failed] == ["copy"]
+    assert [op.label for op in bench.device.timeline() if op.failed] == ["copy"]
 
 
 @pytest.mark.parametrize("lane", LANES)
 def test_what_comes_after_a_failure_fails_with_it_and_is_not_run(bench, lane):
-    broken = ValueError("a page is missing")
-
-    def breaks() -> None:
-        raise broken
-
+    error, breaks = breaking()
     failed = bench.device.submit("link", SHORT_S, breaks, label="copy")
     fine = bench.submit("cpu", "fine")
     dependent = bench.submit(lane, "dependent", after=[failed, fine])
@@ -225,11 +228,11 @@ def test_what_comes_after_a_failure_fails_with_it_and_is_not_run(bench, lane):
     for event in (dependent, last):
         with pytest.raises(OperationError, match="a page is missing") as raised:
             bench.device.wait(event)
-        assert raised.value.__cause__ is broken
+        assert raised.value.__cause__ is error
     assert bench.log == ["fine"]
 
 
-def test_thinking_is_written_down_beside_the_lanes(bench):
+def test_planning_is_written_down_beside_the_lanes(bench):
     start = bench.device.now()
     bench.device.charge(SHORT_S, "policy")
     bench.device.charge(SHORT_S, "policy")
@@ -252,7 +255,7 @@ def test_seconds_that_are_no_length_of_time_are_refused(bench, seconds):
 
 
 def test_an_unknown_lane_is_refused_by_name(bench):
-    with pytest.raises(MoespacError, match="lane is 'disk'; expected: gpu, cpu, link, draft"):
+    with pytest.raises(MoespacError, match="lane is 'disk'; expected: draft, gpu, cpu, link"):
         bench.device.submit("disk", 0.0)
 
 
@@ -273,8 +276,8 @@ def test_a_closed_device_takes_nothing_more_and_keeps_what_ran(bench):
 @pytest.mark.parametrize("lane", LANES)
 def test_closing_waits_for_what_runs(bench, lane):
     event, release = bench.hold(lane, "running")
-    while bench.is_thread(lane) and bench.device._threads[lane]._work_queue.qsize():
-        time.sleep(0.001)  # its thread has yet to take it up
+    if bench.is_thread(lane):
+        bench.wait_until_started(lane)
     bench.soon(release)
     with contextlib.closing(bench.device):
         pass
@@ -297,8 +300,7 @@ def test_closing_cancels_what_has_not_started(bench):
             time.sleep(0.001)
         release()
 
-    while bench.device._threads["cpu"]._work_queue.qsize() > 1:
-        time.sleep(0.001)
+    bench.wait_until_started("cpu", left=1)
     bench.soon(release_once_cancelled)
     bench.device.close()
     bench.device.wait(running)
@@ -385,7 +387,7 @@ def test_ctrl_c_ends_a_wait_and_nothing_else(kind):
     assert bench.log == ["held", "next"]
 
 
-def test_an_interrupt_at_any_line_leaves_a_device_that_works_and_closes(bench):
+def test_after_an_interrupt_at_any_line_a_device_works_and_closes(bench):
     watched_files = {sys.modules[kind.__module__].__file__ for kind in (type(bench.device), HostDevice)}
     log: list[int] = []
 
@@ -412,7 +414,7 @@ def test_an_interrupt_at_any_line_leaves_a_device_that_works_and_closes(bench):
         assert set(threading.enumerate()) <= before
 
 
-def test_an_interrupt_in_the_work_is_the_callers_where_it_runs_in_the_callers_thread(bench):
+def test_an_interrupt_in_the_callers_thread_is_the_callers(bench):
     def interrupted() -> None:
         raise KeyboardInterrupt
 
@@ -443,40 +445,29 @@ programs = st.lists(
 )
 
 
-def outcome_of(program, kind: str):
-    """Which operations did their work, in order; which failed; the timeline by position."""
+def assert_keeps_order(program, kind: str) -> None:
     bench = Bench(kind)
     events = []
     for at, (lane, after, fails) in enumerate(program):
-        name = str(at)
+        earlier = [events[i] for i in after]
         if fails:
-            events.append(
-                bench.device.submit(lane, SHORT_S / 10, lambda: [][0], [events[i] for i in after], name)
-            )
+            events.append(bench.device.submit(lane, SHORT_S / 10, lambda: [][0], earlier, str(at)))
         else:
-            events.append(bench.submit(lane, name, [events[i] for i in after]))
-    failed = set()
-    for at, event in enumerate(events):
+            events.append(bench.submit(lane, str(at), earlier))
+    failed, expected = set(), set()
+    for at, (_, after, fails) in enumerate(program):
         try:
-            bench.device.wait(event)
+            bench.device.wait(events[at])
         except OperationError:
             failed.add(at)
-    bench.device.close()
-    ran = {int(operation.label): operation for operation in bench.device.timeline()}
-    return [int(name) for name in bench.log], failed, ran
-
-
-def assert_keeps_order(program, kind: str) -> None:
-    done, failed, ran = outcome_of(program, kind)
-    expected: set[int] = set()
-    for at, (_, after, fails) in enumerate(program):
         if fails or expected.intersection(after):
             expected.add(at)
-    assert failed == expected
+    bench.device.close()
+    done = [int(name) for name in bench.log]
+    ran = {int(op.label): op for op in bench.device.timeline()}
+    assert failed == expected == {at for at, op in ran.items() if op.failed}
     assert sorted(done) == sorted(set(range(len(program))) - expected)
-    assert {at for at, operation in ran.items() if operation.failed} == failed
     assert sorted(ran) == list(range(len(program)))
-    place = {at: i for i, at in enumerate(done)}
     last: dict[str, int] = {}
     for at, (lane, after, _) in enumerate(program):
         assert ran[at].lane == lane
@@ -485,8 +476,8 @@ def assert_keeps_order(program, kind: str) -> None:
         last[lane] = at
         for earlier in before:
             assert ran[earlier].end <= ran[at].start
-            if earlier in place and at in place:
-                assert place[earlier] < place[at]
+            if earlier in done and at in done:
+                assert done.index(earlier) < done.index(at)
 
 
 @pytest.mark.parametrize("kind", WITHOUT_GPU)
@@ -507,33 +498,36 @@ def test_many_programs_keep_the_same_order_on_every_device(kind, program):
 # What only some of them do.
 
 
-def test_the_hosts_link_is_throttled_and_no_other_lane(tmp_path):
+def test_the_hosts_link_is_throttled_and_no_other_lane():
     with contextlib.closing(HostDevice()) as device:
-        events = [
-            device.submit(lane, seconds, label=lane) for lane, seconds in (("link", 0.02), ("gpu", 1e6))
-        ]
+        events = [device.submit(lane, s, label=lane) for lane, s in (("link", 0.02), ("gpu", 1e6))]
         for event in events:
             device.wait(event)
         link = operations(device)["link"]
     assert link.end - link.start >= 0.02
 
 
-def test_a_device_that_keeps_no_timeline_still_works():
-    for device in (
-        VirtualDevice(record=False),
-        HostDevice(record=False),
-        CudaDevice(record=False, cuda=FakeCuda()),
-    ):
+@pytest.mark.parametrize("kind", [VirtualDevice, HostDevice, partial(CudaDevice, cuda=FakeCuda())])
+def test_a_device_that_keeps_no_timeline_still_works(kind):
+    with contextlib.closing(kind(record=False)) as device:
         device.charge(0.0)
         device.wait(device.submit("gpu", 0.0, after=[device.submit("link", 0.0)]))
         assert device.timeline() == []
-        device.close()
 
 
-def test_cuda_copies_on_its_own_stream_and_computes_on_the_callers():
+@pytest.fixture
+def fake() -> FakeCuda:
+    return FakeCuda()
+
+
+@pytest.fixture
+def cuda(fake: FakeCuda) -> Iterator[CudaDevice]:
+    with contextlib.closing(CudaDevice(cuda=fake)) as device:
+        yield device
+
+
+def test_cuda_copies_on_its_own_stream_and_computes_on_the_callers(fake, cuda):
     """A weight is read once its copy has finished, and overwritten once it has been read."""
-    fake = FakeCuda()
-    device = CudaDevice(cuda=fake)
     fake.log.clear()
     slot: list[str] = []
     read: list[list[str]] = []
@@ -543,73 +537,58 @@ def test_cuda_copies_on_its_own_stream_and_computes_on_the_callers():
         held.append(fake.hold())
         fake.launch(lambda: slot.append("first"), "copy")
 
-    copied = device.submit("link", 0.0, copy)
-    computed = device.submit(
-        "gpu", 0.0, lambda: fake.launch(lambda: read.append(list(slot)), "compute"), after=[copied]
-    )
-    again = device.submit("link", 0.0, lambda: fake.launch(slot.clear, "overwrite"), after=[computed])
+    def compute() -> None:
+        fake.launch(lambda: read.append(list(slot)), "compute")
+
+    copied = cuda.submit("link", 0.0, copy)
+    computed = cuda.submit("gpu", 0.0, compute, after=[copied])
+    again = cuda.submit("link", 0.0, lambda: fake.launch(slot.clear, "overwrite"), after=[computed])
     assert [(stream, *(entry if entry[0] != "record" else entry[:1])) for stream, *entry in fake.log] == [
-        ("copies", "record"),
-        ("copies", "hold"),
-        ("copies", "launch", "copy"),
-        ("copies", "record"),
+        ("copies", "record"), ("copies", "hold"), ("copies", "launch", "copy"), ("copies", "record"),
         ("main", "wait", copied.finish),
-        ("main", "record"),
-        ("main", "launch", "compute"),
-        ("main", "record"),
+        ("main", "record"), ("main", "launch", "compute"), ("main", "record"),
         ("copies", "wait", computed.finish),
-        ("copies", "record"),
-        ("copies", "launch", "overwrite"),
-        ("copies", "record"),
-    ]
+        ("copies", "record"), ("copies", "launch", "overwrite"), ("copies", "record"),
+    ]  # fmt: skip
     assert fake.log[3][-1] is copied.finish
     assert fake.log[7][-1] is computed.finish
     assert read == []
     held[0]()
-    device.wait(again)
+    cuda.wait(again)
     assert read == [["first"]]
     assert slot == []
-    device.close()
 
 
-def test_cuda_work_finds_its_stream_current_and_the_callers_is_current_again():
-    fake = FakeCuda()
-    device = CudaDevice(cuda=fake)
+def test_cuda_work_finds_its_stream_current(fake, cuda):
     main = fake.current_stream()
     names = []
     for lane in ("gpu", "link", "draft"):
-        device.submit(lane, 0.0, lambda: names.append(fake.current_stream().name))
+        cuda.submit(lane, 0.0, lambda: names.append(fake.current_stream().name))
         assert fake.current_stream() is main
     assert names == ["main", "copies", "main"]
-    device.close()
 
 
-def test_room_for_copies_waits_for_the_kernels_that_had_it_before():
+def test_room_for_copies_waits_for_the_kernels_that_had_it_before(fake, cuda):
     class Tensor:
         def record_stream(self, stream) -> None:
             self.kept_for = stream
 
-    fake = FakeCuda()
-    device = CudaDevice(cuda=fake)
     release = fake.hold()  # kernels of the memory's last owner
     done = []
-    tensor = device.room(Tensor())
-    event = device.submit("link", 0.0, lambda: fake.launch(lambda: done.append("copy")))
-    assert not device.done(event)
+    tensor = cuda.room(Tensor())
+    event = cuda.submit("link", 0.0, lambda: fake.launch(lambda: done.append("copy")))
+    assert not cuda.done(event)
     release()
-    device.wait(event)
-    assert tensor.kept_for is device._copies
-    device.close()
+    cuda.wait(event)
+    assert tensor.kept_for is cuda._copies
 
 
-def test_memory_is_pinned_where_it_is_until_the_device_closes():
+def test_memory_is_pinned_where_it_is_until_the_device_closes(fake, cuda):
     torch = pytest.importorskip("torch")
-    fake = FakeCuda()
     weights = [torch.zeros(3, 4), torch.zeros(5)]
-    device = CudaDevice(cuda=fake)
-    assert [device.pinned(weight) is weight for weight in weights] == [True, True]
+    assert [cuda.pinned(weight) is weight for weight in weights] == [True, True]
     assert fake.registered == [weight.data_ptr() for weight in weights]
-    device.close()
+    cuda.close()
     assert fake.registered == []
 
 
@@ -629,21 +608,18 @@ class Refused:
         return "a copy"
 
 
-def test_memory_that_cannot_be_pinned_where_it_is_is_copied_once():
-    fake = FakeCuda()
+def test_memory_that_cannot_be_pinned_where_it_is_is_copied_once(fake, cuda):
     fake.registers = False
-    device = CudaDevice(cuda=fake)
-    assert device.pinned(Refused()) == "a copy"
+    assert cuda.pinned(Refused()) == "a copy"
     fake.registers = True
-    assert device.pinned(Refused(contiguous=False)) == "a copy"
+    assert cuda.pinned(Refused(contiguous=False)) == "a copy"
     pinned = Refused(pinned=True)
-    assert device.pinned(pinned) is pinned
+    assert cuda.pinned(pinned) is pinned
     assert fake.registered == []
-    device.close()
 
 
 @pytest.mark.parametrize("lane", LANES)
-def test_what_the_caller_did_itself_is_in_its_lane_from_when_it_began(bench, lane):
+def test_what_the_caller_did_itself_is_in_its_lane(bench, lane):
     began = bench.device.now()
     bench.device.charge(0.0)
     time.sleep(0.002)
@@ -660,23 +636,20 @@ def test_what_the_caller_did_itself_is_in_its_lane_from_when_it_began(bench, lan
         assert began + 0.002 < own.end <= bench.device.now()
 
 
-def test_a_gpu_that_breaks_down_fails_the_wait_and_closes():
-    fake = FakeCuda()
-    device = CudaDevice(cuda=fake)
-    event = device.submit("gpu", 0.0, fake.hold, label="compute")
+def test_a_gpu_that_breaks_down_fails_the_wait_and_closes(fake, cuda):
+    event = cuda.submit("gpu", 0.0, fake.hold, label="compute")
     fake.break_down()
-    assert device.done(event)
-    with pytest.raises(
-        OperationError, match="compute on lane gpu failed: CUDA error: an illegal memory access"
-    ):
-        device.wait(event)
-    device.close()
-    assert [operation.failed for operation in device.timeline()] == [True]
+    assert cuda.done(event)
+    message = "compute on lane gpu failed: CUDA error: an illegal memory access"
+    with pytest.raises(OperationError, match=message):
+        cuda.wait(event)
+    cuda.close()
+    assert [op.failed for op in cuda.timeline()] == [True]
 
 
 @pytest.mark.parametrize("clock_s", [0.0, 0.005])
 @pytest.mark.parametrize("good_for_s", [0.0, 10.0])
-def test_the_timeline_stays_whole_however_late_and_often_the_clock_is_read(monkeypatch, clock_s, good_for_s):
+def test_the_timeline_stays_whole_however_the_clock_is_read(monkeypatch, clock_s, good_for_s):
     monkeypatch.setattr(FakeCuda, "clock_s", clock_s)
     monkeypatch.setattr(cuda_module, "CLOCK_GOOD_FOR_S", good_for_s)
     program = [(lane, [at - 1] if at else [], False) for at, lane in enumerate(10 * ("link", "gpu", "cpu"))]
@@ -684,7 +657,6 @@ def test_the_timeline_stays_whole_however_late_and_often_the_clock_is_read(monke
 
 
 def test_without_a_gpu_cuda_says_what_was_found_and_what_to_use():
-    with pytest.raises(
-        MoespacError, match=r"device is cuda, but torch .*; expected: .*GPU.*; or use the device host"
-    ):
+    message = r"device is cuda, but torch .*; expected: .*GPU.*; or use the device host"
+    with pytest.raises(MoespacError, match=message):
         CudaDevice(cuda=FakeCuda(available=False))

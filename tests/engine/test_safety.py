@@ -1,11 +1,13 @@
 """Whatever windows, budgets, faults and interrupts come: no weight is read too early or overwritten in use.
 
-The device watches each slot's reads and writes; see `engines.Watched`.
+The device watches each slot's reads and writes; see `checked_device.Watched`.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -14,16 +16,18 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from moespac_nb.engine.devices import OperationError
-from moespac_nb.engine.placement import MISSES, Counters
+from moespac_nb.engine.placement import MISSES
 from moespac_nb.engine.scheduler import Scheduler
-from moespac_nb.engine.slots import EMPTY, FREE, LOADING, PINNED, READY, RETIRED
+from moespac_nb.engine.slots import EMPTY, FREE, LOADING, PINNED, READY
 from moespac_nb.policies import Plan, Planner, Policy
 from moespac_nb.trace.step import MoEShape
 from tests.helpers.checked_device import COSTS, Watched
 
 LAYERS, EXPERTS = 3, 6
 SOME_EXPERTS = st.lists(
-    st.tuples(st.integers(0, EXPERTS - 1), st.integers(1, 3)), max_size=EXPERTS, unique_by=lambda one: one[0]
+    st.tuples(st.integers(0, EXPERTS - 1), st.integers(1, 3)),
+    max_size=EXPERTS,
+    unique_by=lambda pair: pair[0],
 ).map(sorted)
 
 
@@ -80,7 +84,7 @@ class Machine(RuleBasedStateMachine):
     def a_layer_breaks_off(
         self, layer: int, experts: list[tuple[int, int]], miss: str, fails_at: int
     ) -> None:
-        before, since = Counters(**vars(self.engine.counters)), self.lost_since()
+        before, since = replace(self.engine.counters), self.lost_since()
         if fails_at in [expert for expert, _ in experts]:
             with pytest.raises(OperationError, match=f"no {fails_at}"):
                 self.compute(layer, experts, miss, fails_at)
@@ -88,14 +92,15 @@ class Machine(RuleBasedStateMachine):
         self.lost_s += self.lost_since() - since
         after = self.engine.counters
         # What had been asked for when it broke off is counted.
-        self.asked["experts"] += (
-            after.ready + after.late + after.miss - before.ready - before.late - before.miss
-        )
+        self.asked["experts"] += after.requested - before.requested
         self.asked["pairs"] += after.pairs - before.pairs
 
     @rule(slots=st.integers(0, LAYERS * EXPERTS + 2))
     def another_budget(self, slots: int) -> None:
-        self.scheduler.resize(slots)
+        since = self.lost_since()
+        for old, new in self.scheduler.resize(slots):
+            self.device.move(old, new)
+        self.lost_s += self.lost_since() - since
         self.budget = slots
 
     @rule()
@@ -103,7 +108,7 @@ class Machine(RuleBasedStateMachine):
         since = self.lost_since()
         self.scheduler.restart()
         self.lost_s += self.lost_since() - since
-        assert all(state in (FREE, RETIRED) for state in self.engine.slots.state)
+        assert set(self.engine.slots.state) <= {FREE}
 
     def lost_since(self) -> float:
         return self.device.now() - self.scheduler.decode.parts.total_s
@@ -140,13 +145,13 @@ class Machine(RuleBasedStateMachine):
         assert PINNED not in slots.state
         assert slots.count() == self.budget
         loading = slots.state.count(LOADING)
-        assert len(held) <= max(self.budget, loading)  # only what is on its way may be too much
+        assert len(held) <= self.budget
         assert loading <= self.engine._in_flight + LAYERS * EXPERTS
 
     @invariant()
     def the_counters_add_up(self) -> None:
         counters, slots = self.engine.counters, self.engine.slots
-        assert counters.ready + counters.late + counters.miss == self.asked["experts"]
+        assert counters.requested == self.asked["experts"]
         assert counters.pairs == self.asked["pairs"]
         assert 0 <= counters.cpu_pairs <= counters.pairs
         assert counters.loaded <= counters.miss
@@ -177,3 +182,19 @@ def test_safety_at_length() -> None:
     from hypothesis.stateful import run_state_machine_as_test
 
     run_state_machine_as_test(Machine, settings=settings(max_examples=3000, stateful_step_count=50))
+
+
+def test_the_watched_device_notices_what_it_watches_for() -> None:
+    device = Watched()
+    write = partial(device.copy, 0, 0, 0)
+    device.submit("link", 2.0, write)
+    with pytest.raises(AssertionError, match="its copy came"):
+        device.submit("gpu", 1.0, partial(device.read, 0, [0], [0]))
+    with pytest.raises(AssertionError, match="was moved before"):
+        device.move(0, 1)
+    device.charge(2.0)
+    with pytest.raises(AssertionError, match="holds"):
+        device.submit("gpu", 1.0, partial(device.read, 0, [1], [0]))
+    device.submit("gpu", 9.0, partial(device.read, 0, [0], [0]))
+    with pytest.raises(AssertionError, match="overwritten"):
+        device.submit("link", 2.0, write)

@@ -10,16 +10,13 @@ from hypothesis import given, settings
 
 from moespac_nb import MoespacError, Prefill, Trace
 from moespac_nb.estimator.sensors import SENSORS, Sensor, make_sensor
-from moespac_nb.trace.schema import Channel
+from moespac_nb.trace.editing import concatenate
 from moespac_nb.trace.step import MoEShape
-from moespac_nb.trace.windows import DRAFT_GATES, NEXT_GATE, RoutedTokens, iter_windows, verified_tokens
-from tests.helpers.steps import step
-from tests.helpers.trace_strategies import ANY_TRACE, GEOMETRY, one_text
+from moespac_nb.trace.windows import NEXT_GATE, RoutedTokens, iter_windows, verified_tokens
+from tests.helpers.steps import prefill, step
+from tests.helpers.trace_strategies import ANY_TRACE, GEOMETRY, one_text, with_channels
 
 FOUR = MoEShape(layers=1, experts=4, top_k=1)
-NOTHING_READ = Prefill(
-    np.zeros(0, np.int64), np.zeros((0, 1, 1), np.int16), np.zeros((0, 1, 1), np.float32), 0.0
-)
 # Three positions: expert 3, expert 0, expert 3 again; the last was rejected.
 WINDOW = step(0, 0, [[[3]], [[0]], [[3]]], accepted=1)
 
@@ -30,10 +27,10 @@ def rows(*pairs: tuple[int, int]) -> RoutedTokens:
     return RoutedTokens(np.array(tokens), np.array(experts, np.int16)[:, None, None])
 
 
-def begun(name: str, *learned: RoutedTokens, prefill: Prefill = NOTHING_READ) -> Sensor:
-    made = make_sensor(name, FOUR, *learned)
-    made.on_prefill(prefill)
-    return made
+def begun(name: str, *learned: RoutedTokens, read: Prefill | None = None) -> Sensor:
+    sensor = make_sensor(name, FOUR, *learned)
+    sensor.on_prefill(read or prefill())
+    return sensor
 
 
 @pytest.mark.parametrize(
@@ -53,12 +50,9 @@ def test_what_a_verified_window_says(name: str, evidence: list) -> None:
 
 
 def test_recency_remembers_the_prompt_and_forgets_the_last_text() -> None:
-    prefill = Prefill(
-        np.zeros(2, np.int64), np.array([[[1]], [[2]]], np.int16), np.ones((2, 1, 1), np.float32), 0.0
-    )
-    one = begun("recency", prefill=prefill)
+    one = begun("recency", read=prefill([[1]], [[2]]))
     assert one.on_verify(step(0, 2, [[[0]]], accepted=0)).tolist() == [[1, 1 / 3, 1 / 2, 0]]
-    one.on_prefill(NOTHING_READ)
+    one.on_prefill(prefill())
     assert one.on_verify(step(0, 0, [[[0]]], accepted=0)).tolist() == [[1, 0, 0, 0]]
 
 
@@ -70,7 +64,7 @@ def test_popularity_is_of_what_it_learned_and_of_nothing_else() -> None:
         begun("popularity")
 
 
-def test_a_token_goes_where_it_went_and_an_unknown_one_where_all_went() -> None:
+def test_a_token_goes_where_it_went_an_unknown_one_where_all_did() -> None:
     one = begun("token-table", rows((7, 0), (7, 0), (7, 1), (8, 2)))
     popular = np.array([2.25, 1.25, 1.25, 0.25]) / 5  # 4 positions, and one that went everywhere alike
     assert one.on_draft(np.array([5]))[0] == pytest.approx(popular)
@@ -79,7 +73,7 @@ def test_a_token_goes_where_it_went_and_an_unknown_one_where_all_went() -> None:
     assert one.on_draft(np.array([7, 5, 7]))[0] == pytest.approx(2 * seen_thrice + popular)
 
 
-def test_the_table_learns_from_rejected_positions_too_but_not_from_redacted_tokens() -> None:
+def test_the_table_learns_from_rejected_but_not_redacted_tokens() -> None:
     one = begun("token-table")
     assert one.on_draft(np.array([0]))[0].tolist() == [0.25] * 4
     one.on_verify(replace(WINDOW, window=np.array([-1, 5, 6])))
@@ -93,10 +87,9 @@ def test_a_table_learns_in_pieces_what_it_learns_at_once() -> None:
     rng = np.random.default_rng(0)
     many = RoutedTokens(rng.integers(0, 5, 60), rng.integers(0, 4, (60, 1, 1)).astype(np.int16))
     whole = begun("token-table", many)
-    parts = begun(
-        "token-table",
-        *(RoutedTokens(many.tokens[i : i + 7], many.experts[i : i + 7]) for i in range(0, 60, 7)),
-    )
+    parts = begun("token-table")
+    for i in range(0, 60, 7):
+        parts.fit(RoutedTokens(many.tokens[i : i + 7], many.experts[i : i + 7]))
     for token in range(6):
         assert np.array_equal(whole.on_draft(np.array([token])), parts.on_draft(np.array([token])))
 
@@ -147,21 +140,6 @@ def test_what_a_sensor_costs_by_hand(name: str, gamma: int, microseconds: float)
     assert 1e6 * make_sensor(name, GEOMETRY).cost_s(gamma) == pytest.approx(microseconds)
 
 
-def with_channels(trace: Trace, seed: int = 0) -> Trace:
-    rng = np.random.default_rng(seed)
-
-    def picks(n: int) -> np.ndarray:
-        return rng.random((n, GEOMETRY.layers, GEOMETRY.experts)).argsort(-1)[..., :4].astype(np.int16)
-
-    ahead = picks(len(trace.window))
-    ahead[:, 0] = -1
-    channels = {
-        DRAFT_GATES: Channel("drafted", picks(len(trace.draft_probs))),
-        NEXT_GATE: Channel("verified", ahead),
-    }
-    return replace(trace, channels=channels)
-
-
 @given(ANY_TRACE)
 @settings(max_examples=25)
 def test_windows_are_the_steps_of_a_walk_with_their_own_rows(trace: Trace) -> None:
@@ -184,8 +162,6 @@ def test_windows_are_the_steps_of_a_walk_with_their_own_rows(trace: Trace) -> No
 
 
 def test_verified_rows_are_those_of_the_texts_asked_for() -> None:
-    from moespac_nb.trace.editing import concatenate
-
     first, second = one_text(1), one_text(2)
     both = concatenate([first, second])
     for texts, expected in (([0], first), ([1], second), (None, both)):
@@ -221,6 +197,6 @@ def lacking(name: str) -> None:
         ),
     ],
 )
-def test_bad_input_says_what_is_accepted(call, message) -> None:
+def test_bad_input_says_what_is_expected(call, message) -> None:
     with pytest.raises(MoespacError, match=message):
         call()

@@ -38,6 +38,12 @@ class Watched(VirtualDevice):
     def read(self, layer: int, experts: list[int], slots: list[int]) -> None:
         self._reading.extend(((layer, expert), slot) for expert, slot in zip(experts, slots, strict=True))
 
+    def move(self, old: int, new: int) -> None:
+        """What a store does for a resident whose slot has another number from now on."""
+        assert self._now >= max(self._read_until.get(slot, 0.0) for slot in (old, new))
+        assert self._written[old][2] <= self._now, f"slot {old} was moved before its copy came"
+        self._written[new] = self._written.pop(old)
+
     def submit(self, lane: str, *args: Any, **options: Any) -> float:
         self._reading.clear()
         if lane in ("gpu", "cpu"):

@@ -1,7 +1,8 @@
-"""Traces of any size, and how much of them a widget sends."""
+"""Traces of any size, and what of them a widget sends."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -30,3 +31,8 @@ def buffers(value: Any) -> list[memoryview]:
         return [value]
     nested = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     return [buffer for part in nested for buffer in buffers(part)]
+
+
+def unpacked(packed: Mapping[str, Any]) -> np.ndarray:
+    """An array that a widget sends, as the browser unpacks it."""
+    return np.frombuffer(packed["bytes"], packed["dtype"]).reshape(packed["shape"])

@@ -30,6 +30,12 @@ def step(
     )  # fmt: skip
 
 
+def prefill(*experts: list[list[int]], layers: int = 1, k: int = 1) -> Prefill:
+    """The reading of a prompt whose positions use the given experts (layers, k); of none without them."""
+    read = np.array(experts, np.int16).reshape(-1, layers, k)
+    return Prefill(np.zeros(len(read), np.int64), read, np.ones(read.shape, np.float32), 1.0)
+
+
 def text(
     prompt: Routing, windows: list[tuple[Routing, int]], per_layer: int = 4, gamma_max: int | None = None
 ) -> Trace:
@@ -41,14 +47,13 @@ def text(
         steps.append(step(index, position, experts, accepted, per_layer, None if gamma_max is None else 1))
         position += len(steps[-1].emitted)
     _, layers, top_k = steps[0].experts.shape
-    read = np.array(prompt, np.int16).reshape(-1, layers, top_k)
     told = TextInfo(
         target="made by hand", draft="made by hand", mode="greedy", temperature=None, top_k=None, top_p=None,
         gamma="any", gamma_max=gamma_max, seed=0, stop_ids=(), prompt_id=None, prompt=None, text=None,
         finish_reason="length", versions={},
     )  # fmt: skip
-    prefill = Prefill(np.zeros(len(read), np.int64), read, np.ones(read.shape, np.float32), 1.0)
-    return Trace.of(told, MoEShape(layers, per_layer, top_k), 1, prefill, steps)
+    read = prefill(*prompt, layers=layers, k=top_k)
+    return Trace.of(told, MoEShape(layers, per_layer, top_k), 1, read, steps)
 
 
 def same_step(a: Step, b: Step) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from hypothesis import strategies as st
 
@@ -9,6 +11,7 @@ from moespac_nb.trace.editing import concatenate
 from moespac_nb.trace.schema import Channel, TextInfo
 from moespac_nb.trace.step import MoEShape, Prefill, Step, Top
 from moespac_nb.trace.trace import Trace
+from moespac_nb.trace.windows import DRAFT_GATES, NEXT_GATE
 
 VOCABULARY, STOP, TOP = 40, 39, 3
 GEOMETRY = MoEShape(layers=2, experts=6, top_k=2)
@@ -76,8 +79,6 @@ def one_text(seed: int = 0, *, gamma_max: int | None = None, sampled: bool = Fal
 
 def with_extras(trace: Trace, seed: int) -> Trace:
     """The same with router scores and two sensors."""
-    from dataclasses import replace
-
     rng = np.random.default_rng(seed)
     verified, drafted = len(trace.window), len(trace.draft_probs)
     shape = (verified, GEOMETRY.layers, 2 * GEOMETRY.top_k)
@@ -90,6 +91,18 @@ def with_extras(trace: Trace, seed: int) -> Trace:
             "table": Channel("drafted", rng.integers(0, 6, drafted).astype(np.int16)),
         },
     )
+
+
+def with_channels(trace: Trace, seed: int = 0) -> Trace:
+    """The same with the channels that sensors read: experts named at random."""
+    rng = np.random.default_rng(seed)
+    drafted, verified = (
+        rng.random((n, GEOMETRY.layers, GEOMETRY.experts)).argsort(-1)[..., :4].astype(np.int16)
+        for n in (len(trace.draft_probs), len(trace.window))
+    )
+    verified[:, 0] = -1
+    channels = {DRAFT_GATES: Channel("drafted", drafted), NEXT_GATE: Channel("verified", verified)}
+    return replace(trace, channels=channels)
 
 
 def several(seeds: list[int], gamma_max: int | None, sampled: bool, extras: bool, steps: int) -> Trace:

@@ -81,7 +81,7 @@ def test_speculation_is_lossless(name):
 
 
 @pytest.mark.parametrize("name", those(speculates=False))
-def test_a_state_that_cannot_be_wound_back_is_refused_with_a_draft_alone(name):
+def test_a_state_that_cannot_be_wound_back_takes_no_draft(name):
     model = built(name)
     for draft, gamma in ((NgramDraft(), 4), (model, 4), (model, 0)):
         with pytest.raises(MoespacError, match=r"state that cannot be wound back.*decoding without a draft"):
@@ -136,7 +136,7 @@ def test_gates_are_asked_with_what_their_layer_gives_them(name):
 
 
 @pytest.mark.parametrize("name", those(is_read=True, is_asked=False))
-def test_gates_that_need_more_than_a_state_are_refused_before_the_decode(name):
+def test_gates_that_need_more_than_a_state_are_refused_at_once(name):
     model = built(name)
     with pytest.raises(MoespacError, match=r"next-gate.* chooses by more than a state"):
         record(model, PROMPT, max_new_tokens=4, channels=["next-gate"])
@@ -146,7 +146,7 @@ def test_gates_that_need_more_than_a_state_are_refused_before_the_decode(name):
 
 
 @pytest.mark.parametrize("name", those(is_read=False))
-def test_experts_that_cannot_be_read_decode_and_are_never_called_dense(name):
+def test_experts_that_cannot_be_read_decode_and_are_not_dense(name):
     model = built(name)
     assert inspect_model(model).shape == MoEShape(0, 0, 0)
     assert inspect_model(model).experts == ()

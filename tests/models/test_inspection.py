@@ -22,6 +22,7 @@ def walks(monkeypatch: pytest.MonkeyPatch) -> list[torch.nn.Module]:
         walked.append(self)
         return own(self, *args, **kwargs)
 
+    tiny.pair()  # making it walks, too
     monkeypatch.setattr(torch.nn.Module, "named_modules", named_modules)
     return walked
 

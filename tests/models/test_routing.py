@@ -2,48 +2,40 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+
 import numpy as np
 import pytest
 import torch
-import transformers
 
 from moespac_nb.decoder.speculative import decode
 from moespac_nb.models.inspection import inspect_model
 from moespac_nb.models.routing import Routing, observe
 from moespac_nb.trace.step import MoEShape
-from moespac_nb.utils.exceptions import MoespacError
+from tests.helpers.decodes import decoded, own_text, refused
 from tools.support import tiny_models as tiny
-from tools.support.tiny_moe import ARCHITECTURES, SIZES
+from tools.support.tiny_moe import ARCHITECTURES, model_and_draft
 
 
 @pytest.fixture(scope="module", params=ARCHITECTURES)
 def architecture(request):
-    options, shape = ARCHITECTURES[request.param]
-    torch.manual_seed(0)
-    config = transformers.AutoConfig.for_model(request.param, **SIZES, **options)
-    model = transformers.AutoModelForCausalLM.from_config(config).eval()
-    with torch.no_grad():
-        for name, weight in model.named_parameters():
-            if weight.ndim > 1:
-                weight.mul_(20 if "gate.weight" in name or "router.weight" in name else 6)
-    return model, shape
+    """A model, its draft and its shape."""
+    return *model_and_draft(request.param), ARCHITECTURES[request.param][1]
 
 
 def test_geometry(architecture):
-    model, shape = architecture
+    model, _, shape = architecture
     assert inspect_model(model).shape == shape
 
 
-def test_recorded_experts_and_weights_rebuild_what_the_layer_computed(architecture):
-    model, shape = architecture
+def test_recorded_experts_rebuild_what_the_layer_computed(architecture):
+    model, _, shape = architecture
     calls = []
-    hooks = [
-        module.register_forward_hook(lambda _module, args, output: calls.append((args[0], output)))
-        for module in inspect_model(model).experts
-    ]
-    experts, weights = observe(model, range(2, 14))
-    for hook in hooks:
-        hook.remove()
+    with ExitStack() as hooks:
+        for module in inspect_model(model).experts:
+            hook = lambda _module, args, output: calls.append((args[0], output))  # noqa: E731
+            hooks.enter_context(module.register_forward_hook(hook))
+        experts, weights = observe(model, range(2, 14))
     assert experts.shape == weights.shape == (12, shape.layers, shape.top_k)
     assert (experts.dtype, weights.dtype) == (np.int16, np.float32)
     assert all(len(set(chosen)) == shape.top_k for chosen in experts.reshape(-1, shape.top_k).tolist())
@@ -54,17 +46,16 @@ def test_recorded_experts_and_weights_rebuild_what_the_layer_computed(architectu
         assert torch.allclose(again, calls[layer][1], rtol=1e-4, atol=1e-4)
 
 
-def test_speculation_is_lossless_and_records_a_plain_forwards_routing(architecture):
-    model, _ = architecture
+def test_speculation_is_lossless_and_records_a_plain_routing(architecture):
+    model, draft, _ = architecture
     prompt = list(range(2, 22))  # longer than the sliding window of 8
-    own = tiny.generated(model, prompt, 24, eos_token_id=None)
-    decoding = decode(model, prompt, draft=tiny.noised(model), gamma=4, max_new_tokens=24, stop_ids=())
-    steps = list(decoding)
-    assert decoding.new_ids == own
-    assert {step.accepted for step in steps} - {0}, "nothing was ever accepted: the test shows nothing"
+    decoding = decoded(model, prompt, draft=draft, gamma=4, max_new_tokens=24)
+    assert decoding.new_ids == own_text(model, prompt, 24)
+    accepted = {step.accepted for step in decoding.steps}
+    assert accepted - {0}, "nothing was ever accepted: the test shows nothing"
     plain, _ = observe(model, decoding.ids[:-1])
-    recorded = [decoding.prefill.experts, *(step.experts[: len(step.emitted)] for step in steps)]
-    assert np.array_equal(np.sort(np.concatenate(recorded), axis=-1), np.sort(plain, axis=-1))
+    experts = [decoding.prefill.experts, *(step.experts[: len(step.emitted)] for step in decoding.steps)]
+    assert np.array_equal(np.sort(np.concatenate(experts), axis=-1), np.sort(plain, axis=-1))
 
 
 def test_a_dense_model_has_no_routing_and_decodes_all_the_same():
@@ -103,5 +94,5 @@ def test_hooks_are_gone_after_the_block_however_it_ends():
 
 @pytest.mark.parametrize("length", [0, tiny.CONTEXT + 1])
 def test_a_text_that_does_not_fit_is_refused(length):
-    with pytest.raises(MoespacError, match=f"{length} tokens.*1 to {tiny.CONTEXT}"):
+    with refused(f"{length} tokens.*1 to {tiny.CONTEXT}"):
         observe(tiny.pair()[0], [5] * length)

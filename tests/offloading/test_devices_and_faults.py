@@ -32,6 +32,7 @@ from tools.support.tiny_moe import (
     QWEN,
     TOKENS,
     Untouched,
+    begun,
     decoded,
     expert_bytes,
     model_and_draft,
@@ -40,7 +41,7 @@ from tools.support.tiny_moe import (
     storages,
 )
 
-LIVE = sorted(name for name, each in POLICIES.items() if not each.reads_future)
+LIVE = sorted(name for name, policy in POLICIES.items() if not policy.reads_future)
 SHAPE = inspect_model(model_and_draft(QWEN)[0]).shape
 PROFILE = np.random.default_rng(0).random((SHAPE.layers, SHAPE.experts))
 SAMPLE = Sampling("sample", temperature=1.0)
@@ -53,8 +54,7 @@ OWN = [
 @pytest.mark.parametrize("budget", ["5%", "25%", "100%"])
 @pytest.mark.parametrize("sampling", [GREEDY, SAMPLE], ids=["greedy", "sampled"])
 @pytest.mark.parametrize("played", [*LIVE, *OWN], ids=lambda played: getattr(played, "name", played))
-def test_a_decode_on_the_virtual_device_has_the_timeline_of_its_replay(played, sampling, budget):
-    model, draft = model_and_draft(QWEN)
+def test_a_modelled_decode_has_the_timeline_of_its_replay(model, draft, played, sampling, budget):
     on = {"costs": CARD, "expert_usage": PROFILE}
     with offload(model, budget, policy=played, gamma=4, **on) as run:
         decoding = run.decode(
@@ -90,8 +90,7 @@ class Listening:
         self.told.append((name, device.now()))
 
 
-def test_a_model_s_drafted_tokens_are_told_one_by_one_as_they_come():
-    model, draft = model_and_draft(QWEN)
+def test_a_model_s_drafted_tokens_are_told_one_by_one_as_they_come(model, draft):
     own = type(draft).forward
     with offload(model, "25%", costs=CARD) as run, pytest.MonkeyPatch.context() as patch:
         listening = Listening(run)
@@ -100,7 +99,7 @@ def test_a_model_s_drafted_tokens_are_told_one_by_one_as_they_come():
             listening.told.append(("draft runs", 0.0))
             return own(self, *args, **kwargs)
 
-        decoding = run.decode(PROMPT, draft=draft, gamma=3, max_new_tokens=4, stop_ids=())
+        decoding = begun(run.decode, draft, gamma=3, max_new_tokens=4)
         patch.setattr(draft, "forward", partial(forward, draft))
         next(decoding)
     names = [name for name, _ in listening.told]
@@ -113,9 +112,7 @@ def test_a_model_s_drafted_tokens_are_told_one_by_one_as_they_come():
 @pytest.mark.parametrize("device", ["virtual", "host"])
 @pytest.mark.parametrize("played", LIVE)
 @pytest.mark.parametrize("name", [QWEN, "gpt_oss"])
-def test_greedy_text_is_the_plain_models_whatever_the_policy_and_the_device(name, played, device):
-    model, draft = model_and_draft(name)
-    untouched = Untouched(model)
+def test_greedy_text_is_the_plain_models_whatever_the_policy(model, draft, name, played, device):
     for budget in ("5%", "10%", "30%", "100%"):
         with offload(
             model, budget, policy=played, device=device, costs=SLOW_CPU, expert_usage=PROFILE, gamma=4
@@ -123,7 +120,6 @@ def test_greedy_text_is_the_plain_models_whatever_the_policy_and_the_device(name
             assert decoded(run.decode, draft).new_ids == plain_text(name)
         assert (run.counters.copies > 0) == (played != "cpu-only")
         assert run.summary()["device"] == device
-    untouched.check()
 
 
 class FailingHost(HostDevice):
@@ -158,7 +154,7 @@ def decoded_through_everything(
     with offload(
         model, slots * size, policy=played, device=device, costs=SLOW_CPU, expert_usage=PROFILE, gamma=4
     ) as run:
-        decoding = run.decode(PROMPT, draft=draft, gamma=gamma, max_new_tokens=TOKENS, stop_ids=())
+        decoding = begun(run.decode, draft, gamma)
         while decoding.finish_reason in (None, "interrupted"):
             line, slots = events.pop() if events else (None, run.slots or 1)
             try:
@@ -204,8 +200,7 @@ test_nothing_changes_a_token_many_times = pytest.mark.full(
 
 
 @pytest.mark.parametrize("device", ["virtual", "host"])
-def test_a_budget_that_changes_gives_memory_back_and_keeps_what_it_can(device):
-    model, draft = model_and_draft(QWEN)
+def test_a_smaller_budget_frees_memory_and_keeps_what_it_can(model, draft, device):
     size = expert_bytes(model)
     with offload(model, 12 * size, policy="on-demand", device=device) as run:
         options = {"draft": draft, "gamma": 4, "max_new_tokens": TOKENS, "stop_ids": ()}
@@ -232,18 +227,16 @@ def test_a_budget_that_changes_gives_memory_back_and_keeps_what_it_can(device):
     assert decoding.new_ids == plain_text(QWEN)
 
 
-def test_a_policy_without_slots_takes_no_memory():
-    model, _ = model_and_draft(QWEN)
+def test_a_policy_without_slots_takes_no_memory(model):
     with offload(model, "25%", policy="cpu-only") as run:
         run.resize("50%")
         assert run.slots == 0
         assert all(tensor.nbytes == 0 for tensor in run._store.slots.values())
 
 
-def test_an_interrupt_starts_the_policy_anew_and_keeps_what_was_counted():
-    model, draft = model_and_draft(QWEN)
+def test_an_interrupt_starts_the_policy_anew_and_keeps_counts(model, draft):
     with offload(model, "25%", policy="on-demand") as run:
-        decoding = run.decode(PROMPT, draft=draft, gamma=4, max_new_tokens=TOKENS, stop_ids=())
+        decoding = begun(run.decode, draft)
         next(decoding)
         scheduler, counted = run._driver.scheduler, run.counters
         with pytest.raises(KeyboardInterrupt), InterruptAtLine(running, 200):
@@ -255,8 +248,7 @@ def test_an_interrupt_starts_the_policy_anew_and_keeps_what_was_counted():
 
 
 @pytest.mark.parametrize("device", ["virtual", "host"])
-def test_when_a_run_ends_its_threads_and_its_memory_are_gone(device):
-    model, draft = model_and_draft(QWEN)
+def test_when_a_run_ends_its_threads_and_its_memory_are_gone(model, draft, device):
     threads = {thread.name for thread in threading.enumerate()}
     with offload(model, "25%", device=device) as run:
         slots = storages(run)
@@ -274,8 +266,7 @@ def test_when_a_run_ends_its_threads_and_its_memory_are_gone(device):
 
 
 @pytest.mark.parametrize(("own", "each"), [(4, 2), (3, 1), (1, 1)])
-def test_lanes_that_compute_at_the_same_time_share_torch_s_threads(own, each):
-    model, _ = model_and_draft(QWEN)
+def test_lanes_that_compute_at_the_same_time_share_torch_s_threads(model, own, each):
     threads: dict[str, int] = {}
     before = torch.get_num_threads()
     torch.set_num_threads(own)
@@ -290,8 +281,7 @@ def test_lanes_that_compute_at_the_same_time_share_torch_s_threads(own, each):
         torch.set_num_threads(before)
 
 
-def test_times_say_what_they_are():
-    model, draft = model_and_draft(QWEN)
+def test_times_say_what_they_are(model, draft):
     for device, label, other in (("virtual", "modelled", "measured"), ("host", "measured", "modelled")):
         with offload(model, "25%", device=device) as run:
             decoding = decoded(run.decode, draft)
@@ -303,8 +293,7 @@ def test_times_say_what_they_are():
         assert not any(name.endswith(other) for name in summary)
 
 
-def test_a_slower_link_makes_copies_late():
-    model, draft = model_and_draft(QWEN)
+def test_a_slower_link_makes_copies_late(model, draft):
     ends = {}
     for rate in (1e6, 1e9):
         with offload(model, "25%", policy="on-demand", device="host", link_bytes_per_s=rate) as run:
@@ -334,24 +323,26 @@ def test_a_slower_link_makes_copies_late():
         ({"machine": "rtx409"}, "machine is 'rtx409'"),
         ({"model_spec": "qwen"}, "model is 'qwen'"),
         ({"link_bytes_per_s": -1.0}, "link_bytes_per_s is -1.0; expected: a number above 0"),
+        ({"link_bytes_per_s": "16GB/s"}, "link_bytes_per_s is '16GB/s'; expected: a number above 0"),
+        ({"link_bytes_per_s": True}, "link_bytes_per_s is True; expected: a number above 0"),
         ({"in_flight": 0}, "in_flight is 0"),
+        ({"in_flight": "4"}, "in_flight is '4'; expected: a whole number"),
+        ({"in_flight": 1.5}, "in_flight is 1.5; expected: a whole number"),
+        ({"in_flight": True}, "in_flight is True; expected: a whole number"),
+        ({"gamma": "8"}, "gamma is '8'; expected: a whole number"),
+        *(({"budget": budget}, "budget is") for budget in ("0%", "lots", 5, "0.1%")),
     ],
 )
-def test_what_is_not_accepted_is_said_and_nothing_has_changed(options, message):
+def test_wrong_arguments_are_refused_and_change_nothing(model, options, message):
     if options.get("device") == "cuda" and torch.cuda.is_available():
         pytest.skip("there is a GPU")
-    model, _ = model_and_draft(QWEN)
-    untouched = Untouched(model)
     with pytest.raises(MoespacError, match=message):
-        offload(model, "25%", **options)
-    untouched.check()
+        offload(model, **({"budget": "25%"} | options))
 
 
 @pytest.mark.parametrize("played", ["on-demand", "recency", "spac-joint"])
 @pytest.mark.parametrize("name", [QWEN, "gpt_oss"])
-def test_on_a_stand_in_for_a_gpu_the_order_of_streams_gives_the_plain_models_text(name, played):
-    model, draft = model_and_draft(name)
-    untouched = Untouched(model)
+def test_on_a_stand_in_for_a_gpu_the_text_is_the_plain_models(model, draft, name, played):
     for slots in (1, 6):
         device = OnStandIn()
         budget = slots * expert_bytes(model)
@@ -363,7 +354,6 @@ def test_on_a_stand_in_for_a_gpu_the_order_of_streams_gives_the_plain_models_tex
         assert decoding.new_ids == plain_text(name)
         assert run.summary()["tokens_per_second_measured"] > 0
         assert any(entry[0] == "copies" and entry[1] == "launch" for entry in device.fake.log)
-    untouched.check()
 
 
 def test_logits_from_slots_are_the_plain_models_in_threads_too():
@@ -379,9 +369,8 @@ def test_logits_from_slots_are_the_plain_models_in_threads_too():
                 assert run.counters.loaded > run.slots
 
 
-def test_a_decoding_begun_without_the_run_goes_on_through_its_slots():
-    model, draft = model_and_draft(QWEN)
-    decoding = plainly(model)(PROMPT, draft=draft, gamma=4, max_new_tokens=TOKENS, stop_ids=())
+def test_a_decoding_begun_before_the_run_goes_on_from_slots(model, draft):
+    decoding = begun(plainly(model), draft)
     next(decoding)
     with offload(model, "25%", policy="on-demand") as run:
         list(decoding)

@@ -60,8 +60,7 @@ def test_a_position_alone_is_computed_as_the_plain_model_does(table):
             model.set_experts_implementation(before)
 
 
-def test_no_product_is_over_the_whole_pool_of_slots(monkeypatch):
-    model, _ = model_and_draft(QWEN)
+def test_no_product_is_over_the_whole_pool_of_slots(model, monkeypatch):
     ids = torch.arange(12)[None]
     with torch.inference_mode():
         plain = model(ids).logits
@@ -73,7 +72,7 @@ def test_no_product_is_over_the_whole_pool_of_slots(monkeypatch):
     assert run.counters.ready > 0
 
 
-def test_a_sum_in_a_format_is_rounded_after_each_expert_and_one_at_once_is_not():
+def test_a_sum_in_a_format_is_rounded_after_each_expert():
     rows = torch.tensor([[[1.0], [2.0**-8], [2.0**-8]]]).bfloat16()
     weights = torch.ones(1, 3)
     assert added(rows, weights, torch.bfloat16, torch.bfloat16).item() == 1.0  # each half is lost
@@ -81,8 +80,7 @@ def test_a_sum_in_a_format_is_rounded_after_each_expert_and_one_at_once_is_not()
     assert added(rows, weights, torch.bfloat16, None).item() == 1.0 + 2.0**-7
 
 
-def test_between_two_layers_no_computation_keeps_the_memory_of_a_slot():
-    model, _ = model_and_draft(QWEN)
+def test_between_two_layers_nothing_keeps_a_slots_memory(model):
     model.set_experts_implementation("eager")
     try:
         with offload(model, 4 * expert_bytes(model), policy="on-demand") as run, torch.inference_mode():

@@ -10,7 +10,7 @@ import torch
 from moespac_nb.offloading.expert_store import ExpertStore
 from moespac_nb.offloading.session import offload
 from tests.helpers.offload_cases import SLOW_CPU, OnStandIn
-from tools.support.tiny_moe import PROMPT, QWEN, TOKENS, Untouched, expert_bytes, model_and_draft, plain_text
+from tools.support.tiny_moe import PROMPT, QWEN, TOKENS, Untouched, begun, expert_bytes, plain_text
 
 
 class Elsewhere(OnStandIn):
@@ -23,8 +23,7 @@ def places(model: Any) -> set[int]:
     return {tensor.data_ptr() for tensor in (*model.parameters(), *model.buffers()) if not tensor.is_meta}
 
 
-def test_the_model_and_its_draft_move_to_the_device_and_come_back():
-    model, draft = model_and_draft(QWEN)
+def test_the_model_and_its_draft_move_to_the_device_and_come_back(model, draft):
     untouched = Untouched(model), Untouched(draft)
     device = Elsewhere()
     before = places(model), places(draft)
@@ -32,7 +31,7 @@ def test_the_model_and_its_draft_move_to_the_device_and_come_back():
         assert not places(model) & before[0]
         assert len(device.fake.registered) == 2 * 3  # two tensors a layer, pinned where they are
         assert places(draft) == before[1]
-        decoding = run.decode(PROMPT, draft=draft, gamma=4, max_new_tokens=TOKENS, stop_ids=())
+        decoding = begun(run.decode, draft)
         assert not places(draft) & before[1]
         list(decoding)
     assert decoding.new_ids == plain_text(QWEN)
@@ -41,9 +40,7 @@ def test_the_model_and_its_draft_move_to_the_device_and_come_back():
         each.check()
 
 
-def test_a_model_that_does_not_move_stays_where_it_was(monkeypatch):
-    model, _ = model_and_draft(QWEN)
-    untouched = Untouched(model)
+def test_a_model_that_does_not_move_stays_where_it_was(model, monkeypatch):
     own, moved = torch.Tensor.to, []
 
     def to(self: Any, *args: Any, **options: Any) -> Any:
@@ -59,7 +56,6 @@ def test_a_model_that_does_not_move_stays_where_it_was(monkeypatch):
             offload(model, "25%", device=device)
     assert len(moved) == 6
     assert device.fake.registered == []
-    untouched.check()
 
 
 class Full(OnStandIn):
@@ -76,8 +72,7 @@ class Full(OnStandIn):
 
 
 @pytest.mark.parametrize(("fits", "got"), [(24, 12), (12, 12), (11, 9), (5, 4), (0, 0)])
-def test_of_slots_that_do_not_fit_it_takes_what_does(fits, got):
-    model, draft = model_and_draft(QWEN)
+def test_of_slots_that_do_not_fit_it_takes_what_does(model, draft, fits, got):
     options = {"policy": "on-demand", "device": Full(fits), "costs": SLOW_CPU}
     if got < 12:
         with pytest.warns(UserWarning, match=f"memory for {got} of the 12 slots") as warned:
@@ -92,7 +87,7 @@ def test_of_slots_that_do_not_fit_it_takes_what_does(fits, got):
     assert decoding.new_ids == plain_text(QWEN)
 
 
-def test_out_of_memory_on_the_way_to_more_slots_keeps_those_there_are():
+def test_out_of_memory_while_growing_keeps_the_slots_there_are():
     weights = [{"up": torch.arange(8.0).view(4, 2), "down": torch.arange(4.0).view(4, 1)}]
     device = Full(5)
     store = ExpertStore(weights, device)
@@ -108,10 +103,34 @@ def test_out_of_memory_on_the_way_to_more_slots_keeps_those_there_are():
             assert torch.equal(slots[slot], weights[0][name][slot + 1])
 
 
+class Announced:
+    """A device apart that keeps what each tensor held when it was announced."""
+
+    kind, place = "cuda", "cpu"
+
+    def __init__(self) -> None:
+        self.held: list[torch.Tensor] = []
+
+    def pinned(self, tensor: torch.Tensor) -> torch.Tensor:
+        return tensor.clone()
+
+    def room(self, tensor: torch.Tensor) -> torch.Tensor:
+        self.held.append(tensor.clone())
+        return tensor
+
+
+def test_resized_slots_are_announced_after_they_are_filled():
+    device = Announced()
+    store = ExpertStore([{"up": torch.arange(12.0).view(4, 3)}], device)
+    store.resize(2)
+    store.copy(0, 3, slot=1)
+    store.resize(3)
+    for slots in (device.held[-1], store.slots["up"]):
+        assert torch.equal(slots[1], torch.tensor([9.0, 10.0, 11.0]))
+
+
 @pytest.mark.parametrize("where", ["experts", "beside"])
-def test_out_of_memory_in_a_forward_takes_slots_and_no_token(where, monkeypatch):
-    model, draft = model_and_draft(QWEN)
-    untouched = Untouched(model)
+def test_out_of_memory_in_a_forward_takes_slots_and_no_token(model, draft, where, monkeypatch):
     from moespac_nb.offloading import expert_layer as layers
 
     calls = 0
@@ -127,19 +146,17 @@ def test_out_of_memory_in_a_forward_takes_slots_and_no_token(where, monkeypatch)
     own = getattr(owner, name)
     with offload(model, 12 * expert_bytes(model), policy="on-demand") as run:
         monkeypatch.setattr(owner, name, fail)
-        decoding = run.decode(PROMPT, draft=draft, gamma=4, max_new_tokens=TOKENS, stop_ids=())
+        decoding = begun(run.decode, draft)
         with pytest.warns(UserWarning, match="out of memory; it goes on with 6 of 12 slots"):
             list(decoding)
         monkeypatch.undo()
-        assert run._store.count == run._driver.slots == 3
+        assert run._store.count == run.slots == run.summary()["slots"] == 3
     assert decoding.new_ids == plain_text(QWEN)
-    untouched.check()
 
 
-def test_out_of_memory_in_another_part_of_the_model_leaves_room_for_the_next_try(monkeypatch):
-    model, draft = model_and_draft(QWEN)
+def test_out_of_memory_beside_the_experts_leaves_room_to_retry(model, draft, monkeypatch):
     with offload(model, 12 * expert_bytes(model), policy="on-demand") as run:
-        decoding = run.decode(PROMPT, draft=draft, gamma=4, max_new_tokens=TOKENS, stop_ids=())
+        decoding = begun(run.decode, draft)
         next(decoding)
 
         def fail(*_: Any, **__: Any) -> Any:

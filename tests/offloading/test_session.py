@@ -25,6 +25,7 @@ from tools.support.tiny_moe import (
     QWEN,
     TOKENS,
     Untouched,
+    begun,
     decoded,
     expert_bytes,
     model_and_draft,
@@ -33,15 +34,15 @@ from tools.support.tiny_moe import (
     storages,
 )
 
+on_gpt_oss = pytest.mark.parametrize("name", ["gpt_oss"])
+
 
 @pytest.mark.parametrize("gamma", [0, 4])
 @pytest.mark.parametrize("budget", ["1 slot", "3 slots", "10%", "25%", "100%"])
 @pytest.mark.parametrize("name", ARCHITECTURES)
-def test_greedy_text_is_the_plain_models_under_any_budget(name, budget, gamma):
-    model, draft = model_and_draft(name)
+def test_greedy_text_is_the_plain_models_under_any_budget(model, draft, name, budget, gamma):
     if budget.endswith(("slot", "slots")):
         budget = int(budget.split()[0]) * expert_bytes(model)
-    untouched = Untouched(model)
     for policy in ("on-demand", "spac-joint"):
         with offload(model, budget, policy=policy) as run:
             decoding = decoded(run.decode, draft, gamma)
@@ -49,13 +50,12 @@ def test_greedy_text_is_the_plain_models_under_any_budget(name, budget, gamma):
         if policy == "on-demand":
             assert run._driver.scheduler.decode.counters.cpu_pairs == 0  # all from slots
             assert budget != "100%" or run.counters.ready > 0
-    untouched.check()
     if gamma:
         assert decoding.summary()["acceptance_rate"] > 0.2  # windows are truly verified from slots
 
 
-def test_the_models_own_generate_runs_from_slots():
-    model, _ = model_and_draft("gpt_oss")
+@on_gpt_oss
+def test_the_models_own_generate_runs_from_slots(model):
     plain = tiny.generated(model, PROMPT, TOKENS, eos_token_id=None)
     with offload(model, "25%") as run:
         assert tiny.generated(model, PROMPT, TOKENS, eos_token_id=None) == plain
@@ -76,8 +76,7 @@ def test_the_three_lines_read_as_written():
     assert not any(weight.is_meta for weight in model.parameters())
 
 
-def test_sampled_text_is_the_same_for_the_same_seed():
-    model, draft = model_and_draft(QWEN)
+def test_sampled_text_is_the_same_for_the_same_seed(model, draft):
     options = {"sampling": moespac_nb.Sampling("sample", temperature=1.0), "seed": 5}
     plain = decoded(plainly(model), draft, **options)
     with offload(model, "25%") as run:
@@ -92,7 +91,7 @@ EVENTS = st.lists(
 
 @settings(max_examples=60)
 @given(st.integers(1, 24), st.sampled_from(["on-demand", "recency", "cpu-only"]), EVENTS)
-def test_any_routing_in_any_order_of_layers_is_computed_right_and_counted(slots, policy, events):
+def test_any_routing_in_any_order_is_computed_and_counted(slots, policy, events):
     model, _ = model_and_draft(QWEN)
     experts = inspect_model(model).experts
     hidden, gates = torch.randn(6, 32), torch.rand(6, 2)
@@ -107,13 +106,12 @@ def test_any_routing_in_any_order_of_layers_is_computed_right_and_counted(slots,
     assert all(torch.equal(a, b) for a, b in zip(ours, plain, strict=True))
     counts = run.counters
     distinct = sum(len(set(chain.from_iterable(ids))) for _, ids in events)
-    assert counts.ready + counts.late + counts.miss == distinct
+    assert counts.requested == distinct
     assert counts.pairs == sum(2 * len(ids) for _, ids in events)
     assert run._driver.scheduler.decode.counters == Counters()  # none of this was a decode
 
 
-def test_a_snapshot_of_the_counts_stays_as_it_was():
-    model, draft = model_and_draft(QWEN)
+def test_a_snapshot_of_the_counts_stays_as_it_was(model, draft):
     with offload(model, "25%") as run:
         start = run.counters
         decoded(run.decode, draft)
@@ -122,17 +120,14 @@ def test_a_snapshot_of_the_counts_stays_as_it_was():
     assert end == run.counters != start
 
 
-def test_the_budget_is_kept_and_the_experts_are_out_of_the_model():
-    model, _ = model_and_draft("gpt_oss")
+@on_gpt_oss
+def test_the_budget_is_kept_and_the_experts_are_out_of_the_model(model):
     size = expert_bytes(model)
     with offload(model, "30%") as run:
-        names = {
-            name for module in inspect_model(model).experts for name, weight in module.named_parameters()
-        }
+        experts = torch.nn.ModuleList(inspect_model(model).experts)
+        names = {name.split(".")[-1] for name, _ in experts.named_parameters()}
         assert names == {"gate_up_proj", "gate_up_proj_bias", "down_proj", "down_proj_bias"}
-        assert all(
-            weight.is_meta for module in inspect_model(model).experts for weight in module.parameters()
-        )
+        assert all(weight.is_meta for weight in experts.parameters())
         assert run.expert_bytes == size
         assert run.budget_bytes == int(0.3 * 24 * size)
         assert run.slots == 7
@@ -141,8 +136,7 @@ def test_the_budget_is_kept_and_the_experts_are_out_of_the_model():
         assert inspect_model(model).shape == ARCHITECTURES["gpt_oss"][1]  # routing is read as ever
 
 
-def test_more_than_all_experts_is_said_where_it_was_asked_for():
-    model, _ = model_and_draft(QWEN)
+def test_more_than_all_experts_is_said_where_it_was_asked_for(model):
     with pytest.warns(UserWarning, match="budget is '1GiB'.* all 24 experts") as warned:
         run = offload(model, "1GiB")
     run.close()
@@ -157,8 +151,7 @@ class Stop(Exception):  # noqa: N818
 
 @pytest.mark.parametrize("error", [Stop, KeyboardInterrupt, MemoryError])
 @pytest.mark.parametrize("name", [QWEN, "gpt_oss"])
-def test_an_error_within_a_forward_leaves_a_whole_model_and_no_slots(name, error):
-    model, draft = model_and_draft(name)
+def test_an_error_in_a_forward_leaves_a_whole_model_and_no_slots(model, draft, name, error):
     untouched = Untouched(model)
     calls = 0
 
@@ -190,49 +183,39 @@ def test_an_error_within_a_forward_leaves_a_whole_model_and_no_slots(name, error
     assert decoded(plainly(model), draft).new_ids == plain_text(name)
 
 
-def test_a_decoding_left_half_way_goes_on_with_the_plain_model():
-    model, draft = model_and_draft(QWEN)
-    untouched = Untouched(model)
+def test_a_decoding_left_half_way_goes_on_with_the_plain_model(model, draft):
     with offload(model, "25%") as run:
         slots = storages(run)
-        decoding = run.decode(PROMPT, draft=draft, gamma=4, max_new_tokens=TOKENS, stop_ids=())
+        decoding = begun(run.decode, draft)
         for _step in decoding:
             break
     counts = run.counters
-    untouched.check()
     assert all(slot.expired() for slot in slots)
     list(decoding)
     assert decoding.new_ids == plain_text(QWEN)
     assert run.counters == counts
 
 
-def test_a_closed_run_says_so_and_stays_closed():
-    model, _ = model_and_draft(QWEN)
-    untouched = Untouched(model)
+def test_a_closed_run_says_so_and_stays_closed(model):
     run = offload(model, "25%")
     run.close()
     run.close()
-    untouched.check()
+    assert not any(weight.is_meta for weight in model.parameters())
     with pytest.raises(MoespacError, match="this run is closed"):
         run.decode(PROMPT)
     with offload(model, "50%") as again:
         assert again.slots == 12
-    untouched.check()
 
 
-def test_a_model_is_offloaded_once_at_a_time():
-    model, draft = model_and_draft(QWEN)
-    untouched = Untouched(model)
+def test_a_model_is_offloaded_once_at_a_time(model, draft):
     with offload(model, "25%") as run:
         for same in (model, model.model):
             with pytest.raises(MoespacError, match="offloaded already"):
                 offload(same, "50%")
         assert decoded(run.decode, draft).new_ids == plain_text(QWEN)
-    untouched.check()
 
 
-def test_two_models_are_offloaded_side_by_side_and_end_in_any_order():
-    model, _ = model_and_draft(QWEN)
+def test_two_models_may_be_offloaded_side_by_side(model):
     other, other_draft = model_and_draft("mixtral")
     untouched = Untouched(model), Untouched(other)
     first, second = offload(model, "25%"), offload(other, "25%")
@@ -244,20 +227,16 @@ def test_two_models_are_offloaded_side_by_side_and_end_in_any_order():
         each.check()
 
 
-def test_the_run_may_begin_and_end_in_any_grad_mode():
-    model, draft = model_and_draft(QWEN)
-    untouched = Untouched(model)
+def test_the_run_may_begin_and_end_in_any_grad_mode(model, draft):
     with torch.inference_mode():
         run = offload(model, "25%")
     assert decoded(run.decode, draft).new_ids == plain_text(QWEN)
     assert tiny.generated(model, PROMPT, TOKENS, eos_token_id=None) == plain_text(QWEN)
     with torch.inference_mode():
         run.close()
-    untouched.check()
 
 
-def test_training_through_slots_is_refused():
-    model, _ = model_and_draft(QWEN)
+def test_training_through_slots_is_refused(model):
     with offload(model, "100%"):
         logits = model(torch.tensor([PROMPT])).logits
         with pytest.raises(MoespacError, match="cannot be trained"):
@@ -287,8 +266,8 @@ def lines_in(functions: tuple[str, ...]) -> Watched:
 
 
 @pytest.mark.parametrize("functions", [OPENING, CLOSING])
-def test_an_interrupt_at_any_line_of_opening_or_closing_leaves_a_whole_model(functions):
-    model, _ = model_and_draft("gpt_oss")
+@on_gpt_oss
+def test_an_interrupt_in_opening_or_closing_leaves_a_whole_model(model, functions):
     untouched = Untouched(model)
 
     def open_and_close():
@@ -303,8 +282,7 @@ def test_an_interrupt_at_any_line_of_opening_or_closing_leaves_a_whole_model(fun
         untouched.check()
 
 
-def test_after_an_interrupt_at_any_line_every_expert_is_still_computed_right():
-    model, _ = model_and_draft(QWEN)
+def test_after_an_interrupt_at_any_line_experts_compute_right(model):
     experts = inspect_model(model).experts
     hidden, gates = torch.randn(2, 32), torch.rand(2, 2)
     routing = [(0, [[0, 1], [2, 1]]), (1, [[0, 1], [5, 6]]), (0, [[1, 2], [2, 3]]), (1, [[6, 0], [0, 6]])]
@@ -331,8 +309,7 @@ def test_after_an_interrupt_at_any_line_every_expert_is_still_computed_right():
 
 
 @pytest.mark.parametrize("share", [0.2, 0.5, 0.9])
-def test_an_interrupted_decoding_goes_on_from_slots(share):
-    model, draft = model_and_draft(QWEN)
+def test_an_interrupted_decoding_goes_on_from_slots(model, draft, share):
     options = {"draft": draft, "gamma": 4, "max_new_tokens": TOKENS, "stop_ids": ()}
     with offload(model, "25%") as run:
         lines = lines_of(running, lambda: list(run.decode(PROMPT, **options)))
@@ -364,23 +341,13 @@ class OwnWay(torch.nn.Module):
     ],
     ids=["not a model", "dense", "one module each", "unequal", "not on the CPU"],
 )
-def test_a_model_that_cannot_be_offloaded_is_refused_with_the_reason(model, message):
+def test_a_model_that_cannot_be_offloaded_is_refused(model, message):
     with pytest.raises(MoespacError, match=message):
         offload(model, "50%")
 
 
-@pytest.mark.parametrize("budget", ["0%", "lots", 5, "0.1%"])
-def test_a_bad_budget_changes_nothing(budget):
-    model, _ = model_and_draft(QWEN)
-    untouched = Untouched(model)
-    with pytest.raises(MoespacError, match="budget is"):
-        offload(model, budget)
-    untouched.check()
-
-
 @pytest.mark.parametrize("device", ["virtual", "host"])
-def test_windows_lie_on_the_timelines_clock_one_after_another_and_outlive_the_run(device: str) -> None:
-    model, draft = model_and_draft(QWEN)
+def test_windows_are_on_the_timelines_clock_and_outlive_the_run(model, draft, device: str) -> None:
     with offload(model, "50%", device=device) as run:
         assert run.windows_s == ()
         decoded(run.decode, draft)
@@ -395,10 +362,9 @@ def test_windows_lie_on_the_timelines_clock_one_after_another_and_outlive_the_ru
     assert run.summary()[f"tokens_per_second_{run.label}"] == pytest.approx(run.summary()["tokens"] / took)
 
 
-def test_the_parts_add_up_to_the_windows_where_time_is_real():
-    model, draft = model_and_draft(QWEN)
+def test_the_parts_add_up_to_the_windows_where_time_is_real(model, draft):
     with offload(model, "50%", policy="on-demand", device="host", costs=None) as run:
-        decoding = run.decode(PROMPT, draft=draft, gamma=4, max_new_tokens=40, stop_ids=())
+        decoding = begun(run.decode, draft, max_new_tokens=40)
         list(decoding)
     parts, windows_s = run._driver.scheduler.decode.parts, run._driver.seconds
     assert parts.total_s == pytest.approx(windows_s, rel=0.02)

@@ -20,12 +20,11 @@ from tests.helpers.interrupts import InterruptAtLine, lines_of
 from tests.helpers.offload_cases import SLOW_CPU, running
 from tools.support import tiny_models as tiny
 from tools.support.tiny_moe import (
-    PROMPT,
     QWEN,
     TOKENS,
     Untouched,
+    begun,
     decoded,
-    model_and_draft,
     plain_text,
     plainly,
 )
@@ -70,16 +69,13 @@ def generates(model: Any, prompt: list[int]) -> Callable[[], list[int]]:
 
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("played", PLAYED)
-def test_generate_in_four_threads_gives_each_its_own_text(played: str, device: str) -> None:
-    model, _ = model_and_draft(QWEN)
+def test_generate_in_four_threads_gives_each_its_own_text(model, played, device):
     own = [generates(model, prompt)() for prompt in PROMPTS]
-    untouched = Untouched(model)
     with offload(model, "10%", policy=played, device=device, costs=SLOW_CPU) as run:
         assert at_once(*(generates(model, prompt) for prompt in PROMPTS)) == own
         apart = run._driver.scheduler.other.counters
         assert run.counters == apart
         assert apart.copies > 0 or played != "on-demand"  # others learn from decodes alone
-    untouched.check()
 
 
 def routed(model: Any, draft: Any, prompt: list[int]) -> Callable[[], Any]:
@@ -90,15 +86,14 @@ def routed(model: Any, draft: Any, prompt: list[int]) -> Callable[[], Any]:
     return work
 
 
-def test_decodes_in_threads_on_a_plain_model_have_the_routing_of_their_own() -> None:
-    model, draft = model_and_draft(QWEN)
+def test_decodes_in_threads_have_the_routing_of_their_own(model, draft):
     works = [routed(model, draft, prompt) for prompt in PROMPTS]
     alone = [work() for work in works]
     for _ in range(3):
         assert at_once(*works) == alone
 
 
-def test_a_trace_recorded_beside_another_thread_holds_its_own_passes_alone() -> None:
+def test_a_trace_recorded_beside_a_thread_holds_its_own_passes():
     model, _ = tiny.pair()
     options = {"gamma": 3, "max_new_tokens": 16, "stop_ids": (), "scores": True}
     sensors = {"channels": ["next-gate", "draft-gates"], "draft": model}
@@ -132,8 +127,9 @@ MOMENTS = [
 
 @pytest.mark.parametrize("elsewhere", [True, False], ids=["another thread", "the same thread"])
 @pytest.mark.parametrize("moment", MOMENTS)
-def test_what_else_runs_in_the_middle_of_a_decode_is_counted_apart(moment: str, elsewhere: bool) -> None:
-    model, draft = model_and_draft(QWEN)
+def test_what_runs_in_the_middle_of_a_decode_is_counted_apart(
+    model: Any, draft: Any, moment: str, elsewhere: bool
+) -> None:
     own = generates(model, PROMPTS[1])()
     with offload(model, "25%", policy="on-demand", costs=SLOW_CPU) as run:
         decoded(run.decode, draft)
@@ -146,11 +142,11 @@ def test_what_else_runs_in_the_middle_of_a_decode_is_counted_apart(moment: str, 
     assert between.done
     assert all(text == own for text in between.done)
     for ours, theirs in ((counted.decode, alone.decode), (counted.prefill, alone.prefill)):
-        assert asked(ours) == asked(theirs)
+        assert ours.counters.requested == theirs.counters.requested
         assert ours.counters.pairs == theirs.counters.pairs > 0
         assert ours.parts.dense_s == pytest.approx(theirs.parts.dense_s)
         assert ours.parts.draft_s == pytest.approx(theirs.parts.draft_s)
-    assert asked(counted.other) > 0
+    assert counted.other.counters.requested > 0
     assert run.summary()["tokens"] == len(decoding.new_ids)
     assert run.summary()["windows"] == len(decoding.steps)
 
@@ -160,8 +156,7 @@ def cut(_scheduler: Any) -> None:
 
 
 @pytest.mark.parametrize("what", ["a text of its own", "a pass that is cut"])
-def test_a_thread_that_comes_just_before_a_decode_s_own_pass_takes_nothing_from_it(what: str) -> None:
-    model, draft = model_and_draft(QWEN)
+def test_a_thread_that_comes_just_before_a_pass_takes_nothing(model: Any, draft: Any, what: str) -> None:
     own, me = generates(model, PROMPTS[1])(), threading.get_ident()
 
     def comes_before(*_: Any) -> None:
@@ -185,14 +180,11 @@ def test_a_thread_that_comes_just_before_a_decode_s_own_pass_takes_nothing_from_
     assert run.summary()["tokens"] == len(decoding.new_ids)
 
 
-def asked(phase: Any) -> int:
-    return phase.counters.ready + phase.counters.late + phase.counters.miss
-
-
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("played", PLAYED)
-def test_decodes_of_one_run_in_threads_have_a_round_each(played: str, device: str) -> None:
-    model, draft = model_and_draft(QWEN)
+def test_decodes_of_one_run_in_threads_have_a_round_each(
+    model: Any, draft: Any, played: str, device: str
+) -> None:
     options = {"draft": draft, "gamma": 3, "max_new_tokens": TOKENS, "stop_ids": ()}
     own = [decode(model, prompt, **options) for prompt in PROMPTS[:3]]
     steps = sum(len(list(decoding)) for decoding in own)
@@ -207,22 +199,18 @@ def test_decodes_of_one_run_in_threads_have_a_round_each(played: str, device: st
     assert flat == sorted(flat)  # one after another
 
 
-def test_threads_that_share_one_decoding_have_a_step_each() -> None:
-    model, draft = model_and_draft(QWEN)
-    decoding = plainly(model)(PROMPT, draft=draft, gamma=2, max_new_tokens=40, stop_ids=())
+def test_threads_that_share_one_decoding_have_a_step_each(model, draft):
+    decoding = begun(plainly(model), draft, gamma=2, max_new_tokens=40)
     steps = [step for each in at_once(*3 * [lambda: list(decoding)]) for step in each]
     assert sorted(step.index for step in steps) == list(range(len(decoding.steps)))
-    alone = plainly(model)(PROMPT, draft=draft, gamma=2, max_new_tokens=40, stop_ids=())
-    list(alone)
-    assert decoding.new_ids == alone.new_ids
+    assert decoding.new_ids == decoded(plainly(model), draft, gamma=2, max_new_tokens=40).new_ids
 
 
-def test_after_an_interrupt_at_any_line_another_thread_has_its_turn() -> None:
-    model, draft = model_and_draft(QWEN)
+def test_after_an_interrupt_at_any_line_another_thread_goes_on(model, draft):
     own = generates(model, PROMPTS[1])()
 
     def started() -> Any:
-        return run.decode(PROMPT, draft=draft, gamma=3, max_new_tokens=4, stop_ids=())
+        return begun(run.decode, draft, gamma=3, max_new_tokens=4)
 
     def watched(code: Any) -> bool:
         return running(code) or code.co_filename.endswith(("stand_in.py", "decoding.py", "callbacks.py"))
@@ -243,8 +231,7 @@ def test_after_an_interrupt_at_any_line_another_thread_has_its_turn() -> None:
     assert interrupts > 15
 
 
-def test_an_error_in_one_thread_s_pass_leaves_the_others_their_turn() -> None:
-    model, _ = model_and_draft(QWEN)
+def test_an_error_in_one_thread_leaves_the_others_their_turn(model):
     own = generates(model, PROMPTS[1])()
     me = threading.get_ident()
 
@@ -261,8 +248,7 @@ def test_an_error_in_one_thread_s_pass_leaves_the_others_their_turn() -> None:
 
 
 @pytest.mark.parametrize("change", ["close", "resize", "offload anew"])
-def test_a_run_that_ends_or_changes_waits_for_other_threads_passes(change: str) -> None:
-    model, _ = model_and_draft(QWEN)
+def test_a_run_that_ends_or_changes_waits_for_other_threads_passes(model, change):
     own = [generates(model, prompt)() for prompt in PROMPTS]
     untouched = Untouched(model)
     for _ in range(3):

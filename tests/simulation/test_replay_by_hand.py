@@ -1,8 +1,8 @@
 """One replay worked out by hand, to the last figure: what a Result reports, what its notes and flags mean.
 
-Costs are those of `engines`: a copy takes 2 s, an expert 0.5 s from its slot and 4 s on the CPU lane. Here a
-layer's dense part takes 1 s and 1/8 s a position, a token of a prompt 0.5 s of the draft's, and recency,
-which thinks a tenth of `plan_s`, 1 s a window.
+Costs are those of `checked_device`: a copy takes 2 s, an expert 0.5 s from its slot and 4 s on the CPU lane.
+Here a layer's dense part takes 1 s and 1/8 s a position, a token of a prompt 0.5 s of the draft's, and
+recency, which plans a tenth of `plan_s`, 1 s a window.
 """
 
 from __future__ import annotations
@@ -71,6 +71,7 @@ WANTED = {
     "machine": None,
     "model": None,
     "notes": [],
+    "shared_bus": False,
     "gamma": None,
     "cold": False,
     "label": "modelled",
@@ -87,9 +88,12 @@ WANTED = {
 }  # fmt: skip
 
 
+BOTH = concatenate([FIRST, SECOND])
+
+
 @pytest.fixture(scope="module")
 def by_hand() -> Result:
-    return replay(concatenate([FIRST, SECOND]), "recency", "25%", costs=BY_HAND)
+    return replay(BOTH, "recency", "25%", costs=BY_HAND)
 
 
 @pytest.mark.parametrize("figure", WANTED)
@@ -102,8 +106,8 @@ def test_no_figure_is_left_out(by_hand: Result) -> None:
     assert by_hand.windows_s == ((11.75, 25.25), (25.25, 34.25), (44.125, 52.875))
 
 
-def test_the_copies_are_those_worked_out_and_say_who_had_to_go_and_what_it_was_worth() -> None:
-    seen = slot_history(concatenate([FIRST, SECOND]), "recency", "25%", costs=BY_HAND)
+def test_the_copies_and_evictions_are_those_worked_out() -> None:
+    seen = slot_history(BOTH, "recency", "25%", costs=BY_HAND)
     started = [
         (move.window, move.slot, move.key, move.old, move.score, move.old_score, move.demand)
         for move in seen.moves
@@ -123,23 +127,25 @@ def test_the_copies_are_those_worked_out_and_say_who_had_to_go_and_what_it_was_w
 
 def test_a_text_that_ends_within_a_window_has_the_tokens_it_has() -> None:
     rows = [([[[0]], [[1]], [[2]]], 2)] * 4  # all that is drafted is right, beyond the last token too
-    found = replay(text([], rows, gamma_max=2), "cpu-only", "50%", costs=BY_HAND, gamma=2)
-    assert (found.tokens, found.windows) == (4, 2)
+    result = replay(text([], rows, gamma_max=2), "cpu-only", "50%", costs=BY_HAND, gamma=2)
+    assert (result.tokens, result.windows) == (4, 2)
 
 
 def test_prompts_are_counted_and_timed_apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    made: list[Scheduler] = []
+    schedulers: list[Scheduler] = []
 
     def kept(*args: Any, **options: Any) -> Scheduler:
         assert (options["gamma"], options["in_flight"]) == (2, 4)  # the longest draft, though not the first
-        made.append(Scheduler(*args, **options))
-        return made[-1]
+        schedulers.append(Scheduler(*args, **options))
+        return schedulers[-1]
 
     monkeypatch.setattr("moespac_nb.simulation.replay.Scheduler", kept)
     replay(concatenate([SECOND, FIRST]), "recency", "25%", costs=BY_HAND)
-    replay(concatenate([FIRST, SECOND]), "recency", "25%", costs=BY_HAND)
-    assert made[1].prefill.counters == Counters(miss=5, loaded=5, pairs=6, copies=6, bytes=600, evictions=4)
-    assert made[1].prefill.parts == TimeBreakdown(
+    replay(BOTH, "recency", "25%", costs=BY_HAND)
+    assert schedulers[1].prefill.counters == Counters(
+        miss=5, loaded=5, pairs=6, copies=6, bytes=600, evictions=4
+    )
+    assert schedulers[1].prefill.parts == TimeBreakdown(
         draft_s=1.5, plan_s=2.0, dense_s=5.25, experts_s=2.5, link_wait_s=10.375
     )
 
@@ -147,17 +153,17 @@ def test_prompts_are_counted_and_timed_apart(monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.parametrize(("in_flight", "starts"), [(4, [0, 2, 4, 6]), (1, [0, 5.75])])
 def test_copies_in_flight_are_as_many_as_was_said(in_flight: int, starts: list[float]) -> None:
     twice = text([], [([[[0], [0]], [[1], [1]]], 0)] * 2)  # the first window misses four, two a layer
-    found = replay(twice, "recency", "100%", costs=BY_HAND, in_flight=in_flight)
-    copied = [one.start for one in found.timeline if one.lane == "link"]
+    result = replay(twice, "recency", "100%", costs=BY_HAND, in_flight=in_flight)
+    copied = [op.start for op in result.timeline if op.lane == "link"]
     # One by one: E0 is awaited and has come, E1 is on the CPU from 1.75 to 5.75; then layer 1's dense part.
     assert [start - copied[0] for start in copied] == starts
 
 
 def test_a_profile_counts_positions() -> None:
-    assert expert_usage(concatenate([FIRST, SECOND])).tolist() == [[4, 2, 0, 1], [4, 0, 1, 2]]
+    assert expert_usage(BOTH).tolist() == [[4, 2, 0, 1], [4, 0, 1, 2]]
 
 
-def test_a_copy_that_starts_between_two_layers_belongs_to_the_second() -> None:
+def test_a_copy_between_two_layers_belongs_to_the_second() -> None:
     twice = text([], [([[[0], [0]], [[1], [1]]], 0)] * 2)  # as above: the second starts beside layer 1
     seen = slot_history(twice, "recency", "100%", costs=BY_HAND, in_flight=1)
     assert [(move.window, move.moment) for move in seen.moves if not move.came] == [(1, 0), (1, 2)]
@@ -173,29 +179,29 @@ def on_small(trace: Trace, policy: str = "recency", budget: str = "100%", **opti
 
 @pytest.mark.parametrize(("context", "layer_s"), [(100, 4.28), (200, 7.48)])
 def test_a_pass_reads_the_keys_and_values_of_the_context(context: int, layer_s: float) -> None:
-    found = on_small(concatenate([FIRST, SECOND]), "cpu-only", context=context)
+    result = on_small(BOTH, "cpu-only", context=context)
     # Three windows of two layers and a head of 4.2 s; 3 + 2 + 2 positions.
-    assert found.parts.dense_s == pytest.approx(3 * (2 * layer_s + 4.2) + 2 * 7 * 2.16)
-    assert found.parts.draft_s == pytest.approx(4 * 1.3)
-    assert found.notes == ()
+    assert result.parts.dense_s == pytest.approx(3 * (2 * layer_s + 4.2) + 2 * 7 * 2.16)
+    assert result.parts.draft_s == pytest.approx(4 * 1.3)
+    assert result.notes == ()
 
 
 @pytest.mark.parametrize(
     ("accounting", "gamma", "context", "charged"),
     [
         ("slots-equal", 1, 100, (8, 4800, True)),
-        ("device-equal", 0, 100, (8, 4800, True)),  # who does not draft pays for no draft
+        ("device-equal", 0, 100, (8, 4800, True)),  # without a draft nothing is charged
         ("device-equal", 1, 100, (3, 2300, True)),  # 1000 + 100·12 + 300 of 4800 bytes
         ("device-equal", 1, 200, (1, 1100, True)),
         ("device-equal", 1, 250, (0, 0, False)),  # 500 bytes are left, and no slot
     ],
 )
-def test_a_draft_is_charged_to_who_drafts_with_its_context(
+def test_a_draft_is_charged_where_there_is_one_with_its_context(
     accounting: str, gamma: int, context: int, charged: tuple[int, int, bool]
 ) -> None:
     card = {"memory_bytes": 10**9}
-    found = on_small(DENSE, accounting=accounting, gamma=gamma, context=context, of_machine=card)
-    assert (found.slots, found.budget_bytes, found.fits) == charged
+    result = on_small(DENSE, accounting=accounting, gamma=gamma, context=context, of_machine=card)
+    assert (result.slots, result.budget_bytes, result.fits) == charged
 
 
 REST = 1000 + 7360 + 100 * 128 + 156_800  # reserved, dense, keys and values, workspace: see test_fit
@@ -216,7 +222,7 @@ DRAFT = 2500
 def test_a_card_fits_if_it_holds_the_slots_beside_all_the_rest(
     policy: str, gamma: int, room: int, fits: bool
 ) -> None:
-    found = on_small(DENSE, policy, "25%", gamma=gamma, context=100, of_machine={"memory_bytes": room})
-    assert found.fits is fits
+    result = on_small(DENSE, policy, "25%", gamma=gamma, context=100, of_machine={"memory_bytes": room})
+    assert result.fits is fits
     less = {"memory_bytes": room, "host_memory_bytes": 4799}  # all experts take 4800
     assert on_small(DENSE, policy, "25%", gamma=gamma, context=100, of_machine=less).fits is False

@@ -8,50 +8,50 @@ import numpy as np
 import pytest
 
 from moespac_nb.engine.slots import EMPTY
-from moespac_nb.policies import POLICIES, compose_policy, get_policy
+from moespac_nb.policies import POLICIES, compose_policy
 from moespac_nb.simulation.replay import replay
-from moespac_nb.simulation.slot_history import CPU, LATE, LOADED, READY, slot_history
+from moespac_nb.simulation.slot_history import CPU, LATE, LOADED, READY, SlotHistory, slot_history
 from moespac_nb.trace.editing import concatenate
 from moespac_nb.trace.step import MoEShape
+from moespac_nb.trace.trace import Trace
 from tools.support.synthetic_trace import made_up
 
-GEOMETRY = MoEShape(layers=4, experts=16, top_k=2)
-TRACE = made_up(GEOMETRY, gamma=3, steps=20)
-EVERY = [*POLICIES, compose_policy("table", sensor="token-table", rule="ema", admission=2, miss="cheaper")]
-
-
-TEXTS = [made_up(GEOMETRY, gamma=3, steps=10, seed=seed) for seed in (0, 1)]
+SHAPE = MoEShape(layers=4, experts=16, top_k=2)
+TRACE = made_up(SHAPE, gamma=3, steps=20)
+TABLE = compose_policy("table", sensor="token-table", rule="ema", admission=2, miss="cheaper")
+EVERY = {**POLICIES, "table": TABLE}
+TEXTS = [made_up(SHAPE, gamma=3, steps=10, seed=seed) for seed in (0, 1)]
 TWO_TEXTS = concatenate(TEXTS)
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["one text", "two, each with empty slots"])
-def cold(request: Any) -> Any:
+def cold(request: Any) -> bool:
     return request.param
 
 
-@pytest.fixture(scope="module", params=EVERY, ids=str)
-def seen(request: Any, cold: bool) -> Any:
-    return slot_history(TWO_TEXTS if cold else TRACE, request.param, "20%", expert_usage=TRACE, cold=cold)
+@pytest.fixture(scope="module", params=EVERY)
+def seen(request: Any, cold: bool) -> SlotHistory:
+    return history(TWO_TEXTS if cold else TRACE, request.param, cold)
+
+
+def history(trace: Trace, policy: str, cold: bool = False) -> SlotHistory:
+    return slot_history(trace, EVERY[policy], "20%", expert_usage=TRACE, cold=cold)
 
 
 def test_the_replay_is_the_ordinary_one(seen: Any, cold: bool) -> None:
-    replayed = TWO_TEXTS if cold else TRACE
-    counters = replay(replayed, policy_of(seen), "20%", expert_usage=TRACE, cold=cold).counters
+    trace, policy = TWO_TEXTS if cold else TRACE, EVERY[seen.result.policy]
+    counters = replay(trace, policy, "20%", expert_usage=TRACE, cold=cold).counters
     assert seen.result.counters == counters
     served = [int((seen.served == how).sum()) for how in (READY, LATE, LOADED, CPU)]
     assert served[0] == counters.ready
     assert served[2] == counters.loaded
-    assert sum(served) == counters.ready + counters.late + counters.miss
+    assert sum(served) == counters.requested
     started = sum(not move.came for move in seen.moves)
     copied_bytes = counters.bytes + seen.result.prefill_bytes
     assert started * counters.bytes == copied_bytes * counters.copies  # bytes are copies of one size
 
 
-def policy_of(seen: Any) -> Any:
-    return next(get_policy(each) for each in EVERY if get_policy(each).name == seen.result.policy)
-
-
-def test_whoever_is_asked_for_is_served_once_and_nobody_else(seen: Any) -> None:
+def test_each_requested_expert_is_served_once_and_no_other(seen: Any) -> None:
     assert np.array_equal(seen.served > 0, seen.counts > 0)
     assert seen.counts.sum() == 20 * 4 * 2 * 4  # windows, positions, top k, layers
     assert seen.served.shape == seen.wanted.shape == seen.scores.shape == (20, 4, 16)
@@ -70,7 +70,7 @@ def test_the_slots_of_each_moment_are_those_that_its_layer_read(seen: Any) -> No
             assert not set(on_cpu.tolist()) & here
 
 
-def test_what_is_resident_as_a_window_begins_is_what_the_slots_hold(seen: Any) -> None:
+def test_what_is_resident_as_a_window_begins_is_in_the_slots(seen: Any) -> None:
     for window in range(seen.windows):
         owner, loading = seen.owners(window)
         held = np.zeros(seen.counts[0].size, bool)
@@ -79,7 +79,7 @@ def test_what_is_resident_as_a_window_begins_is_what_the_slots_hold(seen: Any) -
     assert seen.resident.any() == (seen.slots > 0)
 
 
-def test_a_copy_ahead_takes_a_slot_only_from_who_is_worth_less(seen: Any) -> None:
+def test_a_copy_ahead_takes_a_slot_only_from_a_lower_score(seen: Any) -> None:
     ahead = [move for move in seen.moves if not move.came and move.old != EMPTY and not move.demand]
     assert all(move.score > move.old_score for move in ahead)
     if seen.result.policy.startswith(("recency", "spac")):
@@ -100,26 +100,25 @@ def test_thresholds_are_kept_of_policies_that_have_them(seen: Any, cold: bool) -
 
 
 def test_why_an_expert_had_to_go_is_its_last_eviction() -> None:
-    seen = slot_history(TRACE, "recency", "20%")
-    gone = [move for move in seen.moves if move.old != EMPTY]
-    move = gone[len(gone) // 2]
-    layer, expert = divmod(move.old, 16)
-    assert seen.why(move.window, layer, expert) in [each for each in gone if each.old == move.old]
-    assert seen.why(move.window, layer, expert).window <= move.window
-    never = next(key for key in range(64) if all(each.old != key for each in gone))
+    seen = history(TRACE, "recency")
+    evictions = [move for move in seen.moves if move.old != EMPTY]
+    move = evictions[len(evictions) // 2]
+    why = seen.why(move.window, *divmod(move.old, 16))
+    assert why in [other for other in evictions if other.old == move.old]
+    assert why.window <= move.window
+    never = min(set(range(64)) - {move.old for move in evictions})
     assert seen.why(19, *divmod(never, 16)) is None
 
 
-@pytest.mark.parametrize("name", EVERY, ids=str)
-def test_a_text_that_starts_with_empty_slots_is_as_if_alone(name: Any) -> None:
-    both = slot_history(TWO_TEXTS, name, "20%", expert_usage=TRACE, cold=True)
-    alone = slot_history(TEXTS[1], name, "20%", expert_usage=TRACE)
+@pytest.mark.parametrize("name", EVERY)
+def test_a_text_that_starts_with_empty_slots_is_as_if_alone(name: str) -> None:
+    both, alone = history(TWO_TEXTS, name, cold=True), history(TEXTS[1], name)
     for part in ("served", "wanted", "scores", "resident"):
         assert np.array_equal(getattr(both, part)[10:], getattr(alone, part))
 
 
-def test_a_restart_empties_slots_for_nobody() -> None:
-    seen = slot_history(TWO_TEXTS, "recency", "20%", cold=True)
+def test_a_restart_empties_slots_for_no_other_expert() -> None:
+    seen = history(TWO_TEXTS, "recency", cold=True)
     emptied = [move for move in seen.moves if move.old != EMPTY and move.came]
     assert {(move.window, move.moment, move.key, move.demand) for move in emptied} == {(10, 0, EMPTY, False)}
     before, _ = seen.owners(9, 4)

@@ -30,7 +30,7 @@ from tools.bench.browser.page import (
     spread,
 )
 from tools.bench.browser.shown import CASES, STEPS, Case, Input, setup, trace_of
-from tools.support.browser import find_browser
+from tools.support.browser import browser_of, find_browser
 from tools.support.jupyterlab import OPEN, lab, write_notebook
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -86,7 +86,7 @@ def all_widgets(page: Any, traffic: Traffic) -> dict[str, Any]:
     return {"websocket_mb": traffic.mb, "heap_mb": [heap_mb(page)]}
 
 
-def measure(name: str, size: str, steps: int, figures: bool, browser: Path) -> dict[str, Any]:
+def measure(name: str, size: str, steps: int, figures: bool, chromium: Path) -> dict[str, Any]:
     """A widget, in a JupyterLab and a browser that know nothing of the others."""
     cases = list(CASES.values()) if name == NOTEBOOK else [CASES[name]]
     charts = f"figures(trace, {cases[0].charts}, **alike)"
@@ -96,7 +96,7 @@ def measure(name: str, size: str, steps: int, figures: bool, browser: Path) -> d
         cells = [setup(size), *(case.cell for case in cases), *([charts] if figures else [])]
         write_notebook(folder / "bench.ipynb", cells)
         traffic = Traffic()
-        with lab(folder, browser) as opened:
+        with browser_of(chromium) as browser, lab(folder, browser) as opened:
             page = opened.page
             traffic.watch(page)
             page.evaluate(OPEN, "bench.ipynb")
@@ -131,8 +131,8 @@ def main() -> None:
     unknown = [name for name in names if name not in (*CASES, NOTEBOOK)]
     if unknown:
         parser.error(f"{unknown[0]!r} is no widget; expected: {', '.join(CASES)}, {NOTEBOOK}")
-    browser = find_browser()
-    if browser is None and not options.travels:
+    chromium = find_browser()
+    if chromium is None and not options.travels:
         raise SystemExit("no Chromium: install one, or name it in MOESPAC_CHROMIUM")
 
     def keep(found: dict[str, Any]) -> None:  # after each widget: a run that is stopped has measured
@@ -146,10 +146,10 @@ def main() -> None:
         found["travels"] = travels.measure(names)
         keep(found)
     for name in [] if options.travels else names:
-        assert browser
+        assert chromium
         figures = not options.no_figures and name != NOTEBOOK
         steps = options.steps or STEPS[options.size]
-        found.setdefault(options.size, {})[name] = measure(name, options.size, steps, figures, browser)
+        found.setdefault(options.size, {})[name] = measure(name, options.size, steps, figures, chromium)
         keep(found)
         print(name, json.dumps(found[options.size][name]), file=sys.stderr, flush=True)
     print(report.tables(found))

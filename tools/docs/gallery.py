@@ -8,15 +8,12 @@ one more line in SHOTS.
 
 from __future__ import annotations
 
-import base64
 import sys
 import tempfile
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
-
-import numpy as np
 
 import moespac_nb
 from moespac_nb import Sampling, Trace
@@ -43,18 +40,6 @@ PICTURES = ROOT / "docs/gallery"
 LARGEST_BYTES = 90_000  # of a widget's picture
 PAGE, PAGE_BYTES = "page", 600_000  # a dashboard that is read without a kernel, and the most it may take
 PAGE_EVENTS = 800  # pairs of step and layer in it: its first hundred steps
-# A screenshot's width, height and colours, read by the browser that took it.
-READ = """async written => {
-  const bytes = Uint8Array.from(atob(written), letter => letter.charCodeAt(0));
-  const picture = await createImageBitmap(new Blob([bytes]));
-  const { width, height } = picture;
-  const pen = new OffscreenCanvas(width, height).getContext('2d');
-  pen.drawImage(picture, 0, 0);
-  const { data } = pen.getImageData(0, 0, width, height);
-  let letters = '';
-  for (let i = 0; i < data.length; i += 32768) letters += String.fromCharCode(...data.subarray(i, i + 32768));
-  return [width, height, btoa(letters)];
-}"""
 
 
 class Shot(NamedTuple):
@@ -141,14 +126,6 @@ SHOTS = {
 }
 
 
-def pixels(browser: Any, screenshot: bytes) -> np.ndarray:
-    """(height, width, 3)."""
-    page = browser.new_page()
-    width, height, read = page.evaluate(READ, base64.b64encode(screenshot).decode())
-    page.close()
-    return np.frombuffer(base64.b64decode(read), np.uint8).reshape(height, width, 4)[..., :3]
-
-
 def main() -> None:
     wanted = sys.argv[1:] or [PAGE, *SHOTS]
     if PAGE in wanted:
@@ -168,7 +145,7 @@ def main() -> None:
                 opened.page.set_viewport_size({"width": 1280, "height": 900})
             opened.settle()
             path = PICTURES / f"{name}.png"
-            path.write_bytes(png(pixels(browser, opened.page.locator(shot.part).screenshot())))
+            path.write_bytes(png(opened.page.locator(shot.part).screenshot()))
             faults = [*opened.problems, *opened.requests]
             largest = LARGEST_BYTES * opened.page.locator(".moespac").count()
             opened.page.close()

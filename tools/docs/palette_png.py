@@ -2,42 +2,17 @@
 
 from __future__ import annotations
 
-import numpy as np
+import io
 
-from moespac_widgets.base.fallback import png as png_file
+from PIL import Image
 
 MOST = 256
-ROUNDS = 6  # of k-means; more move no colour by a visible amount
 
 
-def palette(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """pixels: (height, width, 3) uint8. Colours (n, 3) and which of them each pixel gets (height, width).
-
-    All colours where they are few; else the commonest, moved to the middle of those that are nearest to them.
-    """
-    packed = pixels.astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32)
-    found, which, times = np.unique(packed, return_inverse=True, return_counts=True)
-    colours = np.stack([found >> 16, (found >> 8) & 255, found & 255], axis=1).astype(np.float32)
-    nearest = np.arange(len(colours))
-    chosen = colours
-    if len(colours) > MOST:
-        chosen = colours[np.argsort(-times, kind="stable")[:MOST]]
-        for _ in range(ROUNDS):
-            nearest = _nearest(colours, chosen)
-            weight = np.bincount(nearest, times, MOST)
-            sums = [np.bincount(nearest, times * channel, MOST) for channel in colours.T]
-            held = weight > 0
-            chosen[held] = (np.stack(sums, axis=1)[held] / weight[held, None]).astype(np.float32)
-        chosen = np.rint(chosen)
-        nearest = _nearest(colours, chosen)
-    return chosen.astype(np.uint8), nearest[which].reshape(pixels.shape[:2]).astype(np.uint8)
-
-
-def _nearest(colours: np.ndarray, chosen: np.ndarray) -> np.ndarray:
-    return np.argmin((chosen**2).sum(axis=1) - 2 * colours @ chosen.T, axis=1)
-
-
-def png(pixels: np.ndarray) -> bytes:
-    """The file, of (height, width, 3) uint8."""
-    colours, which = palette(pixels)
-    return png_file(which, colours)
+def png(screenshot: bytes) -> bytes:
+    """Return a picture's file with so few colours; where it has no more, it is kept as it is."""
+    picture = Image.open(io.BytesIO(screenshot)).convert("RGB")
+    few = picture.quantize(MOST, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    file = io.BytesIO()
+    few.save(file, "PNG", optimize=True)
+    return file.getvalue()

@@ -30,8 +30,8 @@ TESTS = tuple(
     for name in (
         "balancer/test_formulations", "models/test_compat", "decoder/test_speculative", "decoder/test_drafts",
         "models/test_families", "models/test_loading", "offloading/test_session", "decoder/test_recording",
-        "models/test_routing", "decoder/test_sampling", "trace/test_npz", "widgets/test_figures",
-        "widgets/test_live_view",
+        "models/test_routing", "decoder/test_sampling", "trace/test_npz", "jupyter/widgets/test_figures",
+        "jupyter/widgets/test_live_view",
     )
 )  # fmt: skip
 

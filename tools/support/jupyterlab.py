@@ -13,13 +13,13 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tools.support.browser import browser_of
+from tools.support.browser import Opened, without_a_fault
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -46,31 +46,60 @@ STATE = """() => {
   };
 }"""
 
-CELL_COUNT = "() => window.jupyterapp.shell.currentWidget.content.model.cells.length"
-ACTIVE_CELL = "() => window.jupyterapp.shell.currentWidget.content.activeCellIndex"
+CELLS = """() => {
+  const { content } = window.jupyterapp.shell.currentWidget;
+  return [content.model.cells.length, content.activeCellIndex];
+}"""
 RUN_CELL = """async ([i, source]) => {
   const panel = window.jupyterapp.shell.currentWidget;
   if (source) panel.content.widgets[i].model.sharedModel.setSource(source);
   panel.content.activeCellIndex = i;
   await window.jupyterapp.commands.execute('notebook:run-cell');
 }"""
-IN_KERNEL = """async code => {
-  const kernel = window.jupyterapp.shell.currentWidget.sessionContext.session.kernel;
-  const future = kernel.requestExecute({code, silent: false, store_history: false});
+SESSION = "window.jupyterapp.shell.currentWidget.sessionContext.session"
+IN_KERNEL = f"""async code => {{
+  const future = {SESSION}.kernel.requestExecute({{code, silent: false, store_history: false}});
   let text = '';
-  future.onIOPub = m => { if (m.header.msg_type === 'stream') text += m.content.text; };
+  future.onIOPub = m => {{ if (m.header.msg_type === 'stream') text += m.content.text; }};
   await future.done;
   return text;
-}"""
+}}"""
+READY = "() => window.jupyterapp !== undefined"
 
 
 @dataclass
-class Page:
-    """An open notebook: the Playwright page, what it asked other hosts for, what its console said."""
+class Lab(Opened):
+    """JupyterLab in a browser, with a notebook open."""
 
-    page: Any
-    foreign_requests: list[str] = field(default_factory=list)
-    console_errors: list[str] = field(default_factory=list)
+    @property
+    def cells(self) -> list[int]:
+        """How many there are, and which one is active."""
+        cells: list[int] = self.page.evaluate(CELLS)
+        return cells
+
+    def run_cell(self, place: int, source: str | None = None) -> None:
+        self.page.evaluate(RUN_CELL, [place, source])
+
+    def in_kernel(self, code: str) -> str:
+        return str(self.page.evaluate(IN_KERNEL, code)).strip()
+
+    def kernel_says(self, code: str, expected: str) -> None:
+        """Wait until the kernel has heard."""
+        for _ in range(40):
+            said = self.in_kernel(code)
+            if said == expected:
+                return
+            time.sleep(0.1)
+        raise AssertionError(f"{code} says {said}, not {expected}")
+
+    def stop_kernel(self) -> None:
+        self.page.evaluate(f"() => {{ {SESSION}.kernel.shutdown(); }}")
+
+    def save_and_reload(self, path: str) -> None:
+        self.page.evaluate("() => window.jupyterapp.commands.execute('docmanager:save')")
+        self.page.reload()
+        self.page.wait_for_function(READY, timeout=120_000)
+        self.page.evaluate(OPEN, path)
 
     def run_all(self, path: str, seconds: float = 240) -> dict[str, Any]:
         """Run every cell; returns `errors` and `text` of the outputs."""
@@ -96,8 +125,8 @@ def write_notebook(path: Path, cells: Iterable[str]) -> None:
 
 
 @contextmanager
-def lab(root: Path, chromium: Path, theme: str = "JupyterLab Light") -> Iterator[Page]:
-    """JupyterLab on `root`, opened in `chromium`; settings and state live and die below `root`."""
+def lab(root: Path, browser: Any, theme: str = "JupyterLab Light") -> Iterator[Lab]:
+    """JupyterLab on `root`, opened in `browser`; settings and state live and die below `root`."""
     home = root / ".home"
     settings = home / "settings/@jupyterlab/apputils-extension"
     settings.mkdir(parents=True, exist_ok=True)
@@ -121,16 +150,15 @@ def lab(root: Path, chromium: Path, theme: str = "JupyterLab Light") -> Iterator
     server = subprocess.Popen(command, cwd=root, stdout=log, stderr=log, env=variables)
     try:
         _wait_for(f"http://127.0.0.1:{port}/api?token={token}", server, home / "lab.log")
-        with browser_of(chromium) as browser:
-            scheme = "dark" if "Dark" in theme else "light"
-            page = browser.new_page(viewport={"width": 1280, "height": 1000}, color_scheme=scheme)
-            opened = Page(page)
-            page.on("request", lambda r: _note_foreign(opened, r.url, port))
-            page.on("console", lambda m: opened.console_errors.append(m.text) if m.type == "error" else None)
-            page.on("pageerror", lambda e: opened.console_errors.append(str(e)))
-            page.goto(f"http://127.0.0.1:{port}/lab?token={token}")
-            page.wait_for_function("() => window.jupyterapp !== undefined", timeout=120_000)
-            yield opened
+        scheme = "dark" if "Dark" in theme else "light"
+        page = browser.new_page(viewport={"width": 1280, "height": 1000}, color_scheme=scheme)
+        opened = Lab(page)
+        here = f"127.0.0.1:{port}"
+        opened.watch((f"http://{here}", f"ws://{here}", "data:", "blob:"), severe=("error",))
+        page.goto(f"http://{here}/lab?token={token}")
+        page.wait_for_function(READY, timeout=120_000)
+        yield opened
+        page.close()
     finally:
         server.terminate()
         try:
@@ -138,12 +166,6 @@ def lab(root: Path, chromium: Path, theme: str = "JupyterLab Light") -> Iterator
         except subprocess.TimeoutExpired:
             server.kill()
         log.close()
-
-
-def _note_foreign(opened: Page, url: str, port: int) -> None:
-    here = (f"http://127.0.0.1:{port}", f"ws://127.0.0.1:{port}", "data:", "blob:")
-    if not url.startswith(here):
-        opened.foreign_requests.append(url)
 
 
 THEMES = pytest.mark.parametrize(
@@ -161,13 +183,13 @@ class Read:
 
 
 @contextmanager
-def read(notebook: Path, chromium: Path, theme: str, beside: Path) -> Iterator[Read]:
+def read(notebook: Path, browser: Any, theme: str, beside: Path) -> Iterator[Read]:
     """Run a copy of it below `beside`. No error, no word on the console, no request to another host."""
     shutil.copy(notebook, beside)
     pictures = notebook.parent.parent / "build/pictures"
     pictures.mkdir(parents=True, exist_ok=True)
     number, scheme = notebook.name[:2], "dark" if "Dark" in theme else "light"
-    with lab(beside, chromium, theme) as opened:
+    with lab(beside, browser, theme) as opened:
         state = opened.run_all(notebook.name)
         assert not state["errors"]
 
@@ -175,8 +197,7 @@ def read(notebook: Path, chromium: Path, theme: str, beside: Path) -> Iterator[R
             opened.page.screenshot(path=pictures / f"{number}-{name}-{scheme}.png")
 
         yield Read(opened.page, state["text"], picture)
-        assert not opened.foreign_requests
-        assert not opened.console_errors
+        without_a_fault(opened)
 
 
 def _free_port() -> int:
@@ -196,17 +217,3 @@ def _wait_for(url: str, server: subprocess.Popen[bytes], log: Path, seconds: flo
         except OSError:
             time.sleep(0.3)
     raise AssertionError(f"JupyterLab did not answer within {seconds} s: {log.read_text()[-1000:]}")
-
-
-def in_kernel(page: Any, code: str) -> str:
-    return str(page.evaluate(IN_KERNEL, code)).strip()
-
-
-def kernel_says(page: Any, code: str, expected: str) -> None:
-    """Wait until the kernel has heard."""
-    for _ in range(40):
-        said = in_kernel(page, code)
-        if said == expected:
-            return
-        time.sleep(0.1)
-    raise AssertionError(f"{code} says {said}, not {expected}")

@@ -32,9 +32,13 @@ def expert_bytes(model: Any) -> int:
     return sum(weight[0].nbytes for weight in module.parameters())
 
 
-def decoded(decode_with: Any, draft: Any, gamma: int = 4, **options: Any) -> Any:
+def begun(decode_with: Any, draft: Any, gamma: int = 4, **options: Any) -> Any:
     options = {"max_new_tokens": TOKENS, "stop_ids": ()} | options
-    decoding = decode_with(PROMPT, draft=draft, gamma=gamma, **options)
+    return decode_with(PROMPT, draft=draft, gamma=gamma, **options)
+
+
+def decoded(decode_with: Any, draft: Any, gamma: int = 4, **options: Any) -> Any:
+    decoding = begun(decode_with, draft, gamma, **options)
     list(decoding)
     return decoding
 

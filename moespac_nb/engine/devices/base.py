@@ -11,12 +11,14 @@ computer; and `cuda.CudaDevice`.
 
 from __future__ import annotations
 
+import math
 import sys
 import traceback
 from collections.abc import Callable, Iterable
 from typing import Any, Final, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
-from ...utils.exceptions import ClosedSessionError, InvalidInputError, MoespacError
+from ...utils.exceptions import ClosedSessionError, InvalidInputError
+from ...utils.validation import check_choice
 
 __all__ = [
     "HOST_THREAD",
@@ -26,42 +28,63 @@ __all__ = [
     "Operation",
     "OperationError",
     "attempt",
+    "check_operation",
+    "check_seconds",
     "failure",
-    "refusal",
 ]
 
-LANES: Final = ("gpu", "cpu", "link", "draft")
-HOST_THREAD: Final = "host"  # not a lane: where a timeline shows what the caller spent on thinking
+LANES: Final = ("draft", "gpu", "cpu", "link")
+HOST_THREAD: Final = "host"  # not a lane: where a timeline shows what the caller spent on planning
 
 Event: TypeAlias = Any  # only its device looks into it
 
 
 class OperationError(RuntimeError):
-    """An operation did not do its work: `run` raised, what it came after failed, or the device was closed.
+    """An operation did not do its work: `run` raised, what it depends on failed, or the device was closed.
 
     The exception that `run` raised, if one did, is its `__cause__`.
     """
 
 
 class Operation(NamedTuple):
-    """One thing that ran, in seconds on the device's clock."""
+    """One thing that ran, in seconds on the device's clock.
+
+    Attributes
+    ----------
+    lane : str
+        One of `LANES`, or `HOST_THREAD`.
+    label : str
+        What it was, such as "copy L0 E1".
+    start, end : float
+        Seconds on the device's clock.
+    size_bytes : int
+        What a copy moved, or what the CPU lane read of the host's memory.
+    failed : bool
+        Whether it did not do its work.
+    """
 
     lane: str
     label: str
     start: float
     end: float
-    size_bytes: int = 0  # what a copy moved
+    size_bytes: int = 0
     failed: bool = False
 
 
 @runtime_checkable
 class Device(Protocol):
-    """Lanes, events and a clock; see the module. Called from one thread."""
+    """Protocol of a device: lanes, events and a clock. All calls come from one thread.
 
-    kind: str  # virtual, host or cuda
+    Attributes
+    ----------
+    kind : str
+        "virtual", "host" or "cuda".
+    """
+
+    kind: str
 
     def now(self) -> float:
-        """Seconds on the caller's clock since the device was made."""
+        """Return the seconds on the caller's clock since the device was made."""
 
     def submit(
         self,
@@ -75,36 +98,61 @@ class Device(Protocol):
     ) -> Event:
         """Queue one operation, and return its event at once.
 
-        It starts when it has been submitted, its lane is free and every event in `after` has come; if one of
-        those failed, it fails too and `run` is not called.
-        seconds: its modelled length, 0 or more: all there is on the virtual device, the least a copy takes on
-        the host device (its link is throttled), nothing to a CUDA device.
-        run: the work, called once at most. What it raises is kept for `wait`, and later operations still run.
-        since: for work without `run` that the caller itself did from that time until now, which is what a
-        timeline then shows. Where the caller takes no time, on the virtual device, it is one like any other.
-        Raises MoespacError for an unknown lane, seconds that are no length of time, and on a closed device.
+        It starts when its lane is free and every event in `after` has completed; if one of those failed, it
+        fails too and `run` is not called.
+
+        Parameters
+        ----------
+        lane : str
+            One of `LANES`.
+        seconds : float
+            Modelled length, 0 or more. It is all there is on the virtual device, and the least that a copy
+            takes on the host device, whose link is throttled; a CUDA device ignores it.
+        run : callable, optional
+            The work, called once at most. What it raises is kept for `wait`, and later operations still run.
+        after : iterable of Event
+            What the operation depends on.
+        label : str
+            For the timeline.
+        size_bytes : int
+            What a copy moves, or what the CPU lane reads of the host's memory.
+        since : float, optional
+            For work without `run` that the caller itself did from that time until now, which is what a
+            timeline then shows. The virtual device ignores it, as the caller takes no time there.
+
+        Returns
+        -------
+        Event
+            Only the device looks into it.
+
+        Raises
+        ------
+        InvalidInputError
+            The lane is unknown, or `seconds` is no length of time.
+        ClosedSessionError
+            The device is closed.
         """
 
     def charge(self, seconds: float, label: str = "") -> None:
         """Charge the caller's planning: simulated time passes now; real time has passed already."""
 
     def done(self, event: Event) -> bool:
-        """Whether its operation has finished or failed by now; never waits."""
+        """Return whether an operation has finished or failed by now; never waits."""
 
     def wait(self, event: Event) -> None:
-        """Return when its operation has finished. Raises OperationError each time, if it failed."""
+        """Return when an operation has finished; raise `OperationError` each time, if it failed."""
 
     def timeline(self) -> list[Operation]:
-        """What has run, by start. Thinking is in it as operations of the lane `HOST`."""
+        """Return what has run, by start; planning is in it as operations on `HOST_THREAD`."""
 
     def close(self) -> None:
         """Cancel what has not started, which then fails; wait for what has. Closing again does nothing."""
 
 
 def attempt(run: Callable[[], object], kept: type[BaseException] = Exception) -> BaseException | None:
-    """Do the work. What it raises is returned, fit to be kept.
+    """Do the work, and return what it raises, fit to be kept.
 
-    Its traceback becomes a note: the frames would keep the work alive, and the tensors it holds.
+    The traceback becomes a note: the frames would keep the work alive, and the tensors it holds.
     """
     handled = sys.exception()  # the caller's own, if any: the context of what is raised here
     try:
@@ -122,16 +170,21 @@ def attempt(run: Callable[[], object], kept: type[BaseException] = Exception) ->
 
 
 def failure(lane: str, label: str, cause: BaseException) -> OperationError:
-    """What `wait` raises for an operation that failed: a new one each time."""
+    """Return what `wait` raises for an operation that failed: a new exception each time."""
     error = OperationError(f"{label or 'an operation'} on lane {lane} failed: {cause}")
     error.__cause__ = cause
     return error
 
 
-def refusal(lane: str, seconds: float, closed: bool) -> MoespacError:
-    """Why a device does not take an operation."""
-    if closed:
-        return ClosedSessionError("this device is closed; expected: operations until then; make a new device")
-    if lane not in LANES and lane != HOST_THREAD:
-        return InvalidInputError(f"lane is {lane!r}; expected: {', '.join(LANES)}")
-    return InvalidInputError(f"seconds is {seconds}; expected: 0 or more, and finite")
+def check_operation(lane: str, seconds: float, is_closed: bool) -> None:
+    """Raise unless a device can take an operation."""
+    if is_closed:
+        raise ClosedSessionError("this device is closed; expected: operations until then; make a new device")
+    check_choice("lane", lane, LANES)
+    check_seconds(seconds)
+
+
+def check_seconds(seconds: float) -> None:
+    """Raise unless this is a length of time."""
+    if not 0 <= seconds < math.inf:
+        raise InvalidInputError(f"seconds is {seconds}; expected: 0 or more, and finite")

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from ...utils.exceptions import InvalidInputError, MoespacError
-from .base import LANES, Operation, attempt
+from .base import LANES, Operation, attempt, check_operation
 from .host import HostDevice
 
 __all__ = ["CudaDevice"]
@@ -35,10 +35,19 @@ CLOCK_GOOD_FOR_S: Final = 10.0
 
 
 class CudaDevice(HostDevice):
-    """The current CUDA device.
+    """Run lanes as streams of the current CUDA device.
 
-    record: whether to keep a timeline. cuda: what is used of `torch.cuda`, or a stand-in.
-    Raises MoespacError where there is no GPU that torch can use.
+    Parameters
+    ----------
+    record : bool, default True
+        Whether to keep a timeline.
+    cuda : module, optional
+        `torch.cuda`, or a stand-in with what is used of it.
+
+    Raises
+    ------
+    InvalidInputError
+        There is no GPU that torch can use.
     """
 
     kind = "cuda"
@@ -56,7 +65,7 @@ class CudaDevice(HostDevice):
         self._kernels = cuda.current_stream()
         self._copies = cuda.Stream()
         self._clock = cuda.Stream()  # idle but for reading the GPU's time
-        self._spare: list[Any] = []  # events that nobody asks any more
+        self._spare: list[Any] = []  # events that are no longer asked
         self._read = self._read_clock()
         self._launched: dict[str, deque[_Launched]] = {lane: deque() for lane in LANES}
         self._registered: list[Any] = []  # tensors whose memory the driver has pinned where it is
@@ -71,9 +80,10 @@ class CudaDevice(HostDevice):
         size_bytes: int = 0,
         since: float | None = None,
     ) -> Any:
+        """Launch an operation on its lane's stream; see `Device.submit`."""
         if lane == "cpu":
             return super().submit(lane, seconds, run, after, label, size_bytes, since)
-        self._check(lane, seconds)
+        check_operation(lane, seconds, self._closed)
         stream = self._copies if lane == "link" else self._kernels
         error: BaseException | None = None
         for event in after:
@@ -100,10 +110,12 @@ class CudaDevice(HostDevice):
         return launched
 
     def timeline(self) -> list[Operation]:
+        """Return what has run, by start."""
         self._idle()
         return super().timeline()
 
     def close(self) -> None:
+        """End the CPU lane, wait for the streams, and unpin memory; see `Device.close`."""
         super().close()
         for launched in self._launched.values():
             for event in launched:
@@ -114,10 +126,18 @@ class CudaDevice(HostDevice):
             self._registered.pop()
 
     def pinned(self, tensor: Any) -> Any:
-        """A CPU tensor, its memory pinned where it is until the device closes: then `non_blocking` overlaps.
+        """Pin a CPU tensor's memory until the device closes, so that copies from it overlap with kernels.
 
-        Where the driver refuses that (a file mapped for reading, or too little memory that may be locked) a
-        copy in pinned memory, for which torch takes a power of two of bytes.
+        Parameters
+        ----------
+        tensor : torch.Tensor
+            Stays where it is, if the driver allows it.
+
+        Returns
+        -------
+        torch.Tensor
+            The tensor; or a copy in pinned memory, for which torch takes a power of two of bytes, where the
+            driver refuses (a file mapped for reading, or too little memory that may be locked).
         """
         if tensor.is_pinned():
             return tensor
@@ -130,13 +150,13 @@ class CudaDevice(HostDevice):
         return tensor.pin_memory()
 
     def fetched(self, *tensors: Any) -> list[Any]:
-        """On the host, what the caller's stream has computed: through pinned memory, with one wait."""
+        """Return on the host what the caller's stream has computed: through pinned memory, with one wait."""
         copies = [self._staging(tensor).copy_(tensor, non_blocking=True) for tensor in tensors]
         self._kernels.synchronize()
         return copies
 
     def sent(self, *tensors: Any) -> list[Any]:
-        """On the GPU, CPU tensors for the caller's stream: through pinned memory, without a wait."""
+        """Return CPU tensors on the GPU for the caller's stream: through pinned memory, without a wait."""
         return [self._staging(tensor).copy_(tensor).to(self.place, non_blocking=True) for tensor in tensors]
 
     def _staging(self, like: Any) -> Any:
@@ -146,14 +166,14 @@ class CudaDevice(HostDevice):
         return torch.empty(like.shape, dtype=like.dtype, pin_memory=True)
 
     def _forget_error(self) -> None:
-        """A call that failed leaves its error to the next kernel, which is not to blame."""
+        """Take back the error that a failed call leaves to the next kernel."""
         import torch
 
         with suppress(RuntimeError, AssertionError):  # the latter: torch without CUDA, on a stand-in
             torch.ones((), device=self.place)
 
     def room(self, tensor: Any) -> Any:
-        """The GPU tensor given, from now on safe to be written by the copy stream; fill it before.
+        """Announce a GPU tensor to the copy stream, which may write to it from now on; fill it before.
 
         Its memory may have been another tensor's, which kernels still use; and once freed, it may not be
         another's before the copies to it have ended. Kernels launched on it later are no longer waited for.
@@ -165,30 +185,30 @@ class CudaDevice(HostDevice):
     def _event(self) -> Any:
         if self._spare:
             return self._spare.pop()
-        # blocking: who waits for it on the host sleeps, and leaves the core to the CPU lane.
+        # blocking: a thread that waits for it on the host sleeps, and leaves the core to the CPU lane.
         return self._cuda.Event(enable_timing=True, blocking=True)
 
     def _read_clock(self) -> tuple[float, Any]:
-        """A time on the caller's clock, and an event that came at that time or a little later."""
+        """Return a time on the caller's clock, and an event that came at that time or a little later."""
         event, at = self._event(), self.now()
         event.record(self._clock)
         event.synchronize()
         return at, event
 
     def _idle(self) -> bool:
-        """Whether no stream has anything left to do; what has been done is written down."""
+        """Return whether no stream has anything left to do; what has been done is written down."""
         for lane in LANES:
             self._collect(lane)
         return not any(self._launched.values())
 
     def _collect(self, lane: str) -> None:
-        """Writes down what has finished. A lane's operations finish in order."""
+        """Write down what has finished. A lane's operations finish in order."""
         launched = self._launched[lane]
         while launched and launched[0].done():
-            done = launched.popleft()
-            self._record(done.operation())
-            if done.start is not None:
-                self._spare.append(done.start)
+            finished = launched.popleft()
+            self._record(finished.operation())
+            if finished.start is not None:
+                self._spare.append(finished.start)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -213,7 +233,7 @@ class _Launched:
             return True
 
     def error(self) -> BaseException | None:
-        """Waits until it has finished, and says why it failed, if it did."""
+        """Wait until it has finished, and return why it failed, if it did."""
         try:
             self.finish.synchronize()
         except RuntimeError as error:
@@ -221,7 +241,7 @@ class _Launched:
         return self.failure
 
     def operation(self) -> Operation:
-        """What to write down, once it has finished.
+        """Return what to write down, once it has finished.
 
         `read` is taken for a little older than it is, by a launch. So no time is later than the true one, and
         none is earlier than the launch: an operation is never shown before what it came after.
@@ -242,8 +262,8 @@ def _no_gpu() -> MoespacError:
     import torch
 
     built = torch.version.cuda
-    found = "is built without CUDA" if built is None else f"is built for CUDA {built} and finds no GPU"
+    reason = "is built without CUDA" if built is None else f"is built for CUDA {built} and finds no GPU"
     return InvalidInputError(
-        f"the device is cuda, but torch {torch.__version__} {found}; expected: a computer with an NVIDIA "
+        f"the device is cuda, but torch {torch.__version__} {reason}; expected: a computer with an NVIDIA "
         "GPU, its driver, and a torch built for it (see moespac doctor); or use the device host, or virtual"
     )

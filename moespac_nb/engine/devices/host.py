@@ -12,43 +12,60 @@ Work that uses torch: it runs in the lane's thread, and torch keeps `no_grad`, `
 the current CUDA stream by thread, so the work enters what it needs itself; it writes only to tensors that no
 operation running beside it touches. The cpu and the gpu lane may compute at the same time, each with as many
 threads as `torch.set_num_threads` said before the lane first computed: on c cores take about c / 2.
-
-    with contextlib.closing(HostDevice()) as device:
-        ready = device.submit("link", costs.copy_s(), copy)
-        device.wait(device.submit("gpu", 0.0, compute, after=[ready]))
 """
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from .base import HOST_THREAD, LANES, Operation, OperationError, attempt, failure, refusal
+from .base import (
+    HOST_THREAD,
+    LANES,
+    Operation,
+    OperationError,
+    attempt,
+    check_operation,
+    check_seconds,
+    failure,
+)
 
 __all__ = ["HostDevice", "share_cores"]
 
 
 class HostDevice:
-    """Lanes that are threads. One that is forgotten without `close` ends them as well.
+    """Run lanes as threads. A device that is forgotten without `close` ends them as well.
 
-    record: whether to keep a timeline.
+    Parameters
+    ----------
+    record : bool, default True
+        Whether to keep a timeline.
+
+    Examples
+    --------
+    >>> from contextlib import closing
+    >>> with closing(HostDevice()) as device:
+    ...     copied = device.submit("link", 0.01, lambda: None)  # takes 10 ms at least
+    ...     device.wait(device.submit("gpu", 0.0, lambda: None, after=[copied]))
+    ...     device.now() > 0.01
+    True
     """
 
     kind = "host"
 
     def __init__(self, record: bool = True) -> None:
-        self._made = time.perf_counter()
+        self._start_s = time.perf_counter()
         self._threads = {lane: ThreadPoolExecutor(1, f"moespac-{lane}") for lane in LANES}
         self._ran: list[Operation] | None = [] if record else None
-        self._thought = 0.0  # when the last thinking ended
+        self._planned_s = 0.0  # when the last planning ended
         self._closed = False
 
     def now(self) -> float:
-        return time.perf_counter() - self._made
+        """Return the seconds since the device was made."""
+        return time.perf_counter() - self._start_s
 
     def submit(
         self,
@@ -60,7 +77,8 @@ class HostDevice:
         size_bytes: int = 0,
         since: float | None = None,
     ) -> Any:
-        self._check(lane, seconds)
+        """Hand an operation to its lane's thread; see `Device.submit`."""
+        check_operation(lane, seconds, self._closed)
         if since is not None:
             self._record(Operation(lane, label, since, self.now(), size_bytes))
             return _Submitted(lane, label, _DONE)
@@ -68,36 +86,36 @@ class HostDevice:
         return _Submitted(lane, label, work)
 
     def charge(self, seconds: float, label: str = "") -> None:
-        if not 0 <= seconds < math.inf:
-            raise refusal(HOST_THREAD, seconds, self._closed)
+        """Write down planning that has just ended."""
+        check_seconds(seconds)
         end = self.now()
-        # Less than `seconds`, where the caller says that it thought longer than it can have.
-        start, self._thought = max(end - seconds, self._thought), end
+        # Less than `seconds`, where the caller says that it planned longer than it can have.
+        start, self._planned_s = max(end - seconds, self._planned_s), end
         if seconds:
             self._record(Operation(HOST_THREAD, label, start, end))
 
     def done(self, event: Any) -> bool:
+        """Return whether an operation has ended; see `Device.done`."""
         return bool(event.done())
 
     def wait(self, event: Any) -> None:
+        """Wait for an operation; see `Device.wait`."""
         error = event.error()
         if error is not None:
             raise failure(event.lane, event.label, error)
 
     def timeline(self) -> list[Operation]:
+        """Return what has run, by start."""
         return sorted(self._ran or (), key=lambda operation: operation.start)
 
     def close(self) -> None:
+        """Cancel what has not started, and end the threads; see `Device.close`."""
         self._closed = True
         # First cancel in every lane, then wait: one lane may be waiting for another's operation.
         for thread in self._threads.values():
             thread.shutdown(wait=False, cancel_futures=True)
         for thread in self._threads.values():
             thread.shutdown()
-
-    def _check(self, lane: str, seconds: float) -> None:
-        if lane not in LANES or not 0 <= seconds < math.inf or self._closed:
-            raise refusal(lane, seconds, self._closed)
 
     def _operate(
         self,
@@ -108,7 +126,7 @@ class HostDevice:
         label: str,
         size_bytes: int,
     ) -> BaseException | None:
-        """One operation in its lane's thread, and why it failed, returned: raising would keep its tensors."""
+        """Run one operation in its lane's thread; return why it failed, as raising would keep its tensors."""
         error: BaseException | None = None
         for event in after:
             error = event.error() or error
@@ -141,7 +159,7 @@ class _Submitted:
         return self.work.done()
 
     def error(self) -> BaseException | None:
-        """Waits until it has finished, and says why it failed, if it did."""
+        """Wait until it has finished, and return why it failed, if it did."""
         try:
             return self.work.result()
         except CancelledError:
@@ -157,7 +175,7 @@ def _cancelled() -> OperationError:
 
 
 def share_cores(device: Any) -> None:
-    """Lanes that compute at the same time in threads have half of torch's threads each."""
+    """Give each of the lanes that compute at the same time in threads half of torch's threads."""
     import torch
 
     lanes = {"virtual": (), "host": ("gpu", "cpu"), "cuda": ("cpu",)}[device.kind]

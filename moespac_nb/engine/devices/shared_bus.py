@@ -12,7 +12,16 @@ from collections.abc import Callable, Iterable
 from copy import copy
 
 from ...utils.exceptions import InvalidInputError
-from .base import HOST_THREAD, LANES, Operation, OperationError, attempt, failure, refusal
+from .base import (
+    HOST_THREAD,
+    LANES,
+    Operation,
+    OperationError,
+    attempt,
+    check_operation,
+    check_seconds,
+    failure,
+)
 from .virtual import VirtualDevice
 
 __all__ = ["SharedBusDevice", "virtual_device"]
@@ -105,8 +114,7 @@ class SharedBusDevice:
         since: float | None = None,  # noqa: ARG002
     ) -> _Work:
         """Queue one operation; see `Device.submit`. Work that is given runs at once."""
-        if lane not in LANES or not 0 <= seconds < math.inf or self._closed:
-            raise refusal(lane, seconds, self._closed)
+        check_operation(lane, seconds, self._closed)
         self._lanes.advance(self._now)
         work = _Work(lane, label, seconds, tuple(after), size_bytes)
         work.error = next((other.error for other in work.after if other.error is not None), None)
@@ -121,8 +129,7 @@ class SharedBusDevice:
 
     def charge(self, seconds: float, label: str = "") -> None:
         """Let the caller's time pass."""
-        if not 0 <= seconds < math.inf:
-            raise refusal(HOST_THREAD, seconds, self._closed)
+        check_seconds(seconds)
         start = self._now
         self._now += seconds
         if seconds and self._lanes.ran is not None:

@@ -1,7 +1,7 @@
 """A machine whose time is a number: no thread, no clock, the same result each time.
 
-An operation's times are known the moment it is submitted, so its event is the time at which it comes. Work
-that was given runs at once, in the order of submission: time says when it would have been done.
+An operation's times are known the moment it is submitted, so its event is the time at which it completes.
+Work runs at once, in the order of submission: time says when it would have been done.
 """
 
 from __future__ import annotations
@@ -9,16 +9,37 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 
-from .base import HOST_THREAD, LANES, Operation, OperationError, attempt, failure, refusal
+from .base import (
+    HOST_THREAD,
+    LANES,
+    Operation,
+    OperationError,
+    attempt,
+    check_operation,
+    check_seconds,
+    failure,
+)
 
 __all__ = ["VirtualDevice"]
 
 
 class VirtualDevice:
-    """Lanes that are numbers: when each is free again.
+    """Simulate a machine: each lane is the time at which it is free again.
 
-    fails: says of an operation's lane and label whether it fails; it then takes its time and does nothing.
-    record: whether to keep a timeline.
+    Parameters
+    ----------
+    fails : callable, optional
+        ``fails(lane, label)`` tells whether an operation fails; it then takes its time and does nothing.
+    record : bool, default True
+        Whether to keep a timeline.
+
+    Examples
+    --------
+    >>> device = VirtualDevice()
+    >>> copied = device.submit("link", 2.0, label="copy")
+    >>> device.wait(device.submit("gpu", 0.5, after=[copied], label="compute"))
+    >>> device.now(), device.timeline()[1].start
+    (2.5, 2.0)
     """
 
     kind = "virtual"
@@ -31,6 +52,7 @@ class VirtualDevice:
         self._closed = False
 
     def now(self) -> float:
+        """Return the simulated seconds."""
         return self._now
 
     def submit(
@@ -43,9 +65,10 @@ class VirtualDevice:
         size_bytes: int = 0,
         since: float | None = None,  # noqa: ARG002
     ) -> float:
-        start = self._free.get(lane)
-        if start is None or not 0 <= seconds < math.inf or self._closed:
-            raise refusal(lane, seconds, self._closed)
+        """Work out when an operation starts and ends, and do its work; see `Device.submit`."""
+        if lane not in self._free or not 0 <= seconds < math.inf or self._closed:
+            check_operation(lane, seconds, self._closed)
+        start = self._free[lane]
         if start < self._now:
             start = self._now
         cause: BaseException | None = None
@@ -65,26 +88,30 @@ class VirtualDevice:
         return end if cause is None else _Failed(end, lane, label, cause)
 
     def charge(self, seconds: float, label: str = "") -> None:
-        if not 0 <= seconds < math.inf:
-            raise refusal(HOST_THREAD, seconds, self._closed)
+        """Let the time of planning pass."""
+        check_seconds(seconds)
         start = self._now
         self._now += seconds
         if self._ran is not None and seconds:
             self._ran.append((HOST_THREAD, label, start, self._now, 0, False))
 
     def done(self, event: float) -> bool:
+        """Return whether the time of an event has come."""
         return event <= self._now
 
     def wait(self, event: float) -> None:
+        """Let time pass until an event; see `Device.wait`."""
         if event > self._now:
             self._now = event
         if isinstance(event, _Failed):
             raise failure(event.lane, event.label, event.error)
 
     def timeline(self) -> list[Operation]:
-        return sorted(map(Operation._make, self._ran or ()), key=lambda ran: ran.start)
+        """Return what has run, by start."""
+        return sorted(map(Operation._make, self._ran or ()), key=lambda operation: operation.start)
 
     def close(self) -> None:
+        """Take no more operations."""
         self._closed = True  # what was submitted has run
 
 

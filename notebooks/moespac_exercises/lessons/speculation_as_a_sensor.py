@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from moespac_nb.estimator.information import information_of
+from moespac_nb.estimator.evaluation import recall
 from moespac_nb.trace.locality import distinct_by_chance
 
 from ..exercise import Exercise
+from ..information import information_of
 
 __all__ = ["ACCEPTANCE", "EXERCISES", "REUSE", "THRESHOLD"]
 
@@ -40,25 +41,25 @@ _FORECASTS = st.integers(2, 6).flatmap(
 )
 
 
-def _number(given: Any) -> float:
+def _number(value: Any) -> float:
     """What a function returned; NaN, which is never right, where that is no number."""
-    return float(given) if isinstance(given, Real | np.number) else float("nan")
+    return float(value) if isinstance(value, Real | np.number) else float("nan")
 
 
 def _distinct(answer: Callable[[int, int, int], float], case: tuple[int, int, int]) -> str | None:
     experts, k, positions = case
-    given = _number(answer(experts, k, positions))
+    returned = _number(answer(experts, k, positions))
     right = distinct_by_chance(np.full(experts, k / experts), positions)
-    if abs(given - right) < CLOSE * experts:
+    if abs(returned - right) < CLOSE * experts:
         return None
-    asked = f"with {experts} experts, {k} for each of {positions} position(s), it returned {given:.4g}"
-    if given > experts:
-        return f"{asked}: more experts than there are"
+    call = f"with {experts} experts, {k} for each of {positions} position(s), it returned {returned:.4g}"
+    if returned > experts:
+        return f"{call}: more experts than there are"
     if positions == 1:
-        return f"{asked}. One position alone asks for its {k}"
-    if given > right:
-        return f"{asked}: too many. Two positions may ask for the same expert, and it is counted once"
-    return f"{asked}: too few. Write a program that draws at random, and compare the mean"
+        return f"{call}. One position alone asks for its {k}"
+    if returned > right:
+        return f"{call}: too many. Two positions may ask for the same expert, and it is counted once"
+    return f"{call}: too few. Write a program that draws at random, and compare the mean"
 
 
 def _longest(answer: float, _case: None) -> str | None:
@@ -82,20 +83,20 @@ def _tokens(gamma: int) -> float:
 
 def _information(answer: Callable[[list[list[float]]], float], case: list[list[int]]) -> str | None:
     joint = np.array(case) / np.sum(case)
-    given = _number(answer([list(map(float, row)) for row in joint]))
+    returned = _number(answer([list(map(float, row)) for row in joint]))
     right = information_of(joint)
-    if abs(given - right) < CLOSE:
+    if abs(returned - right) < CLOSE:
         return None
-    asked = f"for the table {[[round(float(p), 3) for p in row] for row in joint]} it returned {given:.4g}"
-    if given != given:
-        return f"{asked}, which is no number. A combination that never occurs adds nothing"
-    if given < -CLOSE:
-        return f"{asked}. Information is never less than 0"
+    call = f"for the table {[[round(float(p), 3) for p in row] for row in joint]} it returned {returned:.4g}"
+    if returned != returned:
+        return f"{call}, which is no number. A combination that never occurs adds nothing"
+    if returned < -CLOSE:
+        return f"{call}. Information is never less than 0"
     if right < CLOSE:
-        return f"{asked}. Here knowing the row says nothing of the column: there is no information"
-    if abs(given * np.log(2) - right) < CLOSE or abs(given / np.log(2) - right) < CLOSE:
-        return f"{asked}: right but for the unit. A bit is what a fair coin tells: logarithms to base 2"
-    return f"{asked}. Lay beside it the table of these rows and columns if neither told of the other"
+        return f"{call}. Here knowing the row says nothing of the column: there is no information"
+    if abs(returned * np.log(2) - right) < CLOSE or abs(returned / np.log(2) - right) < CLOSE:
+        return f"{call}: right but for the unit. A bit is what a fair coin tells: logarithms to base 2"
+    return f"{call}. Lay beside it the table of these rows and columns if neither told of the other"
 
 
 def _nothing(answer: float, _case: None) -> str | None:
@@ -109,43 +110,42 @@ def _nothing(answer: float, _case: None) -> str | None:
 
 
 def _counterexample(answer: list[Any], _case: None) -> str | None:
-    given = list(answer)
-    if len(given) != 2 or any(
-        isinstance(one, bool) or not isinstance(one, int | np.integer) for one in given
+    values = list(answer)
+    if len(values) != 2 or any(
+        isinstance(value, bool) or not isinstance(value, int | np.integer) for value in values
     ):
-        return f"{given}: write two whole numbers, the true count and the estimate, such as [5, 3]"
-    true, estimate = map(int, given)
+        return f"{values}: write two whole numbers, the true count and the estimate, such as [5, 3]"
+    true, estimate = map(int, values)
     if min(true, estimate) < 0:
-        return f"{given}: a count is 0 or more"
+        return f"{values}: a count is 0 or more"
     error, margin = abs(estimate - true), abs(true - THRESHOLD)
     if error > margin:
-        return f"{given}: the error is {error} and the margin {margin}. The claim is about errors within it"
+        return f"{values}: the error is {error} and the margin {margin}. The claim is about errors within it"
     if (true >= THRESHOLD) == (estimate >= THRESHOLD):
         how = "hot" if true >= THRESHOLD else "cold"
         return (
-            f"{given}: both the true count and the estimate are {how}, so the decision stands. No fault here"
+            f"{values}: both the true count and the estimate are {how}, so the decision stands. No fault here"
         )
     return None
 
 
 def _recall(answer: Callable[..., float], case: tuple[list[int], list[int], int]) -> str | None:
     scores, counts, size = case
-    given = _number(answer([float(one) for one in scores], list(counts), size))
+    returned = _number(answer([float(score) for score in scores], list(counts), size))
     named = np.argsort(-np.array(scores), kind="stable")[:size]
-    needed = np.flatnonzero(counts)
-    hits = len(np.intersect1d(named, needed))
-    if abs(given - hits / len(needed)) < CLOSE:
+    right = float(recall(named[None], np.array([counts]))[0])
+    if abs(returned - right) < CLOSE:
         return None
-    asked = f"for scores {list(scores)}, next counts {list(counts)} and size {size} it returned {given:.4g}"
-    if not 0 <= given <= 1:
-        return f"{asked}. A share lies between 0 and 1"
-    if abs(given - hits / size) < CLOSE:
-        return f"{asked}: a share of the named experts. Asked is a share of the needed ones"
+    call = f"for scores {list(scores)}, next counts {list(counts)} and size {size} it returned {returned:.4g}"
+    if not 0 <= returned <= 1:
+        return f"{call}. A share lies between 0 and 1"
+    if abs(returned - right * np.count_nonzero(counts) / size) < CLOSE:
+        return f"{call}: a share of the named experts. Asked is a share of the needed ones"
     served = sum(np.array(counts)[named])
-    if abs(given - served / sum(counts)) < CLOSE:
-        return f"{asked}: a share of positions. Asked is one of experts: each needed expert counts once"
+    if abs(returned - served / sum(counts)) < CLOSE:
+        return f"{call}: a share of positions. Asked is one of experts: each needed expert counts once"
     return (
-        f"{asked}. Named are just {size} of {len(scores)} experts, those of the highest scores; needed are "
+        f"{call}. Named are just {size} of {len(scores)} experts, those of the highest scores; needed are "
         "those whose next count is not 0"
     )
 

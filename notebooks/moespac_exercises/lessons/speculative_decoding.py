@@ -31,18 +31,56 @@ def sampled() -> Trace:
 
 
 def tokens_a_round(alpha: float, gamma: int) -> float:
-    """Ω(γ, α): tokens that a round is expected to bring, if each drafted token is kept with probability α,
-    whatever became of the others."""
+    """Return Ω(γ, α), the tokens that a round is expected to bring.
+
+    Parameters
+    ----------
+    alpha : float
+        The probability that a drafted token is kept, whatever became of the others.
+    gamma : int
+        The draft length.
+
+    Examples
+    --------
+    >>> tokens_a_round(0.5, 2)
+    1.75
+    """
     return float(np.sum(float(alpha) ** np.arange(gamma + 1)))
 
 
 def speed_up(alpha: float, gamma: int, cost: float) -> float:
-    """Tokens in the time of one pass of the target alone. cost: of a drafted token, in such passes."""
+    """Return the tokens in the time of one pass of the target alone.
+
+    Parameters
+    ----------
+    alpha : float
+        The probability that a drafted token is kept.
+    gamma : int
+        The draft length.
+    cost : float
+        Of a drafted token, in passes of the target.
+
+    Examples
+    --------
+    >>> speed_up(0.5, 2, 0.125)
+    1.4
+    """
     return tokens_a_round(alpha, gamma) / (1 + gamma * cost)
 
 
 def leftover(p: Sequence[float], q: Sequence[float]) -> np.ndarray:
-    """What a rejected token is replaced from: p above q, as shares of one."""
+    """Return the distribution that a rejected token is replaced from: p above q, as shares of one.
+
+    Parameters
+    ----------
+    p, q : sequence of float
+        The target's and the draft's probabilities.
+
+    Examples
+    --------
+    >>> leftover([0.5, 0.5], [0.75, 0.25])
+    array([0., 1.])
+    """
     above = np.maximum(np.asarray(p) - np.asarray(q), 0)
     return np.asarray(above / above.sum())
 
@@ -51,13 +89,13 @@ def _accept(answer: Callable[[float, float, float], Any], case: tuple[int, int, 
     p, q, u = case[0] / 10, case[1] / 10, (2 * case[2] + 1) / 20
     if abs(u - p / q) < CLOSE:  # the rule leaves this open: it happens with probability 0
         return None
-    given = answer(p, q, u)
-    if given is True or given is False or isinstance(given, np.bool_):
-        if bool(given) == (u < p / q):
+    returned = answer(p, q, u)
+    if returned is True or returned is False or isinstance(returned, np.bool_):
+        if bool(returned) == (u < p / q):
             return None
     else:
-        return f"for p = {p}, q = {q}, u = {u} it returned {given!r}; True or False is asked for"
-    words = f"for p = {p}, q = {q}, u = {u} it returned {given}. "
+        return f"for p = {p}, q = {q}, u = {u} it returned {returned!r}; True or False is asked for"
+    words = f"for p = {p}, q = {q}, u = {u} it returned {returned}. "
     if p >= q:
         return words + "The target likes this token at least as much as the draft does"
     if p == 0:
@@ -71,14 +109,14 @@ def _nearly(answer: float, _case: None) -> str | None:
     p, q = float(step.target_probs[at]), float(step.draft_probs[at])
     if (p - READ) / (q + READ) <= answer <= (p + READ) / (q - READ):
         return None
-    given = f"you wrote {answer:g}. "
+    wrote = f"you wrote {answer:g}. "
     if not 0 <= answer <= 1:
-        return given + "A probability lies between 0 and 1. Did you divide the other way round?"
+        return wrote + "A probability lies between 0 and 1. Did you divide the other way round?"
     if min(abs(answer - p), abs(answer - q)) <= READ:
-        return given + "So likely one of the two models finds the token. The rule looks at both"
+        return wrote + "So likely one of the two models finds the token. The rule looks at both"
     if step.uniforms is not None and abs(answer - step.uniforms[at]) <= READ:
-        return given + "That is the number that was drawn. How often would such a number keep the token?"
-    return given + (
+        return wrote + "That is the number that was drawn. How often would such a number keep the token?"
+    return wrote + (
         "Take the token that is struck out first, as those after it were not judged. In what share of the "
         "cases does the rule keep it?"
     )
@@ -91,7 +129,7 @@ _WEIGHTS = st.lists(st.integers(0, 6), min_size=2, max_size=4).filter(any)
 def _two_distributions(draw: st.DrawFn) -> tuple[list[float], list[float]]:
     p = draw(_WEIGHTS)
     q = draw(st.lists(st.integers(0, 6), min_size=len(p), max_size=len(p)).filter(any))
-    return [each / sum(p) for each in p], [each / sum(q) for each in q]
+    return [weight / sum(p) for weight in p], [weight / sum(q) for weight in q]
 
 
 def _leftover(
@@ -100,55 +138,59 @@ def _leftover(
     p, q = case
     if np.allclose(p, q):  # nothing is ever rejected
         return None
-    given = np.asarray(answer(list(p), list(q)), float)
-    asked = f"for p = {_written(p)} and q = {_written(q)} it returned {_written(np.atleast_1d(given))}"
-    if given.shape != (len(p),):
-        return f"{asked}; a probability for each of the {len(p)} tokens is asked for"
-    if (given < -CLOSE).any():
-        return f"{asked}. No probability is negative"
-    enough = [n for n in range(len(p)) if p[n] <= q[n] and given[n] > CLOSE]
+    returned = np.asarray(answer(list(p), list(q)), float)
+    call = f"for p = {_written(p)} and q = {_written(q)} it returned {_written(np.atleast_1d(returned))}"
+    if returned.shape != (len(p),):
+        return f"{call}; a probability for each of the {len(p)} tokens is asked for"
+    if (returned < -CLOSE).any():
+        return f"{call}. No probability is negative"
+    enough = [n for n in range(len(p)) if p[n] <= q[n] and returned[n] > CLOSE]
     if enough:
         n = enough[0]
         how_often = "more often than" if q[n] > p[n] + CLOSE else "as often as"
         return (
-            f"{asked}. Token {n} is drafted with probability {q[n]:.3g}, which is {how_often} the target "
+            f"{call}. Token {n} is drafted with probability {q[n]:.3g}, which is {how_often} the target "
             f"wants it, {p[n]:.3g}: it has come often enough, and must not come again here"
         )
-    if abs(given.sum() - 1) > CLOSE:
-        return f"{asked}, which adds up to {given.sum():.3g}"
-    if np.allclose(given, leftover(p, q), atol=CLOSE):
+    if abs(returned.sum() - 1) > CLOSE:
+        return f"{call}, which adds up to {returned.sum():.3g}"
+    if np.allclose(returned, leftover(p, q), atol=CLOSE):
         return None
-    return f"{asked}. Keep with probability min(1, p/q), else draw from this: together it must come to p"
+    return f"{call}. Keep with probability min(1, p/q), else draw from this: together it must come to p"
 
 
 def _tokens(answer: Callable[[float, int], Any], case: tuple[int, int]) -> str | None:
     alpha, gamma = case[0] / 10, case[1]
-    given = answer(alpha, gamma)
-    if abs(given - tokens_a_round(alpha, gamma)) < CLOSE:
+    returned = answer(alpha, gamma)
+    if abs(returned - tokens_a_round(alpha, gamma)) < CLOSE:
         return None
-    asked = f"for α = {alpha:g} and γ = {gamma} it returned {given:.4g}. "
+    call = f"for α = {alpha:g} and γ = {gamma} it returned {returned:.4g}. "
     if gamma == 0:
-        return asked + "Without a draft, a round brings one token, the target's own"
+        return call + "Without a draft, a round brings one token, the target's own"
     if alpha == 1:
-        return asked + "All drafted tokens are kept, and the target adds its own"
+        return call + "All drafted tokens are kept, and the target adds its own"
     if alpha == 0:
-        return asked + "No drafted token is ever kept; the target's own is left"
+        return call + "No drafted token is ever kept; the target's own is left"
     return (
-        asked + "A drafted token counts only if those before it were kept; and each round ends with one more"
+        call + "A drafted token counts only if those before it were kept; and each round ends with one more"
     )
 
 
 def _pays(answer: Callable[[float, float], Any], case: tuple[int, int]) -> str | None:
     alpha, cost = case[0] / 10, case[1] / 10
-    given = answer(alpha, cost)
-    asked = f"for α = {alpha:g} and a drafted token that costs {cost:g} of a pass it returned {given!r}"
-    if isinstance(given, bool) or not isinstance(given, int | np.integer) or not 0 <= given <= LONGEST:
-        return f"{asked}; a whole number from 0 to {LONGEST} is asked for"
+    returned = answer(alpha, cost)
+    call = f"for α = {alpha:g} and a drafted token that costs {cost:g} of a pass it returned {returned!r}"
+    if (
+        isinstance(returned, bool)
+        or not isinstance(returned, int | np.integer)
+        or not 0 <= returned <= LONGEST
+    ):
+        return f"{call}; a whole number from 0 to {LONGEST} is asked for"
     speeds = [speed_up(alpha, gamma, cost) for gamma in range(LONGEST + 1)]
-    if speeds[given] >= max(speeds) - CLOSE:
+    if speeds[returned] >= max(speeds) - CLOSE:
         return None
-    way = "shorter" if int(np.argmax(speeds)) < given else "longer"
-    return f"{asked}: {speeds[given]:.3g} tokens in the time of one pass. A {way} draft brings more"
+    way = "shorter" if int(np.argmax(speeds)) < returned else "longer"
+    return f"{call}: {speeds[returned]:.3g} tokens in the time of one pass. A {way} draft brings more"
 
 
 def _written(values: Any) -> str:
@@ -165,11 +207,7 @@ EXERCISES = (
     ),
     Exercise("02.2", "How nearly was it kept?", takes="a number", cases=(None,), fault=_nearly),
     Exercise(
-        "02.3",
-        "What is left over",
-        takes="a function of (p, q)",
-        cases=_two_distributions(),
-        fault=_leftover,
+        "02.3", "What is left over", takes="a function of (p, q)", cases=_two_distributions(), fault=_leftover
     ),
     Exercise(
         "02.4",

@@ -10,6 +10,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from moespac_nb.datasets.traces import load_trace
+from moespac_nb.estimator.evaluation import recall
 from moespac_nb.trace.step import Step
 from moespac_nb.trace.trace import Trace
 
@@ -39,31 +40,31 @@ def _authors(answer: Sequence[Any], _case: None) -> str | None:
     rounds = _rounds(GAMMA)[: ROUND + 1]
     drafted, accepted = sum(step.gamma for step in rounds), sum(step.accepted for step in rounds)
     grown = sum(len(step.emitted) for step in rounds)
-    given = list(answer)
-    if given == [accepted, grown - accepted]:
+    values = list(answer)
+    if values == [accepted, grown - accepted]:
         return None
-    if len(given) != 2:
-        return f"{given}: asked are two numbers, the draft's tokens and the target's, such as [2, 5]"
-    if given == [grown - accepted, accepted]:
-        return f"{given}: these are the two numbers in the other order. The draft's comes first"
-    if given[0] == drafted:
-        return f"{given}: {given[0]} tokens were drafted. Some of them were rejected, and stand in no text"
-    if given[0] == accepted:
-        return f"{given}: the draft's share is right. Each round ends with something that was not drafted"
+    if len(values) != 2:
+        return f"{values}: asked are two numbers, the draft's tokens and the target's, such as [2, 5]"
+    if values == [grown - accepted, accepted]:
+        return f"{values}: these are the two numbers in the other order. The draft's comes first"
+    if values[0] == drafted:
+        return f"{values}: {values[0]} tokens were drafted. Some of them were rejected, and stand in no text"
+    if values[0] == accepted:
+        return f"{values}: the draft's share is right. Each round ends with something that was not drafted"
     rest = "rounds are counted from 0, and the one on which the stepper opens is among them"
-    return f"{given}: {rest}. Accepted tokens bear a tick, and every round adds one token of the target's"
+    return f"{values}: {rest}. Accepted tokens bear a tick, and every round adds one token of the target's"
 
 
 def _accepted(answer: Callable[[list[int], list[int]], Any], case: tuple[int, int]) -> str | None:
     gamma, number = case
     step = _rounds(gamma)[number % len(_rounds(gamma))]
     drafted, choices = step.drafted.tolist(), step.target_ids.tolist()
-    given = answer(list(drafted), list(choices))
-    if given == step.accepted and not isinstance(given, bool):
+    returned = answer(list(drafted), list(choices))
+    if returned == step.accepted and not isinstance(returned, bool):
         return None
     matches = [n for n in range(step.gamma) if drafted[n] == choices[n]]
     return (
-        f"for drafted {drafted} and choices {choices} it returned {given!r}. They agree at "
+        f"for drafted {drafted} and choices {choices} it returned {returned!r}. They agree at "
         f"{matches or 'no place'}; accepted is what comes before the first place at which they differ"
     )
 
@@ -75,17 +76,17 @@ def _round_view(case: tuple[int, int]) -> dict[str, Any]:
 
 def _askers(answer: Sequence[Any], _case: None) -> str | None:
     step = _rounds(GAMMA)[ROUND]
-    given = list(answer)
-    strange = [one for one in given if one not in range(step.gamma + 1)]
+    values = list(answer)
+    strange = [value for value in values if value not in range(step.gamma + 1)]
     if strange:
         return f"{strange[0]!r} is no position of this window: they are numbered from 0 to {step.gamma}"
-    if set(given) in _busiest(step, LAYER):
+    if set(values) in _busiest(step, LAYER):
         return None
     for layer in range(step.experts.shape[1]):
-        if set(given) in _busiest(step, layer):
-            return f"{given} asked for the busiest expert of layer {layer}. Asked is layer {LAYER}"
+        if set(values) in _busiest(step, layer):
+            return f"{values} asked for the busiest expert of layer {layer}. Asked is layer {LAYER}"
     return (
-        f"{given}: no expert that is busiest in layer {LAYER} was asked for by just these positions. "
+        f"{values}: no expert that is busiest in layer {LAYER} was asked for by just these positions. "
         "Choose the cell with the highest number; the tokens that asked for it then bear a diamond"
     )
 
@@ -93,18 +94,18 @@ def _askers(answer: Sequence[Any], _case: None) -> str | None:
 def _busiest(step: Step, layer: int) -> list[set[int]]:
     """Which positions asked for a layer's busiest expert, or for each of them."""
     counts = step.counts[layer]
-    asked = (step.experts[:, layer] == expert for expert in np.flatnonzero(counts == counts.max()))
-    return [set(np.flatnonzero(one.any(axis=1)).tolist()) for one in asked]
+    uses = (step.experts[:, layer] == expert for expert in np.flatnonzero(counts == counts.max()))
+    return [set(np.flatnonzero(used.any(axis=1)).tolist()) for used in uses]
 
 
 def _recall(answer: float, _case: None) -> str | None:
-    now, following = (
-        set(np.flatnonzero(s.counts[LAYER]).tolist()) for s in _rounds(GAMMA)[ROUND : ROUND + 2]
-    )
-    hits = len(now & following)
-    if abs(answer - hits / len(following)) < 0.006:
+    now, following = (step.counts[LAYER] for step in _rounds(GAMMA)[ROUND : ROUND + 2])
+    named = np.flatnonzero(now)
+    right = float(recall(named[None], following[None])[0])
+    if abs(answer - right) < 0.006:
         return None
-    if abs(answer - hits / len(now)) < 0.006:
+    hits = round(right * np.count_nonzero(following))
+    if abs(answer - hits / len(named)) < 0.006:
         return (
             f"{answer:g} is the share of the named experts that were needed, which is called precision. "
             "Asked is the share of the needed ones that were named"

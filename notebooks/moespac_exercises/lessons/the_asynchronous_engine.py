@@ -26,15 +26,15 @@ Expert = tuple[str, int, int]  # its name, its score, its layer
 @lru_cache(maxsize=1)
 def _costs() -> Costs:
     """Copies of 2, and a CPU lane so fast that nobody waits for one. Seconds stand for whole milliseconds."""
-    known = cost_model("rtx4090", "qwen3-30b-a3b")
-    return replace(known, copy_alpha_s=float(COPY), expert_bytes=1, link_bytes_per_s=1e30, expert_flops=1)
+    costs = cost_model("rtx4090", "qwen3-30b-a3b")
+    return replace(costs, copy_alpha_s=float(COPY), expert_bytes=1, link_bytes_per_s=1e30, expert_flops=1)
 
 
 # 06.1
 
 
 def _judged(answer: Callable[..., Any], case: tuple[list[int], int, int, int]) -> str | None:
-    copied, pump_at_ms, after_ms, asked = case
+    copied, pump_at_ms, after_ms, expert = case
     device = VirtualDevice()
     engine = Engine(device, 1, 4, 4, _costs())
     device.charge(pump_at_ms)
@@ -43,31 +43,31 @@ def _judged(answer: Callable[..., Any], case: tuple[list[int], int, int, int]) -
     engine.pump()
     device.charge(after_ms)
     at_ms = pump_at_ms + after_ms
-    engine.layer(0, [asked], [1])
-    was = next(name for name in ("ready", "late", "miss") if getattr(engine.counters, name))
-    copies = [(int(one.label.rpartition("E")[2]), *_span(one)) for one in _link(device)]
-    given = answer(list(copies), at_ms, asked)
-    if given == was:
+    engine.layer(0, [expert], [1])
+    right = next(name for name in ("ready", "late", "miss") if getattr(engine.counters, name))
+    copies = [(int(op.label.rpartition("E")[2]), *_span(op)) for op in _link(device)]
+    returned = answer(list(copies), at_ms, expert)
+    if returned == right:
         return None
-    if given not in ("ready", "late", "miss"):
-        return f'for expert {asked} it returned {given!r}; one of "ready", "late", "miss" is asked for'
+    if returned not in ("ready", "late", "miss"):
+        return f'for expert {expert} it returned {returned!r}; one of "ready", "late", "miss" is asked for'
     why = {
         "ready": "its copy had come by then",
         "late": "the link had been given its copy, which had not come",
         "miss": "no copy of it had been given to the link",
-    }[was]
+    }[right]
     return (
-        f"copies {copies}; the layer begins at {at_ms} ms and asks for expert {asked}: it returned "
-        f"{given!r}, but {why}"
+        f"copies {copies}; the layer begins at {at_ms} ms and asks for expert {expert}: it returned "
+        f"{returned!r}, but {why}"
     )
 
 
 def _link(device: VirtualDevice) -> list[Operation]:
-    return [one for one in device.timeline() if one.lane == "link"]
+    return [op for op in device.timeline() if op.lane == "link"]
 
 
-def _span(one: Operation) -> tuple[int, int]:
-    return round(one.start), round(one.end)
+def _span(op: Operation) -> tuple[int, int]:
+    return round(op.start), round(op.end)
 
 
 # 06.2
@@ -76,34 +76,33 @@ def _span(one: Operation) -> tuple[int, int]:
 def _safe(answer: Callable[..., Any], case: tuple[int, int, int, int]) -> str | None:
     copy_ms, ready_ms, late_ms, cpu_ms = case
     device, copy = _copying(copy_ms)
-    given = answer(device, copy, ready_ms, late_ms, cpu_ms)
+    returned = answer(device, copy, ready_ms, late_ms, cpu_ms)
     returned_ms = round(device.now())
-    said = (
+    call = (
         f"the copy takes {copy_ms} ms, the experts in their slots {ready_ms} ms, the late one {late_ms} ms, "
         f"the CPU's share {cpu_ms} ms"
     )
-    ran = {one.label: one for one in device.timeline() if one.lane != "link"}
+    ran = {op.label: op for op in device.timeline() if op.lane != "link"}
     for label, lane, ms in (("ready", "gpu", ready_ms), ("late", "gpu", late_ms), ("cpu", "cpu", cpu_ms)):
-        one = ran.get(label)
-        if one is None or one.lane != lane or _span(one)[1] - _span(one)[0] != ms:
-            return f"{said}: no operation of {ms} ms with the label {label!r} was submitted to lane {lane!r}"
+        op = ran.get(label)
+        if op is None or op.lane != lane or _span(op)[1] - _span(op)[0] != ms:
+            return f"{call}: no operation of {ms} ms with the label {label!r} was submitted to lane {lane!r}"
     if len(ran) > 3:
-        return f"{said}: three operations are asked for, and {len(ran)} were submitted"
+        return f"{call}: three operations are asked for, and {len(ran)} were submitted"
     if _span(ran["late"])[0] < copy_ms:
         return (
-            f"{said}: the late expert is read from {_span(ran['late'])[0]} ms on, and its copy comes at "
+            f"{call}: the late expert is read from {_span(ran['late'])[0]} ms on, and its copy comes at "
             f"{copy_ms} ms. What it reads before is the expert that was there"
         )
-    last_ms = max(_span(one)[1] for one in ran.values())
+    last_ms = max(_span(op)[1] for op in ran.values())
     if returned_ms < last_ms:
-        return f"{said}: it returns at {returned_ms} ms, while something computes until {last_ms} ms"
-    if given != device.now():
-        return f"{said}: it returned {given!r}; asked for is device.now(), which was {returned_ms}"
+        return f"{call}: it returns at {returned_ms} ms, while something computes until {last_ms} ms"
+    if returned != device.now():
+        return f"{call}: it returned {returned!r}; asked for is device.now(), which was {returned_ms}"
     least_ms = _least_ms(case)
     if returned_ms > least_ms:
-        return (
-            f"{said}: safe, but through at {returned_ms} ms, and {least_ms} ms would do. Who waits for whom?"
-        )
+        late = f"safe, but through at {returned_ms} ms, and {least_ms} ms would do"
+        return f"{call}: {late}. Who waits for whom?"
     return None
 
 
@@ -154,13 +153,15 @@ WHY = {
 
 def _state(answer: Callable[..., Any], case: tuple[str, str]) -> str | None:
     state, event = case
-    given, is_now = answer(state, event), _after(state, event)
-    if given == is_now:
+    returned, right = answer(state, event), _after(state, event)
+    if returned == right:
         return None
-    if given not in STATES[:4]:
-        return f"{given!r} is no state of a slot; expected: {', '.join(STATES[:4])}"
+    if returned not in STATES:
+        return f"{returned!r} is no state of a slot; expected: {', '.join(STATES)}"
     why = WHY.get(case)
-    return f"the slot is {state} and {EVENTS[event]}: it returned {given!r}" + (f", but {why}" if why else "")
+    return f"the slot is {state} and {EVENTS[event]}: it returned {returned!r}" + (
+        f", but {why}" if why else ""
+    )
 
 
 def _after(state: str, event: str) -> str:
@@ -200,19 +201,19 @@ def _ordered(answer: Callable[..., Any], case: tuple[list[tuple[int, int]], int,
     cells, held, free = case
     everybody: list[Expert] = [(f"E{at}", score, layer) for at, (score, layer) in enumerate(cells)]
     residents, requests = everybody[:held], everybody[held:]
-    given = answer(list(residents), list(requests), free)
+    returned = answer(list(residents), list(requests), free)
     moves = _moves(residents, requests, free)
-    said = f"in slots {residents}, {free} free, wanted {requests}: it returned {given!r}"
-    if not _are_moves(given):
-        return f"{said}; a list of pairs of names is asked for: who comes, and who goes or None"
-    got = [tuple(move) for move in given]
+    call = f"in slots {residents}, {free} free, wanted {requests}: it returned {returned!r}"
+    if not _are_moves(returned):
+        return f"{call}; a list of pairs of names is asked for: who comes, and who goes or None"
+    got = [tuple(move) for move in returned]
     for at, (mine, right) in enumerate(zip(got, moves, strict=False), 1):
         if mine != right:
-            return f"{said}. Copy {at} is not right: {_why(mine, right, everybody)}"
+            return f"{call}. Copy {at} is not right: {_why(mine, right, everybody)}"
     if len(got) < len(moves):
-        return f"{said}. The link goes on after that: somebody wanted beats a resident, or a slot is free"
+        return f"{call}. The link goes on after that: somebody wanted beats a resident, or a slot is free"
     if len(got) > len(moves):
-        return f"{said}. Copy {len(moves) + 1} must not be: who is wanted beats nobody, and no slot is free"
+        return f"{call}. Copy {len(moves) + 1} must not be: who is wanted beats nobody, and no slot is free"
     return None
 
 
@@ -231,9 +232,9 @@ def _why(mine: tuple[Any, ...], right: tuple[Any, ...], everybody: Sequence[Expe
     return "the weakest resident makes room"
 
 
-def _are_moves(given: Any) -> bool:
-    return isinstance(given, list | tuple) and all(
-        isinstance(move, list | tuple) and len(move) == 2 for move in given
+def _are_moves(moves: Any) -> bool:
+    return isinstance(moves, list | tuple) and all(
+        isinstance(move, list | tuple) and len(move) == 2 for move in moves
     )
 
 

@@ -27,7 +27,7 @@ __all__ = ["CONTEXT", "EXERCISES", "GAMMAS", "MODEL", "OFFERED", "TARGET_TPS", "
 MODEL, CONTEXT = "qwen3-30b-a3b-4bit", 4096
 OFFERED = ("cpu-only", "on-demand", "recency", "spac-joint")
 GAMMAS = (0, 4, 8)
-TARGET_TPS = 65
+TARGET_TPS = 700
 TEXTS = 2  # of the domain: enough for a purchase, and replayed in a moment
 
 
@@ -65,10 +65,10 @@ def plan(on: str, policy: str, gamma: int) -> Result:
     )
 
 
-def _close(given: Any, wanted: float) -> bool:
-    if isinstance(given, bool) or not isinstance(given, Real):
+def _close(value: Any, right: float) -> bool:
+    if isinstance(value, bool) or not isinstance(value, Real):
         return False
-    return bool(given == wanted or math.isclose(given, wanted, rel_tol=1e-6))
+    return bool(value == right or math.isclose(value, right, rel_tol=1e-6))
 
 
 _SECONDS = st.sampled_from([0.0, 1.0, 2.0, 3.0, 5.0, 10.0])
@@ -83,11 +83,11 @@ def _ceiling(
 ) -> str | None:
     parts, part = case
     total_s = sum(parts.values())
-    given = answer(dict(parts), part)
-    if _close(given, total_s / (total_s - parts[part])):
+    returned = answer(dict(parts), part)
+    if _close(returned, total_s / (total_s - parts[part])):
         return None
-    case_words = f"for parts {dict(parts)} without {part!r} it returned {given!r}"
-    if isinstance(given, Real) and given < 1:
+    case_words = f"for parts {dict(parts)} without {part!r} it returned {returned!r}"
+    if isinstance(returned, Real) and returned < 1:
         return f"{case_words}. Nobody becomes slower by not waiting: a ceiling is 1 or more"
     return f"{case_words}. Before, it took {total_s:g} s in all; how long does it take without the part?"
 
@@ -102,19 +102,19 @@ _FLOORS = st.tuples(
 
 def _floor(answer: Callable[..., Any], case: tuple[float, int, float, float]) -> str | None:
     copies, expert_bytes, alpha_s, bytes_per_s = case
-    wanted = 1 / (copies * (alpha_s + expert_bytes / bytes_per_s))
-    given = answer(*case)
-    if _close(given, wanted):
+    right = 1 / (copies * (alpha_s + expert_bytes / bytes_per_s))
+    returned = answer(*case)
+    if _close(returned, right):
         return None
     case_words = (
         f"for {copies:g} copies a token, of {expert_bytes} bytes, with {alpha_s:g} s each beside "
-        f"{bytes_per_s:g} bytes a second, it returned {given!r}"
+        f"{bytes_per_s:g} bytes a second, it returned {returned!r}"
     )
-    if _close(given, 1 / wanted):
+    if _close(returned, 1 / right):
         return f"{case_words}. Those are seconds a token; asked are tokens a second"
-    if _close(given, bytes_per_s / (copies * expert_bytes)):
+    if _close(returned, bytes_per_s / (copies * expert_bytes)):
         return f"{case_words}. That leaves out what each copy costs beside its bytes"
-    if _close(given, wanted * copies):
+    if _close(returned, right * copies):
         return f"{case_words}. That is for one copy a token, and here there are others"
     return f"{case_words}. The copies of one token must all pass the link, one after another"
 
@@ -127,18 +127,18 @@ def _charged(answer: Callable[[int, int, int], Any], case: tuple[str, int]) -> s
     model = load_model_spec(name)
     found = allot("device-equal", f"{per_cent}%", model, draft=True, context=CONTEXT)
     budget_bytes = allot("slots-equal", f"{per_cent}%", model, draft=True, context=CONTEXT).budget_bytes
-    given = answer(budget_bytes, found.draft_bytes, model.expert_bytes)
-    if _close(given, found.slots):
+    returned = answer(budget_bytes, found.draft_bytes, model.expert_bytes)
+    if _close(returned, found.slots):
         return None
     case_words = (
         f"for a budget of {budget_bytes} bytes, a draft of {found.draft_bytes} and experts of "
-        f"{model.expert_bytes} it returned {given!r}"
+        f"{model.expert_bytes} it returned {returned!r}"
     )
-    if isinstance(given, Real) and given < 0:
+    if isinstance(returned, Real) and returned < 0:
         return f"{case_words}. There is no such thing as fewer than no slots"
-    if isinstance(given, Real) and given % 1:
+    if isinstance(returned, Real) and returned % 1:
         return f"{case_words}. A slot is room for one whole expert"
-    if _close(given, budget_bytes // model.expert_bytes):
+    if _close(returned, budget_bytes // model.expert_bytes):
         return f"{case_words}. Those are the slots of one without a draft"
     return f"{case_words}. What is left for experts once the draft is there, and how many whole ones fit?"
 
@@ -149,19 +149,21 @@ _TABLES = st.tuples(_SPEEDS, st.lists(_SPEEDS, min_size=1, max_size=4))
 
 def _means(answer: Callable[[float, list[float]], Any], case: tuple[float, Sequence[float]]) -> str | None:
     ours, baselines = case
-    given = answer(ours, list(baselines))
-    case_words = f"for ours {ours:g} and baselines {[*baselines]} it returned {given!r}"
-    if not isinstance(given, list | tuple) or len(given) != 2:
+    returned = answer(ours, list(baselines))
+    case_words = f"for ours {ours:g} and baselines {[*baselines]} it returned {returned!r}"
+    if not isinstance(returned, list | tuple) or len(returned) != 2:
         return f"{case_words}; expected: two numbers, the ratio to the mean and the mean of the ratios"
     to_mean = ours / (sum(baselines) / len(baselines))
     of_ratios = sum(ours / one for one in baselines) / len(baselines)
-    if _close(given[0], to_mean) and _close(given[1], of_ratios):
+    if _close(returned[0], to_mean) and _close(returned[1], of_ratios):
         return None
-    if _close(given[1], to_mean) and _close(given[0], of_ratios):
+    if _close(returned[1], to_mean) and _close(returned[0], of_ratios):
         return f"{case_words}. Those are the two, in the other order"
-    if all(isinstance(one, Real) for one in given) and given[1] < given[0] * (1 - 1e-9):
+    if all(isinstance(one, Real) for one in returned) and returned[1] < returned[0] * (1 - 1e-9):
         return f"{case_words}. The mean of the ratios is never less than the ratio to the mean"
-    which = "second, the mean of the ratios" if _close(given[0], to_mean) else "first, the ratio to the mean"
+    which = (
+        "second, the mean of the ratios" if _close(returned[0], to_mean) else "first, the ratio to the mean"
+    )
     return f"{case_words}. Look at the {which}"
 
 
@@ -179,7 +181,7 @@ def _purchase(answer: Sequence[Any], _case: None) -> str | None:
         found = plan(name, played, gamma)
     except MoespacError as refused:
         return f"the plan is {chosen}, and {refused}"
-    makes = f"{name} with {played} and γ = {gamma} makes {found.tps_modelled:.1f} tokens a second (modelled)"
+    makes = f"{name} with {played} and γ = {gamma} makes {found.tps_modelled:.0f} tokens a second (modelled)"
     if found.tps_modelled < TARGET_TPS:
         return f"{makes}; asked are {TARGET_TPS}"
     size = load_machine(name).memory_bytes

@@ -12,6 +12,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from moespac_nb.datasets.traces import load_trace
+from moespac_nb.estimator.evaluation import recall
 from moespac_nb.estimator.utility import make_estimator
 from moespac_nb.trace.step import Step
 from moespac_nb.trace.trace import Trace
@@ -28,12 +29,40 @@ LAST, HOT = 5, 5  # windows at the end, and positions that make an expert hot in
 
 
 def moved(s: int, delta: float, up: float, down: float) -> int:
-    """The inertial transition of the paper's Algorithm 1: at most one level, within 0..K."""
+    """Return the utility after the inertial transition of the paper's Algorithm 1: at most one level.
+
+    Parameters
+    ----------
+    s : int
+        The utility before, from 0 to K.
+    delta : float
+        The change of the evidence.
+    up, down : float
+        The boundaries.
+
+    Examples
+    --------
+    >>> moved(2, 5, 3, 1), moved(2, -1, 3, 1), moved(2, 0, 3, 1)
+    (3, 1, 2)
+    """
     return min(K, s + 1) if delta >= up else max(0, s - 1) if -delta >= down else s
 
 
 def resting(f: int, up: int, down: int) -> tuple[int, int]:
-    """The lowest and the highest s at which the rule `level` stays for good, if the evidence is always f."""
+    """Return the lowest and the highest s at which the rule `level` stays, if the evidence is always f.
+
+    Parameters
+    ----------
+    f : int
+        The evidence.
+    up, down : int
+        The boundaries.
+
+    Examples
+    --------
+    >>> resting(2, 1, 1)
+    (2, 2)
+    """
     stays = [s for s in range(K + 1) if moved(s, f - s, up, down) == s]
     return stays[0], stays[-1]
 
@@ -46,19 +75,22 @@ def recorded() -> Trace:
 
 @cache
 def _texts() -> list[list[Step]]:
-    found: list[list[Step]] = []
+    texts: list[list[Step]] = []
     for step in recorded().rounds(GAMMA):
         if step.index == 0:
-            found.append([])
-        found[-1].append(step)
-    return [steps for steps in found if len(steps) > 1]
+            texts.append([])
+        texts[-1].append(step)
+    return [steps for steps in texts if len(steps) > 1]
 
 
 def recall_of(rule: Rule) -> float:
-    """Of the next window's experts, the share that are among the NAMED of highest value a layer.
+    """Return the share of the next window's experts that are among the NAMED of highest value a layer.
 
-    rule: (value, counts) → value, both (layers, experts), from 0 on in every text. Among equals those come
-    first that served more of the last window.
+    Parameters
+    ----------
+    rule : callable
+        (value, counts) → value, both (layers, experts), from 0 on in every text. Among equals those come
+        first that served more of the last window.
     """
     return _recall(lambda: rule)
 
@@ -70,9 +102,8 @@ def _recall(begin: Callable[[], Rule]) -> float:
         value, rule = np.zeros(steps[0].counts.shape), begin()
         for now, following in pairwise(steps):
             value = rule(value, now.counts.astype(float))
-            order = np.argsort(-(value + 1e-6 * now.counts), axis=1, kind="stable")[:, :NAMED]
-            needed = following.counts > 0
-            shares.append(np.take_along_axis(needed, order, axis=1).sum(axis=1) / needed.sum(axis=1))
+            named = np.argsort(-(value + 1e-6 * now.counts), axis=1, kind="stable")[:, :NAMED]
+            shares.append(recall(named, following.counts))
     return float(np.mean(shares))
 
 
@@ -87,33 +118,32 @@ def _printed() -> float:
 
 def _move(answer: Callable[..., Any], case: tuple[int, int, int, int, int]) -> str | None:
     s, f, before, up, down = case
-    given, right = answer(s, f, before, up, down), moved(s, f - before, up, down)
-    if given == right and not isinstance(given, bool):
+    returned, right = answer(s, f, before, up, down), moved(s, f - before, up, down)
+    if returned == right and not isinstance(returned, bool):
         return None
-    asked = (
-        f"s = {s}, f goes from {before} to {f}, boundaries {up} up and {down} down: it returned {given!r}. "
-    )
-    if not 0 <= given <= K:
-        return asked + f"Utility stays between 0 and {K}"
-    if abs(given - s) > 1:
-        return asked + "One level at a time, however large the change"
+    boundaries = f"boundaries {up} up and {down} down"
+    call = f"s = {s}, f goes from {before} to {f}, {boundaries}: it returned {returned!r}. "
+    if not 0 <= returned <= K:
+        return call + f"Utility stays between 0 and {K}"
+    if abs(returned - s) > 1:
+        return call + "One level at a time, however large the change"
     delta = f - before
     if delta >= up or -delta >= down:
         side = "up" if delta >= up else "down"
-        return asked + f"A change of {delta} does reach the boundary {side}"
-    return asked + f"A change of {delta} reaches neither boundary"
+        return call + f"A change of {delta} does reach the boundary {side}"
+    return call + f"A change of {delta} reaches neither boundary"
 
 
 def _boundary(answer: Callable[[int, int], Any], case: tuple[int, int]) -> str | None:
     up, change = case
-    given, right = answer(up, change), floor((1 - FORGETTING) * up + FORGETTING * change + 1e-9)
-    if given == right:
+    returned, right = answer(up, change), floor((1 - FORGETTING) * up + FORGETTING * change + 1e-9)
+    if returned == right:
         return None
-    asked = f"a boundary of {up} and a change of {change}: it returned {given!r}. "
+    call = f"a boundary of {up} and a change of {change}: it returned {returned!r}. "
     exact = (1 - FORGETTING) * up + FORGETTING * change
-    if abs(given - exact) < 1e-9:
-        return asked + "That is before rounding down"
-    return asked + f"Nine tenths of {up} and one tenth of {change} are {exact:g}, and then comes a floor"
+    if abs(returned - exact) < 1e-9:
+        return call + "That is before rounding down"
+    return call + f"Nine tenths of {up} and one tenth of {change} are {exact:g}, and then comes a floor"
 
 
 def _steady(answer: float, _case: None) -> str | None:
@@ -128,36 +158,35 @@ def _steady(answer: float, _case: None) -> str | None:
 
 
 def _unseen(answer: Sequence[Any], _case: None) -> str | None:
-    given = list(answer)
-    if any(isinstance(f, bool) or f not in range(STEADY + 1) for f in given):
-        return f"{given}: a count is a whole number from 0 to {STEADY}"
-    if len(given) < LAST or min(given[-LAST:]) < HOT:
-        return f"{given}: the last {LAST} counts must all be {HOT} or more"
+    returned = list(answer)
+    if any(isinstance(f, bool) or f not in range(STEADY + 1) for f in returned):
+        return f"{returned}: a count is a whole number from 0 to {STEADY}"
+    if len(returned) < LAST or min(returned[-LAST:]) < HOT:
+        return f"{returned}: the last {LAST} counts must all be {HOT} or more"
     rule = make_estimator("paper", 1, 1, K=K, gamma=GAMMA)
-    trail = [int(rule.update(np.array([[int(f)]]))[0, 0]) for f in given]
+    trail = [int(rule.update(np.array([[int(f)]]))[0, 0]) for f in returned]
     if trail[-1] == 0:
         return None
     first = next(n for n, s in enumerate(trail) if s)
-    return (
-        f"{given}: s goes {trail}. It first rises at the change from {given[first - 1] if first else 0} to "
-        f"{given[first]}. Can the count come up without any change that reaches the boundary?"
-    )
+    before = returned[first - 1] if first else 0
+    rise = f"s goes {trail}. It first rises at the change from {before} to {returned[first]}"
+    return f"{returned}: {rise}. Can the count come up without any change that reaches the boundary?"
 
 
 def _rests(answer: Callable[[int, int, int], Any], case: tuple[int, int, int]) -> str | None:
     f, up, down = case
-    given, right = answer(f, up, down), resting(f, up, down)
-    if tuple(given) == right:
+    returned, right = answer(f, up, down), resting(f, up, down)
+    if tuple(returned) == right:
         return None
-    asked = f"f is always {f}, boundaries {up} up and {down} down: it returned {given!r}. "
+    call = f"f is always {f}, boundaries {up} up and {down} down: it returned {returned!r}. "
     for s in range(K + 1):
-        inside = given[0] <= s <= given[1]
+        inside = returned[0] <= s <= returned[1]
         after = moved(s, f - s, up, down)
         if inside and after != s:
-            return asked + f"At s = {s} it does not stay: f - s is {f - s}, and it moves to {after}"
+            return call + f"At s = {s} it does not stay: f - s is {f - s}, and it moves to {after}"
         if not inside and after == s:
-            return asked + f"At s = {s} it stays, too: f - s is {f - s}"
-    return asked + f"Asked are the lowest and the highest level from 0 to {K}"
+            return call + f"At s = {s} it stays, too: f - s is {f - s}"
+    return call + f"Asked are the lowest and the highest level from 0 to {K}"
 
 
 def _own(answer: Callable[[np.ndarray, np.ndarray], Any], _case: None) -> str | None:
@@ -167,10 +196,10 @@ def _own(answer: Callable[[np.ndarray, np.ndarray], Any], _case: None) -> str | 
             raise ValueError(f"the new value has shape {returned.shape}, asked is {value.shape}, all finite")
         return returned
 
-    recall, printed = recall_of(rule), _printed()
-    if recall > printed:
+    share, printed = recall_of(rule), _printed()
+    if share > printed:
         return None
-    return f"its recall is {recall:.4f}, and the printed rule's {printed:.4f}, on the same texts"
+    return f"its recall is {share:.4f}, and the printed rule's {printed:.4f}, on the same texts"
 
 
 EXERCISES = (

@@ -42,8 +42,10 @@ def tables() -> dict[int, Candidates]:
 
 @lru_cache(maxsize=1)
 def to_read() -> tuple[int, int]:
-    """A window and a layer of it to look at: where there is one, with hot experts at every τ, and with one
-    constraint alone that forbids τ = 2."""
+    """Return a window and a layer of it to look at.
+
+    Where there is one, it has hot experts at every τ, and one constraint alone forbids τ = 2.
+    """
     for window, table in tables().items():
         for layer, names in enumerate(_forbidding(table)):
             if len(names) == 1 and table.hot[layer, -1] and PerLayer(table).feasible[layer, 2]:
@@ -55,7 +57,9 @@ def _forbidding(table: Candidates) -> list[list[str]]:
     """By layer: what forbids τ = 2, in the paper's formulation."""
     alone = PerLayer(table, "difference")
     pairs = zip(alone.breaks_link[:, 1], alone.breaks_slots[:, 1], strict=True)
-    return [[name for name, breaks in zip(("link", "slots"), each, strict=True) if breaks] for each in pairs]
+    return [
+        [name for name, breaks in zip(("link", "slots"), layer, strict=True) if breaks] for layer in pairs
+    ]
 
 
 # 05.1
@@ -64,11 +68,11 @@ def _forbidding(table: Candidates) -> list[list[str]]:
 def _lanes(answer: Callable[..., Any], case: tuple[list[tuple[int, int]], int]) -> str | None:
     experts, tau = case
     counts, utility = [count for count, _ in experts], [s for _, s in experts]
-    given = answer(list(counts), list(utility), tau)
-    said = f"for counts {counts}, utilities {utility} and τ = {tau} it returned {given!r}"
-    pair = _numbers(given)
+    returned = answer(list(counts), list(utility), tau)
+    call = f"for counts {counts}, utilities {utility} and τ = {tau} it returned {returned!r}"
+    pair = _numbers(returned)
     if pair is None or len(pair) != 2:
-        return f"{said}; two numbers are asked for, T_cpu and T_gpu"
+        return f"{call}; two numbers are asked for, T_cpu and T_gpu"
     times = LaneTimes(gpu_expert_s=GPU_EXPERT_MS, cpu_pair_s=CPU_PAIR_MS, copy_s=0, draft_window_s=0)  # in ms
     levels = np.array([utility])
     table = candidates(
@@ -77,12 +81,12 @@ def _lanes(answer: Callable[..., Any], case: tuple[list[tuple[int, int]], int]) 
     cpu_ms, gpu_ms = float(table.cpu_s[0, tau - 1]), float(table.gpu_s[0, tau - 1])
     if abs(pair[0] - cpu_ms) > 1e-6:
         return (
-            f"{said}. T_cpu is not right: it has every pair of a cold expert, one after another; an expert "
+            f"{call}. T_cpu is not right: it has every pair of a cold expert, one after another; an expert "
             "is cold where its utility is below τ, hot where it equals τ or is above"
         )
     if abs(pair[1] - gpu_ms) > 1e-6:
         return (
-            f"{said}. T_gpu is not right: it has every hot expert that somebody asks for, once, however many "
+            f"{call}. T_gpu is not right: it has every hot expert that somebody asks for, once, however many "
             "ask"
         )
     return None
@@ -107,11 +111,12 @@ def _balanced(answer: Iterable[Any], _case: None) -> str | None:
             )
     nobody = np.zeros((1, len(lanes)), int)
     table = Candidates(lanes[None, :, 0], lanes[None, :, 1], nobody, nobody, nobody[0], 1, NO_TIMES)
-    found = [solve(PerLayer(table, by), "enumerate") for by in ("difference", "max")]
-    even, fast = (float(table.of(table.total_s, each.tau)[0]) for each in found)
+    solutions = [solve(PerLayer(table, by), "enumerate") for by in ("difference", "max")]
+    even, fast = (float(table.of(table.total_s, solution.tau)[0]) for solution in solutions)
     if even > fast:
         return None
-    by = f"the least difference is at τ = {found[0].tau[0]}, the least maximum at τ = {found[1].tau[0]}"
+    at = [solution.tau[0] for solution in solutions]
+    by = f"the least difference is at τ = {at[0]}, the least maximum at τ = {at[1]}"
     return (
         f"{by}; the layer takes {even:g} by the one and {fast:g} by the other. The first is to be "
         "more: let the lanes come closer while both of them, or the slower one, get longer"
@@ -124,10 +129,10 @@ def _balanced(answer: Iterable[Any], _case: None) -> str | None:
 def _binds(answer: str, _case: None) -> str | None:
     window, layer = to_read()
     names = _forbidding(tables()[window])[layer]
-    given = answer.strip().lower()
-    if given == {0: "nothing", 1: "".join(names), 2: "both"}[len(names)]:
+    chosen = answer.strip().lower()
+    if chosen == {0: "nothing", 1: "".join(names), 2: "both"}[len(names)]:
         return None
-    if given not in ("link", "slots", "both", "nothing"):
+    if chosen not in ("link", "slots", "both", "nothing"):
         return f"{answer!r}: one of link, slots, both, nothing is asked for"
     return (
         f"{answer!r} does not forbid τ = 2 in window {window}, layer {layer}, or not alone. Choose that "
@@ -160,59 +165,59 @@ class Window(Candidates):
         return f"a window of {'; '.join(layers)}; slots: {self.slots}; {times}"
 
     def _words(self, layer: int, level: int) -> str:
-        one = self.row(layer, level)
+        row = self.row(layer, level)
         return (
-            f"τ = {one['tau']} takes {one['total_s']:g} ms with {one['hot']} hot, {one['loads']} to be copied"
+            f"τ = {row['tau']} takes {row['total_s']:g} ms with {row['hot']} hot, {row['loads']} to be copied"
         )
 
 
 def _in_time(answer: Callable[..., Any], case: tuple[list[tuple[int, int]], int, int]) -> str | None:
     layers, copy_ms, draft_ms = case
     loads, takes = [n for n, _ in layers], [ms for _, ms in layers]
-    given = answer(list(loads), list(takes), copy_ms, draft_ms)
-    said = (
+    returned = answer(list(loads), list(takes), copy_ms, draft_ms)
+    call = (
         f"{loads} copies of {copy_ms} ms for layers that take {takes} ms, after {draft_ms} ms of drafting: "
-        f"it returned {given!r}"
+        f"it returned {returned!r}"
     )
-    if not isinstance(given, bool | np.bool_):
-        return f"{said}; True or False is asked for"
+    if not isinstance(returned, bool | np.bool_):
+        return f"{call}; True or False is asked for"
     window = Window.by_hand([[(ms, n, n)] for n, ms in layers], sum(loads) or 1, draft_ms, copy_ms)
     late = Joint(window).violations(np.ones(len(layers), int))
-    if bool(given) == (not late):
+    if bool(returned) == (not late):
         return None
     if late:
-        return f"{said}. A copy for layer {late[0].split()[-1]} has not come when that layer begins"
-    return f"{said}. Every copy has come in time: the layers before its own give the link their time too"
+        return f"{call}. A copy for layer {late[0].split()[-1]} has not come when that layer begins"
+    return f"{call}. Every copy has come in time: the layers before its own give the link their time too"
 
 
 def _joint(answer: Callable[[Candidates], Any], case: Window) -> str | None:
     joint = Joint(case)
     best = solve(joint, "enumerate")
-    given = answer(case)
-    said = f"for {case!r}, it returned {given!r}"
-    tau = _numbers(given)
-    if tau is None or len(tau) != case.layers or any(one not in range(1, case.levels + 1) for one in tau):
-        return f"{said}; a τ of 1 to {case.levels} for each of {case.layers} layers is asked for"
+    returned = answer(case)
+    call = f"for {case!r}, it returned {returned!r}"
+    tau = _numbers(returned)
+    if tau is None or len(tau) != case.layers or any(level not in range(1, case.levels + 1) for level in tau):
+        return f"{call}; a τ of 1 to {case.levels} for each of {case.layers} layers is asked for"
     chosen = np.array(tau, int)
     broken = joint.violations(chosen)
     if best.feasible and broken:
-        return f"{said}, which breaks: {broken[0]}"
+        return f"{call}, which breaks: {broken[0]}"
     if best.feasible and joint.objective_s(chosen) > best.objective_s + 1e-9:
         return (
-            f"{said}. These layers take {joint.objective_s(chosen):g} ms together; thresholds that break "
+            f"{call}. These layers take {joint.objective_s(chosen):g} ms together; thresholds that break "
             "nothing can do it in less"
         )
     if not best.feasible and (chosen != case.levels).any():
-        return f"{said}. No thresholds keep all constraints here: then every τ is K"
+        return f"{call}. No thresholds keep all constraints here: then every τ is K"
     return None
 
 
-def _numbers(given: Any) -> list[float] | None:
+def _numbers(values: Any) -> list[float] | None:
     """A sequence of finite numbers as floats; None of anything else."""
-    if isinstance(given, str) or not isinstance(given, Sequence | np.ndarray):
+    if isinstance(values, str) or not isinstance(values, Sequence | np.ndarray):
         return None
     try:
-        numbers = [float(one) for one in given]
+        numbers = [float(value) for value in values]
     except (TypeError, ValueError):
         return None
     return numbers if all(map(isfinite, numbers)) else None

@@ -24,7 +24,15 @@ _RUNS: dict[str, _Run] = {}
 
 
 def remember(widget: Any) -> None:
-    """Note the widget under the cell that runs now; close those of its earlier runs and of deleted cells."""
+    """Note the widget under the cell that runs now.
+
+    The widgets of the cell's earlier runs, and those of deleted cells, are closed.
+
+    Parameters
+    ----------
+    widget : ipywidgets.Widget
+        What the cell has made.
+    """
     request = _request()
     metadata = request.get("metadata") or {}
     for deleted in metadata.get("deletedCells") or ():

@@ -37,9 +37,19 @@ class _Probe(anywidget.AnyWidget):
 
 
 def choose(ask: Callable[[str], Any] | None = None) -> str:
-    """Display a probe, ask the page with a script whether it was drawn, set MOESPAC_WIDGETS, and say so.
+    """Choose live or static views: display a probe, and ask the page whether it was drawn.
 
-    ask: runs a script in the page and returns its answer; None takes Colab's. Returns the mode it chose.
+    MOESPAC_WIDGETS is set to the mode, and a sentence says which it is.
+
+    Parameters
+    ----------
+    ask : callable, optional
+        Runs a script in the page and returns its answer; None takes Colab's.
+
+    Returns
+    -------
+    str
+        "live" or "static".
     """
     if ask is None:
         from google.colab import output  # type: ignore[import-not-found]

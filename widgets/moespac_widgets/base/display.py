@@ -79,7 +79,13 @@ class StaticView:
         return ""
 
     def to_html(self, path: str | Path) -> Path:
-        """Write the view as one page that needs neither kernel nor network."""
+        """Write the view as one page that needs neither kernel nor network.
+
+        Parameters
+        ----------
+        path : str or Path
+            The page to write, a name that ends in .html.
+        """
         raise NotImplementedError
 
     def _repr_mimebundle_(self, **options: Any) -> Any:

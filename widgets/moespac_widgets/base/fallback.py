@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import base64
-import struct
-import zlib
+import io
 from collections.abc import Callable, Mapping
 from html import escape
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from .assets import CIVIDIS, Words
 from .table import table
 
-__all__ = ["fallback_html", "png"]
+__all__ = ["fallback_html"]
 
 CELL_PIXELS = 10
 Data = Mapping[str, Any]
@@ -95,14 +95,12 @@ def _map(counts: np.ndarray, step: int, texts: Texts) -> str:
     layers, experts = counts.shape
     values = {"step": step, "layers": layers, "experts": experts, "most": int(counts.max())}
     words = escape(Words("static.map", values).read(texts))
-    picture = base64.b64encode(png(_large(_coloured(counts)))).decode()
-    size = f'width="{experts * CELL_PIXELS}" height="{layers * CELL_PIXELS}"'
-    return f'<p><img {size} alt="{words}" src="data:image/png;base64,{picture}"></p><p>{words}</p>'
-
-
-def _large(pixels: np.ndarray) -> np.ndarray:
-    """Each pixel as a square."""
-    return pixels.repeat(CELL_PIXELS, 0).repeat(CELL_PIXELS, 1)
+    width, height = experts * CELL_PIXELS, layers * CELL_PIXELS
+    png = io.BytesIO()
+    picture = Image.fromarray(_coloured(counts)).resize((width, height), Image.Resampling.NEAREST)
+    picture.save(png, "PNG", optimize=True)
+    source = f"data:image/png;base64,{base64.b64encode(png.getvalue()).decode()}"
+    return f'<p><img width="{width}" height="{height}" alt="{words}" src="{source}"></p><p>{words}</p>'
 
 
 def _coloured(counts: np.ndarray) -> np.ndarray:
@@ -113,39 +111,3 @@ def _coloured(counts: np.ndarray) -> np.ndarray:
     colours = ramp[np.clip(place, 0, len(ramp) - 1)]
     colours[counts == 0] = 0
     return colours
-
-
-_PALETTE, _COLOURS = 3, 6  # the format's kinds of pixels: a place in a palette; red, green, blue and opacity
-
-
-def png(pixels: np.ndarray, palette: np.ndarray | None = None) -> bytes:
-    """Return a picture as PNG.
-
-    Parameters
-    ----------
-    pixels : ndarray, uint8
-        (height, width, 4) red, green, blue and opacity; with a palette (height, width) places in it.
-    palette : ndarray, (n, 3), uint8, optional
-        Red, green and blue.
-
-    Examples
-    --------
-    >>> png(np.zeros((2, 3, 4), np.uint8))[:4]
-    b'\\x89PNG'
-    """
-    high, wide = pixels.shape[:2]
-    kind = _COLOURS if palette is None else _PALETTE
-    rows = np.concatenate([np.zeros((high, 1), np.uint8), pixels.reshape(high, -1)], axis=1)  # 0: no filter
-    return b"".join(
-        [
-            b"\x89PNG\r\n\x1a\n",
-            _chunk(b"IHDR", struct.pack(">IIBBBBB", wide, high, 8, kind, 0, 0, 0)),
-            b"" if palette is None else _chunk(b"PLTE", palette.tobytes()),
-            _chunk(b"IDAT", zlib.compress(rows.tobytes(), 9)),
-            _chunk(b"IEND", b""),
-        ]
-    )
-
-
-def _chunk(kind: bytes, body: bytes) -> bytes:
-    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))

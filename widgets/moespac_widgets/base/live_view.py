@@ -33,6 +33,7 @@ from .assets import Words, bundle, catalogue, style
 from .cell_lifecycle import remember
 from .display import StaticView
 from .fallback import fallback_html
+from .page import write_page
 from .serialize import split
 
 __all__ = ["LiveView", "view_trait", "within"]
@@ -200,8 +201,6 @@ class LiveView(StaticView, anywidget.AnyWidget):
         Path
             The same path.
         """
-        from .page import write_page
-
         return write_page(path, [self])
 
     def close(self) -> None:
@@ -225,6 +224,12 @@ class LiveView(StaticView, anywidget.AnyWidget):
     def page_data(self) -> Mapping[str, Any]:
         """Return the data of a page: what was sent, and what the widget would ask a kernel for."""
         return self._data
+
+    def page_state(self) -> dict[str, Any]:
+        """Return what the front end reads on a page, which has no kernel."""
+        shared = ("_title", "_texts", "_notices", "_parts", "_limits", *self.view_names())
+        state = {name: getattr(self, name) for name in shared}
+        return {**state, "_data": self.page_data(), "_kernel": False, "_error": ""}
 
     def answer_ping(self) -> None:
         """Answer the front end's question whether a kernel is there."""

@@ -8,15 +8,14 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from moespac_nb.utils.exceptions import InvalidInputError
 from moespac_nb.utils.files import atomic_write
 
-from .assets import HOME, modules, style
-from .live_view import LiveView
+from .assets import HOME, catalogue, modules, style
 
-__all__ = ["LEAST_WIDTH", "write_page"]
+__all__ = ["LEAST_WIDTH", "PageView", "write_page"]
 
 LEAST_WIDTH = 540  # pixels of a column; where two do not fit, they lie one under the other
 WIDTHS = {1: 1120, 2: 1680}  # the most that so many columns take
@@ -51,9 +50,27 @@ const SCRIPTS = {scripts};
 """
 
 
+class PageView(Protocol):
+    """Protocol of what a page asks of a view; every `LiveView` has it.
+
+    Attributes
+    ----------
+    SCRIPT : str
+        The view's front-end file.
+    """
+
+    SCRIPT: str
+
+    def caption(self) -> str:
+        """Return the view's title."""
+
+    def page_state(self) -> dict[str, Any]:
+        """Return what the front end reads on a page, by name; arrays may be packed by `pack`."""
+
+
 def write_page(
     path: str | Path,
-    widgets: Sequence[LiveView],
+    widgets: Sequence[PageView],
     title: str | None = None,
     linked: Sequence[str] = ("step",),
     columns: Literal[1, 2] = 1,
@@ -64,8 +81,8 @@ def write_page(
     ----------
     path : str or Path
         The page to write, a name that ends in .html.
-    widgets : sequence of LiveView
-        At least one; they are dealt in turn to the columns.
+    widgets : sequence of PageView
+        At least one view, such as a `LiveView`; they are dealt in turn to the columns.
     title : str, optional
         The page's heading; None takes the first widget's.
     linked : sequence of str
@@ -94,16 +111,13 @@ def write_page(
     if path.suffix.lower() not in (".html", ".htm"):
         raise InvalidInputError(f"the page would be written to {path}; expected: a name that ends in .html")
     scripts = dict.fromkeys(widget.SCRIPT for widget in widgets)
-    state = {
-        "linked": list(linked),
-        "columns": columns,
-        "widgets": [{"script": widget.SCRIPT, "state": _state(widget)} for widget in widgets],
-    }
+    shown = [{"script": widget.SCRIPT, "state": _readable(widget.page_state())} for widget in widgets]
+    state = {"linked": list(linked), "columns": columns, "widgets": shown}
     page = _PAGE.format(
         width=WIDTHS[columns],
         least=LEAST_WIDTH,
-        language=escape(widgets[0]._texts["base.language"]),
-        title=escape(title or widgets[0]._title),
+        language=escape(catalogue("base")["base.language"]),
+        title=escape(title or widgets[0].caption()),
         style=style(*scripts),
         state=json.dumps(state, ensure_ascii=False).replace("<", "\\u003c"),
         scripts=_front_ends(scripts),
@@ -112,16 +126,6 @@ def write_page(
     with atomic_write(path, "the page") as file:
         file.write(page.encode())
     return path
-
-
-def _state(widget: LiveView) -> dict[str, Any]:
-    shared = ("_title", "_texts", "_notices", "_parts", "_limits", *widget.view_names())
-    return {
-        **{name: getattr(widget, name) for name in shared},
-        "_data": _readable(widget.page_data()),
-        "_kernel": False,
-        "_error": "",
-    }
 
 
 def _readable(value: Any) -> Any:

@@ -9,6 +9,8 @@ import plotly.io
 
 from moespac_nb.utils.exceptions import InvalidInputError
 
+__all__ = ["INK", "Figure", "on_any_page"]
+
 FORMATS = ("svg", "png")
 INK = "#808080"  # readable on the light and on the dark theme
 
@@ -47,12 +49,33 @@ class Figure(go.Figure):
         return {"toImageButtonOptions": {"format": camera, "scale": 3 if camera == "png" else 1}}
 
     def show(self, *args: Any, **options: Any) -> None:
+        """Show the figure, with the camera's configuration.
+
+        Parameters
+        ----------
+        *args, **options : Any
+            As plotly takes them.
+        """
         super().show(*args, **{"config": self.config, **options})
 
     def to_html(self, *args: Any, **options: Any) -> Any:
+        """Return the figure as HTML, with the camera's configuration.
+
+        Parameters
+        ----------
+        *args, **options : Any
+            As plotly takes them.
+        """
         return super().to_html(*args, **{"config": self.config, **options})
 
     def write_html(self, *args: Any, **options: Any) -> None:
+        """Write the figure as HTML, with the camera's configuration.
+
+        Parameters
+        ----------
+        *args, **options : Any
+            As plotly takes them.
+        """
         super().write_html(*args, **{"config": self.config, **options})
 
     def _ipython_display_(self) -> None:
@@ -66,7 +89,29 @@ class Figure(go.Figure):
 
 
 def on_any_page(figure: go.Figure, sentence: str, height: int, **layout: Any) -> go.Figure:
-    """Make the ground clear, and put a sentence above that says in words what is shown."""
+    """Make the ground clear, for light and dark pages, and put a sentence above.
+
+    Parameters
+    ----------
+    figure : plotly.graph_objects.Figure
+        Is changed.
+    sentence : str
+        What the figure shows, in words.
+    height : int
+        In pixels.
+    **layout : Any
+        More of plotly's layout.
+
+    Returns
+    -------
+    plotly.graph_objects.Figure
+        The same figure.
+
+    Examples
+    --------
+    >>> on_any_page(go.Figure(go.Bar(y=[1, 2])), "Two bars", 200).layout.title.text
+    'Two bars'
+    """
     clear = "rgba(0,0,0,0)"
     figure.update_layout(
         title={"text": sentence, "font": {"size": 14}},

@@ -7,14 +7,13 @@ from typing import NamedTuple
 
 import plotly.graph_objects as go
 
+from moespac_nb.engine.chrome_trace import ROWS as LANES
 from moespac_nb.engine.devices import Operation
 from moespac_nb.utils.exceptions import InvalidInputError
 
 from .base import INK, Figure, on_any_page
 
 __all__ = ["busy", "timeline_figure"]
-
-LANES = ("host", "draft", "gpu", "cpu", "link")  # from above
 
 
 class _Kind(NamedTuple):
@@ -35,10 +34,7 @@ _KINDS = {
 
 
 def timeline_figure(
-    operations: Iterable[Operation],
-    start_s: float = 0.0,
-    end_s: float | None = None,
-    label: str = "modelled",
+    operations: Iterable[Operation], start_s: float = 0.0, end_s: float | None = None, label: str = "modelled"
 ) -> Figure:
     """Draw the operations of a run, a row for each lane; drag along the lanes to see another span.
 
@@ -98,10 +94,10 @@ def timeline_figure(
                 )
             )
     shares = busy(ran, start_s, min(end_s, last_s))
-    said = ", ".join(f"{lane} {share:.0%}" for lane, share in shares.items())
+    words = ", ".join(f"{lane} {share:.0%}" for lane, share in shares.items())
     on_any_page(
         figure,
-        f"{label}. {1e3 * start_s:.1f} to {1e3 * end_s:.1f} ms, busy: {said}",
+        f"{label}. {1e3 * start_s:.1f} to {1e3 * end_s:.1f} ms, busy: {words}",
         360,
         barmode="overlay",
         bargap=0.2,
@@ -155,7 +151,7 @@ def _kind(op: Operation) -> str:
 
 
 def _words(op: Operation) -> str:
-    size = f", {op.size_bytes / 1e6:.2f} MB" if op.size_bytes else ""
+    size = f", {op.size_bytes / 1e6:.2f} MB" if op.size_bytes and op.lane == "link" else ""
     failed = ", failed" if op.failed else ""
     return (
         f"{op.label or op.lane}: {1e3 * op.start:.3f} to {1e3 * op.end:.3f} ms, "

@@ -1,34 +1,25 @@
-// The frame of every widget: its state, notices, keys, words, table, view code and errors.
+// The frame of every widget: its state, notices, keys, words and errors; its kernel and footer are beside it.
 //
 // A widget file exports `widget({ name, build, keys, help })` as its default; `name` is the name of its files.
 // build(host) makes the body and returns { draw(state), sentence(state), table(state), origin(state) }; `origin`
 // says which numbers were measured, modelled or published. A change of state asks for one frame, and a frame
 // draws once, whatever came in between, so that scrubbing leaves no backlog. The kernel is told afterwards.
-import { brief, el } from "./dom.js";
+import { el } from "./dom.js";
+import { Footer } from "./footer.js";
+import { Kernel } from "./kernel.js";
 import { Player } from "./player.js";
 
 const SAVE_MS = 150;
-const ANSWER_MS = 5000;
-const TABLE_ROWS = 400;
 
 class Host {
   constructor(model, element, spec) {
-    Object.assign(this, {
-      model,
-      spec,
-      names: model.get("_parts"),
-      linked: {},
-      closers: [],
-      waiting: new Map(),
-      questions: 0
-    });
+    Object.assign(this, { model, spec, names: model.get("_parts"), linked: {}, closers: [] });
+    this.kernel = new Kernel(this, model);
     this.alert = el("div", { class: "ms-alert", role: "alert", hidden: true });
-    this.stale = el("div", { class: "ms-notice", role: "status", hidden: true });
     this.notices = el("div", {});
     this.bar = el("div", { class: "ms-bar" });
     this.line = el("p", { class: "ms-sentence", role: "status", "aria-live": "polite" });
     this.body = el("div", { class: "ms-body" });
-    this.more = el("div", { class: "ms-more" });
     // JupyterLab runs a shortcut unless an element around the key's target has this attribute; the section
     // has it for every control of every widget.
     this.root = el(
@@ -40,12 +31,11 @@ class Host {
         tabindex: "-1"
       },
       this.alert,
-      this.stale,
+      this.kernel.notice,
       this.notices,
       this.bar,
       this.line,
-      this.body,
-      this.more
+      this.body
     );
     element.append(this.root);
   }
@@ -55,12 +45,11 @@ class Host {
       this.notices.append(el("p", { class: "ms-notice" }, notice));
     this.data = this.model.get("_data");
     this.view = this.spec.build(this);
-    this.addMore();
+    this.footer = new Footer(this);
+    this.root.append(this.footer.element);
     this.listen(this.root, "keydown", (event) => this.key(event));
     for (const name of this.names) this.hear(`change:${name}`, () => this.frame());
     this.hear("change:_error", () => this.say(this.model.get("_error")));
-    this.hear("msg:custom", (message, buffers) => this.answered(message, buffers));
-    this.hear("comm_live_update", () => this.setStale(this.model.comm_live === false));
     const observer = new ResizeObserver(() => this.frame());
     observer.observe(this.root);
     const themes = new MutationObserver(() => this.frame());
@@ -78,7 +67,6 @@ class Host {
   close() {
     if (this.saving) this.save();
     cancelAnimationFrame(this.asking);
-    clearTimeout(this.patience);
     for (const close of this.closers.splice(0)) close();
     this.closed = true;
     this.root.remove();
@@ -102,11 +90,6 @@ class Host {
     this.alert.hidden = !words;
     this.alert.textContent = words ? this.text("base.problem", { words }) : "";
     this.failed = problem instanceof Error;
-  }
-
-  setStale(is) {
-    this.stale.hidden = !is;
-    this.stale.textContent = is ? this.text("base.stale") : "";
   }
 
   // -- state ---------------------------------------------------------------------------------------------
@@ -146,6 +129,11 @@ class Host {
     if (this.model.get("_kernel")) this.ask("ping").catch(() => {});
   }
 
+  /** Ask the kernel; a promise of its answer. */
+  ask(command, values = {}) {
+    return this.kernel.ask(command, values);
+  }
+
   frame() {
     if (this.asking || this.closed) return;
     this.asking = requestAnimationFrame(() => {
@@ -161,35 +149,8 @@ class Host {
     this.view.draw(state);
     const sentence = this.view.sentence(state);
     if (this.line.textContent !== sentence) this.line.textContent = sentence; // screen readers read out every change
-    this.origin.textContent = this.view.origin(state);
-    if (this.tableBox.open) this.fillTable(state);
-    if (document.activeElement !== this.code) this.code.value = this.viewCode(state);
-    this.model.drawn?.(this.code.value);
-  }
-
-  /** Ask the kernel; a promise of its answer. */
-  ask(command, values = {}) {
-    if (!this.model.get("_kernel")) return Promise.reject(new Error(this.text("base.no_kernel")));
-    const id = ++this.questions;
-    this.patience ??= setTimeout(() => this.setStale(true), ANSWER_MS);
-    return new Promise((resolve, reject) => {
-      this.waiting.set(id, { resolve, reject });
-      this.model.send({ ask: id, command, values });
-    });
-  }
-
-  answered({ answer, value, error }, buffers = []) {
-    if (!this.waiting.has(answer)) return;
-    const { resolve, reject } = this.waiting.get(answer);
-    this.waiting.delete(answer);
-    clearTimeout(this.patience);
-    this.patience = undefined;
-    this.setStale(false);
-    const answered = JSON.parse(JSON.stringify(value ?? null), (_, part) =>
-      part && typeof part === "object" && "buffer" in part ? { ...part, bytes: buffers[part.buffer] } : part
-    );
-    if (error) reject(new Error(error));
-    else resolve(answered);
+    this.footer.draw(state, this.view);
+    this.model.drawn?.(this.footer.code.value);
   }
 
   // -- listening -----------------------------------------------------------------------------------------
@@ -265,105 +226,12 @@ class Host {
     this.bar.append(this.player.element);
   }
 
-  addMore() {
-    this.tableBox = el("details", {}, el("summary", {}, this.text("base.table")));
-    this.listen(this.tableBox, "toggle", () => this.frame());
-    const keys = [...(this.player ? ["base.keys"] : []), ...(this.spec.help ?? [])].map((key) =>
-      el("p", {}, this.text(key))
-    );
-    this.code = el("input", {
-      type: "text",
-      spellcheck: "false",
-      size: 28,
-      "aria-label": this.text("base.code")
-    });
-    this.copied = el("span", { role: "status" });
-    this.listen(this.code, "change", () => this.restoreView(this.code.value));
-    const copy = this.button(this.text("base.copy"), async () => {
-      this.code.value = this.viewCode(this.state());
-      try {
-        await navigator.clipboard.writeText(this.code.value);
-        this.copied.textContent = this.text("base.copied");
-      } catch {
-        // where the browser gives no clipboard, the selected code can be copied by hand
-        this.code.select();
-        this.copied.textContent = this.text("base.selected");
-      }
-    });
-    this.origin = el("p", { class: "ms-hint" });
-    this.more.append(
-      this.origin,
-      this.tableBox,
-      el("details", {}, el("summary", {}, this.text("base.help")), ...keys),
-      el(
-        "div",
-        { class: "ms-code" },
-        copy,
-        this.code,
-        this.copied,
-        this.button(this.text("base.whole"), () => this.present())
-      )
-    );
-  }
-
   /** Alone on the whole screen and in large type, or back again; Esc goes back, too. */
   present() {
     const turned = document.fullscreenElement
       ? document.exitFullscreen()
       : this.root.parentElement.requestFullscreen();
     turned.catch((problem) => this.say(problem));
-  }
-
-  fillTable(state) {
-    const { columns, rows } = this.view.table(state);
-    const shown = rows.slice(0, TABLE_ROWS);
-    const cells = (row) =>
-      row.map((cell) =>
-        el(
-          "td",
-          { class: typeof cell === "number" ? "ms-figure" : "" },
-          typeof cell === "number" ? brief(cell) : cell
-        )
-      );
-    const table = el(
-      "table",
-      {},
-      el("caption", {}, this.origin.textContent),
-      el("thead", {}, el("tr", {}, ...columns.map((name) => el("th", { scope: "col" }, name)))),
-      el("tbody", {}, ...shown.map((row) => el("tr", {}, ...cells(row))))
-    );
-    const rest = rows.length - shown.length;
-    const left = rest ? [el("p", {}, this.text("base.rows_left", { rest }))] : [];
-    this.tableBox.replaceChildren(
-      this.tableBox.firstChild,
-      this.scroll(this.text("base.table_name"), table),
-      ...left
-    );
-  }
-
-  viewCode(state) {
-    return this.names.map((name) => `${name}=${encodeURIComponent(state[name])}`).join("&");
-  }
-
-  /** Bring back the view that a code stands for; the kernel checks it as it checks everything. */
-  restoreView(code) {
-    const changes = {};
-    for (const part of code.trim().split("&")) {
-      const [name, written] = part.split("=");
-      if (!this.names.includes(name) || written === undefined) {
-        throw new Error(this.text("base.bad_code", { part, names: this.names.join(", ") }));
-      }
-      const value = decodeURIComponent(written);
-      changes[name] = typeof this.model.get(name) === "number" ? Number(value) : value;
-      const limits = this.model.get("_limits")[name];
-      const fits =
-        Array.isArray(limits) &&
-        (typeof limits[0] === "number"
-          ? Number.isInteger(changes[name]) && limits[0] <= changes[name] && changes[name] <= limits[1]
-          : limits.includes(value));
-      if (!fits) throw new Error(this.text("base.bad_value", { name, value, limits: limits.join(" … ") }));
-    }
-    this.set(changes);
   }
 }
 

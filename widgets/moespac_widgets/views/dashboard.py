@@ -150,8 +150,11 @@ class Dashboard(StaticView, ipywidgets.HBox):  # type: ignore[misc]
         self.stepper.step = step
 
     def _follow(self, change: Mapping[str, Any]) -> None:
-        """A step that was set in the kernel, for all. What comes from the browser is linked there: sent back,
-        it would take a reader who scrubs on to an older step."""
+        """Set a step that was set in the kernel, in all views.
+
+        What comes from the browser is linked there: sent back, it would take a reader who scrubs on to an
+        older step.
+        """
         if not change["owner"]._property_lock:
             for view in self._stepping:
                 view.step = change["new"]
@@ -211,8 +214,8 @@ def _name(source: Any) -> str | Words:
 
 def _percent(result: Result, trace: Trace) -> int:
     """The budget as the lab has it: of all experts, whole per cents."""
-    every = trace.geometry.layers * trace.geometry.experts
-    return max(-(-100 // every), min(100, round(100 * result.slots / every)))
+    experts = trace.geometry.layers * trace.geometry.experts
+    return max(-(-100 // experts), min(100, round(100 * result.slots / experts)))
 
 
 def _span(result: Result, step: int) -> dict[str, int]:

@@ -53,9 +53,21 @@ def beginning(trace: Any, events: int) -> tuple[Trace, list[Words]]:
 
 @dataclass(frozen=True)
 class Played:
-    """The parts of a replay's result or a live run that a timeline shows."""
+    """Parts of a replay's result or a live run that a timeline shows.
 
-    label: str  # measured or modelled
+    Attributes
+    ----------
+    label : str
+        "measured" or "modelled".
+    tps : float
+        Tokens a second.
+    windows_s : tuple of (float, float)
+        Start and end of each window, in seconds.
+    live : bool
+        Whether it was a run of `offload`.
+    """
+
+    label: str
     policy: str
     budget: str
     slots: int
@@ -119,7 +131,13 @@ def played(result: Any) -> Played:
 
 
 def names(results: Sequence[Result | Played]) -> list[str]:
-    """Return a name for each result: its policy, and whatever else is not the same in all of them."""
+    """Return a name for each result: its policy, and whatever else is not the same in all of them.
+
+    Parameters
+    ----------
+    results : sequence of Result or Played
+        The results that are shown together.
+    """
     parts = [
         [
             result.policy,
@@ -136,13 +154,35 @@ def names(results: Sequence[Result | Played]) -> list[str]:
 
 
 def scaled(results: Sequence[Result | Played]) -> list[Words]:
-    """Return the notice of what was scaled because machine or model do not fit the trace."""
+    """Return the notice of what was scaled because machine or model do not fit the trace.
+
+    Parameters
+    ----------
+    results : sequence of Result or Played
+        The results that are shown together.
+    """
     notes = dict.fromkeys(note for result in results for note in result.notes)
     return [Words("notice.scaled", {"notes": "; ".join(notes)})] if notes else []
 
 
 def percent(budget: object) -> int:
-    """Read a share of all experts in whole per cents."""
+    """Read a share of all experts in whole per cents.
+
+    Parameters
+    ----------
+    budget : str
+        Such as "25%".
+
+    Raises
+    ------
+    MoespacError
+        If it is anything else.
+
+    Examples
+    --------
+    >>> percent("25%")
+    25
+    """
     share = parse_budget(budget).share if isinstance(budget, str) else None
     if share is None or (100 * share).denominator != 1:
         raise InvalidInputError(

@@ -21,11 +21,21 @@ SENT_BYTES = 4_000_000  # of one widget; a notebook's widgets together should st
 
 @dataclass(frozen=True, eq=False)
 class Rounds:
-    """The steps of a trace; for a dense trace, the rounds of a decode with one draft length."""
+    """Steps of a trace; for a dense trace, the rounds of a decode with one draft length.
+
+    Attributes
+    ----------
+    trace : Trace
+        The whole trace.
+    steps : tuple of Step
+        The steps, or the rounds.
+    text : ndarray, (steps,)
+        Which text of the trace each belongs to.
+    """
 
     trace: Trace
     steps: tuple[Step, ...]
-    text: np.ndarray  # (steps,) which text of the trace each belongs to
+    text: np.ndarray
 
     @classmethod
     def of(cls, trace: Any, gamma: int | None = None, name: str = "trace") -> Rounds:

@@ -71,14 +71,14 @@ def trail(rounds: Rounds, evidence: np.ndarray, rule: str, **options: float) -> 
     """
     state: Estimator | None = None
     kept: dict[str, list[np.ndarray]] = {name: [] for name in (*FIELDS, "before")}
-    for n, told in enumerate(evidence):
+    for n, counts in enumerate(evidence):
         if state is None or rounds.text[n] != rounds.text[n - 1]:
             state = make_estimator(rule, *evidence.shape[1:], **options)
         kept["before"].append(state.s.copy())
-        state.update(told)
-        seen = state.state()
+        state.update(counts)
+        fields = state.state()
         for name in FIELDS:
-            kept[name].append(getattr(seen, name))
+            kept[name].append(getattr(fields, name))
     return {name: np.stack(arrays) for name, arrays in kept.items()}
 
 
@@ -121,8 +121,8 @@ def utility_over_time(
     evidence = evidence_over_time(rounds, sensor, gamma)
     state: Estimator | None = None
     s = np.zeros(evidence.shape, np.uint8)
-    for n, told in enumerate(evidence):
+    for n, counts in enumerate(evidence):
         if state is None or rounds.text[n] != rounds.text[n - 1]:
             state = make_estimator(rule, *evidence.shape[1:], **options)
-        s[n] = state.update(told)
+        s[n] = state.update(counts)
     return s

@@ -90,16 +90,16 @@ class DemandMap(LiveView):
     ) -> None:
         rounds = Rounds.of(trace, gamma)
         geometry = rounds.geometry
-        every = {COUNTS: rounds.counts, **_checked(amounts or {}, rounds.counts.shape)}
-        kinds = _labels(labels or {}, every)
-        shown, notices = kept(len(rounds), len(every) * rounds.counts[0].size, limit_bytes)
+        all_amounts = {COUNTS: rounds.counts, **_checked(amounts or {}, rounds.counts.shape)}
+        origins = _labels(labels or {}, all_amounts)
+        shown, notices = kept(len(rounds), len(all_amounts) * rounds.counts[0].size, limit_bytes)
         first = np.stack([step.experts[0] for step in rounds.steps])
         limits: dict[str, Any] = {
             "step": (0, len(rounds) - 1),
             "layer": (0, geometry.layers - 1),
             "expert": (0, geometry.experts - 1),
             "show": ["time", "bit", *(["domains"] if against is not None else [])],
-            "amount": list(every),
+            "amount": list(all_amounts),
         }
         if expert is None:
             within("layer", layer, limits["layer"])
@@ -109,8 +109,8 @@ class DemandMap(LiveView):
                 "kept": pack(shown),
                 "layers": geometry.layers,
                 "experts_per_layer": geometry.experts,
-                "amounts": {name: pack(values[shown]) for name, values in every.items()},
-                "labels": kinds,
+                "amounts": {name: pack(values[shown]) for name, values in all_amounts.items()},
+                "labels": origins,
                 "first": pack(first[shown]),
                 "domains": None if against is None else _domains(rounds, against, gamma, names),
             },

@@ -90,17 +90,17 @@ def _bytes_a_step(rounds: Rounds) -> float:
 
 def _packed(rounds: Rounds, shown: np.ndarray) -> dict[str, Any]:
     """Of all rounds what became of the text; of those shown the window and its routing as well."""
-    every = rounds.steps
-    steps = [every[i] for i in shown]
+    all_steps = rounds.steps
+    steps = [all_steps[i] for i in shown]
     weights = np.concatenate([step.gate_weights for step in steps])
     largest = float(weights.max()) or 1.0
     arrays: dict[str, Any] = {
         "kept": shown,
         "text_of": rounds.text,
-        "gamma": [step.gamma for step in every],
-        "accepted": [step.accepted for step in every],
-        "emitted": [len(step.emitted) for step in every],
-        "emitted_ids": np.concatenate([step.emitted for step in every]),
+        "gamma": [step.gamma for step in all_steps],
+        "accepted": [step.accepted for step in all_steps],
+        "emitted": [len(step.emitted) for step in all_steps],
+        "emitted_ids": np.concatenate([step.emitted for step in all_steps]),
         "ms": [[step.draft_ms, step.verify_ms] for step in steps],
         **{
             name: np.concatenate([getattr(step, name) for step in steps])
@@ -123,13 +123,13 @@ def _packed(rounds: Rounds, shown: np.ndarray) -> dict[str, Any]:
         "modes": [text.mode for text in trace.texts],
         "stops": [list(text.stop_ids) for text in trace.texts],
         "prompts": [text.prompt for text in trace.texts],
-        "pieces": _pieces(trace, every, steps),
+        "pieces": _pieces(trace, all_steps, steps),
     }
 
 
-def _pieces(trace: Trace, every: tuple[Step, ...], steps: list[Step]) -> dict[str, str]:
+def _pieces(trace: Trace, all_steps: tuple[Step, ...], steps: list[Step]) -> dict[str, str]:
     """What the tokens that can be seen read as."""
-    ids = [step.emitted for step in every]
+    ids = [step.emitted for step in all_steps]
     ids += [array for step in steps for array in (step.window, step.target_ids, step.target_top.ids.ravel())]
     seen = np.unique(np.concatenate(ids)).tolist()
     return {str(token): trace.token_strings[token] for token in seen if token in trace.token_strings}

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from moespac_nb.engine.chrome_trace import ROWS, chrome_trace
+from moespac_nb.engine import devices
+from moespac_nb.engine.chrome_trace import chrome_trace
 from moespac_nb.engine.devices import Operation
 from moespac_nb.simulation.result import Result
 from moespac_nb.utils.exceptions import InvalidInputError
@@ -29,8 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Timeline", "waits"]
 
-LANES = ("draft", "gpu", "cpu", "link", "host")  # rows of each result, from the top
-assert set(LANES) == set(ROWS)
+LANES = (*devices.LANES, devices.HOST_THREAD)  # rows of each result, from the top
 MOST = 4
 BYTES_AN_OPERATION = 11
 TICKS = 2**30  # times travel as whole ticks, so many in the longest result
@@ -184,6 +184,11 @@ def _shown(
     return shown, [notice] if first or first + least < windows else []
 
 
+def _copied(op: Operation) -> int:
+    """The bytes that a copy moved; the CPU lane's are read, and not shown."""
+    return op.size_bytes if op.lane == "link" else 0
+
+
 def kind(op: Operation) -> str:
     """What an operation is: the key of its colour, its pattern and its words."""
     if op.lane == "gpu":
@@ -256,7 +261,7 @@ def _packed(results: Sequence[Played], shown: Sequence[Shown], end_s: float) -> 
             "what": pack(
                 np.array([labels.setdefault((_said(op), kind(op)), len(labels)) for op in ops], int)
             ),
-            "size": pack(np.array([sizes.setdefault(op.size_bytes, len(sizes)) for op in ops], int)),
+            "size": pack(np.array([sizes.setdefault(_copied(op), len(sizes)) for op in ops], int)),
             "windows": pack(np.clip(ticks(np.array(result.windows_s).ravel()), 0, 2**31 - 1)),
             "wait_begin": pack(ticks([wait[1] for wait in idle])),
             "wait_length": pack(ticks([wait[2] - wait[1] for wait in idle])),
