@@ -61,8 +61,8 @@ class PublicCapture:
 
     @property
     def file_name(self) -> str:
-        """Name of the file at its address."""
-        return self.address.rpartition("/")[2]
+        """Name of the file that a download writes."""
+        return self.name + Path(self.address).suffix
 
 
 @cache

@@ -65,10 +65,10 @@ def test_a_public_capture_is_downloaded_when_asked(capsys, tmp_path: Path, monke
         monkeypatch.setattr(captures, "list_captures", lambda: registry)
         code, words, _ = called(capsys, "fetch-trace", "made-up", "--to", tmp_path)
         assert code == 0
-        assert f"written   {tmp_path / 'capture.jsonl'}, 300,000 bytes, none" in words
-        assert (tmp_path / "capture.jsonl").read_bytes() == CONTENT
+        assert f"written   {tmp_path / 'made-up.jsonl'}, 300,000 bytes, none" in words
+        assert (tmp_path / "made-up.jsonl").read_bytes() == CONTENT
         document = json.loads(called(capsys, "fetch-trace", "made-up", "--to", tmp_path, "--json")[1])
-        assert document["file"] == str(tmp_path / "capture.jsonl")
+        assert document["file"] == str(tmp_path / "made-up.jsonl")
         assert len(server.asked) == 1
         code, _, error = called(capsys, "fetch-trace", "gone", "--to", tmp_path)
         assert code == 2

@@ -24,9 +24,9 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 def test_a_capture_is_downloaded_with_progress(server: Server, tmp_path: Path) -> None:
     seen: list[tuple[int, int]] = []
     path = fetch_capture("made-up", tmp_path / "new", lambda *there: seen.append(there))
-    assert path == tmp_path / "new" / "capture.jsonl"
+    assert path == tmp_path / "new" / "made-up.jsonl"
     assert path.read_bytes() == CONTENT
-    assert [p.name for p in path.parent.iterdir()] == ["capture.jsonl"]
+    assert [p.name for p in path.parent.iterdir()] == ["made-up.jsonl"]
     assert seen == sorted(seen)
     assert len(seen) > 2
     assert seen[-1] == (len(CONTENT), len(CONTENT))
@@ -39,10 +39,10 @@ def test_a_file_that_is_there_is_not_downloaded_again(server: Server, tmp_path: 
 
 
 def test_another_file_of_the_name_is_kept_and_refused(server: Server, tmp_path: Path) -> None:
-    (tmp_path / "capture.jsonl").write_bytes(b"mine")
-    with pytest.raises(MoespacError, match=r"expected: 300,000 bytes.*delete capture\.jsonl"):
+    (tmp_path / "made-up.jsonl").write_bytes(b"mine")
+    with pytest.raises(MoespacError, match=r"expected: 300,000 bytes.*delete made-up\.jsonl"):
         fetch_capture("made-up", tmp_path)
-    assert (tmp_path / "capture.jsonl").read_bytes() == b"mine"
+    assert (tmp_path / "made-up.jsonl").read_bytes() == b"mine"
     assert server.asked == []
 
 
@@ -53,13 +53,13 @@ def test_a_download_that_broke_off_goes_on(server: Server, tmp_path: Path, range
         MissingDataError, match=r"cannot be downloaded .*try again, \d+ of 300,000 bytes are kept"
     ):
         fetch_capture("made-up", tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["capture.jsonl.part"]
-    kept = (tmp_path / "capture.jsonl.part").stat().st_size
+    assert [path.name for path in tmp_path.iterdir()] == ["made-up.jsonl.part"]
+    kept = (tmp_path / "made-up.jsonl.part").stat().st_size
     assert 0 < kept <= 100_000
     server.break_after = None
     assert fetch_capture("made-up", tmp_path).read_bytes() == CONTENT
     assert server.asked == [None, f"bytes={kept}-"]
-    assert [path.name for path in tmp_path.iterdir()] == ["capture.jsonl"]
+    assert [path.name for path in tmp_path.iterdir()] == ["made-up.jsonl"]
 
 
 @pytest.mark.parametrize("content", [CONTENT[:-1] + b"?", CONTENT + b"more", b"not found"])
@@ -69,7 +69,7 @@ def test_a_file_with_another_checksum_is_refused_and_nothing_stays(
     server.content = content
     with pytest.raises(MoespacError, match=r"expected|broke off"):
         fetch_capture("made-up", tmp_path)
-    assert not (tmp_path / "capture.jsonl").exists()
+    assert not (tmp_path / "made-up.jsonl").exists()
 
 
 def test_a_wrong_checksum_leaves_no_part_behind(server: Server, tmp_path: Path) -> None:
