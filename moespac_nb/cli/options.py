@@ -19,8 +19,12 @@ __all__ = ["with_help"]
 # A test holds the names in here to those of the code.
 _PANELS: dict[str | None, dict[str, str]] = {
     None: {
-        "name": "DOMAIN|FILE  bundled traces (mcq, chat, math, code, instruct, news, qa), or a trace file",
-        "names": "DOMAIN|FILE  bundled traces by their domain, or trace files; by default all domains",
+        "name": "DOMAIN|FILE  bundled traces (mcq, chat, math, code, instruct, news, qa), a trace file, or "
+        "synthetic:MODEL, fitted routing of gpt-oss-20b, olmoe-1b-7b or qwen3-30b-a3b",
+        "names": "DOMAIN|FILE  bundled traces by their domain, trace files, or synthetic:MODEL; by default "
+        "all domains",
+        "fetch_trace.name": "NAME  the capture; without one they are listed",
+        "to": "FOLDER  where to write the file; by default here",
         "mode": "NAME  greedy or sample",
         "dense": "of a domain: the dense trace, for any γ up to 8, or the plain one",
         "record.dense": "N  draft N tokens at every position, so that any γ up to N can be replayed",
@@ -159,5 +163,6 @@ _COMPLETED = {
     "policy": _completed("policies", "POLICIES"),
     "machine": _completed("hardware.machine", "list_machines"),
     "model": _completed("hardware.model", "list_model_specs"),
-    **dict.fromkeys(("domain", "name", "names"), _completed("datasets.prompts", "DOMAINS")),
+    "domain": _completed("datasets.prompts", "DOMAINS"),
+    **dict.fromkeys(("name", "names"), _completed("datasets.files", "trace_names")),
 }

@@ -48,6 +48,7 @@ def replay(
         moespac replay chat.npz --timeline chat.json
     """
     from ..datasets.prompts import DOMAINS
+    from ..datasets.synthetic import LABEL, PREFIX
     from ..datasets.traces import load_trace
     from ..engine.chrome_trace import save_chrome_trace
     from ..policies import get_policy
@@ -68,6 +69,9 @@ def replay(
         source = {key: OF_DOMAINS[key] if value is None else value for key, value in source.items()}
         kind = "dense" if source["dense"] else "plain"
         title = f"{name}, {source['mode']}, {kind}, {source['half']} half"
+    elif name.startswith(PREFIX):
+        source["half"] = half or OF_DOMAINS["half"]
+        title = f"{name.removeprefix(PREFIX)} ({LABEL}), {source['half']} half"
     trace = load_trace(name, **source)
     if not len(trace):
         raise TraceFormatError(f"{name} holds no step; expected: a trace of one step at least")
@@ -75,7 +79,7 @@ def replay(
     if needing := [each.name for each in policies if each.needs_expert_usage]:
         if expert_usage is not None:
             usage = Trace.load(expert_usage)
-        elif name in DOMAINS:
+        elif name in DOMAINS or name.startswith(PREFIX):
             usage = load_trace(name, **source | {"half": OTHER_HALF[source["half"]]})
         else:
             raise InvalidInputError(

@@ -71,11 +71,13 @@ def trace(
     half: str | None = None,
     json: bool = False,
 ) -> int:
-    """Show what a trace file holds, or a domain's bundled traces.
+    """Show what a trace file, a domain or synthetic routing holds.
 
     moespac trace chat.npz
 
     moespac trace math --mode sample --dense
+
+    moespac trace synthetic:gpt-oss-20b,tokens=500,texts=4,seed=1
     """
     from ..datasets.prompts import DOMAINS
     from ..datasets.traces import list_traces, load_trace
@@ -102,7 +104,7 @@ def describe(trace: Trace, path: Path) -> dict[str, Any]:
 
     return {
         "file": str(path),
-        "file_bytes": path.stat().st_size,
+        "file_bytes": path.stat().st_size if path.exists() else None,  # None of what was generated
         "geometry": asdict(trace.geometry),
         "vocabulary": trace.vocabulary,
         "texts": [
@@ -125,7 +127,8 @@ def describe(trace: Trace, path: Path) -> dict[str, Any]:
 
 def _in_words(figures: dict[str, Any]) -> str:
     geometry, local, texts = figures["geometry"], figures["locality"], figures["texts"]
-    lines = [f"{figures['file']}: {figures['file_bytes']:,} bytes"]
+    size = figures["file_bytes"]
+    lines = [f"{figures['file']}: {'generated' if size is None else f'{size:,} bytes'}"]
     lines += [_text_in_words(text) for text in texts[:1]]
     if len(texts) > 1:
         prompts = ", ".join(str(text["prompt_id"]) for text in texts[1:])

@@ -18,6 +18,7 @@ __all__ = [
     "data_root",
     "digest",
     "read_manifest",
+    "trace_names",
     "verify_checksums",
 ]
 
@@ -197,3 +198,20 @@ def verify_checksums(root: Path | None = None) -> list[DataIssue]:
         elif digest(path) != listed[name]["sha256"]:
             issues.append(DataIssue(name, "is damaged: its checksum is not the manifest's", _RESTORE))
     return issues
+
+
+def trace_names() -> list[str]:
+    """List the names that `load_trace` takes: domains, and the models whose routing can be generated.
+
+    Returns
+    -------
+    list of str
+
+    Examples
+    --------
+    >>> trace_names()[-1]
+    'synthetic:qwen3-30b-a3b'
+    """
+    folder = data_root()
+    domains = sorted(path.stem for path in (folder / "prompts").glob("*.jsonl"))
+    return domains + sorted(f"synthetic:{path.stem}" for path in (folder / "synthetic").glob("*.json"))

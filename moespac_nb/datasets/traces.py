@@ -1,6 +1,6 @@
 """The bundled traces: every domain, greedy and sampled, as an ordinary recording and as a dense trace.
 
-`tools/pair/record_traces.py` makes them.
+`tools/pair/record_traces.py` makes them. Synthetic traces at real sizes are generated, see `synthetic`.
 """
 
 from __future__ import annotations
@@ -9,13 +9,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, get_args, overload
 
 from ..trace.trace import Trace
 from ..utils.exceptions import InvalidInputError, MissingDataError, TraceFormatError, did_you_mean
 from ..utils.validation import check_choice
 from .files import data_root
 from .prompts import DOMAINS, Half, load_prompts
+from .synthetic import PREFIX, Synthetic, list_synthetic, trace_of_name
 
 __all__ = ["FOLDER", "MODES", "Bundled", "list_traces", "load_trace"]
 
@@ -57,17 +58,21 @@ class Bundled:
         return data_root() / FOLDER / self.name
 
 
-def list_traces(domain: str | None = None) -> tuple[Bundled, ...]:
-    """List the bundled traces.
+@overload
+def list_traces(domain: str) -> tuple[Bundled, ...]: ...
+@overload
+def list_traces(domain: None = None) -> tuple[Bundled | Synthetic, ...]: ...
+def list_traces(domain: str | None = None) -> tuple[Bundled | Synthetic, ...]:
+    """List the bundled traces, and the synthetic ones that `load_trace` generates.
 
     Parameters
     ----------
     domain : str, optional
-        One of `DOMAINS`; None lists all.
+        One of `DOMAINS`; None lists all, and then the synthetic ones.
 
     Returns
     -------
-    tuple of Bundled
+    tuple of Bundled or Synthetic
 
     Raises
     ------
@@ -78,10 +83,13 @@ def list_traces(domain: str | None = None) -> tuple[Bundled, ...]:
     --------
     >>> [trace.name for trace in list_traces("math")][:2]
     ['math.greedy.plain.npz', 'math.greedy.dense.npz']
+    >>> list_traces()[-1].name
+    'synthetic:qwen3-30b-a3b'
     """
     domains = DOMAINS if domain is None else (check_choice("domain", domain, DOMAINS),)
     files = (Bundled(domain, mode, dense) for domain in domains for mode in MODES for dense in (False, True))
-    return tuple(file for file in files if file.path.is_file())
+    bundled = tuple(file for file in files if file.path.is_file())
+    return bundled if domain is not None else (*bundled, *list_synthetic())
 
 
 def load_trace(
@@ -91,12 +99,13 @@ def load_trace(
     dense: bool | None = None,
     half: Half | None = None,
 ) -> Trace:
-    """Load a trace: a bundled one by its domain, any other from its file.
+    """Load a trace: a bundled one by its domain, a synthetic one by its model, any other from its file.
 
     Parameters
     ----------
     name : str or Path
-        One of `DOMAINS`, or the path of a trace file.
+        One of `DOMAINS`, or the path of a trace file, or the name of synthetic routing: `list_traces` has the
+        names, and options may follow them, as in "synthetic:gpt-oss-20b,tokens=500,texts=4,seed=1".
     mode : {"greedy", "sample"}, optional
         How the domain's tokens were chosen; sampled at a temperature of 0.8. None takes the greedy ones.
     dense : bool, optional
@@ -128,6 +137,13 @@ def load_trace(
     >>> next(dense.rounds(4)).gamma
     4
     """
+    if isinstance(name, str) and name.startswith(PREFIX):
+        if dense or mode == "greedy":
+            raise InvalidInputError(
+                f"{name} has no drafts and no tokens of a model; expected: load_trace({name!r}) without mode "
+                "and dense"
+            )
+        return trace_of_name(name, half)
     if not isinstance(name, str) or name not in DOMAINS:
         return _from_file(name, {"mode": mode, "dense": dense, "half": half})
     checked: Mode = check_choice("mode", "greedy" if mode is None else mode, MODES)

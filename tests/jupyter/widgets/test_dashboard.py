@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from ipywidgets.widgets.widget import _instances
 
-from moespac_nb import MoespacError, Trace
+from moespac_nb import MoespacError, Trace, load_trace
 from moespac_nb.cli import main as cli
 from moespac_nb.trace.step import MoEShape
 from moespac_widgets import Dashboard, PlacementGraph
@@ -128,7 +128,7 @@ def test_a_domain_is_its_bundled_fan(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
     def bundled(domain: str, **chosen: str) -> Trace:
-        asked.append((domain, *chosen.values()))
+        asked.append((domain, *(chosen[name] for name in ("mode", "dense", "half"))))
         return SMALL
 
     monkeypatch.setattr(module, "load_trace", bundled)
@@ -140,6 +140,24 @@ def test_the_command_takes_texts_for_a_policy_to_count_in(capsys: Any, trace: Pa
     asked = (trace, "--policy", "static-hot", "--budget", "50%", "--html", tmp_path / "page.html")
     assert "how often other texts used each expert" in called(capsys, *asked)[2]
     assert called(capsys, *asked, "--expert-usage", trace)[0] == 0
+
+
+def test_synthetic_routing_is_labelled_and_knows_usage_from_its_other_half(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from moespac_widgets.views import dashboard as module
+
+    halves = []
+
+    def loaded(name: str, half: str) -> Trace:
+        halves.append(half)
+        return load_trace(name, half=half)
+
+    monkeypatch.setattr(module, "load_trace", loaded)
+    dashboard = Dashboard("synthetic:gpt-oss-20b,tokens=6,texts=2", "static-hot", "25%")
+    title = "gpt-oss-20b,tokens=6,texts=2 (synthetic, fitted): static-hot, 25% of the experts"
+    assert dashboard.title.startswith(title)
+    assert sorted(halves) == ["report", "tune"]
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import ipywidgets
 
 from moespac_nb import Trace
 from moespac_nb.datasets.prompts import DOMAINS
+from moespac_nb.datasets.synthetic import LABEL, PREFIX
 from moespac_nb.datasets.traces import load_trace
 from moespac_nb.hardware.machine import Machine, list_machines, load_machine
 from moespac_nb.hardware.model import ModelSpec, list_model_specs, load_model_spec
@@ -48,7 +49,8 @@ class Dashboard(StaticView, ipywidgets.HBox):  # type: ignore[misc]
     Parameters
     ----------
     trace : Trace, str or Path
-        A trace, the file of one, or a domain, whose bundled dense trace is taken (sampled, report half).
+        A trace, or the file of one. Of a domain the bundled dense trace is taken (sampled, report half), of
+        synthetic routing such as "synthetic:gpt-oss-20b" the report half.
     policy : str or Policy
         The policy to replay.
     budget : str or int
@@ -92,8 +94,8 @@ class Dashboard(StaticView, ipywidgets.HBox):  # type: ignore[misc]
         events: int = EVENTS,
     ) -> None:
         policy, machine, model = get_policy(policy), load_machine(machine), load_model_spec(model)
-        if expert_usage is None and policy.needs_expert_usage and _is_domain(trace):
-            expert_usage = load_trace(str(trace), mode="sample", dense=True, half="tune")
+        if expert_usage is None and policy.needs_expert_usage and (options := _in_halves(trace)) is not None:
+            expert_usage = load_trace(str(trace), half="tune", **options)
         shown, notices = beginning(_trace(trace), events)
         replayed = {"gamma": gamma, "machine": machine, "model": model, "expert_usage": expert_usage}
         result = replay(shown, policy, budget, **replayed)
@@ -195,20 +197,25 @@ class Dashboard(StaticView, ipywidgets.HBox):  # type: ignore[misc]
             self.layout.close()
 
 
-def _is_domain(trace: Any) -> bool:
-    return trace in DOMAINS if isinstance(trace, str) else False
+def _in_halves(source: Any) -> dict[str, Any] | None:
+    """How to load what has a tune and a report half; None for anything else."""
+    if isinstance(source, str) and source in DOMAINS:
+        return {"mode": "sample", "dense": True}
+    return {} if isinstance(source, str) and source.startswith(PREFIX) else None
 
 
 def _trace(source: Any) -> Any:
-    """The trace of a domain or a file; anything else is left for `beginning` to refuse."""
-    if _is_domain(source):
-        return load_trace(source, mode="sample", dense=True, half="report")
+    """The trace of a name or a file; anything else is left for `beginning` to refuse."""
+    if (options := _in_halves(source)) is not None:
+        return load_trace(source, half="report", **options)
     if not isinstance(source, str | Path):
         return source
     return load_trace(source)
 
 
 def _name(source: Any) -> str | Words:
+    if isinstance(source, str) and source.startswith(PREFIX):
+        return f"{source.removeprefix(PREFIX)} ({LABEL})"
     return Path(source).name if isinstance(source, str | Path) else Words("title.decode")
 
 

@@ -1,0 +1,1 @@
+"""Fits the generator of routing to captures of real models."""
