@@ -5,6 +5,7 @@ from .datasets.prompts import DOMAINS as DOMAINS
 from .datasets.prompts import load_prompts as load_prompts
 from .datasets.traces import list_traces as list_traces
 from .datasets.traces import load_trace as load_trace
+from .importing.reading import import_trace as import_trace
 from .models.loading import load_model as load_model
 from .models.loading import load_pair as load_pair
 

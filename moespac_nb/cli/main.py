@@ -18,6 +18,7 @@ from .. import __version__
 from ..utils.exceptions import MoespacError
 from .decode import decode
 from .evaluate import evaluate
+from .importing import import_
 from .machines import calibrate, fit
 from .options import with_help
 from .output import print_json, show, working
@@ -47,7 +48,7 @@ def doctor(json: bool = False) -> int:
 
 # A command returns its exit code. Its docstring is its help, its parameters are its options.
 COMMANDS: Sequence[Callable[..., int]] = (
-    doctor, decode, record, trace, replay, fit, calibrate, evaluate,
+    doctor, decode, record, import_, trace, replay, fit, calibrate, evaluate,
 )  # fmt: skip
 
 
@@ -108,7 +109,7 @@ def _app() -> typer.Typer:
     app.callback()(_moespac)
     others = [entry.load() for entry in sorted(entry_points(group="moespac.commands"), key=lambda e: e.name)]
     for command in (*COMMANDS, *others):
-        app.command(command.__name__, help=_help(command))(_options(command))
+        app.command(command.__name__.strip("_"), help=_help(command))(_options(command))
     return app
 
 

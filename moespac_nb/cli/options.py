@@ -46,6 +46,12 @@ _PANELS: dict[str | None, dict[str, str]] = {
         "html": "FILE  the page to write",
         "csv": "FILE  write the table there, for a spreadsheet",
         "paths": "FILE|FOLDER  what notebooks wrote: moespac-progress.json",
+        "import_.paths": "FILE|FOLDER  logs of one model",
+        "import_.out": "FILE  the trace to write, an .npz file",
+        "format": "NAME  of the logs, such as vllm-routes; by default each is recognised",
+        "drop": "NAME  what to leave out where it is found: warm-up, duplicates, batched, gaps, one-layer, "
+        "last-layer or all; may be given again",
+        "experts": "N  how many a layer has, where a log does not say",
     },
     "Model and prompt": {
         "domain": "NAME  a bundled prompt: mcq, chat, math, code, instruct, news or qa",

@@ -15,6 +15,7 @@ import numpy as np
 from ..engine.devices import VirtualDevice
 from ..engine.log import Log
 from ..engine.scheduler import Scheduler
+from ..estimator.sensors import SENSORS
 from ..hardware.budget import allot, check_accounting, parse_budget
 from ..hardware.costs import Costs, cost_model
 from ..hardware.machine import Machine, load_machine
@@ -104,6 +105,8 @@ def replay(
     geometry = trace.geometry
     if not geometry.layers:
         raise InvalidInputError("the trace is of a dense model; expected: one with experts")
+    if (sensor := SENSORS.get(str(getattr(policy.planner, "sensor", None)))) is not None:
+        sensor.check_tokens(trace)
     texts = expert_demand(trace, gamma)
     windows = [window for text in texts for window in text.windows]
     if not windows:
