@@ -18,7 +18,7 @@ def import_(
     experts: int | None = None,
     json: bool = False,
 ) -> int:
-    """Import routing that another program recorded, into a trace file.
+    """Import routing that another program recorded.
 
     What is odd about a log is named, and left out on request. A log that is too large for one file makes
     several, my-1.npz and so on.

@@ -19,7 +19,7 @@ __all__ = ["with_help"]
 # A test holds the names in here to those of the code.
 _PANELS: dict[str | None, dict[str, str]] = {
     None: {
-        "name": "DOMAIN|FILE  bundled traces (mcq, chat, math, code, instruct, news, qa), or a trace file",
+        "name": "DOMAIN|FILE  bundled traces (mcq, chat, math, code, instruct, news, qa), or a trace or log",
         "names": "DOMAIN|FILE  bundled traces by their domain, or trace files; by default all domains",
         "mode": "NAME  greedy or sample",
         "dense": "of a domain: the dense trace, for any γ up to 8, or the plain one",
