@@ -101,6 +101,14 @@ def test_what_is_written_comes_back(
     check_comes_back(writer, routing, trace)
 
 
+def test_the_token_after_a_text_is_not_known(tmp_path: Path) -> None:
+    routing = made_up(texts=2, positions=4, prompt=0)
+    trace = import_trace(written(WRITERS["policylang"], tmp_path, routing))
+    first, second = (text.tokens for text in routing.texts)
+    assert trace.committed_ids.tolist() == [*first[1:], -1, *second[1:], -1]
+    assert set(trace.target_ids.tolist()) == {-1}
+
+
 def test_the_format_is_recognised_and_can_be_named(writer: Writer, tmp_path: Path) -> None:
     path = written(writer, tmp_path, made_up())
     assert format_of(head_of(path)) == writer.format
