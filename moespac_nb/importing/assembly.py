@@ -187,7 +187,7 @@ class Assembly:
         return trace_of(
             stretches,
             shape,
-            self._declared.vocabulary or max(self._largest_token + 1, len(strings), 1),
+            max(self._largest_token + 1, len(strings), 1),
             strings,
             notes,
             experts=experts,

@@ -22,15 +22,12 @@ class Declared:
         Name of the model.
     layers, experts, top_k : int
         Its layers with experts, the experts of a layer, and those chosen for a token.
-    vocabulary : int
-        Number of token ids.
     """
 
     model: str | None = None
     layers: int | None = None
     experts: int | None = None
     top_k: int | None = None
-    vocabulary: int | None = None
 
 
 @dataclass
@@ -41,15 +38,12 @@ class TextSource:
     ----------
     log : Log
         The log that holds it.
-    prompt_id, prompt, text, mode : str
-        As in `TextInfo`; None where the log does not say.
+    text : str
+        The whole text; None where the log does not say.
     """
 
     log: Log
-    prompt_id: str | None = None
-    prompt: str | None = None
     text: str | None = None
-    mode: str | None = None
 
 
 @dataclass(eq=False)
@@ -135,15 +129,15 @@ class Log:
                 raise self.error(line, f"{self.named(name)} is {value!r}", f"{known!r} as before: one model")
             setattr(self.declared, name, value)
 
-    def text(self, key: Any = None, **said: str | None) -> int:
+    def text(self, key: Any = None, text: str | None = None) -> int:
         """Return the number of one of the log's texts.
 
         Parameters
         ----------
         key : hashable, optional
             What tells it from the log's others.
-        **said : str
-            What the log says of it, as in `TextSource`.
+        text : str, optional
+            The text itself.
 
         Returns
         -------
@@ -153,7 +147,7 @@ class Log:
         number = self._numbers.get(key)
         if number is None:
             number = self._numbers[key] = len(self.texts)
-            self.texts.append(TextSource(self, **said))
+            self.texts.append(TextSource(self, text))
         return number
 
     def token(self, string: str) -> int:

@@ -23,7 +23,7 @@ from moespac_nb.trace.step import MoEShape
 from tools.support.synthetic_trace import made_up
 
 COMMAND = re.compile(
-    r"moespac ((?:decode|record|trace|replay|fit|calibrate|evaluate|dashboard|progress|doctor)\b[^`\n]*)"
+    r"moespac ((?:decode|record|import|trace|replay|fit|calibrate|evaluate|dashboard|progress|doctor)\b[^`\n]*)"
 )
 HEAVY = {"torch", "transformers", "numpy", "pandas", "plotly", "ipywidgets", "pulp", "networkx"}
 NAMES = {
