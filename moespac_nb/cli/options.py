@@ -48,7 +48,8 @@ _PANELS: dict[str | None, dict[str, str]] = {
         "paths": "FILE|FOLDER  what notebooks wrote: moespac-progress.json",
         "import_.paths": "FILE|FOLDER  logs of one model",
         "import_.out": "FILE  the trace to write, an .npz file",
-        "format": "NAME  of the logs, such as vllm-routes; by default each is recognised",
+        "format": "NAME  of the logs: moevm-rows, warp-tokens, router-data, route-csv, vllm-routes, "
+        "routed-experts, actives, policylang, atlas or moespac; by default each is recognised",
         "drop": "NAME  what to leave out where it is found: warm-up, duplicates, batched, gaps, one-layer, "
         "last-layer or all; may be given again",
         "experts": "N  how many a layer has, where a log does not say",
