@@ -86,6 +86,37 @@ def test_ten_gigabytes_fit_in_one_gibibyte(write, positions: int, tmp_path: Path
     )
 
 
+LIMITED = """
+import resource, sys, warnings
+from pathlib import Path
+from moespac_nb.importing import reading, rows
+warnings.simplefilter("ignore")
+tiny, path = map(Path, sys.argv[1:3])
+reading.write_parts(tiny, path.with_name("tiny.npz"))  # everything is loaded by now
+used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + int(sys.argv[3]),) * 2)
+rows.ROWS = int(sys.argv[4])
+print(sum(file.steps for file in reading.write_parts(path, path.with_name("out.npz"), part_bytes=2**22)))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the address space is limited as Linux does it")
+@pytest.mark.parametrize(("at_a_time", "fits"), [(8192, True), (10**9, False)])
+def test_a_log_is_imported_in_less_memory_than_it_has(at_a_time: int, fits: bool, tmp_path: Path) -> None:
+    """A twentieth of 1 GiB for 30 MB of log; with all its rows at once it does not fit."""
+    tiny, path, positions = tmp_path / "tiny.jsonl", tmp_path / "log.jsonl", 180_000
+    one_layer_routes(tiny, 3)
+    one_layer_routes(path, positions)
+    command = [sys.executable, "-c", LIMITED, str(tiny), str(path), str(GIB // 20), str(at_a_time)]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert path.stat().st_size > 30 * 10**6
+    if fits:
+        assert run.stdout.split() == [str(positions)], run.stderr
+    else:
+        assert "memory" in run.stderr.lower()
+        assert not list(tmp_path.glob("out*"))
+
+
 def test_parts_are_what_the_whole_is(tmp_path: Path) -> None:
     from moespac_nb import Trace, import_trace
     from moespac_nb.importing.reading import write_parts
