@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from moespac_nb import Trace
+from moespac_nb import MoEShape, Trace
 from moespac_nb.importing.formats import FORMATS
 from moespac_nb.importing.head import head_of
 from moespac_nb.importing.reading import format_of, import_trace

@@ -79,7 +79,7 @@ def _of_lines(log: Log) -> Iterator[np.ndarray]:
 
 def _of_parquet(log: Log) -> Iterator[np.ndarray]:
     for row, batch in row_groups(log, _LONG, needed=_LONG[1:4]):
-        whole = {name: whole_column(log, row, batch, name) for name in ("prompt_id", *_LONG[1:3], "token_id")}
+        whole = {name: whole_column(log, row, batch, name) for name in (*_LONG[1:3], "token_id")}
         position, layer = whole["token_idx"], whole["layer_idx"]
         experts = list_column(log, row, batch, "selected_experts", "iu")
         if position is None or layer is None or experts is None:
@@ -88,7 +88,7 @@ def _of_parquet(log: Log) -> Iterator[np.ndarray]:
         yield pack_columns(
             log,
             range(row, row + len(experts)),
-            text=log.text(0) if whole["prompt_id"] is None else _numbers(log, whole["prompt_id"]),
+            text=_numbers(log, row, batch["prompt_id"]) if "prompt_id" in batch else log.text(0),
             position=position,
             layer=layer,
             experts=experts,
@@ -98,8 +98,11 @@ def _of_parquet(log: Log) -> Iterator[np.ndarray]:
         )
 
 
-def _numbers(log: Log, prompts: np.ndarray) -> np.ndarray:
-    distinct, which = np.unique(prompts, return_inverse=True)
+def _numbers(log: Log, row: int, prompts: Any) -> np.ndarray:
+    """Return the number of each row's text; prompts are told apart by numbers or by names."""
+    if prompts.null_count:
+        raise log.error(row, f"prompt_id has {prompts.null_count} empty cells", "a prompt in each row")
+    distinct, which = np.unique(prompts.to_numpy(zero_copy_only=False), return_inverse=True)
     return np.array([log.text(prompt) for prompt in distinct.tolist()])[which]
 
 
