@@ -367,6 +367,21 @@ def test_a_large_json_document_is_read_member_by_member(
     assert "truncated" in refused(path)
 
 
+@pytest.mark.parametrize("lists", ["list_", "large_list", "fixed"])
+def test_parquet_of_any_kind_of_lists_and_prompts(lists: str, tmp_path: Path) -> None:
+    pa = pytest.importorskip("pyarrow")
+    import pyarrow.parquet as pq
+
+    of = pa.list_(pa.uint8(), 2) if lists == "fixed" else getattr(pa, lists)(pa.uint8())
+    experts = [[0, 1], [2, 3], [4, 7], [1, 2]]
+    columns = {"prompt_id": ["b", "b", "a", "a"], "token_idx": [0, 0, 0, 0], "layer_idx": [0, 1, 0, 1]}
+    pq.write_table(pa.table({**columns, "selected_experts": pa.array(experts, of)}), tmp_path / "t.parquet")
+    trace = import_trace(tmp_path / "t.parquet")
+    assert trace.geometry == MoEShape(2, 8, 2)
+    assert sorted(trace.experts.tolist()) == [[[0, 1], [2, 3]], [[4, 7], [1, 2]]]
+    assert len(trace.texts) == 2
+
+
 @pytest.mark.parametrize(
     ("package", "name"), [("pyarrow.parquet", "policylang_table"), ("ijson", "router_data")]
 )
