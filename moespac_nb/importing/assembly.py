@@ -70,11 +70,13 @@ class Assembly:
         self._largest = self._largest_token = -1
 
     def __enter__(self) -> Assembly:
+        """Return itself."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        """Delete the temporary file."""
         self._spool.close()
 
     def add(self, log: Log, rows: np.ndarray) -> None:
@@ -163,7 +165,7 @@ class Assembly:
         return np.flatnonzero(np.logical_or.reduce(list(self._layers.values())))
 
     def _experts(self) -> int:
-        """Number of experts a layer: what is declared, or a multiple of 4 that holds the largest id."""
+        """Return the experts a layer: what is declared, or a multiple of 4 that holds the largest id."""
         return self._declared.experts or -(-(self._largest + 1) // 4) * 4
 
     def _guesses(self) -> Iterator[Finding]:

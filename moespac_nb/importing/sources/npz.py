@@ -92,11 +92,13 @@ class Archive:
             raise log.error(None, f"cannot be read ({error})", "a whole npz file") from error
 
     def __enter__(self) -> Archive:
+        """Return itself."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        """Close the file; what is wrong with the archive becomes an error of the log."""
         for file in self._files:
             file.close()
         self._zip.close()
