@@ -7,6 +7,7 @@ from .datasets.published import mean_by_system as mean_by_system
 from .datasets.published import published_speeds as published_speeds
 from .datasets.traces import list_traces as list_traces
 from .datasets.traces import load_trace as load_trace
+from .importing.reading import import_trace as import_trace
 from .models.loading import load_model as load_model
 from .models.loading import load_pair as load_pair
 

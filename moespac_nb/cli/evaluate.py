@@ -212,7 +212,7 @@ def _sensors(
     makers: dict[str, Callable[[str], Sensor]] = {}
     left_out = []
     for name, kind in SENSORS.items():
-        lacking = kind.channel and any(kind.channel not in trace.channels for trace in traces.values())
+        lacking = not all(kind.serves(trace) for trace in traces.values())
         if lacking or (kind.fitted and not any(len(rows.tokens) for rows in fitted.values())):
             left_out.append(name)
         else:
@@ -220,7 +220,8 @@ def _sensors(
             makers[name] = partial(_copied, make_sensor(name, shape, *fitted.values()))
     if len(traces) > 1 and all(len(rows.tokens) for rows in fitted.values()):
         makers["popularity, own"] = lambda trace: make_sensor("popularity", shape, fitted[trace])
-    makers["token-table, blank"] = lambda _trace: make_sensor("token-table", shape)
+    if "token-table" in makers:
+        makers["token-table, blank"] = lambda _trace: make_sensor("token-table", shape)
     return makers, left_out
 
 

@@ -19,6 +19,7 @@ from ..utils.exceptions import MoespacError
 from .decode import decode
 from .evaluate import evaluate
 from .fetch import fetch_trace
+from .importing import import_
 from .machines import calibrate, fit
 from .options import with_help
 from .output import print_json, show, working
@@ -48,7 +49,7 @@ def doctor(json: bool = False) -> int:
 
 # A command returns its exit code. Its docstring is its help, its parameters are its options.
 COMMANDS: Sequence[Callable[..., int]] = (
-    doctor, decode, record, trace, replay, fit, calibrate, evaluate, fetch_trace,
+    doctor, decode, record, import_, trace, replay, fit, calibrate, evaluate, fetch_trace,
 )  # fmt: skip
 
 
@@ -109,7 +110,8 @@ def _app() -> typer.Typer:
     app.callback()(_moespac)
     others = [entry.load() for entry in sorted(entry_points(group="moespac.commands"), key=lambda e: e.name)]
     for command in (*COMMANDS, *others):
-        app.command(command.__name__.replace("_", "-"), help=_help(command))(_options(command))
+        name = command.__name__.strip("_").replace("_", "-")
+        app.command(name, help=_help(command))(_options(command))
     return app
 
 

@@ -19,7 +19,7 @@ __all__ = ["with_help"]
 # A test holds the names in here to those of the code.
 _PANELS: dict[str | None, dict[str, str]] = {
     None: {
-        "name": "DOMAIN|FILE  bundled traces (mcq, chat, math, code, instruct, news, qa), a trace file, or "
+        "name": "DOMAIN|FILE  bundled traces (mcq, chat, math, code, instruct, news, qa), a trace or log, or "
         "synthetic:MODEL, fitted routing of gpt-oss-20b, olmoe-1b-7b or qwen3-30b-a3b",
         "names": "DOMAIN|FILE  bundled traces by their domain, trace files, or synthetic:MODEL; by default "
         "all domains",
@@ -52,6 +52,13 @@ _PANELS: dict[str | None, dict[str, str]] = {
         "html": "FILE  the page to write",
         "csv": "FILE  write the table there, for a spreadsheet",
         "paths": "FILE|FOLDER  what notebooks wrote: moespac-progress.json",
+        "import_.paths": "FILE|FOLDER  logs of one model",
+        "import_.out": "FILE  the trace to write, an .npz file",
+        "format": "NAME  of the logs: moevm-rows, warp-tokens, router-data, route-csv, vllm-routes, "
+        "routed-experts, actives, policylang, atlas or moespac; by default each is recognised",
+        "drop": "NAME  what to leave out where it is found: warm-up, duplicates, batched, gaps, one-layer, "
+        "last-layer or all; may be given again",
+        "experts": "N  how many a layer has, where a log does not say",
     },
     "Model and prompt": {
         "domain": "NAME  a bundled prompt: mcq, chat, math, code, instruct, news or qa",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..utils.defaults import GAMMA
 from .decode_options import DecodeOptions
-from .output import check_file, show, working
+from .output import check_file, show, warned, working
 
 if TYPE_CHECKING:
     from ..trace.trace import Trace
@@ -90,7 +90,8 @@ def trace(
             for one in chosen
         ]
     else:  # a file, or what is not bundled and is refused
-        figures = [describe(load_trace(name, mode, dense=dense, half=half), Path(name))]  # type: ignore[arg-type]
+        with warned(quiet=True):  # what an import warns of are the trace's notes
+            figures = [describe(load_trace(name, mode, dense=dense, half=half), Path(name))]  # type: ignore[arg-type]
     document = {"domain": name, "traces": figures} if chosen else figures[0]
     show("\n\n".join(map(_in_words, figures)), document, json)
     return 0
@@ -119,8 +120,11 @@ def describe(trace: Trace, path: Path) -> dict[str, Any]:
         "committed_tokens": len(trace.committed_ids),
         "drafted_tokens": len(trace.draft_probs),
         "verified_positions": len(trace.window),
+        "token_ids": trace.has_tokens,
+        "gate_weights": trace.gate_weights is not None,
         "router_scores": trace.scores is not None,
         "channels": {name: channel.rows for name, channel in trace.channels.items()},
+        "notes": list(trace.notes),
         "locality": locality(trace),
     }
 
@@ -131,8 +135,9 @@ def _in_words(figures: dict[str, Any]) -> str:
     lines = [f"{figures['file']}: {'generated' if size is None else f'{size:,} bytes'}"]
     lines += [_text_in_words(text) for text in texts[:1]]
     if len(texts) > 1:
-        prompts = ", ".join(str(text["prompt_id"]) for text in texts[1:])
-        lines.append(f"           and {len(texts) - 1} more texts, of the prompts {prompts}")
+        prompts = [text["prompt_id"] for text in texts[1:] if text["prompt_id"] is not None]
+        of_prompts = f", of the prompts {', '.join(prompts)}" if prompts else ""
+        lines.append(f"           and {len(texts) - 1} more texts{of_prompts}")
     lines += [
         f"experts    {geometry['layers']} layers of {geometry['experts']}, {geometry['top_k']} a token",
         f"recorded   {figures['steps']} steps, {figures['committed_tokens']} committed, "
@@ -140,6 +145,10 @@ def _in_words(figures: dict[str, Any]) -> str:
         f"beside     router scores: {'yes' if figures['router_scores'] else 'no'}; "
         f"channels: {', '.join(figures['channels']) or 'none'}",
     ]
+    lacking = [name.replace("_", " ") for name in ("token_ids", "gate_weights") if not figures[name]]
+    if lacking:
+        lines.append(f"lacking    {', '.join(lacking)}: the log that was imported has none")
+    lines += [f"note       {note}" for note in figures["notes"]]
     if local["acceptance_rate"] is not None:
         rates = " ".join(f"{rate:.2f}" for rate in local["acceptance_by_offset"])
         lines.append(
@@ -157,6 +166,11 @@ def _in_words(figures: dict[str, Any]) -> str:
 
 
 def _text_in_words(text: dict[str, Any]) -> str:
+    if text["imported"]:
+        return (
+            f"text       {text['target']}, imported from {text['imported']}; {text['steps']} steps without a "
+            f"draft after {text['prompt_tokens'] - 1} prompt positions"
+        )
     kind = (
         f"γ = {text['gamma']}" if text["gamma_max"] is None else f"a dense trace of γ ≤ {text['gamma_max']}"
     )

@@ -11,6 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal, get_args, overload
 
+from ..importing.reading import import_trace
 from ..trace.trace import Trace
 from ..utils.exceptions import InvalidInputError, MissingDataError, TraceFormatError, did_you_mean
 from ..utils.validation import check_choice
@@ -104,8 +105,9 @@ def load_trace(
     Parameters
     ----------
     name : str or Path
-        One of `DOMAINS`, or the path of a trace file, or the name of synthetic routing: `list_traces` has the
-        names, and options may follow them, as in "synthetic:gpt-oss-20b,tokens=500,texts=4,seed=1".
+        One of `DOMAINS`, the path of a trace file (`import_trace` tells which other formats are read), or the
+        name of synthetic routing: `list_traces` has the names, and options may follow them, as in
+        "synthetic:gpt-oss-20b,tokens=500,texts=4,seed=1".
     mode : {"greedy", "sample"}, optional
         How the domain's tokens were chosen; sampled at a temperature of 0.8. None takes the greedy ones.
     dense : bool, optional
@@ -179,7 +181,7 @@ def _from_file(path: str | Path, options: Mapping[str, object]) -> Trace:
             f"{str(path)!r} is neither a file nor a domain; expected: a trace file, or one of "
             f"{', '.join(DOMAINS)}{did_you_mean(path, DOMAINS)}"
         )
-    return Trace.load(path)
+    return import_trace(path)
 
 
 @lru_cache(maxsize=4)

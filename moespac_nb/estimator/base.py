@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
+from ..trace.schema import TraceColumns
 from ..trace.step import MoEShape, Prefill, Step, expert_counts
 from ..trace.windows import RoutedTokens, Window
 from ..utils.exceptions import InvalidInputError
@@ -38,6 +39,8 @@ class Sensor:
         When it gives evidence.
     channel : str
         Sensor channel that it needs of a trace, or None.
+    needs_tokens : bool
+        Whether it goes by token ids, which an imported trace may lack.
     fitted : bool
         Whether it must learn from other texts first.
     window_s, cell_s : float
@@ -49,12 +52,47 @@ class Sensor:
     name: ClassVar[str]
     available_at: ClassVar[Known]
     channel: ClassVar[str | None] = None
+    needs_tokens: ClassVar[bool] = False
     fitted: ClassVar[bool] = False
     window_s: ClassVar[float]
     cell_s: ClassVar[float]
 
     def __init__(self, geometry: MoEShape) -> None:
         self.geometry = geometry
+
+    @classmethod
+    def serves(cls, trace: TraceColumns) -> bool:
+        """Tell whether a trace holds what the sensor needs: its channel, and token ids.
+
+        Parameters
+        ----------
+        trace : Trace
+            The trace.
+
+        Returns
+        -------
+        bool
+        """
+        return (cls.channel is None or cls.channel in trace.channels) and (
+            not cls.needs_tokens or trace.has_tokens
+        )
+
+    @classmethod
+    def check_tokens(cls, trace: TraceColumns) -> None:
+        """Raise an error where the sensor goes by token ids and the trace has none.
+
+        Parameters
+        ----------
+        trace : Trace
+            The trace.
+
+        Raises
+        ------
+        MissingDataError
+            If they are missing.
+        """
+        if cls.needs_tokens:
+            trace.need("tokens", f"sensor {cls.name!r}")
 
     def cost_s(self, gamma: int) -> float:
         """Return the modelled seconds a window: computing, and the target's gates where they are asked.

@@ -75,6 +75,8 @@ def evaluate_predictors(
     ------
     InvalidInputError
         If `size` is out of range, or no text has two windows.
+    MissingDataError
+        If a sensor goes by token ids and the trace has none.
 
     Examples
     --------
@@ -88,6 +90,8 @@ def evaluate_predictors(
     """
     layers, experts = trace.geometry.layers, trace.geometry.experts
     checked_whole("size", size, 1, experts)
+    for sensor in sensors.values():
+        sensor.check_tokens(trace)
     tally = Tally(len(rules), len(sensors), layers)
     # Among experts equal in all, the result must not depend on the sort.
     by_number = 1e-7 * np.arange(experts)

@@ -136,7 +136,7 @@ class TokenTable(Sensor):
     (layers, experts) of float32 for each token it has seen.
     """
 
-    name, available_at = "token-table", "drafted"
+    name, available_at, needs_tokens = "token-table", "drafted", True
     window_s, cell_s = 55e-6, 2.4e-9
 
     def __init__(self, geometry: MoEShape) -> None:

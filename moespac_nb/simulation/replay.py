@@ -15,6 +15,7 @@ import numpy as np
 from ..engine.devices import virtual_device
 from ..engine.log import Log
 from ..engine.scheduler import Scheduler
+from ..estimator.sensors import SENSORS
 from ..hardware.budget import allot, check_accounting, parse_budget
 from ..hardware.costs import Costs, cost_model
 from ..hardware.machine import Machine, load_machine
@@ -113,6 +114,8 @@ def replay(
     recorded = trace.geometry
     if not recorded.layers:
         raise InvalidInputError("the trace is of a dense model; expected: one with experts")
+    if (sensor := SENSORS.get(str(getattr(policy.planner, "sensor", None)))) is not None:
+        sensor.check_tokens(trace)
     usage = check_expert_usage(expert_usage, recorded, "trace")
     if whole_model and costs is not None:
         raise InvalidInputError("whole_model is True and costs are given; expected: a machine and a model")

@@ -68,7 +68,7 @@ def _joined(a: Trace, b: Trace) -> Trace:
     if _goes_on(a, b):
         prompt_tokens = int(b.text_prompt[0])
         for name, column in COLUMNS.items():
-            if column.axis in ("texts", "prompt"):
+            if name in appended and column.axis in ("texts", "prompt"):
                 appended[name] = appended[name][1 if column.axis == "texts" else prompt_tokens :]
         text_steps = text_steps.copy()
         text_steps[-1] += b.text_steps[0]
@@ -86,6 +86,7 @@ def _joined(a: Trace, b: Trace) -> Trace:
         texts=a.texts + more_texts,
         token_strings={**a.token_strings, **b.token_strings},
         channels=channels,
+        notes=a.notes + tuple(note for note in b.notes if note not in a.notes),
         **arrays,
     )
 
@@ -98,7 +99,8 @@ def _goes_on(a: Trace, b: Trace) -> bool:
     return (
         b.step_index[0] == a.step_index[-1] + 1
         and b.step_position[0] == a.step_position[-1] + a.committed[-1]
-        and all(same_array(getattr(last, name), getattr(first, name)) for name in ("ids", "gate_weights"))
+        and same_array(last.ids, first.ids)
+        and same_array(last.experts, first.experts)
     )
 
 

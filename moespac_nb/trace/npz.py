@@ -35,7 +35,7 @@ _READ = (1, 2, SCHEMA)
 LIMIT_BYTES = 2**30  # of all arrays together, in memory
 LIMIT_HEADER_BYTES = 2**26
 _HEADER, _SUFFIX = "header.json", ".npy"
-_LATER = {"min_p", "stop_strings", "processors"}  # of a text, since there are traces without
+_LATER = {"min_p", "stop_strings", "processors", "imported"}  # of a text, since there are traces without
 _RENAMED = {"pieces": "token_strings", "sensors": "channels", "fan": "gamma_max"}  # since schema 3
 _OLDER_CHANNEL = "sensor."  # what CHANNEL was
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the same trace is the same file, byte for byte
@@ -88,6 +88,7 @@ def _header_of(trace: TraceColumns, bits: Mapping[str, int]) -> np.ndarray:
         "token_strings": {str(token): string for token, string in trace.token_strings.items()},
         "channels": {name: channel.rows for name, channel in trace.channels.items()},
         "bits": dict(bits),
+        **({"notes": list(trace.notes)} if trace.notes else {}),
     }
     return np.frombuffer(json.dumps(header).encode(), np.uint8)
 
@@ -269,6 +270,7 @@ def _fields(header: Mapping[str, Any], arrays: _Arrays) -> dict[str, Any]:
             _token(token): string for token, string in _member(header, "token_strings", dict).items()
         },
         "channels": {name: Channel(rows, array(CHANNEL + name)) for name, rows in channels.items()},
+        "notes": tuple(_member(header, "notes", list) if "notes" in header else ()),
         **{name: array(name) for name in COLUMNS if name in arrays.entries},
     }
 

@@ -6,6 +6,7 @@ them, are stored as their n, and the file's header has the bits. Other arrays ar
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -82,7 +83,11 @@ def pack(name: str, array: np.ndarray) -> tuple[np.ndarray, int | None]:
     if dtype.kind == "f":
         if (bits := _bits(array)) is None:
             return array, None
-        array = np.ldexp(array.astype(np.float64), bits).astype(np.int64)
+        dtype = next(np.dtype(n) for n in _NARROW if _holds(n, array, bits))
+        whole = np.empty(array.size, dtype)
+        for rows in _blocks(array):
+            whole[rows] = np.ldexp(array.reshape(-1)[rows].astype(np.float64), bits)
+        return whole.reshape(array.shape), bits
     narrow = (n for n in _NARROW if np.dtype(n).itemsize < array.itemsize and _holds(n, array))
     return array.astype(next(narrow, array.dtype)), bits
 
@@ -111,15 +116,22 @@ def unpack(array: np.ndarray, dtype: np.dtype[Any] | None, bits: int | None) -> 
 
 def _bits(floats: np.ndarray) -> int | None:
     """Return the fewest bits for which all are n / 2^bits with an n of at most 16 bits, or None."""
-    if not np.isfinite(floats).all() or np.signbit(floats[floats == 0]).any():
-        return None  # -0 would come back as 0
-    for bits in range(MOST_BITS + 1):
-        scaled = np.ldexp(floats.astype(np.float64), bits)
-        if (scaled == np.rint(scaled)).all():
-            return bits if any(_holds(name, scaled) for name in _NARROW) else None
-    return None
+    bits = 0
+    for rows in _blocks(floats):
+        block = floats.reshape(-1)[rows].astype(np.float64)
+        if not np.isfinite(block).all() or np.signbit(block[block == 0]).any():
+            return None  # -0 would come back as 0
+        while ((scaled := np.ldexp(block, bits)) != np.rint(scaled)).any():
+            if (bits := bits + 1) > MOST_BITS:
+                return None
+    return bits if any(_holds(name, floats, bits) for name in _NARROW) else None
 
 
-def _holds(name: str, numbers: np.ndarray) -> bool:
-    limits = np.iinfo(name)
-    return bool(limits.min <= numbers.min() and numbers.max() <= limits.max)
+def _blocks(array: np.ndarray) -> Iterator[slice]:
+    """Iterate over parts of a flat array, so that a large one is never copied whole to a wider dtype."""
+    return (slice(start, start + 2**18) for start in range(0, array.size, 2**18))
+
+
+def _holds(name: str, numbers: np.ndarray, bits: int = 0) -> bool:
+    limits, (least, most) = np.iinfo(name), (float(numbers.min()), float(numbers.max()))
+    return bool(limits.min <= np.ldexp(least, bits) and np.ldexp(most, bits) <= limits.max)

@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from ..utils.exceptions import MissingDataError
 from .step import MoEShape
 
 __all__ = [
@@ -29,7 +30,7 @@ __all__ = [
 Axis = Literal["texts", "prompt", "steps", "committed", "verified", "drafted"]
 Rows = Literal["verified", "drafted"]
 
-REDACTED = -1  # stands for a token id of a prompt that was taken out
+REDACTED = -1  # stands for a token id of a prompt that was taken out, or that was not recorded
 CHANNEL_DTYPES = ("bool", "uint8", "int16", "int32", "float16", "float32")
 # Channels that name experts, best first, -1 for none: int16 (rows, layers, m); and what their rows are.
 EXPERT_CHANNELS: dict[str, Rows] = {"draft-gates": "drafted", "next-gate": "verified"}
@@ -44,8 +45,8 @@ class TextInfo:
     ----------
     target, draft : str
         Names of the models; `draft` is None for plain decoding.
-    mode : {"greedy", "sample"}
-        How tokens are chosen.
+    mode : {"greedy", "sample", "unknown"}
+        How tokens are chosen; unknown of imported texts whose log does not say.
     temperature, top_k, top_p, min_p : float, int, float, float
         Sampling options; None when greedy, and where an option was not used.
     gamma : str
@@ -53,7 +54,7 @@ class TextInfo:
     gamma_max : int
         γ_max of a dense trace, None for an ordinary recording.
     seed : int
-        Of the random numbers that were drawn.
+        Of the random numbers that were drawn; None where it is not known.
     stop_ids : tuple of int
         Token ids that end the text, and end a draft too.
     prompt_id : str
@@ -72,6 +73,9 @@ class TextInfo:
         The text ends with the token that completes any of these.
     processors : tuple of str
         Type names of what changed the logits before a token was chosen.
+    imported : str
+        Format of the log that the text was imported from, None for a recording of this package. An imported
+        text may lack token ids, which are -1 then, and gate weights.
     """
 
     target: str
@@ -82,7 +86,7 @@ class TextInfo:
     top_p: float | None
     gamma: str
     gamma_max: int | None
-    seed: int
+    seed: int | None
     stop_ids: tuple[int, ...]
     prompt_id: str | None
     prompt: str | None
@@ -93,6 +97,7 @@ class TextInfo:
     min_p: float | None = None
     stop_strings: tuple[str, ...] = ()
     processors: tuple[str, ...] = ()
+    imported: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,7 +131,7 @@ COLUMNS: dict[str, Column] = {
     "prefill_ms": Column("float64", "texts"),
     "prompt_ids": Column("int32", "prompt"),
     "prompt_experts": Column("int16", "prompt", ("layers", "top_k")),
-    "prompt_gate_weights": Column("float32", "prompt", ("layers", "top_k")),
+    "prompt_gate_weights": Column("float32", "prompt", ("layers", "top_k"), optional=True),
     "step_index": Column("int32", "steps"),
     "step_position": Column("int32", "steps"),
     "gamma": Column("int32", "steps"),
@@ -140,7 +145,7 @@ COLUMNS: dict[str, Column] = {
     "target_top_ids": Column("int32", "verified", ("alternatives",)),
     "target_top_probs": Column("float32", "verified", ("alternatives",)),
     "experts": Column("int16", "verified", ("layers", "top_k")),
-    "gate_weights": Column("float32", "verified", ("layers", "top_k")),
+    "gate_weights": Column("float32", "verified", ("layers", "top_k"), optional=True),
     "score_experts": Column("int16", "verified", ("layers", "scored"), optional=True),
     "scores": Column("float32", "verified", ("layers", "scored"), optional=True),
     "draft_probs": Column("float32", "drafted"),
@@ -164,6 +169,7 @@ class TraceColumns:
     texts: tuple[TextInfo, ...]
     token_strings: Mapping[int, str] = field(default_factory=dict)
     channels: Mapping[str, Channel] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()  # what an import found odd about its log
 
     # one row a text
     text_steps: np.ndarray
@@ -172,7 +178,7 @@ class TraceColumns:
     # one row a prompt token
     prompt_ids: np.ndarray
     prompt_experts: np.ndarray
-    prompt_gate_weights: np.ndarray
+    prompt_gate_weights: np.ndarray | None = None  # None where an imported log has none
     # one row a step
     step_index: np.ndarray  # from 0 in each text
     step_position: np.ndarray
@@ -189,7 +195,7 @@ class TraceColumns:
     target_top_ids: np.ndarray
     target_top_probs: np.ndarray
     experts: np.ndarray
-    gate_weights: np.ndarray
+    gate_weights: np.ndarray | None = None
     score_experts: np.ndarray | None = None
     scores: np.ndarray | None = None
     # one row a drafted token, γ a step
@@ -243,6 +249,40 @@ class TraceColumns:
         """Return the number of steps."""
         return len(self.step_index)
 
+    @cached_property
+    def has_tokens(self) -> bool:
+        """Whether the ids of the verified tokens are known; redacted prompts do not count."""
+        imported = any(text.imported for text in self.texts)
+        return not imported or bool((self.window != REDACTED).any())
+
+    def need(self, what: Literal["tokens", "gate weights", "drafts"], purpose: str) -> None:
+        """Raise an error where the trace lacks something, as an imported one may.
+
+        Parameters
+        ----------
+        what : {"tokens", "gate weights", "drafts"}
+            What is needed.
+        purpose : str
+            What needs it, for the error message.
+
+        Raises
+        ------
+        MissingDataError
+            If the trace has none of it.
+        """
+        has = {
+            "tokens": self.has_tokens,
+            "gate weights": self.gate_weights is not None,
+            "drafts": bool(len(self.draft_probs)),
+        }
+        if not has[what]:
+            formats = sorted({text.imported for text in self.texts if text.imported})
+            source = f", imported from {', '.join(formats)}," if formats else ""
+            raise MissingDataError(
+                f"the trace{source} has no {what}; expected: a trace with {what} for {purpose}, such as "
+                "record(model, prompt, draft=draft) gives"
+            )
+
 
 def same(a: TraceColumns, b: TraceColumns) -> bool:
     """Tell whether two traces are the same in every bit, times and provenance included.
@@ -259,7 +299,7 @@ def same(a: TraceColumns, b: TraceColumns) -> bool:
     columns = b.columns
     return (
         a.layout == b.layout
-        and (a.texts, a.token_strings) == (b.texts, b.token_strings)
+        and (a.texts, a.token_strings, a.notes) == (b.texts, b.token_strings, b.notes)
         and all(same_array(array, columns[name]) for name, array in a.columns.items())
         and all(same_array(channel.values, b.channels[name].values) for name, channel in a.channels.items())
     )

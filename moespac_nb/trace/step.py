@@ -70,14 +70,14 @@ class Prefill(_ReadOnlyArrays):
     experts : ndarray
         (n, layers, k) int16, the experts chosen for each token.
     gate_weights : ndarray
-        (n, layers, k) float32.
+        (n, layers, k) float32; None of an imported text whose log has none.
     ms : float
         Milliseconds measured, of target and draft together.
     """
 
     ids: np.ndarray
     experts: np.ndarray
-    gate_weights: np.ndarray
+    gate_weights: np.ndarray | None
     ms: float
 
 
@@ -110,7 +110,8 @@ class Step(_ReadOnlyArrays):
     experts : ndarray
         (γ+1, layers, k) int16, the experts that the target's routers chose.
     gate_weights : ndarray
-        (γ+1, layers, k) float32, the weights of the experts' outputs.
+        (γ+1, layers, k) float32, the weights of the experts' outputs; None of an imported text whose log has
+        none.
     experts_per_layer : int
         Number of experts that a router chooses from.
     draft_top, target_top : Top
@@ -147,7 +148,7 @@ class Step(_ReadOnlyArrays):
     accepted: int
     emitted: np.ndarray
     experts: np.ndarray
-    gate_weights: np.ndarray
+    gate_weights: np.ndarray | None
     experts_per_layer: int
     draft_top: Top
     target_top: Top

@@ -17,12 +17,12 @@ COLUMNS = (
     "step",  # number of the round in its text
     "offset",  # in the window; 0 is the token committed before the draft
     "position",  # in the sequence
-    "token",  # id of the token there
+    "token",  # id of the token there, -1 where it was not recorded
     "accepted",  # whether it stayed in the text; the first of a window always did
     "layer",
     "rank",  # among those chosen, from 0, as the router ordered them
     "expert",
-    "gate_weight",
+    "gate_weight",  # NaN where it was not recorded
 )
 
 
@@ -55,7 +55,9 @@ def table(trace: TraceColumns) -> dict[str, np.ndarray]:
         "layer": np.indices(trace.experts.shape)[1],
         "rank": np.indices(trace.experts.shape)[2],
         "expert": trace.experts,
-        "gate_weight": trace.gate_weights,
+        "gate_weight": np.full(trace.experts.shape, np.nan)
+        if trace.gate_weights is None
+        else trace.gate_weights,
     }
     return columns | {name: values.ravel() for name, values in chosen.items()}
 

@@ -40,6 +40,8 @@ class Trace(TraceColumns):
         What a token id reads as.
     channels : mapping of str to Channel
         Recorded sensor channels by name.
+    notes : tuple of str
+        What an import found odd about its log.
     text_steps, text_prompt, prefill_ms, … : ndarray
         Columns; `schema.COLUMNS` has their dtypes, what their rows are, and the shapes of the rows. Times
         are measured, NaN where they were not.
@@ -104,13 +106,10 @@ class Trace(TraceColumns):
             If the steps do not follow one another.
         """
         if not steps:
-            raise InvalidInputError(
-                "there is no step to make a trace of; expected: a decode with at least one"
-            )
+            raise InvalidInputError("there is no step to make a trace of; expected: at least one")
         alternatives = steps[0].target_top.ids.shape[1]
-        tops = [step.draft_top for step in steps if step.gamma] or [
-            Top(np.empty((0, alternatives)), np.empty((0, alternatives)))
-        ]
+        none = np.empty((0, alternatives))
+        tops = [step.draft_top for step in steps if step.gamma] or [Top(none, none)]
         arrays = {
             "text_steps": [len(steps)],
             "text_prompt": [len(prefill.ids)],
@@ -135,8 +134,11 @@ class Trace(TraceColumns):
             ),
         }
         for name in ("window", "target_ids", "experts", "gate_weights", "draft_probs", "target_probs"):
-            arrays[name] = np.concatenate([getattr(step, name) for step in steps])
-        typed: dict[str, Any] = {name: np.array(array, COLUMNS[name].dtype) for name, array in arrays.items()}
+            values = [getattr(step, name) for step in steps]
+            arrays[name] = None if values[0] is None else np.concatenate(values)
+        typed: dict[str, Any] = {
+            name: np.array(array, COLUMNS[name].dtype) for name, array in arrays.items() if array is not None
+        }
         return cls(
             geometry=geometry,
             vocabulary=vocabulary,
@@ -235,7 +237,7 @@ class Trace(TraceColumns):
             accepted=accepted,
             emitted=self.committed_ids[begin : min(begin + accepted + 1, end)].astype(np.int64),
             experts=self.experts[verified],
-            gate_weights=self.gate_weights[verified],
+            gate_weights=None if self.gate_weights is None else self.gate_weights[verified],
             experts_per_layer=self.geometry.experts,
             draft_top=Top(self.draft_top_ids[drafted].astype(np.int64), self.draft_top_probs[drafted]),
             target_top=Top(self.target_top_ids[verified].astype(np.int64), self.target_top_probs[verified]),
@@ -289,7 +291,7 @@ class Trace(TraceColumns):
         return Prefill(
             self.prompt_ids[rows].astype(np.int64),
             self.prompt_experts[rows],
-            self.prompt_gate_weights[rows],
+            None if self.prompt_gate_weights is None else self.prompt_gate_weights[rows],
             float(self.prefill_ms[text]),
         )
 

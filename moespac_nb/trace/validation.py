@@ -81,6 +81,8 @@ def _check_header(trace: TraceColumns) -> None:
             raise _wrong("channels", repr(name), "a name of small letters, digits, _ and -")
         if channel.rows not in ("verified", "drafted"):
             raise _wrong(f"channels.{name}.rows", repr(channel.rows), "'verified' or 'drafted'")
+    if not (isinstance(trace.notes, tuple) and all(isinstance(note, str) for note in trace.notes)):
+        raise _wrong("notes", repr(trace.notes)[:80], "texts")
     for number, text in enumerate(trace.texts):
         _check_text(f"texts[{number}]", text)
         for token in text.stop_ids:
@@ -92,8 +94,8 @@ def _check_text(where: str, text: TextInfo) -> None:
     kinds: dict[str, tuple[type, ...]] = {
         "target": (str,), "draft": (str, type(None)), "mode": (str,), "temperature": (*number, type(None)),
         "top_k": (int, type(None)), "top_p": (*number, type(None)), "gamma": (str,),
-        "gamma_max": (int, type(None)), "seed": (int,), "stop_ids": (tuple,), "prompt_id": (str, type(None)),
-        "prompt": (str, type(None)),
+        "gamma_max": (int, type(None)), "seed": (int, type(None)), "stop_ids": (tuple,),
+        "prompt_id": (str, type(None)), "prompt": (str, type(None)), "imported": (str, type(None)),
         "text": (str, type(None)), "finish_reason": (str, type(None)), "versions": (Mapping,),
         "redacted": (bool,), "min_p": (*number, type(None)), "stop_strings": (tuple,), "processors": (tuple,),
     }  # fmt: skip
@@ -103,8 +105,9 @@ def _check_text(where: str, text: TextInfo) -> None:
         if not isinstance(value, expected) or (isinstance(value, bool) and bool not in expected):
             names = " or ".join("null" if kind is type(None) else kind.__name__ for kind in expected)
             raise _wrong(f"{where}.{field.name}", repr(value), names)
-    if text.mode not in ("greedy", "sample"):
-        raise _wrong(f"{where}.mode", repr(text.mode), "'greedy' or 'sample'")
+    modes = ("greedy", "sample") if text.imported is None else ("greedy", "sample", "unknown")
+    if text.mode not in modes:
+        raise _wrong(f"{where}.mode", repr(text.mode), " or ".join(map(repr, modes)))
     for name, most in (("temperature", sys.float_info.max), ("top_p", 1.0)):
         value = getattr(text, name)
         if value is not None and not 0 < value <= most:
@@ -159,6 +162,10 @@ def _check_shapes(trace: TraceColumns) -> None:
         raise _wrong("scores", f"of {sizes['scored']} a row", f"at most {trace.geometry.experts} experts")
     if (trace.scores is None) != (trace.score_experts is None):
         raise _wrong("scores", "there without score_experts, or the other way round", "both or neither")
+    if (trace.gate_weights is None) != (trace.prompt_gate_weights is None):
+        raise _wrong("gate_weights", "there without prompt_gate_weights, or the other way", "both or neither")
+    if trace.gate_weights is None and not all(text.imported for text in trace.texts):
+        raise _wrong("gate_weights", "missing", "an array; only imported texts may lack it")
     for name, array in trace.columns.items():
         column = COLUMNS[name]
         expected = (rows[column.axis], *(sizes[size] for size in column.shape))
@@ -193,11 +200,17 @@ def _check_ranges(trace: TraceColumns) -> None:
     hidden = np.repeat(redacted, trace.text_prompt)
     opening = np.zeros(len(trace.window), bool)  # the window's first token that is the prompt's last
     opening[trace.starts["verified"][:-1]] = redacted[trace.text_of_step] & (trace.step_index == 0)
-    _between("prompt_ids", trace.prompt_ids[~hidden], 0, tokens)
-    _between("window", trace.window[~opening], 0, tokens)
+    imported = np.array([text.imported is not None for text in trace.texts], bool)
+    for texts, least in ((~imported, 0), (imported, REDACTED)):  # an imported log may lack token ids
+        steps = texts[trace.text_of_step]
+        verified = np.repeat(steps, trace.gamma + 1)
+        _between("prompt_ids", trace.prompt_ids[np.repeat(texts, trace.text_prompt) & ~hidden], least, tokens)
+        _between("window", trace.window[verified & ~opening], least, tokens)
+        _between("target_ids", trace.target_ids[verified], least, tokens)
+        _between("committed_ids", trace.committed_ids[np.repeat(steps, trace.committed)], least, tokens)
     for name, ids in (("prompt_ids", trace.prompt_ids[hidden]), ("window", trace.window[opening])):
         _between(name, ids, REDACTED, REDACTED)
-    for name in ("committed_ids", "target_ids", "target_top_ids", "draft_top_ids"):
+    for name in ("target_top_ids", "draft_top_ids"):
         _between(name, getattr(trace, name), 0, tokens)
     for name in ("prompt_experts", "experts", "score_experts"):
         _between(name, getattr(trace, name), 0, experts)
@@ -216,8 +229,8 @@ def _check_ranges(trace: TraceColumns) -> None:
 
 
 def _between(name: str, values: np.ndarray | None, least: float, most: float) -> None:
-    if values is None or not values.size:
-        return
+    if values is None or not values.size or (values.min() >= least and values.max() <= most):
+        return  # NaN compares as False
     inside = (values >= least) & (values <= most)  # NaN is not
     if not inside.all():
         raise _wrong(name, values[~inside].flat[0], f"{least} to {most}")

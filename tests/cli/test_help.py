@@ -18,13 +18,16 @@ from moespac_nb.cli import main as cli
 from moespac_nb.cli import replay as replay_command
 from moespac_nb.hardware.budget import ACCOUNTINGS
 from moespac_nb.hardware.memory_plan import plan_memory
+from moespac_nb.importing.findings import DROPS
+from moespac_nb.importing.formats import FORMATS
+from moespac_nb.importing.reading import OWN
 from moespac_nb.trace.schema import EXPERT_CHANNELS
 from moespac_nb.trace.step import MoEShape
 from tools.support.synthetic_trace import made_up
 
 COMMAND = re.compile(
-    r"moespac ((?:decode|record|trace|replay|fit|calibrate|evaluate|fetch-trace|dashboard|progress|doctor)\b"
-    r"[^`\n]*)"
+    r"moespac ((?:decode|record|import|trace|replay|fit|calibrate|evaluate|fetch-trace|dashboard|progress|"
+    r"doctor)\b[^`\n]*)"
 )
 HEAVY = {"torch", "transformers", "numpy", "pandas", "plotly", "ipywidgets", "pulp", "networkx"}
 NAMES = {
@@ -36,6 +39,8 @@ NAMES = {
     "rule": {"evidence", *RULES},
     "figure": {*evaluate.FIGURES, "all"},
     "channels": set(EXPERT_CHANNELS),
+    "format": {OWN, *FORMATS},
+    "drop": {*DROPS, "all"},
 }
 
 

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from moespac_nb import Step
+from moespac_nb import Step, import_trace
 from moespac_nb.estimator.utility import RULES, make_estimator
 from moespac_widgets import DemandMap, Stepper, UtilityInspector, write_page
+from tests.helpers.logs import WRITERS, made_up
 from tests.helpers.trace_strategies import one_text
 from tools.support.browser import PIXELS, Show
 
@@ -44,6 +45,22 @@ def test_the_stepper_is_stepped_played_and_asked_by_keyboard(show: Show) -> None
     count = int(step.counts[1, 2])
     words = f"by {count} of {step.gamma + 1} positions" if count else "No position of this window"
     assert words in page.locator(".ms-detail").inner_text()
+
+
+def test_the_stepper_of_an_imported_trace_shows_positions_for_tokens(show: Show, tmp_path: Path) -> None:
+    WRITERS["warp"].write(tmp_path / "warp.jsonl", made_up(positions=9))
+    trace = import_trace(tmp_path / "warp.jsonl")
+    opened = show(Stepper(trace, step=4, token=0))
+    assert "⟨5⟩" in opened.sentence  # what position 4 was followed by
+    said = opened.page.locator("body").inner_text()
+    assert "their positions stand for them" in said
+    assert "no gate weights" in said
+    detail = opened.page.locator(".ms-detail").inner_text()
+    assert "⟨4⟩" in detail
+    for layer in range(3):
+        assert re.search(
+            rf"^{layer}\s+{trace.experts[4, layer, 0]}\s+{trace.experts[4, layer, 1]} *$", detail, re.M
+        )
 
 
 def test_the_stepper_is_scrubbed_and_comes_back_after_a_reload(show: Show) -> None:

@@ -49,7 +49,9 @@ def test_every_operation_is_sent_as_it_ran() -> None:
         assert length == pytest.approx([op.end - op.start for op in by_lane], abs=1e-8)
         labels = [data["labels"][int(i)][0] for i in unpacked(sent["what"])]
         assert labels == [op.label for op in by_lane]
-        assert [data["sizes"][int(i)] for i in unpacked(sent["size"])] == [op.size_bytes * (op.lane == "link") for op in by_lane]
+        assert [data["sizes"][int(i)] for i in unpacked(sent["size"])] == [
+            op.size_bytes * (op.lane == "link") for op in by_lane
+        ]
 
 
 @pytest.mark.parametrize("name", ["recency", "on-demand", "cpu-only", "next-window-oracle"])

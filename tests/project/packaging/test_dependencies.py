@@ -23,12 +23,12 @@ DISTRIBUTIONS = {
 }
 # Who imports, and the extras that they are installed with.
 IMPORTERS = {
-    "moespac_nb": (),
+    "moespac_nb": ("import",),
     "widgets": (),
     "notebooks": ("exercises", "lab"),
     "docs": ("book",),
-    "tools": ("exercises", "lab", "book", "test"),
-    "tests": ("exercises", "lab", "book", "test"),
+    "tools": ("exercises", "import", "lab", "book", "test"),
+    "tests": ("exercises", "import", "lab", "book", "test"),
 }
 ELSEWHERE = {
     "accelerate": "tools.gpu.policies says so where it is missing",

@@ -34,6 +34,7 @@ def evidence_over_time(rounds: Rounds, sensor: str | Sensor, gamma: int | None =
     """
     if isinstance(sensor, str):
         sensor = make_sensor(sensor, rounds.geometry)
+    sensor.check_tokens(rounds.trace)
     history = np.zeros((len(rounds), rounds.geometry.layers, rounds.geometry.experts), np.float32)
     evidence = np.zeros(history.shape[1:], np.float32)
     n = 0

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from moespac_nb import Trace
+from moespac_nb import Step, Trace
 from moespac_nb.policies import Policy, get_policy
 from moespac_nb.simulation.replay import replay
 from moespac_nb.simulation.result import Result
@@ -98,7 +98,7 @@ class Race(LiveView):
                 "ends": pack(np.stack(ends)),
                 "emitted": pack(np.array([len(step.emitted) for step in rounds.steps])),
                 "text_of": pack(rounds.text),
-                "pieces": [_read(trace, step.emitted) for step in rounds.steps],
+                "pieces": [_read(trace, step) for step in rounds.steps],
                 "frames": pack(np.unique(np.rint(np.linspace(0, last_us, FRAMES)).astype(int))),
                 "about": {
                     "label": first.label,
@@ -148,5 +148,10 @@ def _described(policy: Policy | None, result: Result) -> dict[str, Any]:
     return {**{name: getattr(result, name) for name in shown}, "about": about, "ghost": policy is None}
 
 
-def _read(trace: Trace, ids: np.ndarray) -> str:
-    return "".join(trace.token_strings.get(int(token), f"⟨{token}⟩") for token in ids)
+def _read(trace: Trace, step: Step) -> str:
+    """Return the text that a step adds; a token that is not known reads as its position."""
+    numbers = range(step.position + 1, step.position + 1 + len(step.emitted))
+    ids = [
+        token if token >= 0 else number for token, number in zip(step.emitted.tolist(), numbers, strict=True)
+    ]
+    return "".join(trace.token_strings.get(token, f"⟨{token}⟩") for token in ids)

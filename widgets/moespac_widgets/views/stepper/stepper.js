@@ -263,7 +263,7 @@ function build(host) {
           el(
             "span",
             { "data-pick": "", "data-layer": String(layer), "data-expert": String(expert) },
-            `${expert} (${share(weight)})`
+            packed.weight_unit ? `${expert} (${share(weight)})` : String(expert)
           ),
           "  "
         )
@@ -276,7 +276,9 @@ function build(host) {
         el(
           "p",
           { class: "ms-caption" },
-          host.text("stepper.token_title", { token: quoted(position.id), i: position.i })
+          packed.weight_unit
+            ? host.text("stepper.token_title", { token: quoted(position.id), i: position.i })
+            : host.text("stepper.token_title_bare", { token: quoted(position.id), i: position.i })
         ),
         el(
           "table",
@@ -285,7 +287,9 @@ function build(host) {
             el("tr", {}, el("th", { scope: "row" }, String(layer)), el("td", {}, ...chosen))
           )
         ),
-        el("p", {}, host.text("stepper.token_likeliest", { list: likeliest.join(", ") }))
+        ...(likeliest.length
+          ? [el("p", {}, host.text("stepper.token_likeliest", { list: likeliest.join(", ") }))]
+          : [])
       );
     }
     if (state.layer >= 0 && state.expert >= 0) {
@@ -304,7 +308,7 @@ function build(host) {
               { "data-pick": "", "data-token": String(i) },
               el("td", {}, String(i)),
               el("td", {}, quoted(id)),
-              el("td", {}, share(weight))
+              el("td", {}, packed.weight_unit ? share(weight) : "")
             )
           )
         ),

@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 
 from moespac_nb import Step, Trace
+from moespac_nb.trace.schema import REDACTED
 
+from ...base.assets import Words
 from ...base.live_view import LiveView, view_trait
 from ...base.serialize import pack
 from ..trace_rounds import SENT_BYTES, Rounds, kept
@@ -73,7 +75,7 @@ class Stepper(LiveView):
                 "layer": (-1, rounds.geometry.layers - 1),
                 "expert": (-1, rounds.geometry.experts - 1),
             },
-            notices=notices,
+            notices=notices + _lacking(trace),
             step=step,
             token=token,
             layer=layer,
@@ -90,9 +92,10 @@ def _bytes_a_step(rounds: Rounds) -> float:
 
 def _packed(rounds: Rounds, shown: np.ndarray) -> dict[str, Any]:
     """Of all rounds what became of the text; of those shown the window and its routing as well."""
-    all_steps = rounds.steps
+    all_steps, geometry, trace = rounds.steps, rounds.geometry, rounds.trace
     steps = [all_steps[i] for i in shown]
-    weights = np.concatenate([step.gate_weights for step in steps])
+    known = trace.gate_weights is not None
+    weights = np.concatenate([step.gate_weights if known else np.zeros(step.experts.shape) for step in steps])
     largest = float(weights.max()) or 1.0
     arrays: dict[str, Any] = {
         "kept": shown,
@@ -100,11 +103,12 @@ def _packed(rounds: Rounds, shown: np.ndarray) -> dict[str, Any]:
         "gamma": [step.gamma for step in all_steps],
         "accepted": [step.accepted for step in all_steps],
         "emitted": [len(step.emitted) for step in all_steps],
-        "emitted_ids": np.concatenate([step.emitted for step in all_steps]),
+        "emitted_ids": np.concatenate([_shown(trace, step.emitted, step.position + 1) for step in all_steps]),
+        "window": np.concatenate([_shown(trace, step.window, step.position) for step in steps]),
         "ms": [[step.draft_ms, step.verify_ms] for step in steps],
         **{
             name: np.concatenate([getattr(step, name) for step in steps])
-            for name in ("window", "target_ids", "draft_probs", "target_probs", "experts")
+            for name in ("target_ids", "draft_probs", "target_probs", "experts")
         },
         "uniforms": np.concatenate(
             [np.full(s.gamma, np.nan) if s.uniforms is None else s.uniforms for s in steps]
@@ -113,12 +117,11 @@ def _packed(rounds: Rounds, shown: np.ndarray) -> dict[str, Any]:
         "top_probs": np.concatenate([step.target_top.probs for step in steps]).astype(np.float32),
         "weights": np.rint(weights / largest * WEIGHT_LEVELS).astype(np.uint16),
     }
-    geometry, trace = rounds.geometry, rounds.trace
     return {
         **{name: pack(np.asarray(array)) for name, array in arrays.items()},
         "layers": geometry.layers,
         "experts_per_layer": geometry.experts,
-        "weight_unit": largest / WEIGHT_LEVELS,
+        "weight_unit": largest / WEIGHT_LEVELS if known else 0,
         "asked": pack((rounds.counts > 0).sum(axis=0)),
         "modes": [text.mode for text in trace.texts],
         "stops": [list(text.stop_ids) for text in trace.texts],
@@ -132,4 +135,18 @@ def _pieces(trace: Trace, all_steps: tuple[Step, ...], steps: list[Step]) -> dic
     ids = [step.emitted for step in all_steps]
     ids += [array for step in steps for array in (step.window, step.target_ids, step.target_top.ids.ravel())]
     seen = np.unique(np.concatenate(ids)).tolist()
-    return {str(token): trace.token_strings[token] for token in seen if token in trace.token_strings}
+    unknown = {str(REDACTED): "?"} if any(text.imported for text in trace.texts) else {}
+    return unknown | {
+        str(token): trace.token_strings[token] for token in seen if token in trace.token_strings
+    }
+
+
+def _shown(trace: Trace, ids: np.ndarray, position: int) -> np.ndarray:
+    """Return token ids, or positions where the trace has no tokens."""
+    return ids if trace.has_tokens else position + np.arange(len(ids))
+
+
+def _lacking(trace: Trace) -> list[Words]:
+    return [Words("notice.no_tokens")] * (not trace.has_tokens) + [Words("notice.no_weights")] * (
+        trace.gate_weights is None
+    )

@@ -1,0 +1,1 @@
+"""Import of routing that other programs recorded: one module a format, and what they share."""

@@ -1,0 +1,1 @@
+"""What logs are stored in: text and JSON, parquet, npz; each read some rows at a time."""
