@@ -26,6 +26,9 @@ from .trace.step import MoEShape as MoEShape
 from .trace.step import Prefill as Prefill
 from .trace.step import Step as Step
 from .trace.step import expert_counts as expert_counts
+from .trace.speculation import accepted_lengths as accepted_lengths
+from .trace.speculation import speculate as speculate
+from .trace.stacking import stack_layers as stack_layers
 from .trace.trace import Trace as Trace
 from .trace.windows import iter_windows as iter_windows
 from .trace.windows import verified_tokens as verified_tokens

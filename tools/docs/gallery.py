@@ -38,8 +38,6 @@ ROOT = Path(__file__).resolve().parents[2]
 
 PICTURES = ROOT / "docs/gallery"
 LARGEST_BYTES = 90_000  # of a widget's picture
-PAGE, PAGE_BYTES = "page", 600_000  # a dashboard that is read without a kernel, and the most it may take
-PAGE_EVENTS = 800  # pairs of step and layer in it: its first hundred steps
 
 
 class Shot(NamedTuple):
@@ -127,12 +125,7 @@ SHOTS = {
 
 
 def main() -> None:
-    wanted = sys.argv[1:] or [PAGE, *SHOTS]
-    if PAGE in wanted:
-        wanted.remove(PAGE)
-        page = Dashboard("math", gamma=4, events=PAGE_EVENTS).to_html(PICTURES / "dashboard.html")
-        if page.stat().st_size > PAGE_BYTES:
-            raise SystemExit(f"{page.relative_to(ROOT)}: larger than {PAGE_BYTES / 1000:.0f} kB")
+    wanted = sys.argv[1:] or [*SHOTS]
     chromium = find_browser()
     if chromium is None:
         raise SystemExit("no Chromium: install one, or name it in MOESPAC_CHROMIUM")

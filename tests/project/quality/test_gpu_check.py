@@ -473,11 +473,12 @@ def test_an_error_of_the_gpu_ends_its_stage(broke):
 def test_the_lines_that_only_a_gpu_reaches_run(module, tmp_path, monkeypatch):
     from importlib import import_module
 
-    from moespac_nb.hardware import calibration as calibrate
+    from moespac_nb.hardware import calibration
 
-    monkeypatch.setattr(
-        calibrate, "_cuda", lambda effort: calibrate._host_as_device(effort, calibrate._host(effort))
-    )
+    def without_gpu(effort):
+        return calibration.measure_host_as_device(effort, calibration.measure_host(effort))
+
+    monkeypatch.setattr(calibration, "measure_cuda", without_gpu)
     if module == "families":
         monkeypatch.setattr(import_module("tools.gpu.families"), "FAMILIES", ("qwen3_moe",))
     threads = torch.get_num_threads()
