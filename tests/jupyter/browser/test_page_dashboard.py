@@ -9,6 +9,7 @@ import pytest
 
 from moespac_nb.cli import main as cli
 from moespac_nb.trace.step import MoEShape
+from moespac_widgets import Dashboard
 from tools.support.browser import Show, without_a_fault
 from tools.support.jupyterlab import lab, write_notebook
 from tools.support.synthetic_trace import made_up
