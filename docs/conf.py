@@ -15,18 +15,21 @@ import moespac_nb
 project, author, release = "moespac-nb", "The moespac-nb authors", moespac_nb.__version__
 copyright = "2026, the moespac-nb authors, Apache-2.0"  # noqa: A001  # Sphinx's name for it
 
-extensions = ["myst_nb", "sphinx.ext.autodoc"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+napoleon_google_docstring = False
+napoleon_use_ivar = True
 myst_enable_extensions = ["dollarmath", "deflist"]
 myst_heading_anchors = 3
 nb_execution_mode = "off"  # tools/docs/book.py has run them
 nb_render_markdown_format = "myst"
 nb_mime_priority_overrides = [("*", "text/html", 0)]
-suppress_warnings = ["mystnb.unknown_mime_type"]
+# Words of a type, such as "shape", are no links: napoleon takes them for one.
+suppress_warnings = ["mystnb.unknown_mime_type", "ref.python"]
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_default_options = {"members": True, "exclude-members": "__init__,__new__"}
-autoclass_content = "both"
+autoclass_content = "class"
 python_use_unqualified_type_names = True
 default_role = "code"
 
@@ -40,7 +43,15 @@ html_theme_options = {"navigation_with_keys": True}
 
 
 def as_rest(lines: list[str]) -> list[str]:
-    """A plain docstring as reStructuredText: what is indented, and under no bullet, is code as it stands."""
+    """A docstring's text as reStructuredText, up to its first section, of which napoleon makes the rest."""
+    # A page holds many docstrings, each with its own [1]: as plain text, not as links.
+    lines = [re.sub(r"\[(\d)\]_", r"[\1]", re.sub(r"\.\. (?=\[\d\])", "-  ", line)) for line in lines]
+    section = next((n for n, line in enumerate(lines[1:]) if re.fullmatch("-{3,}", line)), len(lines))
+    return [*_text(lines[:section]), *(_escaped(line) for line in lines[section:])]
+
+
+def _text(lines: list[str]) -> list[str]:
+    """A plain text: what is indented, and under no bullet, is code as it stands."""
     made: list[str] = []
     for is_code, block in groupby(_blocks(lines), lambda one: one[0]):
         written = [line for _, line in block]
@@ -68,6 +79,15 @@ def _plain(text: str) -> str:
     return re.sub(r"(`[^`]+`)(?=\w)", r"\1\\ ", "".join(parts))  # "`Step`s": markup ends before a letter
 
 
+def _escaped(line: str) -> str:
+    """A line of a section: stars and bars mean themselves, but for what is literal or an example."""
+    if line.lstrip().startswith((">>>", "...", "..")):
+        return line
+    parts = re.split(r"(``[^`]+``|`[^`]+`)", line)
+    parts[::2] = [re.sub(r"([|*])(?!\*?\w+ *:)", r"\\\1", part) for part in parts[::2]]
+    return re.sub(r"(`[^`]+`)(?=\w)", r"\1\\ ", "".join(parts))
+
+
 def _docstring(*event: Any) -> None:
     lines = event[-1]
     lines[:] = as_rest(lines)
@@ -82,5 +102,5 @@ def _math(self: Any, node: Any) -> None:
 
 
 def setup(app: Any) -> None:
-    app.connect("autodoc-process-docstring", _docstring)
+    app.connect("autodoc-process-docstring", _docstring, priority=400)  # before napoleon
     app.add_html_math_renderer("mathml", (_math, None), (_math, None))

@@ -16,7 +16,7 @@
 #       - compute what a threshold τ gives to the CPU and to the GPU, and how long each of them takes
 #       - say why balanced lanes are not the same as a fast layer, and on which machines that matters
 #       - read which constraint keeps a layer from a lower threshold
-#       - write the choice of all thresholds as one integer programme, and know when to believe its solver
+#       - write the choice of all thresholds as one integer program, and know when to believe its solver
 #       - say how much of the method's gain is the balancer's, here and in the paper
 #     exact: thresholds, counts of experts and slots, which constraint binds, proven optima
 #     measured: how long the fast path and the solver take on the reader's machine
@@ -48,7 +48,7 @@
 # ---
 
 # %% [markdown]
-# # The workload balancer: from a drawing to an integer programme
+# # The workload balancer: from a drawing to an integer program
 #
 # The estimator of notebook 04 gives each expert a utility *s* from 0 to *K*. Somebody has to draw the line:
 # who is *hot*, gets a slot and computes on the GPU, and who is *cold*, stays on the host and computes on the
@@ -284,16 +284,16 @@ table(head, rows, "What forbids τ = 1, % of the layers of all windows; modelled
 # ## One layer in PuLP
 # Choosing one of four numbers needs no solver. But the form is worth having, since it grows: a 0-or-1
 # variable for each τ, of which exactly one is 1, and everything else a sum over them. PuLP writes
-# such a programme down, HiGHS solves it inside this process.
+# such a program down, HiGHS solves it inside this process.
 
 
 # %%
 def one_of(taus):
-    """A programme with a 0-or-1 variable for each τ, of which exactly one is 1."""
-    programme = pulp.LpProblem("one_layer", pulp.LpMinimize)
-    x = programme.add_variable_dicts("tau", taus, cat="Binary")
-    programme += pulp.lpSum(x.values()) == 1, "one"
-    return programme, x
+    """A program with a 0-or-1 variable for each τ, of which exactly one is 1."""
+    program = pulp.LpProblem("one_layer", pulp.LpMinimize)
+    x = program.add_variable_dicts("tau", taus, cat="Binary")
+    program += pulp.lpSum(x.values()) == 1, "one"
+    return program, x
 
 
 def at_tau(x, values):
@@ -306,24 +306,24 @@ def at_tau(x, values):
 # comes to |a − b|. For the maximum it would be *cost* ≥ a and *cost* ≥ b.
 
 # %%
-programme, x = one_of(range(1, asked.levels + 1))
-cost = programme.add_variable("cost", 0)
-programme.setObjective(cost)
+program, x = one_of(range(1, asked.levels + 1))
+cost = program.add_variable("cost", 0)
+program.setObjective(cost)
 cpu_ms, gpu_ms = (at_tau(x, 1e3 * seconds[layer]) for seconds in (asked.cpu_s, asked.gpu_s))
-programme += cost >= cpu_ms - gpu_ms, "cpu_longer"
-programme += cost >= gpu_ms - cpu_ms, "gpu_longer"
+program += cost >= cpu_ms - gpu_ms, "cpu_longer"
+program += cost >= gpu_ms - cpu_ms, "gpu_longer"
 hidden_ms = at_tau(x, 1e3 * asked.total_s[layer]) + 1e3 * PerLayer(asked).window_s
-programme += 1e3 * asked.times.copy_s * at_tau(x, asked.loads[layer]) <= hidden_ms, "link"
-programme += at_tau(x, asked.loads[layer] - asked.room) <= 0, "slots"
-print(programme)
+program += 1e3 * asked.times.copy_s * at_tau(x, asked.loads[layer]) <= hidden_ms, "link"
+program += at_tau(x, asked.loads[layer] - asked.room) <= 0, "slots"
+print(program)
 
 # %%
-print(solve_program(programme), {tau: round(bit.value()) for tau, bit in x.items()})
+print(solve_program(program), {tau: round(bit.value()) for tau, bit in x.items()})
 print("the package chooses τ =", solve(PerLayer(asked, "difference"), "enumerate").tau[layer])
 
 # %% [markdown]
-# `solve_program` is the package's: `programme.solve(pulp.HiGHS(msg=False, threads=1))`, silent, and it reads
-# `programme.sol_status`, of which more below.
+# `solve_program` is the package's: `program.solve(pulp.HiGHS(msg=False, threads=1))`, silent, and it reads
+# `program.sol_status`, of which more below.
 #
 # ## All layers at once
 # In the paper each layer solves its problem alone. Yet all layers share one pool of slots and one link. Each
@@ -374,7 +374,7 @@ def in_time(loads, takes_ms, copy_ms, draft_ms):
 check("05.4", in_time)
 
 # %% [markdown]
-# Now the whole window as one programme. Its beginning is the same for everybody: a 0-or-1 variable for each
+# Now the whole window as one program. Its beginning is the same for everybody: a 0-or-1 variable for each
 # layer and τ, one τ a layer, and the sum of what the layers take to be minimised. What a layer takes at each
 # τ is known beforehand, so the maximum is a coefficient and needs no trick.
 
@@ -390,32 +390,32 @@ def summed(x, values):
 
 # %%
 def begun(asked):
-    """The programme without its constraints, and x[layer][τ], which is 1 for the τ that is chosen."""
-    programme, taus = pulp.LpProblem("joint", pulp.LpMinimize), range(1, asked.levels + 1)
-    x = [programme.add_variable_dicts(f"tau_{at}", taus, cat="Binary") for at in range(asked.layers)]
-    programme.setObjective(pulp.lpSum(summed(x, asked.total_s)))
+    """The program without its constraints, and x[layer][τ], which is 1 for the τ that is chosen."""
+    program, taus = pulp.LpProblem("joint", pulp.LpMinimize), range(1, asked.levels + 1)
+    x = [program.add_variable_dicts(f"tau_{at}", taus, cat="Binary") for at in range(asked.layers)]
+    program.setObjective(pulp.lpSum(summed(x, asked.total_s)))
     for at, chosen in enumerate(x):
-        programme += pulp.lpSum(chosen.values()) == 1, f"one_{at}"
-    return programme, x
+        program += pulp.lpSum(chosen.values()) == 1, f"one_{at}"
+    return program, x
 
 
 # %% [markdown]
 # ### Exercise 05.5: all layers at once
 # Add what is missing: the slots (`asked.hot`, at most `asked.slots` over all layers), and a deadline for each
 # layer (`asked.loads`, `asked.times.copy_s`, `asked.times.draft_window_s`; leave `dense_s` out, it is 0 in
-# the tests). Then `solve_program(programme)`, and return the list of thresholds. If it says `"infeasible"`,
+# the tests). Then `solve_program(program)`, and return the list of thresholds. If it says `"infeasible"`,
 # every τ is K = `asked.levels`.
 
 
 # %%
 def thresholds(asked):
-    programme, x = begun(asked)
+    program, x = begun(asked)
     ### BEGIN SOLUTION
     takes, loads = summed(x, asked.total_s), summed(x, asked.times.copy_s * asked.loads)
-    programme += pulp.lpSum(summed(x, asked.hot)) <= asked.slots
+    program += pulp.lpSum(summed(x, asked.hot)) <= asked.slots
     for at in range(asked.layers):
-        programme += pulp.lpSum(loads[: at + 1]) <= asked.times.draft_window_s + pulp.lpSum(takes[:at])
-    if solve_program(programme) == "infeasible":
+        program += pulp.lpSum(loads[: at + 1]) <= asked.times.draft_window_s + pulp.lpSum(takes[:at])
+    if solve_program(program) == "infeasible":
         return [asked.levels] * asked.layers
     return [max(chosen, key=lambda tau: chosen[tau].value()) for chosen in x]
     ### END SOLUTION
@@ -477,10 +477,10 @@ table(head, rows, "Medians; the two times are measured on your machine, gaps are
 # %%
 rows = []
 for limit_ms in (0.1, 3, 10, 30, None):
-    programme, _ = Joint(stacked(every[20:26])).program()
-    said = solve_program(programme, limit_ms and limit_ms / 1e3)
+    program, _ = Joint(stacked(every[20:26])).program()
+    said = solve_program(program, limit_ms and limit_ms / 1e3)
     rows.append(
-        (limit_ms or "none", pulp.LpStatus[programme.status], pulp.LpSolution[programme.sol_status], said)
+        (limit_ms or "none", pulp.LpStatus[program.status], pulp.LpSolution[program.sol_status], said)
     )
 table(["time limit, ms", "status", "sol_status", "the package's word"], rows)
 

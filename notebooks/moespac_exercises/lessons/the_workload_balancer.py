@@ -1,4 +1,4 @@
-"""Exercises of notebook 05: two lanes, balance against speed, what binds, deadlines, the joint programme."""
+"""Exercises of notebook 05: two lanes, balance against speed, what binds, deadlines, the joint program."""
 
 from __future__ import annotations
 

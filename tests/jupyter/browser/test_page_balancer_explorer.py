@@ -19,7 +19,7 @@ from tools.support.synthetic_trace import made_up
 
 pytestmark = [pytest.mark.browser]
 NAMES = {
-    "joint": "● joint programme",
+    "joint": "● joint program",
     "max": "▲ per layer, slower lane",
     "difference": "■ per layer, difference",
 }

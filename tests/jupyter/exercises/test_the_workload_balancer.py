@@ -40,39 +40,39 @@ def in_time(loads: list[int], takes_ms: list[int], copy_ms: int, draft_ms: int) 
 Constraint = Callable[[Any, Candidates, list[Any], list[Any]], None]
 
 
-def slots(programme: Any, table: Candidates, hot: list[Any], late: list[Any]) -> None:
-    programme += pulp.lpSum(hot) <= table.slots
+def slots(program: Any, table: Candidates, hot: list[Any], late: list[Any]) -> None:
+    program += pulp.lpSum(hot) <= table.slots
 
 
-def deadlines(programme: Any, table: Candidates, hot: list[Any], late: list[Any]) -> None:
+def deadlines(program: Any, table: Candidates, hot: list[Any], late: list[Any]) -> None:
     for one in late:
-        programme += one <= table.times.draft_window_s
+        program += one <= table.times.draft_window_s
 
 
-def one_sum(programme: Any, table: Candidates, hot: list[Any], late: list[Any]) -> None:
+def one_sum(program: Any, table: Candidates, hot: list[Any], late: list[Any]) -> None:
     """The last deadline alone."""
-    programme += late[-1] <= table.times.draft_window_s
+    program += late[-1] <= table.times.draft_window_s
 
 
 def joint(*constraints: Constraint, infeasible: str = "K") -> Callable[[Candidates], list[int]]:
-    """The joint programme with some of its constraints."""
+    """The joint program with some of its constraints."""
 
     def thresholds(table: Candidates) -> list[int]:
-        programme, taus = pulp.LpProblem("joint", pulp.LpMinimize), range(1, table.levels + 1)
-        x = [programme.add_variable_dicts(f"tau_{at}", taus, cat="Binary") for at in range(table.layers)]
+        program, taus = pulp.LpProblem("joint", pulp.LpMinimize), range(1, table.levels + 1)
+        x = [program.add_variable_dicts(f"tau_{at}", taus, cat="Binary") for at in range(table.layers)]
 
         def summed(values: np.ndarray) -> list[Any]:
             rows = zip(x, values, strict=True)
             return [pulp.lpSum(float(row[tau - 1]) * one[tau] for tau in taus) for one, row in rows]
 
         takes, copies = summed(table.total_s), summed(table.times.copy_s * table.loads)
-        programme.setObjective(pulp.lpSum(takes))
+        program.setObjective(pulp.lpSum(takes))
         for one in x:
-            programme += pulp.lpSum(one.values()) == 1
+            program += pulp.lpSum(one.values()) == 1
         late = [pulp.lpSum(copies[: at + 1]) - pulp.lpSum(takes[:at]) for at in range(table.layers)]
         for constraint in constraints:
-            constraint(programme, table, summed(table.hot), late)
-        if solve_program(programme) == "infeasible":
+            constraint(program, table, summed(table.hot), late)
+        if solve_program(program) == "infeasible":
             return [table.levels if infeasible == "K" else 1] * table.layers
         return [max(taus, key=lambda tau: one[tau].value()) for one in x]
 

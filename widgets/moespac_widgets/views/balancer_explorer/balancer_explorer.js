@@ -80,7 +80,7 @@ class Choices extends Grid {
   }
 }
 
-/** The joint programme's thresholds: asked of the kernel, or on a page those nearest of what was solved. */
+/** The joint program's thresholds: asked of the kernel, or on a page those nearest of what was solved. */
 class Solver {
   constructor(host, layers) {
     const { first, solved } = host.data;

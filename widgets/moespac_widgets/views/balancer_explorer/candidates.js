@@ -1,5 +1,5 @@
 // One window's candidates under the unit times and slots of the moment: moespac_nb.balancer's tables, and the
-// choices that need no search. The joint programme's thresholds come from the kernel.
+// choices that need no search. The joint program's thresholds come from the kernel.
 
 /** What a solver's arithmetic cannot tell from kept, as a share of the largest time. */
 const TOLERANCE = 1e-6;
