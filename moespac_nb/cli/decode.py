@@ -59,39 +59,15 @@ class OffloadOptions:
 
         return offload(
             target,
-            self._charged(target, drafter),
+            str(self.budget),
             policy=self.policy or POLICY,
             device=self.device or "virtual",
             machine=self.machine or MACHINE,
             model_spec=self.model,
+            accounting=self.accounting or ACCOUNTING if drafter == "model" else ACCOUNTING,
             expert_usage=None if self.expert_usage is None else Trace.load(self.expert_usage),
             gamma=gamma,
         )
-
-    def _charged(self, target: Any, drafter: str) -> str | int:
-        """Return the budget as given, or what is left of it once the draft is paid for."""
-        from ..hardware.budget import allot, check_accounting
-        from ..hardware.model import load_model_spec
-        from ..hardware.scaling import scale_to_trace
-        from ..models.inspection import inspect_model
-        from ..offloading.own_spec import spec_from_model
-
-        if check_accounting(self.accounting or ACCOUNTING) == "slots-equal":
-            return str(self.budget)
-        # On a real device experts are as large as they are, whatever model they stand for.
-        own = self.model is None or self.device in ("host", "cuda")
-        sizes = (
-            spec_from_model(target)
-            if own
-            else scale_to_trace(load_model_spec(str(self.model)), inspect_model(target).shape)
-        )
-        allotment = allot(str(self.accounting), str(self.budget), sizes, draft=drafter == "model")
-        if not allotment.fits:
-            raise InvalidInputError(
-                f"budget is {self.budget!r} and the draft takes {allotment.draft_bytes} bytes of it; "
-                "expected under device-equal: more than that, or --draft none"
-            )
-        return allotment.budget_bytes
 
     def figures(self, run: Run, warnings: list[str]) -> dict[str, Any]:
         """Return what the run came to, and on what."""

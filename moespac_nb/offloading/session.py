@@ -17,14 +17,16 @@ import numpy as np
 from torch import nn
 
 from ..engine.devices import Device
-from ..hardware.budget import Budget, parse_budget
+from ..hardware.budget import Budget, check_accounting, parse_budget
 from ..hardware.costs import Costs, cost_model
 from ..hardware.machine import Machine
-from ..hardware.model import ModelSpec
+from ..hardware.model import ModelSpec, load_model_spec
+from ..hardware.scaling import scale_to_trace
 from ..models.inspection import inspect_model
 from ..policies import Policy
 from ..trace.trace import Trace
-from ..utils.defaults import BUDGET, GAMMA, MACHINE, POLICY
+from ..utils.defaults import ACCOUNTING, BUDGET, GAMMA, MACHINE, POLICY
+from ..utils.exceptions import InvalidInputError
 from ..utils.validation import checked_whole
 from .expert_store import expert_parameters
 from .own_spec import expert_usage_for, spec_from_model
@@ -33,6 +35,8 @@ from .stand_in import run_of
 from .support import checked_device, checked_gates, checked_modules, checked_policy
 
 __all__ = ["Run", "offload", "offloaded"]
+
+CONTEXT = 1024  # tokens whose keys and values a draft keeps, where the budget pays for it
 
 
 def offload(
@@ -43,6 +47,7 @@ def offload(
     device: str | Device = "virtual",
     machine: Machine | str | Path = MACHINE,
     model_spec: ModelSpec | str | Path | None = None,
+    accounting: str = ACCOUNTING,
     costs: Costs | None = None,
     link_bytes_per_s: float | None = None,
     gamma: int = GAMMA,
@@ -72,6 +77,9 @@ def offload(
         The machine whose speeds are true on the virtual device, and assumed by policies on any device.
     model_spec : str, Path or ModelSpec, optional
         Sizes of another model to stand for, on the virtual device; by default the model's own.
+    accounting : {"slots-equal", "device-equal"}
+        Whether the budget is for experts alone, or pays for a draft as well: that of the model spec, or the
+        bundled one.
     costs : Costs, optional
         Replaces `machine` and `model_spec`.
     link_bytes_per_s : float, optional
@@ -127,10 +135,30 @@ def offload(
         )
     if link_bytes_per_s is not None:
         costs = replace(costs, link_bytes_per_s=link_bytes_per_s)
-    allotment = budget.allot(costs.expert_bytes, shape.layers * shape.experts)
+    draft_bytes = 0
+    if check_accounting(accounting) == "device-equal":
+        sizes = (
+            spec_from_model(model, info) if own_sizes or model_spec is None else load_model_spec(model_spec)
+        )
+        draft_bytes = _draft_bytes(scale_to_trace(sizes, shape))
+    allotment = budget.allot(costs.expert_bytes, shape.layers * shape.experts, draft_bytes)
+    if not allotment.fits:
+        raise InvalidInputError(
+            f"budget is {budget.text} and the draft takes {draft_bytes} bytes of it; expected under "
+            "device-equal: more than that, or a decode without a draft under slots-equal"
+        )
     options: dict[str, Any] = {"gamma": gamma, "expert_usage": usage, "in_flight": in_flight}
     make_run = partial(Run, model, info, device, costs, policy, allotment, gates, **options)
     return make_run() if earlier is None else earlier.hand_over(make_run)
+
+
+def _draft_bytes(sizes: ModelSpec) -> int:
+    if sizes.draft is None:
+        raise InvalidInputError(
+            f"accounting is 'device-equal' and the bytes of a draft for {sizes.name} are not known; "
+            "expected: the bundled pair, a model_spec that has a draft, or 'slots-equal'"
+        )
+    return sizes.draft.memory_bytes(CONTEXT)
 
 
 def offloaded(model: Any) -> Run | None:

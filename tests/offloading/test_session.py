@@ -14,8 +14,9 @@ import moespac_nb
 from moespac_nb.decoder.speculative import decode
 from moespac_nb.engine.placement import Counters
 from moespac_nb.models.inspection import inspect_model
+from moespac_nb.models.loading import load_pair
 from moespac_nb.offloading.session import offload
-from moespac_nb.utils.exceptions import MoespacError
+from moespac_nb.utils.exceptions import InvalidInputError, MoespacError
 from tests.helpers.interrupts import InterruptAtLine, Watched, lines_of
 from tests.helpers.offload_cases import PACKAGE, running
 from tools.support import tiny_models as tiny
@@ -377,3 +378,34 @@ def test_the_parts_add_up_to_the_windows_where_time_is_real(model, draft):
     # What is in no lane is bookkeeping around the operations, never the model at work.
     assert drafted + sum(dense) > 0.5 * (parts.draft_s + parts.dense_s)
     assert len(dense) == len(decoding.steps) * (len(inspect_model(model).experts) + 1)
+
+
+def test_a_budget_that_is_the_devices_pays_for_the_draft() -> None:
+    target, _ = load_pair()
+    options = {"budget": "50%", "policy": "on-demand", "model_spec": "qwen3-30b-a3b"}
+    with offload(target, **options) as run:
+        slots = run.slots
+    with offload(target, accounting="device-equal", **options) as run:
+        assert 0 < run.slots < slots
+    with offload(target, "50%", policy="on-demand", accounting="device-equal") as run:  # its own draft
+        assert run.slots < 256
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"accounting": "device"}, "accounting is 'device'; expected: slots-equal, device-equal"),
+        (
+            {"accounting": "device-equal", "model_spec": "mixtral-8x7b", "budget": "2%"},
+            "the draft takes [0-9]+ bytes",
+        ),
+    ],
+)
+def test_an_accounting_that_cannot_be_is_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidInputError, match=message):
+        offload(load_pair()[0], **{"budget": "25%", "policy": "on-demand", **options})
+
+
+def test_a_draft_of_unknown_size_cannot_be_charged(model: Any) -> None:
+    with pytest.raises(InvalidInputError, match=r"the bytes of a draft for .* are not known"):
+        offload(model, "50%", policy="on-demand", accounting="device-equal")
