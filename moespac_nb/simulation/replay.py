@@ -24,9 +24,9 @@ from ..hardware.model import ModelSpec, load_model_spec
 from ..hardware.scaling import scale_to_trace, scaling_notes, whole_model_factors
 from ..policies import Policy, get_policy
 from ..trace.locality import check_expert_usage
-from ..trace.stacking import source_layers, stack_layers
 from ..trace.step import Step
 from ..trace.trace import Trace
+from ..trace.transforms.stacking import source_layers, stack_layers
 from ..utils.defaults import ACCOUNTING, BUDGET, MACHINE, MODEL, POLICY
 from ..utils.exceptions import InvalidInputError
 from .demand import TextDemand, WindowDemand, expert_demand

@@ -11,7 +11,7 @@ from moespac_nb.hardware.model import load_model_spec
 from moespac_nb.simulation.replay import replay
 from moespac_nb.simulation.result import Result
 from moespac_nb.trace.locality import expert_usage
-from moespac_nb.trace.stacking import stack_layers
+from moespac_nb.trace.transforms.stacking import stack_layers
 from moespac_nb.utils.exceptions import InvalidInputError
 from tests.helpers.checked_device import COSTS
 

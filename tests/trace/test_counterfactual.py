@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from moespac_nb import MoespacError, Trace, record
 from moespac_nb.decoder.drafts import Proposal
 from moespac_nb.simulation.replay import replay
-from moespac_nb.trace.counterfactual import improve_draft
+from moespac_nb.trace.transforms.counterfactual import improve_draft
 from tests.helpers.steps import text
 from tests.helpers.trace_strategies import one_text, several
 from tools.support import tiny_models as tiny

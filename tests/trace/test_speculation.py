@@ -9,8 +9,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from moespac_nb.trace.speculation import REJECTED, accepted_lengths, speculate
 from moespac_nb.trace.trace import Trace
+from moespac_nb.trace.transforms.speculation import REJECTED, accepted_lengths, speculate
 from moespac_nb.utils.exceptions import InvalidInputError
 from tests.helpers.steps import text
 from tests.helpers.trace_strategies import ANY_TRACE, one_text

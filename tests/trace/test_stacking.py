@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from moespac_nb.trace.editing import concatenate
 from moespac_nb.trace.schema import COLUMNS, EXPERT_CHANNELS
-from moespac_nb.trace.stacking import source_layers, stack_layers
 from moespac_nb.trace.trace import Trace
+from moespac_nb.trace.transforms.stacking import source_layers, stack_layers
 from moespac_nb.utils.exceptions import InvalidInputError
 from tests.helpers.steps import text as text_of
 from tests.helpers.trace_strategies import ANY_TRACE

@@ -11,8 +11,8 @@ import pytest
 
 from moespac_nb.hardware.memory_plan import plan_memory
 from moespac_nb.simulation.replay import replay
-from moespac_nb.trace.counterfactual import improve_draft
 from moespac_nb.trace.step import MoEShape
+from moespac_nb.trace.transforms.counterfactual import improve_draft
 from moespac_widgets import BudgetLab, Race, Timeline
 from moespac_widgets.views.budget_lab.budget_lab import Setting
 from tests.helpers.trace_strategies import one_text

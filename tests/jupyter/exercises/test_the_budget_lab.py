@@ -12,7 +12,7 @@ from moespac_nb import MoespacError
 from moespac_nb.hardware.machine import list_machines, load_machine
 from moespac_nb.policies import compose_policy, get_policy
 from moespac_nb.simulation.replay import replay
-from moespac_nb.trace.counterfactual import improve_draft
+from moespac_nb.trace.transforms.counterfactual import improve_draft
 from tests.helpers.lessons import Wrong, answer_tests, dense_traces
 
 

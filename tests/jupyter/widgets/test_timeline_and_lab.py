@@ -18,9 +18,9 @@ from moespac_nb.hardware.machine import load_machine
 from moespac_nb.hardware.memory_plan import plan_memory
 from moespac_nb.simulation.replay import replay
 from moespac_nb.simulation.result import Result
-from moespac_nb.trace.counterfactual import improve_draft
 from moespac_nb.trace.editing import concatenate
 from moespac_nb.trace.step import MoEShape
+from moespac_nb.trace.transforms.counterfactual import improve_draft
 from moespac_widgets import BudgetLab, Race, Timeline
 from moespac_widgets.views.budget_lab.budget_lab import LINKS, MISTAKES, PARTS
 from moespac_widgets.views.timeline.timeline import LANES, waits

@@ -20,7 +20,7 @@ from moespac_nb.hardware.scaling import scaling_notes, whole_model_factors
 from moespac_nb.policies import POLICIES, Policy, get_policy
 from moespac_nb.simulation.replay import replay
 from moespac_nb.simulation.result import Result
-from moespac_nb.trace.counterfactual import improve_draft
+from moespac_nb.trace.transforms.counterfactual import improve_draft
 from moespac_nb.utils.defaults import ACCOUNTING, BUDGET, MACHINE, MODEL, POLICY
 from moespac_nb.utils.exceptions import InvalidInputError
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from ..utils.validation import checked_whole
-from .schema import COLUMNS, EXPERT_CHANNELS, Axis
-from .trace import Trace
+from ...utils.validation import checked_whole
+from ..schema import COLUMNS, EXPERT_CHANNELS, Axis
+from ..trace import Trace
 
 __all__ = ["source_layers", "stack_layers"]
 

@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..utils.exceptions import InvalidInputError
-from ..utils.validation import check_number
-from .trace import Trace
+from ...utils.exceptions import InvalidInputError
+from ...utils.validation import check_number
+from ..trace import Trace
 
 __all__ = ["improve_draft"]
 

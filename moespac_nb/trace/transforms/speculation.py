@@ -12,10 +12,10 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from ..utils.exceptions import InvalidInputError
-from ..utils.validation import check_choice, check_number, checked_whole
-from .schema import REDACTED
-from .trace import Trace
+from ...utils.exceptions import InvalidInputError
+from ...utils.validation import check_choice, check_number, checked_whole
+from ..schema import REDACTED
+from ..trace import Trace
 
 __all__ = ["REJECTED", "Rejected", "accepted_lengths", "speculate"]
 

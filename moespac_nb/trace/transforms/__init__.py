@@ -1,0 +1,1 @@
+"""Traces made of traces: with a better draft, with windows, with as many layers as a model has."""
