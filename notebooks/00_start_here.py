@@ -16,7 +16,7 @@
 #       - step through a decode and say of each token who wrote it, and why
 #       - say what greedy speculative decoding may change of a text, and check it
 #       - read from a map of layers and experts what a window asks for, and which tokens asked
-#       - say with a number how well one window foretells the next
+#       - say with a number how well one window predicts the next
 #     exact: tokens, acceptance, counts of experts, recall
 #     measured: the two speeds in "The same text, without a draft", on the reader's machine
 #     modelled: nothing
@@ -25,7 +25,7 @@
 #       - {name: "The same text, without a draft", minutes: 3}
 #       - {name: One round from inside, minutes: 6}
 #       - {name: What a window asks for, minutes: 6}
-#       - {name: "Does the window foretell the next one?", minutes: 7}
+#       - {name: "Does the window predict the next one?", minutes: 7}
 #       - {name: Where to go from here, minutes: 1}
 #     board:
 #       - ask: A draft proposes 4 tokens and the target accepts 3. By how many tokens does the text grow?
@@ -220,7 +220,7 @@ answer = [n for n, experts in enumerate(asked.experts[:, 5]) if busiest in exper
 check("00.3", answer)
 
 # %% [markdown]
-# ## Does the window foretell the next one?
+# ## Does the window predict the next one?
 # This is the first honest question, and the whole method hangs on it. It is asked as a share: of the experts
 # that the next window will need, how many have you named? That share is called **recall**. By hand, for one
 # layer, with the plainest forecast: the next window needs what this one needed.
@@ -325,7 +325,7 @@ for mode in every:
 # | --- | --- |
 # | [01 the memory wall] | Why are experts the problem, and does your model fit your machine? |
 # | [02 speculative decoding] | How can a draft speed up a target and change nothing of what it writes? |
-# | [03 speculation as a sensor] | What do counts tell that bits do not, and where do they foretell? |
+# | [03 speculation as a sensor] | What do counts tell that bits do not, and where do they predict? |
 # | [04 the utility estimator] | How does a noisy count become a steady judgement of an expert's worth? |
 # | [05 the workload balancer] | Which experts should the GPU take, and which the CPU? |
 # | [06 the asynchronous engine] | How do copies run beside computing, and what must never happen? |

@@ -25,16 +25,16 @@
 #       - {name: "One load, several positions", minutes: 10}
 #       - {name: "How much does a count tell?", minutes: 11}
 #       - {name: "How wrong may a count be?", minutes: 6}
-#       - {name: Where it foretells and where it does not, minutes: 8}
+#       - {name: Where it predicts and where it does not, minutes: 8}
 #       - {name: From here, minutes: 1}
 #     board:
 #       - ask: >-
 #           A layer has 64 experts, 4 a token. If every position chose at random, how many would nine
 #           positions ask for? And if all chose alike?
 #         answer: 64 (1 − (60/64)⁹) ≈ 28.2, and 4. Real windows lie between.
-#       - ask: Why is the entropy of a count no measure of what it foretells?
+#       - ask: Why is the entropy of a count no measure of what it predicts?
 #         answer: >-
-#           Entropy is how uncertain the count is; noise has plenty. What it foretells is the mutual
+#           Entropy is how uncertain the count is; noise has plenty. What it predicts is the mutual
 #           information with the next window, which can be 0 however large the entropy.
 #       - ask: >-
 #           A sensor names 40 experts and finds 90 % of what is needed, another names 16 and finds 60 %.
@@ -46,7 +46,7 @@
 #           Only if they are independent. Nine neighbours resemble each other, and the more they do, the
 #           less each adds. And nine plain steps give the same nine observations.
 #       - said: The window that was rejected tells nothing, it was thrown away.
-#         so: Its routing foretells. The next window is drafted from nearly the same place.
+#         so: Its routing predicts. The next window is drafted from nearly the same place.
 #       - said: Expert reuse means that speculation loads fewer bytes.
 #         so: Fewer a position. Of a token of text, often more, since rejected positions fetch experts, too.
 # ---
@@ -60,7 +60,7 @@
 # serves several positions (**expert reuse**), a count tells more than a bit (**information gain**), and a
 # decision made from counts survives errors (**fault tolerance**). All three are true of something. This
 # notebook derives each, finds what it needs to hold, and measures it on recorded decodes. Then it asks
-# what is left: whether the sensor foretells.
+# what is left: whether the sensor predicts.
 #
 # ## A count is not a bit
 # Sixty-four sampled tokens of a word problem, read as windows of γ = 8: nine positions each.
@@ -273,7 +273,7 @@ check("03.4", answer)
 
 # %% [markdown]
 # That is the hole in the argument. Under the assumption that makes the count Binomial, it is worthless,
-# unless *p* itself is unknown. A count foretells only if *p* **changes**, and lasts longer than a window.
+# unless *p* itself is unknown. A count predicts only if *p* **changes**, and lasts longer than a window.
 # So let it: an expert is hot (*p* = ½) in a tenth of the windows and cold (*p* = 1/50) otherwise, and
 # stays what it is from one window to the next. Three readings of the same nine positions:
 
@@ -336,11 +336,11 @@ table(["mode", "reading", "bits", "windows shuffled", "all shuffled"], lines,
 # Three things to read from it. The last column is near 0, so with this many samples the estimate can be
 # trusted. The window's bit tells far more than a token's, and the count little more than the window's bit:
 # it is the *width* of the window that tells, and not the counting. And what remains with the windows
-# shuffled is most of it: the larger part of what a count foretells is *who is popular in this text*, the
+# shuffled is most of it: the larger part of what a count predicts is *who is popular in this text*, the
 # smaller part *what is wanted now*.
 #
 # The √(γ + 1) fails in the same place: nine plain steps, counted together, give the very same
-# Binomial. And neighbours that resemble each other (without which nothing foretells) add less: with
+# Binomial. And neighbours that resemble each other (without which nothing predicts) add less: with
 # correlation ρ the factor is √(n / (1 + (n − 1)ρ)), which for ρ = 1 is 1. What the window has of its own is
 # that its positions come *at once*, and some lie **ahead** of the text. Keep that for the end.
 #
@@ -439,7 +439,7 @@ table(
 # much: two levels do nearly all that nine do. That is an argument *for* a coarse score of a few levels,
 # such as the s ∈ {0..K} of notebook 04, and *against* expecting much from the step from bit to count.
 #
-# ## Where it foretells and where it does not
+# ## Where it predicts and where it does not
 # Eight sensors, three moments at which they can speak: after a window was verified; after the next has been
 # drafted, before it is verified; a layer ahead while it is. All name the same number of experts.
 #

@@ -19,13 +19,13 @@
 #       - compare rules by recall at equal size, and say how much of a speed that is
 #     exact: counts, utility, boundaries, recall
 #     measured: nothing
-#     modelled: speeds in "Which rule foretells best?", of Qwen3-30B-A3B's experts on an RTX 4090
+#     modelled: speeds in "Which rule predicts best?", of Qwen3-30B-A3B's experts on an RTX 4090
 #     sections:
 #       - {name: A level for each expert, minutes: 9}
 #       - {name: A boundary that only falls, minutes: 8}
 #       - {name: Always hot, minutes: 6}
 #       - {name: Following the level, minutes: 8}
-#       - {name: "Which rule foretells best?", minutes: 9}
+#       - {name: "Which rule predicts best?", minutes: 9}
 #     board:
 #       - ask: Counts of one expert are 0, 9, 9, 9, 0, in windows of nine. What is the paper's s after each?
 #         answer: 0, 1, 1, 1, 0. Only changes move it, and one level at a time.
@@ -345,7 +345,7 @@ on_any_page(figure, "One made-up stream, five rules: utility s over the counts f
 # steady 3; and who nods at every turn of the last stretch. (`paper` and `paper-real` are one line here, the
 # dots on the solid one.)
 #
-# ## Which rule foretells best?
+# ## Which rule predicts best?
 # The test of a forecast: name 16 of 64 experts in each layer, those of highest utility, and see how many
 # of the experts that the next window needs are among them. All rules get the same evidence, the paper's
 # counts. `none` is the evidence itself, before any rule. Which rule wins on sampled text, and by how many
@@ -391,7 +391,7 @@ table(["K", *RULES], rows, "Recall by the number of levels, sampled, 16 named; e
 # there is nothing to choose between.
 #
 # ### Exercise 04.6: your own rule
-# Write one that foretells better than the printed rule. It is given `value`, what it returned for the last
+# Write one that predicts better than the printed rule. It is given `value`, what it returned for the last
 # window (0 at first), and `counts`, both arrays of layers × experts, and returns the new value, as large.
 # It is tried on the bundled texts of `chat`, sampled, 16 named.
 

@@ -39,7 +39,7 @@ STAGES = (
     Stage(6, "Same text and logits", "a model says the same from slots as without",
           InModule("families"), 30, 80, 8),
     Stage(7, "Memory", "a run takes what it was given and gives it back", InModule("memory"), 6, 15, 4),
-    Stage(8, "Modelled and measured", "the machine's own constants foretell its times",
+    Stage(8, "Modelled and measured", "the machine's own constants predict its times",
           InModule("modelled"), 20, 45, 1),
     Stage(9, "Policies on a made model", "how fast each policy is where the budget is small",
           InModule("policies"), 60, 205, 7),

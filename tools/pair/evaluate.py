@@ -35,7 +35,7 @@ DATA, CORPUS_CARD = ROOT / "data", ROOT / "build/corpus/card.json"
 SEEDS_REPORT = ROOT / "build/seeds/report.json"
 FIGURES, END = "<!-- figures: written by tools/pair/evaluate.py -->", "<!-- end of figures -->"
 STORED_BYTES = 2  # a weight, in half precision
-FEWEST_TOKENS = GAMMAS[0] + 2  # so that one window has a next one to foretell
+FEWEST_TOKENS = GAMMAS[0] + 2  # so that one window has a next one to predict
 PAIR = ("target.safetensors", "draft.safetensors", "tokenizer.json", "target.json", "draft.json")
 
 
@@ -134,7 +134,7 @@ def measure(settings: Settings, old: dict[str, Any], kept: Path) -> dict[str, An
         "acceptance": acceptance.measure(traces, asked),
         "expert_use": use.measure(counts),
         "reuse": reuse.measure(by_mode, traces, shape),
-        "foretelling_recall": recall.measure(traces, streams, shares, shape),
+        "predicting_recall": recall.measure(traces, streams, shares, shape),
         "samples": samples.measure(traces, asked),
         "seeds": old.get("seeds"),
     }
@@ -182,7 +182,7 @@ def figures(card: dict[str, Any]) -> str:
         acceptance.show(card["acceptance"]),
         use.show(card["expert_use"]),
         reuse.show(card["reuse"], shape, card["expert_bytes"]),
-        recall.show(card["foretelling_recall"]),
+        recall.show(card["predicting_recall"]),
         seeds.show(card["seeds"]),
         samples.show(card["samples"]),
     )

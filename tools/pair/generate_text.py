@@ -1,4 +1,4 @@
-"""Text of the target's own: what a draft is to foretell is what the target says, not what people wrote.
+"""Text of the target's own: what a draft is to predict is what the target says, not what people wrote.
 
     python -m tools.pair.generate_text [--rounds 40]      # needs the corpus and the target's checkpoint
 

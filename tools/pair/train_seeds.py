@@ -79,7 +79,7 @@ def figures_of(model: Any) -> dict[str, Any]:
     return {
         "held_out_loss_nats": losses,
         "routing": _routing(texts, shape),
-        "foretelling_recall": _recall(texts, shape),
+        "predicting_recall": _recall(texts, shape),
     }
 
 

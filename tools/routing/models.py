@@ -38,7 +38,7 @@ MODELS = {
         ),
         "The texts held out are as many as those fitted, and all are answers to questions of one template. "
         "What fits least: the most popular quarter of the experts has too few uses, and the last window's "
-        "counts foretell the next window less well than they do in the captures.",
+        "counts predict the next window less well than they do in the captures.",
     ),
     "olmoe-1b-7b": Fitted(
         MoEShape(16, 64, 8),

@@ -54,7 +54,7 @@ def test_notebook_00_is_stepped_through(theme: str, browser: Any, root: Path, tm
         recall.scroll_into_view_if_needed()
         page.wait_for_timeout(1_000)  # JupyterLab draws what comes into view a moment later
         recall.scroll_into_view_if_needed()
-        seen.picture("foretelling")
+        seen.picture("predicting")
 
 
 @FULL

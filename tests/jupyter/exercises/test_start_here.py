@@ -83,7 +83,7 @@ def test_of_a_wrong_rule_the_simplest_round_is_shown() -> None:
     assert step.accepted == 1
 
 
-def test_what_the_notebook_says_of_foretelling_holds() -> None:
+def test_what_the_notebook_says_of_predicting_holds() -> None:
     """Sampled: counts beat the last token in most texts, are level with popularity, name about half."""
     ahead, means = [], []
     for domain, trace in dense_traces().items():

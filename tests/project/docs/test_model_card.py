@@ -298,7 +298,7 @@ def test_distinct_runs_are_counted_of_all_runs() -> None:
 
 def test_seeds_are_told_by_mean_and_deviation() -> None:
     runs = [
-        {"held_out_loss_nats": {"qa.templated": x}, "routing": {"overlap": x / 8}, "foretelling_recall": {}}
+        {"held_out_loss_nats": {"qa.templated": x}, "routing": {"overlap": x / 8}, "predicting_recall": {}}
         for x in (1.0, 3.0)
     ]
     report = {"steps": 2, "seeds": [4, 5], "window_positions": 5, "spread": seeds.spread(runs)}

@@ -30,7 +30,7 @@ class Reading:
 
 
 class Window(NamedTuple):
-    """What foretelling looks at of a step: here a stretch of given text, all of it accepted."""
+    """What predicting looks at of a step: here a stretch of given text, all of it accepted."""
 
     position: int
     experts: np.ndarray  # (positions, layers, k)

@@ -60,7 +60,7 @@ def show(recall: Mapping[str, Any]) -> str:
         rows = with_means({stream: list(v.values()) for stream, v in by_stream.items()})
         parts.append(table([f"recall, {mode}", *names], [[n, *(f"{x:.2f}" for x in v)] for n, v in rows]))
     return section(
-        "Foretelling the next window",
+        "Predicting the next window",
         prose(f"""
             Share of the next window's experts among those that each predictor names beforehand, all
             {NAMED_SHARE:.0%} of a layer's experts, at γ = {GAMMAS[0]}. Last window's counts are the

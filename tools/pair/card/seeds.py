@@ -35,7 +35,7 @@ def show(report: Mapping[str, Any] | None) -> str:
     rows = [[f"held-out loss, {label(s)}", *_cells(losses[s], 2)] for s in in_order(losses)]
     for name, figure in report["spread"]["routing"].items():
         rows.append([f"{name} ‡", *_cells(figure, 3)])
-    for name, figure in report["spread"]["foretelling_recall"].items():
+    for name, figure in report["spread"]["predicting_recall"].items():
         rows.append([f"recall, {name} ‡", *_cells(figure, 3)])
     seeds = report["seeds"]
     return section(
