@@ -52,6 +52,16 @@ class Balancer:
     ------
     InvalidInputError
         If the formulation is unknown, or a number is out of range.
+
+    Examples
+    --------
+    >>> from moespac_nb import LaneTimes
+    >>> times = LaneTimes(gpu_expert_s=1e-3, cpu_pair_s=2e-3, copy_s=4e-3, draft_window_s=8e-3)
+    >>> balancer = Balancer(layers=2, levels=2)
+    >>> utility, counts = np.array([[2, 1, 0, 0], [2, 2, 1, 0]]), np.array([[6, 3, 0, 1], [5, 4, 1, 0]])
+    >>> balancer.observe(utility, counts)
+    >>> balancer.thresholds(utility, utility > 1, slots=4, times=times, pairs=10).tau
+    array([1, 2])
     """
 
     def __init__(

@@ -48,6 +48,14 @@ class LaneTimes:
     ------
     InvalidInputError
         If a time is negative or not finite.
+
+    Examples
+    --------
+    >>> from moespac_nb import cost_model
+    >>> costs = cost_model("rtx4090", "qwen3-30b-a3b")
+    >>> times = LaneTimes.of(costs, gamma=8)
+    >>> times.cpu_pair_s < times.copy_s
+    True
     """
 
     gpu_expert_s: float
@@ -110,6 +118,11 @@ class Thresholds:
         Constraints that it violates, or that keep layers from a better τ.
     seconds : float
         Measured time of the search.
+
+    Examples
+    --------
+    >>> Thresholds(np.array([1, 2]), objective_s=0.01, feasible=True, optimal=False, method="lagrangian").tau
+    array([1, 2])
     """
 
     tau: Array
@@ -139,6 +152,16 @@ class Candidates:
         Slots in all.
     times : LaneTimes
         The machine's times.
+
+    Examples
+    --------
+    >>> from moespac_nb import Demand, candidates
+    >>> utility = np.array([[2, 1, 0, 0]])
+    >>> demand = Demand.of(utility, np.array([[6, 3, 0, 1]]), levels=2)
+    >>> times = LaneTimes(gpu_expert_s=5, cpu_pair_s=2, copy_s=1, draft_window_s=1)
+    >>> table = candidates(utility, utility > 1, 2, times, demand)
+    >>> table.hot, table.loads, table.room
+    (array([[2, 1]]), array([[1, 0]]), array([1, 1]))
     """
 
     cpu_s: Array

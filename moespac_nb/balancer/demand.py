@@ -36,6 +36,14 @@ class Demand:
     ------
     InvalidInputError
         If shapes disagree, or a value is negative, not finite, or a share above 1.
+
+    Examples
+    --------
+    >>> demand = Demand.of(np.array([[2, 1, 0, 0]]), counts=np.array([[6, 3, 0, 1]]), levels=2)
+    >>> demand.pairs, demand.distinct
+    (array([10.]), array([3.]))
+    >>> demand.cold_share  # at τ = 1 and τ = 2
+    array([[0.1, 0.4]])
     """
 
     pairs: Array
@@ -155,6 +163,14 @@ class LevelRates:
         K, the highest utility.
     warmup : int, default 8
         Windows, at least one.
+
+    Examples
+    --------
+    >>> rates = LevelRates(layers=1, levels=2)
+    >>> utility, counts = np.array([[2, 1, 0, 0]]), np.array([[6, 3, 0, 1]])
+    >>> rates.observe(utility, counts)
+    >>> rates.demand(utility, pairs=10).distinct.round(2)
+    array([4.])
     """
 
     def __init__(self, layers: int, levels: int, warmup: int = 8) -> None:

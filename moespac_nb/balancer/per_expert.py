@@ -36,6 +36,15 @@ class PerExpertSolution:
         Whether the choice is proven to be the best.
     seconds : float
         Measured time of the solve.
+
+    Examples
+    --------
+    >>> from moespac_nb import LaneTimes, PerExpert, solve
+    >>> counts = np.array([[6, 3, 0, 1]])
+    >>> times = LaneTimes(gpu_expert_s=1e-3, cpu_pair_s=2e-3, copy_s=4e-3, draft_window_s=8e-3)
+    >>> found = solve(PerExpert(counts, counts > 5, 2, times))
+    >>> found.optimal, round(found.objective_s, 6) == round(found.bound_s, 6)
+    (True, True)
     """
 
     hot: np.ndarray
@@ -66,6 +75,14 @@ class PerExpert:
     ------
     InvalidInputError
         If shapes disagree, or a number is out of range.
+
+    Examples
+    --------
+    >>> from moespac_nb import LaneTimes, solve
+    >>> counts = np.array([[6, 3, 0, 1]])
+    >>> times = LaneTimes(gpu_expert_s=1e-3, cpu_pair_s=2e-3, copy_s=4e-3, draft_window_s=8e-3)
+    >>> solve(PerExpert(counts, counts > 5, 2, times)).hot
+    array([[ True,  True, False, False]])
     """
 
     counts: np.ndarray

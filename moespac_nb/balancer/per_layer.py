@@ -40,6 +40,16 @@ class PerLayer:
     See Also
     --------
     balancer.solve : Finds the thresholds.
+
+    Examples
+    --------
+    >>> from moespac_nb import Demand, LaneTimes, candidates, solve
+    >>> utility = np.array([[2, 1, 0, 0], [2, 2, 1, 0]])
+    >>> demand = Demand.of(utility, np.array([[6, 3, 0, 1], [5, 4, 1, 0]]), levels=2)
+    >>> times = LaneTimes(gpu_expert_s=1e-3, cpu_pair_s=2e-3, copy_s=4e-3, draft_window_s=8e-3)
+    >>> table = candidates(utility, utility > 1, 4, times, demand)
+    >>> solve(PerLayer(table)).tau
+    array([1, 2])
     """
 
     table: Candidates

@@ -128,6 +128,13 @@ class Policy:
         A bound, not a policy to compare with: it is refused where no future is recorded.
     needs_expert_usage : bool, default False
         Whether it needs to know how often other texts used each expert.
+
+    Examples
+    --------
+    >>> from moespac_nb import get_policy
+    >>> policy = get_policy("recency")
+    >>> isinstance(policy, Policy), policy.name
+    (True, 'recency')
     """
 
     name: str

@@ -47,6 +47,14 @@ class Sensor:
         Seconds a window, and a cell of layers × experts × positions. Measured by
         `policies.timing.measure_overhead` on one core of an x86 server (2026) and fixed, so that results can
         be reproduced anywhere.
+
+    Examples
+    --------
+    >>> from moespac_nb import load_trace, make_sensor
+    >>> trace = load_trace("chat", half="report")
+    >>> sensor = make_sensor("verify-counts", trace.geometry)
+    >>> sensor.available_at
+    'verified'
     """
 
     name: ClassVar[str]

@@ -38,6 +38,15 @@ class VerifyCounts(Sensor):
     References
     ----------
     The paper, arXiv 2603.09983.
+
+    Examples
+    --------
+    >>> from moespac_nb import load_trace
+    >>> trace = load_trace("chat", half="report")
+    >>> sensor = VerifyCounts(trace.geometry)
+    >>> evidence = sensor.on_verify(trace[0])
+    >>> evidence.shape, int(evidence.sum())  # γ + 1 positions × 8 layers × 4 experts
+    ((8, 64), 288)
     """
 
     name, available_at = "verify-counts", "verified"

@@ -68,6 +68,12 @@ class Estimator:
         (layers, experts) int16, the utility.
     update_s, cell_s : float
         Seconds an update, and an expert in it; see `policies.timing.measure_overhead`.
+
+    Examples
+    --------
+    >>> rule = make_estimator("paper", layers=1, experts=3, K=4, gamma=8)
+    >>> rule.update(np.array([[0, 3, 9]]))
+    array([[0, 0, 1]], dtype=int16)
     """
 
     rule: ClassVar[str]

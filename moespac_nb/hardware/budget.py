@@ -65,6 +65,15 @@ class Budget:
         Above 0, at most 1.
     size_bytes : int, optional
         At least 1.
+
+    Examples
+    --------
+    >>> from moespac_nb import parse_budget
+    >>> budget = parse_budget("25%")
+    >>> budget
+    Budget(text="'25%'", share=Fraction(1, 4), size_bytes=None)
+    >>> budget.allot(expert_bytes=600, experts=64)
+    Allotment(budget_bytes=9600, slots=16, draft_bytes=0)
     """
 
     text: str

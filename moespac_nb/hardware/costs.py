@@ -64,6 +64,13 @@ class Costs:
     ------
     InvalidInputError
         If one is no finite number, or is not above 0; of `MAY_BE_ZERO`, if it is below 0.
+
+    Examples
+    --------
+    >>> from moespac_nb import cost_model
+    >>> costs = cost_model("rtx4090", "qwen3-30b-a3b")
+    >>> costs.gpu_s(1) < costs.cpu_s(1) < costs.copy_s()  # a resident, the CPU lane, a miss
+    True
     """
 
     expert_bytes: int

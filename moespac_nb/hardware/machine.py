@@ -63,6 +63,13 @@ class Machine:
     Notes
     -----
     Each field stands beside the key and the unit of its profile, with the limits that are accepted there.
+
+    Examples
+    --------
+    >>> from moespac_nb import load_machine
+    >>> machine = load_machine("rtx4090")
+    >>> machine.link_bytes_per_s / 1e9, machine.origins["link.bandwidth_gb_per_s"].split(",")[0]
+    (25.2, 'source: FreeToken')
     """
 
     name: str

@@ -44,6 +44,13 @@ class MemoryPlan:
         The host's memory (or storage), and what all experts take of it.
     advice : tuple of str
         What other choices would give, where this one is tight.
+
+    Examples
+    --------
+    >>> from moespac_nb import plan_memory
+    >>> plan = plan_memory("rtx4090", "qwen3-30b-a3b", draft=False)
+    >>> plan.fits, round(plan.share, 2), sorted(plan.taken_bytes)
+    (True, 0.36, ['dense', 'draft', 'kv_cache', 'reserved', 'workspace'])
     """
 
     machine: str

@@ -74,6 +74,15 @@ class Result:
         Start and end of each window, in seconds on the timeline's clock.
     device : Device
         Has the timeline.
+
+    Examples
+    --------
+    >>> from moespac_nb import load_trace, replay
+    >>> result = replay(load_trace("chat", half="report"), "recency", "17%")
+    >>> result.policy, result.label, result.fits
+    ('recency', 'modelled', True)
+    >>> result.tps_modelled > 0, 0 < result.hit_rate < 1
+    (True, True)
     """
 
     policy: str

@@ -94,6 +94,12 @@ def lru_hits(used: np.ndarray, slots: int) -> np.ndarray:
     ------
     InvalidInputError
         If `used` is not bool, or `slots` no whole number from 0.
+
+    Examples
+    --------
+    >>> used = one_hot(np.array([[[0]], [[1]], [[0]], [[2]]]), experts_per_layer=4)
+    >>> lru_hits(used, slots=2).ravel()
+    array([0, 0, 1, 0])
     """
     return _hits(used, _last_use(used), slots)
 
@@ -123,6 +129,12 @@ def belady_hits(used: np.ndarray, slots: int) -> np.ndarray:
     References
     ----------
     .. [1] Belady, "A study of replacement algorithms for a virtual-storage computer", 1966.
+
+    Examples
+    --------
+    >>> used = one_hot(np.array([[[0]], [[1]], [[2]], [[0]], [[2]]]), experts_per_layer=4)
+    >>> int(belady_hits(used, slots=2).sum()), int(lru_hits(used, slots=2).sum())
+    (2, 1)
     """
     return _hits(used, -_next_use(used), slots)
 

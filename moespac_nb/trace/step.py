@@ -26,6 +26,12 @@ class MoEShape:
         Experts of each such layer.
     top_k : int
         Experts chosen for each token.
+
+    Examples
+    --------
+    >>> from moespac_nb import load_trace
+    >>> load_trace("chat", half="report").geometry
+    MoEShape(layers=8, experts=64, top_k=4)
     """
 
     layers: int
@@ -73,6 +79,13 @@ class Prefill(_ReadOnlyArrays):
         (n, layers, k) float32; None of an imported text whose log has none.
     ms : float
         Milliseconds measured, of target and draft together.
+
+    Examples
+    --------
+    >>> from moespac_nb import load_trace
+    >>> prefill = load_trace("chat", half="report").prefill()
+    >>> prefill.ids.shape, prefill.experts.shape
+    ((30,), (30, 8, 4))
     """
 
     ids: np.ndarray

@@ -18,7 +18,17 @@ __all__ = [
 
 
 class MoespacError(Exception):
-    """Base of all exceptions of this package; the command line prints the message and exits with 2."""
+    """Base of all exceptions of this package; the command line prints the message and exits with 2.
+
+    Examples
+    --------
+    >>> from moespac_nb import load_machine
+    >>> try:
+    ...     load_machine("rtx409")
+    ... except MoespacError as error:
+    ...     print(error)
+    machine is 'rtx409'; expected: a100, ...; did you mean 'rtx4090'?
+    """
 
 
 class InvalidInputError(MoespacError, ValueError):

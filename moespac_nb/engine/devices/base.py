@@ -61,6 +61,14 @@ class Operation(NamedTuple):
         What a copy moved, or what the CPU lane read of the host's memory.
     failed : bool
         Whether it did not do its work.
+
+    Examples
+    --------
+    >>> from moespac_nb import VirtualDevice
+    >>> device = VirtualDevice()
+    >>> device.wait(device.submit("link", 2.0, label="copy L0 E1", size_bytes=600))
+    >>> device.timeline()[0]
+    Operation(lane='link', label='copy L0 E1', start=0.0, end=2.0, size_bytes=600, failed=False)
     """
 
     lane: str
