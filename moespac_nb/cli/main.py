@@ -16,6 +16,7 @@ import typer
 
 from .. import __version__
 from ..utils.exceptions import MoespacError
+from .break_even import break_even
 from .decode import decode
 from .evaluate import evaluate
 from .fetch import fetch_trace
@@ -49,7 +50,8 @@ def doctor(json: bool = False) -> int:
 
 # A command returns its exit code. Its docstring is its help, its parameters are its options.
 COMMANDS: Sequence[Callable[..., int]] = (
-    doctor, decode, record, import_, trace, replay, fit, calibrate, evaluate, fetch_trace,
+    doctor, decode, record, import_, trace, replay, fit, calibrate, evaluate, break_even,
+    fetch_trace,
 )  # fmt: skip
 
 

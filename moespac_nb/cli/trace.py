@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 __all__ = ["describe", "record", "record_prompt", "trace"]
 
 
+CACHE_SHARES = 0.08, 0.125, 0.17, 0.25, 0.5
+CACHES = {"lru": "LRU", "belady": "the best possible, as if one knew"}
+
+
 def record(
     how: DecodeOptions,
     out: Path,
@@ -69,11 +73,12 @@ def trace(
     mode: str | None = None,
     dense: bool | None = None,
     half: str | None = None,
+    hit_rates: bool = False,
     json: bool = False,
 ) -> int:
     """Show what a trace file, a domain or synthetic routing holds.
 
-    moespac trace chat.npz
+    moespac trace chat.npz --hit-rates
 
     moespac trace math --mode sample --dense
 
@@ -81,17 +86,23 @@ def trace(
     """
     from ..datasets.prompts import DOMAINS
     from ..datasets.traces import list_traces, load_trace
+    from ..trace.locality import hit_curves
 
     of_domain = list_traces(name) if name in DOMAINS else ()
     chosen = [one for one in of_domain if mode in (None, one.mode) and dense in (None, one.dense)]
     if chosen:
-        figures = [
-            describe(load_trace(name, one.mode, dense=one.dense, half=half), one.path)  # type: ignore[arg-type]
+        traces = [
+            (load_trace(name, one.mode, dense=one.dense, half=half), one.path)  # type: ignore[arg-type]
             for one in chosen
         ]
     else:  # a file, or what is not bundled and is refused
         with warned(quiet=True):  # what an import warns of are the trace's notes
-            figures = [describe(load_trace(name, mode, dense=dense, half=half), Path(name))]  # type: ignore[arg-type]
+            traces = [(load_trace(name, mode, dense=dense, half=half), Path(name))]  # type: ignore[arg-type]
+    figures = [describe(*one) for one in traces]
+    if hit_rates:
+        with working("replaying caches"):
+            for one, (loaded, _) in zip(figures, traces, strict=True):
+                one["hit_curves"] = hit_curves(loaded)
     document = {"domain": name, "traces": figures} if chosen else figures[0]
     show("\n\n".join(map(_in_words, figures)), document, json)
     return 0
@@ -159,9 +170,23 @@ def _in_words(figures: dict[str, Any]) -> str:
             f"overlap    {local['overlap']:.0%} of a committed token's experts serve the next one too; "
             f"shuffled {local['overlap_shuffled']:.0%}"
         )
-    if local["distinct_experts_by_gamma"]:
+        layers = local["overlap_by_layer"]
+        low, high = min(layers), max(layers)
+        where = f"layer {layers.index(low)} least, {low:.0%}; layer {layers.index(high)} most, {high:.0%}"
+        lines.append(f"           {where}")
+    if local["distinct_experts_in_a_row"]:
+        means = " ".join(f"{mean:.1f}" for mean in local["distinct_experts_in_a_row"])
+        lines.append(f"in a row   1, 2, … tokens use so many experts a layer: {means}")
+    if local["acceptance_rate"] is not None:
         means = " ".join(f"{mean:.1f}" for mean in local["distinct_experts_by_gamma"])
         lines.append(f"a window   asks for so many experts a layer, γ = 0, 1, …: {means}")
+    if curves := figures.get("hit_curves"):
+        shares = " ".join(f"{100 * share:5.3g}%" for share in CACHE_SHARES)
+        lines.append(f"hit rates  slots for so many of a layer's experts: {shares}")
+        for name, about in CACHES.items():
+            held = [max(1, round(share * geometry["experts"])) for share in CACHE_SHARES]
+            rates = " ".join(f"{curves[name][slots]:6.0%}" for slots in held) if curves[name] else "none"
+            lines.append(f"           {about:<39} {rates}")
     return "\n".join(lines)
 
 
@@ -174,6 +199,11 @@ def _text_in_words(text: dict[str, Any]) -> str:
     kind = (
         f"γ = {text['gamma']}" if text["gamma_max"] is None else f"a dense trace of γ ≤ {text['gamma_max']}"
     )
+    if text["draft"] is None and text["mode"] != "greedy" and text["temperature"] is None:
+        return (
+            f"text       {text['target']}, routing alone: no draft; seed {text['seed']}; "
+            f"{text['steps']} steps after {text['prompt_tokens'] - 1} prompt positions"
+        )
     mode = text["mode"] if text["mode"] == "greedy" else f"sampled at T = {text['temperature']}"
     mode += "".join(
         f", {name} = {text[name]}" for name in ("top_k", "top_p", "min_p") if text[name] is not None

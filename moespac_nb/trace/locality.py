@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..utils.exceptions import InvalidInputError
-from .cache_bounds import one_hot
+from .cache_bounds import belady_curve, lru_curve, one_hot
 from .step import MoEShape, expert_counts
 from .trace import Trace
 
@@ -22,6 +22,7 @@ __all__ = [
     "distinct_by_gamma",
     "distinct_in_a_row",
     "expert_usage",
+    "hit_curves",
     "locality",
     "overlap",
     "overlap_by_layer",
@@ -42,9 +43,10 @@ def locality(trace: Trace) -> dict[str, Any]:
     -------
     dict
         None where there is nothing to compute a figure from. `overlap` and `overlap_shuffled`: see
-        `overlap`. `distinct_experts_by_gamma`: see `distinct_by_gamma`. `acceptance_rate`: share of the
-        drafted tokens that were accepted. `acceptance_by_offset`: the same of the first, second, … drafted
-        token of a window.
+        `overlap`; `overlap_by_layer`: the first of them, layer by layer. `distinct_experts_by_gamma`: see
+        `distinct_by_gamma`; `distinct_experts_in_a_row`: of 1 to 9 tokens, see `distinct_in_a_row`.
+        `acceptance_rate`: share of the drafted tokens that were accepted; `acceptance_by_offset`: the same
+        of the first, second, … drafted token of a window.
 
     Examples
     --------
@@ -55,11 +57,17 @@ def locality(trace: Trace) -> dict[str, Any]:
     """
     drafted = int(trace.gamma.sum())
     most = int(trace.gamma.max(initial=0))
-    in_order, shuffled = overlap(trace) if trace.geometry.layers else (None, None)
+    texts = [committed_experts(trace, text) for text in range(len(trace.texts))]
+    overlaps = overlap_by_layer(texts, trace.geometry.experts) if trace.geometry.layers else None
+    in_order, shuffled = _means(overlaps)
     return {
         "overlap": in_order,
         "overlap_shuffled": shuffled,
+        "overlap_by_layer": None if overlaps is None else overlaps[0].tolist(),
         "distinct_experts_by_gamma": distinct_by_gamma(trace) if trace.geometry.layers else None,
+        "distinct_experts_in_a_row": (
+            distinct_in_a_row(texts, trace.geometry.experts, 9) if trace.geometry.layers else None
+        ),
         "acceptance_rate": int(trace.accepted.sum()) / drafted if drafted else None,
         "acceptance_by_offset": [float((trace.accepted[trace.gamma > i] > i).mean()) for i in range(most)],
     }
@@ -85,9 +93,12 @@ def overlap(trace: Trace) -> tuple[float | None, float | None]:
     """
     if not trace.geometry.layers:
         raise InvalidInputError("the trace is of a dense model; expected: one with experts")
-    texts = [committed_experts(trace, text) for text in range(len(trace.texts))]
-    by_layer = overlap_by_layer(texts, trace.geometry.experts)
-    return (None, None) if by_layer is None else (float(by_layer[0].mean()), float(by_layer[1].mean()))
+    texts = (committed_experts(trace, text) for text in range(len(trace.texts)))
+    return _means(overlap_by_layer(texts, trace.geometry.experts))
+
+
+def _means(overlaps: tuple[np.ndarray, np.ndarray] | None) -> tuple[float | None, float | None]:
+    return (None, None) if overlaps is None else (float(overlaps[0].mean()), float(overlaps[1].mean()))
 
 
 def overlap_by_layer(
@@ -220,6 +231,39 @@ def distinct_in_a_row(texts: Iterable[np.ndarray], experts_per_layer: int, longe
             places[length - 1] += len(window)
     fits = places > 0
     return [float(mean) for mean in sums[fits] / places[fits]]
+
+
+def hit_curves(trace: Trace) -> dict[str, list[float]]:
+    """Return the hit rates of a cache of experts for every number of slots a layer, token after token.
+
+    Each text starts with empty slots. `lru` evicts the expert used longest ago, `belady` the one needed
+    latest, which no policy beats: it reads the future. Both are exact.
+
+    Parameters
+    ----------
+    trace : Trace
+        The trace; its committed tokens count.
+
+    Returns
+    -------
+    dict of str to list of float
+        `lru` and `belady`: the share of all uses that hit with 0, 1, … slots a layer. Empty lists where no
+        text has a token.
+
+    Examples
+    --------
+    >>> from moespac_nb.datasets.traces import load_trace
+    >>> curves = hit_curves(load_trace("chat", half="report"))
+    >>> len(curves["lru"]), [round(curves[name][16], 2) for name in ("lru", "belady")]
+    (65, [0.48, 0.68])
+    """
+    hits, uses = np.zeros((2, trace.geometry.experts + 1), np.int64), 0
+    for text in range(len(trace.texts)):
+        used = one_hot(committed_experts(trace, text), trace.geometry.experts)
+        hits += [lru_curve(used).sum(axis=0), belady_curve(used).sum(axis=0)]
+        uses += int(used.sum())
+    lru, belady = (hits / uses).tolist() if uses else ([], [])
+    return {"lru": lru, "belady": belady}
 
 
 def expert_usage(trace: Trace) -> np.ndarray:

@@ -26,8 +26,8 @@ from moespac_nb.trace.step import MoEShape
 from tools.support.synthetic_trace import made_up
 
 COMMAND = re.compile(
-    r"moespac ((?:decode|record|import|trace|replay|fit|calibrate|evaluate|fetch-trace|dashboard|progress|"
-    r"doctor)\b[^`\n]*)"
+    r"moespac ((?:decode|record|import|trace|replay|fit|calibrate|evaluate|break-even|fetch-trace|dashboard|"
+    r"progress|doctor)\b[^`\n]*)"
 )
 HEAVY = {"torch", "transformers", "numpy", "pandas", "plotly", "ipywidgets", "pulp", "networkx"}
 NAMES = {

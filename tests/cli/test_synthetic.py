@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
 from moespac_nb.cli import main as cli
 from moespac_nb.datasets import captures
+from moespac_nb.datasets.traces import load_trace
+from moespac_nb.trace.cache_bounds import belady_hits, one_hot
+from moespac_nb.trace.locality import committed_experts
 from tests.helpers.capture_server import CONTENT, serving
 
 NAME = "synthetic:gpt-oss-20b,tokens=8,texts=2"
@@ -30,10 +34,23 @@ def test_what_is_in_a_synthetic_trace_is_shown_without_a_file(capsys) -> None:
     code, words, _ = called(capsys, "trace", NAME)
     assert code == 0
     assert words.startswith(f"{NAME}: generated\n")
-    assert "gpt-oss-20b (synthetic, fitted), draft none" in words
+    assert "gpt-oss-20b (synthetic, fitted), routing alone: no draft" in words
     figures = json.loads(called(capsys, "trace", NAME, "--json")[1])
     assert figures["file_bytes"] is None
     assert (figures["steps"], figures["drafted_tokens"]) == (16, 0)
+
+
+def test_hit_rates_are_those_of_caches_of_every_size(capsys) -> None:
+    code, words, _ = called(capsys, "trace", NAME, "--hit-rates")
+    assert code == 0
+    curves = json.loads(called(capsys, "trace", NAME, "--hit-rates", "--json")[1])["hit_curves"]
+    assert re.search(rf"\n +LRU .* {curves['lru'][8]:.0%} +{curves['lru'][16]:.0%}\n", words)  # of 32
+    trace = load_trace(NAME)
+    used = [one_hot(committed_experts(trace, text), 32) for text in range(2)]
+    hits = sum(belady_hits(text, 8).sum() for text in used)
+    assert curves["belady"][8] == pytest.approx(hits / sum(text.sum() for text in used))
+    assert curves["lru"][0] == 0
+    assert len(curves["lru"]) == 33
 
 
 @pytest.mark.parametrize(

@@ -487,7 +487,9 @@ def test_an_empty_part_has_no_figures():
     assert locality(one_text()[:0]) == {
         "overlap": None,
         "overlap_shuffled": None,
+        "overlap_by_layer": None,
         "distinct_experts_by_gamma": [],
+        "distinct_experts_in_a_row": [],
         "acceptance_rate": None,
         "acceptance_by_offset": [],
     }
