@@ -113,7 +113,7 @@ def test_a_log_is_imported_in_less_memory_than_it_has(at_a_time: int, fits: bool
     if fits:
         assert run.stdout.split() == [str(positions)], run.stderr
     else:
-        assert "memory" in run.stderr.lower()
+        assert run.returncode != 0  # a MemoryError, or a library that ends the process where it gets none
         assert not list(tmp_path.glob("out*"))
 
 
