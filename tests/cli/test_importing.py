@@ -9,7 +9,7 @@ import pytest
 
 from moespac_nb import Trace, import_trace
 from moespac_nb.cli.main import main
-from tests.helpers.logs import WRITERS, made_up
+from tests.helpers.traces.logs import WRITERS, made_up
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 

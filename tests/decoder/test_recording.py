@@ -24,7 +24,7 @@ from moespac_nb.decoder.speculative import decode
 from moespac_nb.models.inspection import inspect_model
 from moespac_nb.trace.trace import Trace
 from tests.helpers.decodes import decoded, markov_chain, own_text, refused
-from tests.helpers.steps import same_step
+from tests.helpers.traces.steps import same_step
 from tools.support import tiny_models as tiny
 from tools.support.tiny_models import random_prompt
 

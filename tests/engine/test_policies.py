@@ -19,7 +19,7 @@ from moespac_nb.trace.schema import Channel
 from moespac_nb.trace.step import MoEShape, Prefill, Step
 from moespac_nb.utils.exceptions import MoespacError
 from tests.helpers.checked_device import COSTS
-from tests.helpers.steps import step
+from tests.helpers.traces.steps import step
 from tools.support.synthetic_trace import made_up
 
 GEOMETRY = MoEShape(2, 4, 1)

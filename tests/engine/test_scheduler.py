@@ -16,7 +16,7 @@ from moespac_nb.policies import Plan, Planner, Policy, get_policy
 from moespac_nb.trace.step import MoEShape, Prefill, Step
 from moespac_nb.utils.exceptions import MoespacError
 from tests.helpers.checked_device import COSTS, Watched
-from tests.helpers.steps import step
+from tests.helpers.traces.steps import step
 
 ONE_LAYER = MoEShape(1, 4, 2)
 

@@ -31,8 +31,8 @@ from moespac_nb.trace.editing import concatenate
 from moespac_nb.trace.step import MoEShape, Step, expert_counts
 from moespac_nb.trace.trace import Trace
 from moespac_nb.trace.windows import iter_windows
-from tests.helpers.steps import prefill, step
-from tests.helpers.trace_strategies import GEOMETRY, one_text, with_channels
+from tests.helpers.traces.steps import prefill, step
+from tests.helpers.traces.strategies import GEOMETRY, one_text, with_channels
 
 
 def test_counts_rank_by_use_and_the_last_token_by_recency() -> None:

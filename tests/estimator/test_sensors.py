@@ -13,8 +13,8 @@ from moespac_nb.estimator.sensors import SENSORS, Sensor, make_sensor
 from moespac_nb.trace.editing import concatenate
 from moespac_nb.trace.step import MoEShape
 from moespac_nb.trace.windows import NEXT_GATE, RoutedTokens, iter_windows, verified_tokens
-from tests.helpers.steps import prefill, step
-from tests.helpers.trace_strategies import ANY_TRACE, GEOMETRY, one_text, with_channels
+from tests.helpers.traces.steps import prefill, step
+from tests.helpers.traces.strategies import ANY_TRACE, GEOMETRY, one_text, with_channels
 
 FOUR = MoEShape(layers=1, experts=4, top_k=1)
 # Three positions: expert 3, expert 0, expert 3 again; the last was rejected.

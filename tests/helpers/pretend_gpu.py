@@ -17,8 +17,8 @@ import pytest
 import torch
 
 from moespac_nb.engine.devices import CudaDevice
-from tools.gpu.memory import held_on_host
 from tools.gpu.stage import Setup
+from tools.gpu.stages.memory import held_on_host
 
 MEMORY_BYTES = 2**33
 

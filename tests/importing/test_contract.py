@@ -20,7 +20,7 @@ from moespac_nb.importing.head import head_of
 from moespac_nb.importing.reading import format_of, import_trace
 from moespac_nb.importing.sources import text as text_source
 from moespac_nb.utils.exceptions import InvalidInputError, MissingDataError, MoespacError, TraceFormatError
-from tests.helpers.logs import WRITERS, Routing, Writer, made_up
+from tests.helpers.traces.logs import WRITERS, Routing, Writer, made_up
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 

@@ -14,7 +14,7 @@ import pytest
 from moespac_nb.importing.findings import DROPS, WARM_UP
 from moespac_nb.importing.reading import import_trace
 from moespac_nb.utils.exceptions import TraceFormatError
-from tests.helpers.logs import WRITERS, made_up
+from tests.helpers.traces.logs import WRITERS, made_up
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 

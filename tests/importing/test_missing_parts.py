@@ -22,7 +22,7 @@ from moespac_nb import (
 from moespac_nb.trace.editing import concatenate, redact
 from moespac_nb.trace.table import table
 from moespac_nb.utils.exceptions import MissingDataError, TraceFormatError
-from tests.helpers.logs import WRITERS, made_up
+from tests.helpers.traces.logs import WRITERS, made_up
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from moespac_nb.engine.placement import Counters, LayerDispatch
 from moespac_nb.policies import get_policy
 from moespac_nb.simulation.replay import replay
 from tests.helpers.checked_device import COSTS
-from tests.helpers.steps import text
+from tests.helpers.traces.steps import text
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "conformance.md").read_text("utf-8")
 ROWS = [[cell.strip() for cell in row.split("|")[1:-1]] for row in re.findall(r"^\| \d.*", PAGE, re.M)]

@@ -23,7 +23,7 @@ from moespac_nb.trace.trace import Trace
 from moespac_nb.utils.exceptions import MoespacError
 from tests.helpers.checked_device import COSTS
 from tests.helpers.offload_cases import CARD
-from tests.helpers.trace_strategies import one_text, several
+from tests.helpers.traces.strategies import one_text, several
 from tools.support.synthetic_trace import made_up
 
 SHAPE = MoEShape(4, 16, 2)

@@ -23,7 +23,7 @@ from moespac_nb.trace.locality import expert_usage
 from moespac_nb.trace.trace import Trace
 from tests.helpers.checked_device import COSTS
 from tests.helpers.small_profiles import MACHINE, MODEL
-from tests.helpers.steps import text
+from tests.helpers.traces.steps import text
 
 BY_HAND = replace(COSTS, dense_position_s=0.125, draft_prefill_s=0.5, plan_s=10.0)
 # Two layers of four experts, one a token: [[of layer 0], [of layer 1]] of each position.

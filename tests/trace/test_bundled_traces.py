@@ -15,7 +15,7 @@ from moespac_nb.datasets.traces import Bundled, list_traces, load_trace
 from moespac_nb.trace.editing import concatenate
 from moespac_nb.trace.trace import Trace
 from moespac_nb.utils.exceptions import MoespacError
-from tests.helpers.trace_strategies import one_text
+from tests.helpers.traces.strategies import one_text
 
 NUMBERS = (0, 3, 16, 17)  # of prompts: two of the tune half, two of the report half
 

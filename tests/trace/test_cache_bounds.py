@@ -19,7 +19,7 @@ from moespac_nb.trace.cache_bounds import (
     one_hot,
 )
 from moespac_nb.trace.locality import committed_experts, distinct_in_a_row, overlap, overlap_by_layer
-from tests.helpers.trace_strategies import GEOMETRY, one_text
+from tests.helpers.traces.strategies import GEOMETRY, one_text
 
 POLICIES = (lru_hits, belady_hits)
 

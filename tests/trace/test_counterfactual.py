@@ -15,8 +15,8 @@ from moespac_nb import MoespacError, Trace, record
 from moespac_nb.decoder.drafts import Proposal
 from moespac_nb.simulation.replay import replay
 from moespac_nb.trace.transforms.counterfactual import improve_draft
-from tests.helpers.steps import text
-from tests.helpers.trace_strategies import one_text, several
+from tests.helpers.traces.steps import text
+from tests.helpers.traces.strategies import one_text, several
 from tools.support import tiny_models as tiny
 
 DENSE_TRACES = st.builds(

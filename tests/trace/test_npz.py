@@ -23,7 +23,7 @@ from moespac_nb.trace.schema import COLUMNS, Channel
 from moespac_nb.trace.trace import Trace
 from moespac_nb.utils import files as whole_file
 from moespac_nb.utils.exceptions import MoespacError
-from tests.helpers.trace_strategies import ANY_TRACE, one_text, with_extras
+from tests.helpers.traces.strategies import ANY_TRACE, one_text, with_extras
 
 TRACE = with_extras(one_text(4, sampled=True, steps=3), 0)
 shared_folder = settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])

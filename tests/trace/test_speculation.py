@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from moespac_nb.trace.trace import Trace
 from moespac_nb.trace.transforms.speculation import REJECTED, accepted_lengths, speculate
 from moespac_nb.utils.exceptions import InvalidInputError
-from tests.helpers.steps import text
-from tests.helpers.trace_strategies import ANY_TRACE, one_text
+from tests.helpers.traces.steps import text
+from tests.helpers.traces.strategies import ANY_TRACE, one_text
 
 LONG = text([[[0]]] * 3, [([[[position % 4]]], 0) for position in range(40)])
 

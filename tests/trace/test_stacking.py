@@ -12,8 +12,8 @@ from moespac_nb.trace.schema import COLUMNS, EXPERT_CHANNELS
 from moespac_nb.trace.trace import Trace
 from moespac_nb.trace.transforms.stacking import source_layers, stack_layers
 from moespac_nb.utils.exceptions import InvalidInputError
-from tests.helpers.steps import text as text_of
-from tests.helpers.trace_strategies import ANY_TRACE
+from tests.helpers.traces.steps import text as text_of
+from tests.helpers.traces.strategies import ANY_TRACE
 
 
 def text(prompt: list[list[int]], windows: list[tuple[list[list[int]], int]]) -> Trace:

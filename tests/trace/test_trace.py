@@ -20,9 +20,9 @@ from moespac_nb.trace.table import COLUMNS as TABLE
 from moespac_nb.trace.table import table, to_csv, to_frame
 from moespac_nb.trace.trace import Trace
 from moespac_nb.utils.exceptions import MoespacError
-from tests.helpers.steps import same_step
-from tests.helpers.steps import text as by_hand
-from tests.helpers.trace_strategies import ANY_TRACE, GEOMETRY, VOCABULARY, one_text, routed, with_extras
+from tests.helpers.traces.steps import same_step
+from tests.helpers.traces.steps import text as by_hand
+from tests.helpers.traces.strategies import ANY_TRACE, GEOMETRY, VOCABULARY, one_text, routed, with_extras
 
 few = settings(max_examples=25)
 

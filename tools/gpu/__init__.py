@@ -1,1 +1,1 @@
-"""The stages of the check on a GPU, see `tools/gpu_check.py`."""
+"""What the check on a GPU is made of, see `tools/gpu_check.py`."""

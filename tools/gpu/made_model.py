@@ -17,8 +17,8 @@ from torch import Tensor
 
 from moespac_nb.decoder.drafts import Proposal
 from moespac_nb.decoder.sampling import Sampling
-from tools.gpu.computer import free_host_bytes
 from tools.gpu.stage import Setup
+from tools.gpu.stages.computer import free_host_bytes
 
 FULL = {
     "vocab_size": 151936, "hidden_size": 2048, "intermediate_size": 6144, "num_attention_heads": 32,

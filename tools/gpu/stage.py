@@ -55,7 +55,7 @@ class InModule:
     module: str
 
     def __call__(self, setup: Setup, notes: Notes) -> None:
-        import_module(f"tools.gpu.{self.module}").run(setup, notes)
+        import_module(f"tools.gpu.stages.{self.module}").run(setup, notes)
 
 
 @dataclass(frozen=True)

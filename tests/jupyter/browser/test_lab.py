@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.helpers.pages import growth
-from tests.helpers.trace_strategies import one_text
+from tests.helpers.jupyter.pages import growth
+from tests.helpers.traces.strategies import one_text
 from tools.support.browser import without_a_fault
 from tools.support.jupyterlab import Lab, lab, write_notebook
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.helpers.all_widgets import MAKERS
-from tests.helpers.pages import growth
+from tests.helpers.jupyter.all_widgets import MAKERS
+from tests.helpers.jupyter.pages import growth
 from tools.support.browser import without_a_fault
 from tools.support.jupyterlab import Lab, lab, write_notebook
 
@@ -20,7 +20,7 @@ EVERY = pytest.mark.parametrize("name", NAMES)
 SETUP = """
 from IPython.display import display
 from ipywidgets.widgets import widget
-from tests.helpers.all_widgets import MAKERS, small
+from tests.helpers.jupyter.all_widgets import MAKERS, small
 from moespac_nb.engine.devices import Operation
 from moespac_widgets import Dashboard, timeline_figure
 MAKERS["Dashboard"] = lambda trace: Dashboard(trace, "recency", "20%")

@@ -13,7 +13,7 @@ from moespac_nb.trace.step import MoEShape
 from moespac_widgets import BalancerExplorer
 from moespac_widgets.views.balancer_explorer.balancer_explorer import UNITS, changed
 from tests.helpers.balancer_instances import instance
-from tests.helpers.pages import with_a_kernel
+from tests.helpers.jupyter.pages import with_a_kernel
 from tools.support.browser import Show
 from tools.support.synthetic_trace import made_up
 

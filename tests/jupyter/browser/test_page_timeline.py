@@ -15,7 +15,7 @@ from moespac_nb.trace.step import MoEShape
 from moespac_nb.trace.transforms.counterfactual import improve_draft
 from moespac_widgets import BudgetLab, Race, Timeline
 from moespac_widgets.views.budget_lab.budget_lab import Setting
-from tests.helpers.trace_strategies import one_text
+from tests.helpers.traces.strategies import one_text
 from tools.support.browser import PIXELS, Show, without_a_fault
 from tools.support.jupyterlab import Lab, lab, write_notebook
 from tools.support.synthetic_trace import made_up

@@ -11,8 +11,8 @@ import pytest
 from moespac_nb import Step, import_trace
 from moespac_nb.estimator.utility import RULES, make_estimator
 from moespac_widgets import DemandMap, Stepper, UtilityInspector, write_page
-from tests.helpers.logs import WRITERS, made_up
-from tests.helpers.trace_strategies import one_text
+from tests.helpers.traces.logs import WRITERS, made_up
+from tests.helpers.traces.strategies import one_text
 from tools.support.browser import PIXELS, Show
 
 pytestmark = [pytest.mark.browser]

@@ -12,8 +12,8 @@ import pytest
 
 from moespac_widgets import BudgetLab, PlacementGraph, Race, Stepper, Timeline, write_page
 from moespac_widgets.base.assets import style
-from tests.helpers.all_widgets import MAKERS, small
-from tests.helpers.pages import with_a_kernel
+from tests.helpers.jupyter.all_widgets import MAKERS, small
+from tests.helpers.jupyter.pages import with_a_kernel
 from tools.support.browser import Opened, Show, open_page, without_a_fault
 
 pytestmark = [pytest.mark.browser]

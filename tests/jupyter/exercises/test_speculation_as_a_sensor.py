@@ -13,7 +13,7 @@ from moespac_nb.estimator.sensors import SENSORS, make_sensor
 from moespac_nb.trace.locality import distinct_by_chance, distinct_by_gamma
 from moespac_nb.trace.step import expert_counts
 from moespac_nb.trace.windows import iter_windows, verified_tokens
-from tests.helpers.lessons import answer_tests, dense_traces
+from tests.helpers.jupyter.lessons import answer_tests, dense_traces
 
 
 def best(scores: list[float], size: int) -> set[int]:

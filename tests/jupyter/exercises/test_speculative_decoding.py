@@ -16,7 +16,7 @@ from moespac_exercises.lessons.speculative_decoding import (
     tokens_a_round,
 )
 from moespac_nb.trace.cache_bounds import lru_hits
-from tests.helpers.lessons import answer_tests, dense_traces
+from tests.helpers.jupyter.lessons import answer_tests, dense_traces
 
 READ = list(sampled().rounds(4))[ROUND]
 AT = READ.accepted  # the rejected token

@@ -11,7 +11,7 @@ from moespac_exercises.checking import check
 from moespac_exercises.lessons.start_here import GAMMA, LAYER, ROUND, recorded
 from moespac_nb.estimator.evaluation import recall_by_predictor
 from moespac_nb.trace.locality import expert_usage
-from tests.helpers.lessons import Wrong, answer_tests, dense_traces
+from tests.helpers.jupyter.lessons import Wrong, answer_tests, dense_traces
 
 ROUNDS = list(recorded().rounds(GAMMA))
 HERE, NEXT = ROUNDS[ROUND : ROUND + 2]

@@ -8,7 +8,7 @@ import numpy as np
 
 from moespac_nb.policies import compose_policy
 from moespac_nb.simulation.replay import replay
-from tests.helpers.lessons import Wrong, answer_tests, dense_traces
+from tests.helpers.jupyter.lessons import Wrong, answer_tests, dense_traces
 
 Copies = list[tuple[int, int, int]]
 Expert = tuple[str, int, int]

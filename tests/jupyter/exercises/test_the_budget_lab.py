@@ -13,7 +13,7 @@ from moespac_nb.hardware.machine import list_machines, load_machine
 from moespac_nb.policies import compose_policy, get_policy
 from moespac_nb.simulation.replay import replay
 from moespac_nb.trace.transforms.counterfactual import improve_draft
-from tests.helpers.lessons import Wrong, answer_tests, dense_traces
+from tests.helpers.jupyter.lessons import Wrong, answer_tests, dense_traces
 
 
 def ceiling(parts: dict[str, float], part: str) -> float:

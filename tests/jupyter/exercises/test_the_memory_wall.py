@@ -9,7 +9,7 @@ from moespac_exercises.lessons.the_memory_wall import pays_from
 from moespac_nb.hardware.costs import cost_model
 from moespac_nb.hardware.memory_plan import plan_memory
 from moespac_nb.hardware.model import list_model_specs, load_model_spec
-from tests.helpers.lessons import answer_tests
+from tests.helpers.jupyter.lessons import answer_tests
 
 
 def lru(asked: list[int], slots: int) -> int:

@@ -20,7 +20,7 @@ from moespac_nb.estimator.evaluation import EVIDENCE, evaluate_predictors
 from moespac_nb.estimator.sensors import make_sensor
 from moespac_nb.estimator.utility import make_estimator
 from moespac_nb.trace.windows import iter_windows
-from tests.helpers.lessons import answer_tests, dense_traces
+from tests.helpers.jupyter.lessons import answer_tests, dense_traces
 
 RIGHT: dict[str, Any] = {
     "04.1": lambda s, f, before, up, down: moved(s, f - before, up, down),

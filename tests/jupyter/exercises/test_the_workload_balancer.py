@@ -23,7 +23,7 @@ from moespac_nb.policies import compose_policy
 from moespac_nb.simulation.balancer_log import record_balancer_inputs
 from moespac_nb.simulation.replay import replay
 from moespac_widgets.views.balancer_explorer.balancer_explorer import changed
-from tests.helpers.lessons import Wrong, answer_tests, dense_traces
+from tests.helpers.jupyter.lessons import Wrong, answer_tests, dense_traces
 
 
 def lanes(counts: list[int], utility: list[int], tau: int) -> tuple[int, int]:

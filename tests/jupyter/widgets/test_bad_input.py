@@ -27,8 +27,8 @@ from moespac_widgets import (
     UtilityInspector,
 )
 from moespac_widgets.views.trace_rounds import SENT_BYTES
-from tests.helpers.all_widgets import MAKERS, small
-from tests.helpers.sizes import buffers, with_geometry
+from tests.helpers.jupyter.all_widgets import MAKERS, small
+from tests.helpers.jupyter.sizes import buffers, with_geometry
 from tools.support.synthetic_trace import made_up
 
 EVERY = pytest.mark.parametrize("name", [*MAKERS, "Dashboard"])

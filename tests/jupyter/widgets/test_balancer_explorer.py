@@ -16,7 +16,7 @@ from moespac_nb.trace.step import MoEShape
 from moespac_widgets import BalancerExplorer
 from moespac_widgets.views.balancer_explorer.balancer_explorer import UNITS, changed
 from tests.helpers.balancer_instances import instance
-from tests.helpers.sizes import unpacked
+from tests.helpers.jupyter.sizes import unpacked
 from tools.support.synthetic_trace import made_up
 
 AS_GIVEN = dict.fromkeys(UNITS, 100)

@@ -14,7 +14,7 @@ from moespac_nb import MoespacError, Trace, load_trace
 from moespac_nb.cli import main as cli
 from moespac_nb.trace.step import MoEShape
 from moespac_widgets import Dashboard, PlacementGraph
-from tests.helpers.trace_strategies import one_text
+from tests.helpers.traces.strategies import one_text
 from tools.support.synthetic_trace import made_up
 
 SMALL = made_up(MoEShape(4, 16, 2), gamma=4, steps=12, seed=1)

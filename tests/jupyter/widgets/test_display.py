@@ -24,7 +24,7 @@ from moespac_nb.simulation.replay import replay
 from moespac_widgets import Dashboard, DemandMap, Race, Stepper, Timeline
 from moespac_widgets.base.display import MODE, WIDGET
 from moespac_widgets.base.fallback import CELL_PIXELS
-from tests.helpers.trace_strategies import one_text
+from tests.helpers.traces.strategies import one_text
 from tools.support.browser import TWO_FRAMES, Opened, without_a_fault
 from tools.support.jupyterlab import lab, write_notebook
 

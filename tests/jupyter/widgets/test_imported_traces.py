@@ -12,8 +12,8 @@ import pytest
 from moespac_nb import Trace, import_trace
 from moespac_nb.utils.exceptions import MissingDataError
 from moespac_widgets import LiveView, Race, Stepper, UtilityInspector
-from tests.helpers.all_widgets import MAKERS
-from tests.helpers.logs import WRITERS, made_up
+from tests.helpers.jupyter.all_widgets import MAKERS
+from tests.helpers.traces.logs import WRITERS, made_up
 
 
 def unpacked(packed: Any) -> np.ndarray:

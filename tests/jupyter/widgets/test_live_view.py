@@ -19,7 +19,7 @@ from moespac_widgets.base import cell_lifecycle as cells
 from moespac_widgets.base.live_view import view_trait
 from moespac_widgets.base.serialize import pack, split
 from moespac_widgets.views.trace_rounds import Rounds, kept
-from tests.helpers.trace_strategies import one_text
+from tests.helpers.traces.strategies import one_text
 
 SCRIPT_LIMIT = 40 * 1024
 BLACK, WHITE = "#111111", "#ffffff"  # JupyterLab's dark page and its light one

@@ -12,8 +12,8 @@ from moespac_nb.simulation.slot_history import CPU, LATE, LOADED, READY
 from moespac_nb.trace.step import MoEShape
 from moespac_widgets import PlacementGraph
 from moespac_widgets.views.placement_graph.placement_graph import LANES, laid_out, together
-from tests.helpers.sizes import unpacked
-from tests.helpers.trace_strategies import one_text
+from tests.helpers.jupyter.sizes import unpacked
+from tests.helpers.traces.strategies import one_text
 from tools.support.synthetic_trace import made_up
 
 GEOMETRY = MoEShape(layers=4, experts=16, top_k=2)

@@ -24,8 +24,8 @@ from moespac_nb.trace.transforms.counterfactual import improve_draft
 from moespac_widgets import BudgetLab, Race, Timeline
 from moespac_widgets.views.budget_lab.budget_lab import LINKS, MISTAKES, PARTS
 from moespac_widgets.views.timeline.timeline import LANES, waits
-from tests.helpers.sizes import unpacked
-from tests.helpers.trace_strategies import one_text
+from tests.helpers.jupyter.sizes import unpacked
+from tests.helpers.traces.strategies import one_text
 from tools.support.synthetic_trace import made_up
 
 LOCAL = made_up(MoEShape(4, 16, 2), gamma=4, steps=30, seed=1)

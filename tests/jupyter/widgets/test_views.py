@@ -14,8 +14,8 @@ from moespac_widgets import DemandMap, Stepper, UtilityInspector
 from moespac_widgets.views.demand_map.demand_map import routing_distance_bits
 from moespac_widgets.views.trace_rounds import Rounds
 from moespac_widgets.views.utility_history import evidence_over_time, trail, utility_over_time
-from tests.helpers.sizes import unpacked, with_geometry
-from tests.helpers.trace_strategies import GEOMETRY, one_text, several
+from tests.helpers.jupyter.sizes import unpacked, with_geometry
+from tests.helpers.traces.strategies import GEOMETRY, one_text, several
 
 # -- stepper ----------------------------------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ from moespac_nb import DOMAINS, load_prompts
 from moespac_nb.datasets.files import data_path
 from moespac_nb.datasets.prompts import Prompt
 from moespac_nb.estimator.evaluation import LAST_WINDOW
-from tests.helpers.trace_strategies import GEOMETRY, one_text
+from tests.helpers.traces.strategies import GEOMETRY, one_text
 from tools.pair import evaluate as evaluate_pair
 from tools.pair import train_seeds
 from tools.pair.card import (

@@ -31,7 +31,7 @@ IMPORTERS = {
     "tests": ("exercises", "import", "lab", "book", "test"),
 }
 ELSEWHERE = {
-    "accelerate": "tools.gpu.policies says so where it is missing",
+    "accelerate": "tools.gpu.stages.policies says so where it is missing",
     "google": "Colab's own",
     "pandas": "`to_frame` says which command installs it",
     "rdata": "tools.pair.build_corpus says which command installs it",

@@ -22,9 +22,10 @@ from moespac_nb.engine.devices import Operation
 from tests.helpers import gpu_stages
 from tests.helpers.pretend_gpu import OnPretended, pretended_gpu
 from tools import gpu_check
-from tools.gpu import contract, copies, decodes, families, lanes, overlap, policies, report, supervisor
+from tools.gpu import decodes, lanes, report, supervisor
 from tools.gpu.made_model import Scripted
 from tools.gpu.stage import Findings, InModule, Notes, Result, Setup, Stage
+from tools.gpu.stages import contract, copies, families, overlap, policies
 from tools.support.fake_cuda import FakeStream
 
 DRY_LIMIT_S = 240  # for a machine that many share; it takes some 25 alone
@@ -173,7 +174,7 @@ LOST = Stage(1, "lost", "nothing", InModule("no_such_stage"), 0.2, 0.2, 1)
     ("broken", "outcome", "words"),
     [
         (stage(1, gpu_stages.dies), "died", "its process ended with 7"),
-        (LOST, "failed", "No module named 'tools.gpu.no_such_stage'"),
+        (LOST, "failed", "No module named 'tools.gpu.stages.no_such_stage'"),
     ],
 )
 def test_a_stage_that_breaks_costs_itself_alone(tmp_path, broken, outcome, words):
@@ -480,12 +481,14 @@ def test_the_lines_that_only_a_gpu_reaches_run(module, tmp_path, monkeypatch):
 
     monkeypatch.setattr(calibration, "measure_cuda", without_gpu)
     if module == "families":
-        monkeypatch.setattr(import_module("tools.gpu.families"), "FAMILIES", ("qwen3_moe",))
+        monkeypatch.setattr(import_module("tools.gpu.stages.families"), "FAMILIES", ("qwen3_moe",))
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         with pretended_gpu(monkeypatch):
-            findings = said(import_module(f"tools.gpu.{module}").run, OnPretended(True, True, tmp_path))
+            findings = said(
+                import_module(f"tools.gpu.stages.{module}").run, OnPretended(True, True, tmp_path)
+            )
     finally:
         torch.set_num_threads(threads)
     assert not [title for title in findings.tables if title == "Runs that raised an error"]

@@ -10,7 +10,7 @@ import numpy as np
 
 from moespac_nb import Trace
 from moespac_nb.trace.step import MoEShape
-from tests.helpers.trace_strategies import one_text
+from tests.helpers.traces.strategies import one_text
 
 
 def with_geometry(layers: int, experts: int, steps: int, top_k: int = 2) -> Trace:

@@ -1,0 +1,1 @@
+"""What tests of widgets, pages and lessons share."""

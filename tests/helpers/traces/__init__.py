@@ -1,0 +1,1 @@
+"""Made-up traces, and logs of other programs."""
