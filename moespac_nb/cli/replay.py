@@ -178,7 +178,7 @@ def _details(result: Result) -> list[str]:
     parts, counters = result.parts, result.counters
     shares = {
         "drafting": parts.draft_s,
-        "planning": parts.plan_s,
+        "planning": parts.planning_s,
         "dense": parts.dense_s,
         "experts": parts.experts_s,
         "waiting for the CPU lane": parts.cpu_wait_s,

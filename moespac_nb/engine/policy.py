@@ -86,7 +86,7 @@ class Planner:
         """(layers,) the thresholds in force; None for a policy that has none."""
         return None
 
-    def plan_s(self) -> float:
+    def planning_s(self) -> float:
         """Return the modelled seconds of planning in one window, a constant, so that results repeat."""
         return 0.0
 

@@ -244,7 +244,7 @@ class Scheduler(LayerRunner):
         ahead = self._phase is self.decode and layer + 1 < self.geometry.layers
         if ahead and self.planner.available_at == "layer":
             self._follow(self.planner.on_layer(layer + 1, next_gates))
-            self._book("plan_s")
+            self._book("planning_s")
         todo, counts = experts, positions
         while todo:
             dispatch = self.engine.layer(layer, todo, counts, self._miss)
@@ -316,7 +316,7 @@ class Scheduler(LayerRunner):
         if self.planner.available_at == "drafted":
             gates = np.stack(self._gates) if self._gates else None
             self._follow(self.planner.on_draft(np.array(self._tokens), gates, complete))
-            self._book("plan_s")
+            self._book("planning_s")
 
     def _plan(self, hook: Callable[..., Plan | None], seen: Prefill | Step, following: Step | None) -> None:
         """Let the policy plan, and charge its time before the plan holds.
@@ -330,9 +330,9 @@ class Scheduler(LayerRunner):
             )
         start_s = self.device.now()
         plan = hook(seen, following)
-        self.device.charge(self.device.now() - start_s or self.planner.plan_s(), "plan")
+        self.device.charge(self.device.now() - start_s or self.planner.planning_s(), "plan")
         self._follow(plan)
-        self._book("plan_s")
+        self._book("planning_s")
 
     def _follow(self, plan: Plan | None) -> None:
         if plan is not None:

@@ -20,7 +20,7 @@ class TimeBreakdown:
     ----------
     draft_s : float
         The draft drafted, or read a prompt.
-    plan_s : float
+    planning_s : float
         The policy planned.
     dense_s : float
         The target computed outside its experts.
@@ -33,7 +33,7 @@ class TimeBreakdown:
     """
 
     draft_s: float = 0.0
-    plan_s: float = 0.0
+    planning_s: float = 0.0
     dense_s: float = 0.0
     experts_s: float = 0.0
     cpu_wait_s: float = 0.0

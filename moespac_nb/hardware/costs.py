@@ -22,10 +22,10 @@ from .scaling import scale_to_trace
 
 __all__ = ["MAY_BE_ZERO", "PLANNED_LAYERS", "Costs", "cost_model"]
 
-PLANNED_LAYERS = 48  # a machine's plan_s is for so many, as the paper's target has
+PLANNED_LAYERS = 48  # a machine's planning_s is for so many, as the paper's target has
 MAY_BE_ZERO = (
     "copy_alpha_s", "next_copy_alpha_s", "dense_s", "dense_position_s", "head_s", "draft_s",
-    "draft_prefill_s", "plan_s",
+    "draft_prefill_s", "planning_s",
 )  # fmt: skip
 OPTIONAL = ("next_copy_alpha_s", "bus_bytes_per_s")
 
@@ -53,7 +53,7 @@ class Costs:
         Seconds of one pass outside these layers: embedding, dense layers, head.
     draft_s, draft_prefill_s : float
         Seconds of one drafted token, and of one prompt token that the draft reads.
-    plan_s : float
+    planning_s : float
         Seconds that estimator and balancer take in one window.
     next_copy_alpha_s : float, optional
         In place of `copy_alpha_s` for a copy that begins as soon as another ends.
@@ -86,7 +86,7 @@ class Costs:
     head_s: float
     draft_s: float
     draft_prefill_s: float
-    plan_s: float
+    planning_s: float
     next_copy_alpha_s: float | None = None
     bus_bytes_per_s: float | None = None
 
@@ -201,6 +201,6 @@ def cost_model(
         head_s=model.head_bytes / machine.memory_bytes_per_s,
         draft_s=draft.token_s(machine.memory_bytes_per_s, machine.flops_per_s) if draft else 0.0,
         draft_prefill_s=draft.prompt_token_s(machine.flops_per_s) if draft else 0.0,
-        plan_s=machine.plan_s * model.moe_layers / PLANNED_LAYERS,
+        planning_s=machine.planning_s * model.moe_layers / PLANNED_LAYERS,
         bus_bytes_per_s=machine.bus_bytes_per_s if shared_bus else None,
     )

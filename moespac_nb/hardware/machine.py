@@ -49,7 +49,7 @@ class Machine:
         Raw reads of host memory, the limit of everything that reads it.
     host_expert_bytes_per_s, host_flops_per_s : float
         How fast the CPU reads the weights it computes with, and computes.
-    plan_s : float
+    planning_s : float
         What estimator and balancer take in a window, in seconds.
     host_bus_bytes_per_s : float, optional
         What copies and the CPU lane get together of host memory, where that was measured; else raw reads.
@@ -87,7 +87,7 @@ class Machine:
     host_read_bytes_per_s: Annotated[float, Constant("host.read_gb_per_s", "GB/s", 1e9, TINY, 1e5)]
     host_expert_bytes_per_s: Annotated[float, Constant("host.expert_gb_per_s", "GB/s", 1e9, TINY, 1e5)]
     host_flops_per_s: Annotated[float, Constant("host.gflops", "10⁹ flops a second", 1e9, TINY, 1e6)]
-    plan_s: Annotated[float, Constant("policy.plan_ms", "milliseconds a window", 1e-3, 0, 1e4)]
+    planning_s: Annotated[float, Constant("policy.plan_ms", "milliseconds a window", 1e-3, 0, 1e4)]
     next_copy_alpha_s: Annotated[
         float | None, Constant("link.next_alpha_ms", "milliseconds a copy", 1e-3, 0, 1e3, optional=True)
     ] = None

@@ -54,9 +54,9 @@ class RecentWindows(Planner):
         self._last_window = np.zeros((context.geometry.layers, context.geometry.experts))
         self._windows = 0
 
-    def plan_s(self) -> float:
+    def planning_s(self) -> float:
         """Return a tenth of the paper's planning, as measured by tools/bench/replay.py."""
-        return 0.1 * self.context.costs.plan_s
+        return 0.1 * self.context.costs.planning_s
 
     def on_prefill(self, prefill: Prefill, _following: Step | None = None, /) -> Plan | None:
         """Plan by the end of the prompt, as if it had been a window."""

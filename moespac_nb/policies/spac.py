@@ -64,10 +64,10 @@ class ComposedPlanner(Planner):
         """(layers,) the thresholds in force."""
         return self._tau[:, 0]
 
-    def plan_s(self) -> float:
+    def planning_s(self) -> float:
         """Return the modelled seconds of sensor, estimator and balancer in one window."""
-        # A machine's plan_s is of estimator and balancer together.
-        overhead_s = self.context.costs.plan_s if self._balancer else self._estimator.overhead_s
+        # A machine's planning_s is of estimator and balancer together.
+        overhead_s = self.context.costs.planning_s if self._balancer else self._estimator.overhead_s
         return overhead_s + self._sensor.cost_s(self.context.gamma)
 
     def on_prefill(self, prefill: Prefill, _following: Step | None = None, /) -> Plan | None:

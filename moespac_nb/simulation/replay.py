@@ -162,7 +162,7 @@ def replay(
     counters, parts = scheduler.decode.counters, scheduler.decode.parts
     tokens = sum(len(window.step.emitted) for window in windows)
     total_s = parts.total_s
-    alike_s = parts.draft_s + parts.plan_s + parts.dense_s
+    alike_s = parts.draft_s + parts.planning_s + parts.dense_s
     by_layers, by_work = factors or (0.0, 0.0)
     return Result(
         policy=policy.name,
@@ -176,7 +176,7 @@ def replay(
         wasted_bytes=counters.wasted_bytes,
         stall_share=parts.link_wait_s / total_s,
         cpu_share=counters.cpu_share,
-        policy_ms_per_step=1e3 * parts.plan_s / len(windows),
+        policy_ms_per_step=1e3 * parts.planning_s / len(windows),
         ttft_s=float(np.mean(first_s)),
         prefill_s=float(np.mean(prefills_s)),
         budget=str(budget),

@@ -125,7 +125,7 @@ def test_lane_times_are_those_of_the_costs() -> None:
     costs = Costs(
         expert_bytes=1000, expert_flops=50.0, copy_alpha_s=1.0, link_bytes_per_s=500.0,
         gpu_bytes_per_s=2000.0, gpu_flops_per_s=100.0, cpu_bytes_per_s=250.0, cpu_flops_per_s=10.0,
-        dense_s=0.25, dense_position_s=0.5, head_s=0.0, draft_s=2.0, draft_prefill_s=0.0, plan_s=0.0,
+        dense_s=0.25, dense_position_s=0.5, head_s=0.0, draft_s=2.0, draft_prefill_s=0.0, planning_s=0.0,
     )  # fmt: skip
     assert LaneTimes.of(costs, gamma=3) == LaneTimes(
         gpu_expert_s=0.5, gpu_pair_s=0.5, cpu_expert_s=4.0, cpu_pair_s=5.0, copy_s=3.0, draft_window_s=6.0,

@@ -165,9 +165,9 @@ def test_recorded_channels_predict_and_the_engine_follows(sensor: str) -> None:
 
 
 def test_planning_costs_what_the_parts_are_calibrated_to() -> None:
-    assert planner("cpu-only").plan_s() == 0
-    assert planner("spac-joint").plan_s() > COSTS.plan_s
-    assert 0 < planner(compose_policy("no balancer", admission=1)).plan_s() < 1e-3
+    assert planner("cpu-only").planning_s() == 0
+    assert planner("spac-joint").planning_s() > COSTS.planning_s
+    assert 0 < planner(compose_policy("no balancer", admission=1)).planning_s() < 1e-3
 
 
 @pytest.mark.parametrize("name", sorted(POLICIES))

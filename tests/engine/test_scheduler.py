@@ -166,10 +166,10 @@ def test_a_window_begins_at_the_first_layer() -> None:
 
 
 def test_planning_is_charged_before_the_plan_holds() -> None:
-    scheduler = make_scheduler("recency", costs=replace(COSTS, plan_s=0.125))
+    scheduler = make_scheduler("recency", costs=replace(COSTS, planning_s=0.125))
     window(scheduler, [0], [1])
     window(scheduler, [0], [1])
-    assert scheduler.decode.parts.plan_s == pytest.approx(2 * 0.0125)
+    assert scheduler.decode.parts.planning_s == pytest.approx(2 * 0.0125)
     (planned, *_) = ran(scheduler, "host")
     assert ran(scheduler, "link")[0][0] == planned[1]
 
@@ -183,12 +183,12 @@ def test_where_time_is_real_planning_is_charged_as_measured() -> None:
             return self._now
 
     class Thinks(Planner):
-        def plan_s(self) -> float:
+        def planning_s(self) -> float:
             return 9.0
 
     scheduler = make_scheduler(Policy("thinks", "", Thinks), device=Slow())
     window(scheduler, [0], [1])
-    assert 0 < scheduler.decode.parts.plan_s < 9
+    assert 0 < scheduler.decode.parts.planning_s < 9
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ def test_what_was_measured_loads_as_a_machine(measured, tmp_path) -> None:
     assert here.label == f"measured on {measured.on}"
     assert here.host_flops_per_s == pytest.approx(1e9 * measured.values["host.gflops"], rel=1e-5)
     assert here.link_bytes_per_s == pytest.approx(1e9 * measured.values["link.bandwidth_gb_per_s"], rel=1e-5)
-    assert here.plan_s > 0
+    assert here.planning_s > 0
     assert cost_model(path, "bundled-pair").cpu_s(1) > 0
 
 

@@ -84,7 +84,7 @@ def test_the_paper_s_machine_and_target_by_hand() -> None:
     assert BASE.copy_s() == pytest.approx(0.3e-3 + 9_437_184 / 25.2e9)
     assert BASE.cpu_s(1) == pytest.approx(9_437_184 / 53.8e9)
     assert BASE.draft_s == pytest.approx(0.5e-3 + 4.411e9 / 1008e9, rel=1e-3)
-    assert BASE.plan_s == load_machine("rtx4090").plan_s
+    assert BASE.planning_s == load_machine("rtx4090").planning_s
 
 
 # Of a layer 540 weights, of the rest 2·800 + 500; 100 tokens' keys and values are 2·16·100 bytes a layer.
@@ -92,7 +92,7 @@ BY_HAND = Costs(
     expert_bytes=600, expert_flops=600, copy_alpha_s=0.25, link_bytes_per_s=300, gpu_bytes_per_s=1000,
     gpu_flops_per_s=500, cpu_bytes_per_s=400, cpu_flops_per_s=200, dense_s=(1080 + 3200) / 1000,
     dense_position_s=2 * 540 / 500, head_s=4200 / 1000, draft_s=0.5 + 800 / 1000,
-    draft_prefill_s=2 * 100 / 500, plan_s=24 * 2 / 48,
+    draft_prefill_s=2 * 100 / 500, planning_s=24 * 2 / 48,
 )  # fmt: skip
 QUICK = replace(MACHINE, memory_bytes_per_s=10_000.0)  # so that the draft's arithmetic takes longer
 
@@ -119,7 +119,7 @@ QUICK = replace(MACHINE, memory_bytes_per_s=10_000.0)  # so that the draft's ari
             MoEShape(1, 8, 2),
             replace(
                 BY_HAND, dense_s=(1160 + 3200) / 1000, dense_position_s=2 * 580 / 500, head_s=2.1,
-                draft_s=0.65, draft_prefill_s=0.2, plan_s=0.5,
+                draft_s=0.65, draft_prefill_s=0.2, planning_s=0.5,
             ),
         ),
     ],
@@ -136,7 +136,7 @@ RANGES = {  # so narrow that a number in another unit is not in them
     "link_bytes_per_s": (3e9, 60e9),
     "cpu_bytes_per_s": (3e9, 100e9),
     "host_flops_per_s": (50e9, 2e12),
-    "plan_s": (0.5e-3, 3e-3),
+    "planning_s": (0.5e-3, 3e-3),
 }
 
 
@@ -176,6 +176,6 @@ def test_another_geometry_keeps_the_expert_and_scales_the_rest() -> None:
     scaled = cost_model("rtx4090", "qwen3-30b-a3b", geometry=MoEShape(8, 64, 4))
     assert scaled.expert_bytes == BASE.expert_bytes
     assert scaled.copy_s() == BASE.copy_s()
-    assert scaled.plan_s == pytest.approx(BASE.plan_s * 8 / PLANNED_LAYERS)
+    assert scaled.planning_s == pytest.approx(BASE.planning_s * 8 / PLANNED_LAYERS)
     for name in ("head_s", "draft_s", "draft_prefill_s"):
         assert getattr(scaled, name) == pytest.approx(getattr(BASE, name) * 8 / 48, rel=1e-4), name

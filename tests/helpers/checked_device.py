@@ -12,7 +12,7 @@ from moespac_nb.hardware.costs import Costs
 COSTS = Costs(
     expert_bytes=100, expert_flops=1, copy_alpha_s=0, link_bytes_per_s=50,
     gpu_bytes_per_s=200, gpu_flops_per_s=1e9, cpu_bytes_per_s=25, cpu_flops_per_s=1e9,
-    dense_s=1, dense_position_s=0, head_s=0.25, draft_s=0.5, draft_prefill_s=0, plan_s=0,
+    dense_s=1, dense_position_s=0, head_s=0.25, draft_s=0.5, draft_prefill_s=0, planning_s=0,
 )  # fmt: skip
 
 

@@ -22,7 +22,7 @@ __all__ = ["CARD", "ENGINE", "PACKAGE", "RUNNING", "SLOW_CPU", "OnStandIn", "run
 CARD = Costs(
     expert_bytes=10_000_000, expert_flops=1e7, copy_alpha_s=2e-5, link_bytes_per_s=25e9,
     gpu_bytes_per_s=900e9, gpu_flops_per_s=80e12, cpu_bytes_per_s=50e9, cpu_flops_per_s=500e9,
-    dense_s=6e-5, dense_position_s=1e-6, head_s=1e-4, draft_s=3e-4, draft_prefill_s=2e-5, plan_s=1e-4,
+    dense_s=6e-5, dense_position_s=1e-6, head_s=1e-4, draft_s=3e-4, draft_prefill_s=2e-5, planning_s=1e-4,
 )  # fmt: skip
 
 

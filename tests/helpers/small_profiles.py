@@ -9,7 +9,7 @@ MACHINE = Machine(
     name="small machine", about="", experts_in="host", memory_bytes=182_300, reserved_bytes=1000,
     memory_bytes_per_s=1000.0, flops_per_s=500.0, copy_alpha_s=0.25, link_bytes_per_s=300.0,
     host_memory_bytes=4800, host_read_bytes_per_s=800.0, host_expert_bytes_per_s=400.0,
-    host_flops_per_s=200.0, plan_s=24.0, origins={},
+    host_flops_per_s=200.0, planning_s=24.0, origins={},
 )  # fmt: skip
 
 # 3·10·10 weights an expert, 600 bytes, eight of them 4800. 200 + 10·4 + 300 weights a layer with experts; two

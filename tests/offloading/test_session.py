@@ -369,7 +369,7 @@ def test_the_parts_add_up_to_the_windows_where_time_is_real(model, draft):
         list(decoding)
     parts, windows_s = run._driver.scheduler.decode.parts, run._driver.seconds
     assert parts.total_s == pytest.approx(windows_s, rel=0.02)
-    assert all(part > 0 for part in (parts.draft_s, parts.dense_s, parts.experts_s, parts.plan_s))
+    assert all(part > 0 for part in (parts.draft_s, parts.dense_s, parts.experts_s, parts.planning_s))
     within = [op for op in run.timeline if any(a <= op.start and op.end <= b for a, b in run.windows_s)]
     drafted = sum(op.end - op.start for op in within if op.lane == "draft")
     dense = [op.end - op.start for op in within if op.label.endswith("dense") or op.label == "head"]

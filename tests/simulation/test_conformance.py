@@ -29,7 +29,7 @@ def played() -> tuple[list[list[str]], Counters]:
     windows = [([[[expert]] for expert in numbers(row[1])], 0) for row in ROWS]
     log: Log = []
     policy = get_policy("on-demand").missing("cheaper")
-    result = replay(text([], windows), policy, "50%", costs=replace(COSTS, plan_s=0.0), log=log)
+    result = replay(text([], windows), policy, "50%", costs=replace(COSTS, planning_s=0.0), log=log)
     resident: dict[int, int] = {}
     rows: list[list[str]] = []
 

@@ -195,7 +195,7 @@ def test_the_whole_models_speed_is_near_a_replay_of_its_layers(name: str) -> Non
     small, whole = made_up(MoEShape(2, 8, 2), gamma=2, steps=40), MoEShape(6, 16, 4)
     model = replace(load_model_spec("qwen3-30b-a3b"), layers=6, moe_layers=6, experts=16, top_k=4)
     result = replay(small, name, "50%", model=model)
-    alike_s = result.parts.draft_s + result.parts.plan_s + result.parts.dense_s
+    alike_s = result.parts.draft_s + result.parts.planning_s + result.parts.dense_s
     rest_s = result.parts.experts_s + result.parts.cpu_wait_s + result.parts.link_wait_s
     assert result.tps_whole_model == pytest.approx(result.tokens / (3 * alike_s + 6 * rest_s))
     laid_out = replay(tiled(small, whole), name, "50%", model=model)
@@ -275,7 +275,7 @@ def test_without_a_record_there_is_no_timeline_and_the_same_result() -> None:
 def test_a_prompt_of_one_token_needs_no_prefill(texts: int) -> None:
     traces = (one_text(seed, steps=3) for seed in range(40))
     short = concatenate(texts * [next(trace for trace in traces if trace.text_prompt[0] == 0)])
-    costs = replace(COSTS, plan_s=10.0, draft_prefill_s=0.5)
+    costs = replace(COSTS, planning_s=10.0, draft_prefill_s=0.5)
     result = replay(short, "recency", "50%", costs=costs)
     assert result.prefill_bytes == 0
     assert result.prefill_s == 1.0  # what recency plans; nothing is read, by target or draft

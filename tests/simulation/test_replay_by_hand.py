@@ -2,7 +2,7 @@
 
 Costs are those of `checked_device`: a copy takes 2 s, an expert 0.5 s from its slot and 4 s on the CPU lane.
 Here a layer's dense part takes 1 s and 1/8 s a position, a token of a prompt 0.5 s of the draft's, and
-recency, which plans a tenth of `plan_s`, 1 s a window.
+recency, which plans a tenth of `planning_s`, 1 s a window.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from tests.helpers.checked_device import COSTS
 from tests.helpers.small_profiles import MACHINE, MODEL
 from tests.helpers.traces.steps import text
 
-BY_HAND = replace(COSTS, dense_position_s=0.125, draft_prefill_s=0.5, plan_s=10.0)
+BY_HAND = replace(COSTS, dense_position_s=0.125, draft_prefill_s=0.5, planning_s=10.0)
 # Two layers of four experts, one a token: [[of layer 0], [of layer 1]] of each position.
 FIRST = text(
     [[[0], [0]], [[0], [1]]],
@@ -83,7 +83,9 @@ WANTED = {
         )
     ),
     "parts": vars(
-        TimeBreakdown(draft_s=2.0, plan_s=3.0, dense_s=8.5, experts_s=2.0, cpu_wait_s=15.5, link_wait_s=0.25)
+        TimeBreakdown(
+            draft_s=2.0, planning_s=3.0, dense_s=8.5, experts_s=2.0, cpu_wait_s=15.5, link_wait_s=0.25
+        )
     ),
 }  # fmt: skip
 
@@ -146,7 +148,7 @@ def test_prompts_are_counted_and_timed_apart(monkeypatch: pytest.MonkeyPatch) ->
         miss=5, loaded=5, pairs=6, copies=6, bytes=600, evictions=4
     )
     assert schedulers[1].prefill.parts == TimeBreakdown(
-        draft_s=1.5, plan_s=2.0, dense_s=5.25, experts_s=2.5, link_wait_s=10.375
+        draft_s=1.5, planning_s=2.0, dense_s=5.25, experts_s=2.5, link_wait_s=10.375
     )
 
 

@@ -46,7 +46,7 @@ def test_speeds_lie_within_a_factor_of_two_of_a_roofline(
     policy: str, budget: str, bytes_per_s: float
 ) -> None:
     result = played(policy, budget, expert_usage=TRACE, gamma=None)
-    other_s = (result.parts.draft_s + result.parts.dense_s + result.parts.plan_s) / result.tokens
+    other_s = (result.parts.draft_s + result.parts.dense_s + result.parts.planning_s) / result.tokens
     alpha_s = MACHINE.copy_alpha_s * result.counters.copies / result.tokens
     expected_s = roofline_s(bytes_per_s) * (1 - result.hit_rate * (policy == "on-demand")) + other_s + alpha_s
     assert 0.5 < result.tps_modelled * expected_s < 2

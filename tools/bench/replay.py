@@ -36,7 +36,7 @@ COSTS = Costs(
     head_s=0.5e-3,
     draft_s=2e-3,
     draft_prefill_s=20e-6,
-    plan_s=1e-3,
+    planning_s=1e-3,
 )
 
 

@@ -63,7 +63,7 @@ IMPLEMENTATIONS = ("eager", "grouped_mm", "batched_mm")  # what runs without a G
 COSTS = Costs(
     expert_bytes=1, expert_flops=1, copy_alpha_s=0, link_bytes_per_s=0.4, gpu_bytes_per_s=1e9,
     gpu_flops_per_s=1e9, cpu_bytes_per_s=1e9, cpu_flops_per_s=1, dense_s=0, dense_position_s=0, head_s=0,
-    draft_s=0, draft_prefill_s=0, plan_s=0,
+    draft_s=0, draft_prefill_s=0, planning_s=0,
 )  # fmt: skip
 PLAYED: dict[str, Policy] = {
     "slots": get_policy("on-demand"),

@@ -18,7 +18,7 @@ __all__ = ["parts_figure"]
 # As in the budget lab: its hues, and a pattern each, so that no reader has to rely on colour.
 _PARTS = {
     "draft_s": ("drafting", KINDS["chosen"], "|"),
-    "plan_s": ("the policy thinks", INK, "x"),
+    "planning_s": ("the policy thinks", INK, "x"),
     "dense_s": ("target without experts", INK, "-"),
     "experts_s": ("experts from slots", KINDS["own"], ""),
     "cpu_wait_s": ("waiting for the CPU lane", KINDS["rejected"], "/"),

@@ -18,7 +18,7 @@ import { Dial } from "../../front/slider.js";
 
 const PARTS = [
   ["draft", "draft_s"],
-  ["plan", "plan_s"],
+  ["plan", "planning_s"],
   ["dense", "dense_s"],
   ["experts", "experts_s"],
   ["cpu", "cpu_wait_s"],

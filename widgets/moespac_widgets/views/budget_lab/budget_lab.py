@@ -36,7 +36,7 @@ LINKS = {"×¼": 0.25, "×½": 0.5, "×1": 1.0, "×2": 2.0, "×4": 4.0}
 MISTAKES = {"all": 0.0, "¾": 0.25, "½": 0.5, "¼": 0.75, "none": 1.0}  # left to the draft, and forgiven
 EVENTS = 2000  # pairs of window and layer that a replay takes at most: about a tenth of a second
 RECORDED = "as recorded"
-PARTS = ("draft_s", "plan_s", "dense_s", "experts_s", "cpu_wait_s", "link_wait_s")
+PARTS = ("draft_s", "planning_s", "dense_s", "experts_s", "cpu_wait_s", "link_wait_s")
 FIGURES = (
     "tps_modelled", "hit_rate", "late_rate", "bytes_per_token", "cpu_share", "tokens", "windows", "ttft_s",
 )  # fmt: skip
