@@ -153,7 +153,7 @@ def profile_keys(records: Mapping[str, type]) -> dict[str, Constant]:
 
 
 def _constants(record: type) -> Iterator[tuple[str, Any, Constant]]:
-    """The name, the type and the constant of each field of a record that has one."""
+    """Return the name, the type and the constant of each field of a record that has one."""
     for name, hint in get_type_hints(record, include_extras=True).items():
         if get_origin(hint) is Annotated:
             kind, constant = get_args(hint)

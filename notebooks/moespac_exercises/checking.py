@@ -115,7 +115,7 @@ class _Trial:
         self.failed: tuple[Any, ...] = ()
 
     def first_listed(self) -> tuple[Any, ...]:
-        """A case on which it is wrong, or nothing."""
+        """Return a case on which it is wrong, or nothing."""
         return next(((case,) for case in self.question.cases if self.fault(case)), ())
 
     def smallest(self) -> tuple[Any, ...]:
@@ -182,12 +182,12 @@ def _listened(answer: Callable[..., Any], calls: list[tuple[Any, Any]]) -> Calla
 
 
 def _own(value: Any) -> Any:
-    """A copy of what an answer could change in place: the case must stay what it is."""
+    """Return a copy of what an answer could change in place: the case must stay what it is."""
     return deepcopy(value) if isinstance(value, list | dict | set | np.ndarray) else value
 
 
 def _is_blank(answer: Any) -> bool:
-    """A function whose body is still `...`."""
+    """Return a function whose body is still `...`."""
 
     def blank() -> None: ...
 

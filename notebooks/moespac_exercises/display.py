@@ -133,7 +133,7 @@ def reveal(name: str, value: float, unit: str = "") -> None:
 
 
 def _guess(name: str) -> float | None:
-    """The one that counts: made in this kernel, or kept by an earlier one."""
+    """Return the one that counts: made in this kernel, or kept by an earlier one."""
     if name not in _guesses:
         try:
             kept = progress.read(progress.path())["guesses"].get(name)

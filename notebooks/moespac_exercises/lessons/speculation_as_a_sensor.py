@@ -42,7 +42,7 @@ _FORECASTS = st.integers(2, 6).flatmap(
 
 
 def _number(value: Any) -> float:
-    """What a function returned; NaN, which is never right, where that is no number."""
+    """Return what a function returned; NaN, which is never right, where that is no number."""
     return float(value) if isinstance(value, Real | np.number) else float("nan")
 
 

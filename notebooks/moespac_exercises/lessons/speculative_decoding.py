@@ -25,7 +25,7 @@ READ = 0.005  # the stepper shows two decimals
 
 @lru_cache(maxsize=1)
 def sampled() -> Trace:
-    """The decode that is stepped through: sampled text, a dense trace."""
+    """Load the decode that is stepped through: sampled text, a dense trace."""
     trace = load_trace("chat", mode="sample", dense=True, half="report")
     return trace[: int(trace.starts["steps"][TEXTS])]
 

@@ -26,7 +26,7 @@ ROUND = 3
 
 @cache
 def recorded() -> Trace:
-    """The decode that the questions are asked of: one text, a dense trace."""
+    """Load the decode that the questions are asked of: one text, a dense trace."""
     trace = load_trace("mcq", dense=True, half="report")
     return trace[slice(*trace.starts["steps"][TEXT : TEXT + 2])]
 

@@ -25,7 +25,10 @@ Expert = tuple[str, int, int]  # its name, its score, its layer
 
 @lru_cache(maxsize=1)
 def _costs() -> Costs:
-    """Copies of 2, and a CPU lane so fast that nobody waits for one. Seconds stand for whole milliseconds."""
+    """Return costs with copies of 2, and a CPU lane that is never waited for.
+
+    Seconds stand for whole milliseconds.
+    """
     costs = cost_model("rtx4090", "qwen3-30b-a3b")
     return replace(costs, copy_alpha_s=float(COPY), expert_bytes=1, link_bytes_per_s=1e30, expert_flops=1)
 
@@ -165,7 +168,7 @@ def _state(answer: Callable[..., Any], case: tuple[str, str]) -> str | None:
 
 
 def _after(state: str, event: str) -> str:
-    """What becomes of an engine's only slot."""
+    """Return what becomes of an engine's only slot."""
     fails = event == "failed"
     engine = Engine(VirtualDevice(fails=lambda *_: fails), 1, 2, 1, _costs())
 
@@ -241,7 +244,7 @@ def _are_moves(moves: Any) -> bool:
 def _moves(
     residents: Sequence[Expert], requests: Sequence[Expert], free: int
 ) -> list[tuple[str, str | None]]:
-    """What the engine does, a copy at a time."""
+    """Return what the engine does, a copy at a time."""
     everybody = [*residents, *requests]
     device = VirtualDevice()
     engine = Engine(device, 3, max(1, len(everybody)), len(residents) + free, _costs(), in_flight=1)

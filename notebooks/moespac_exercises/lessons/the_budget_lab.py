@@ -39,7 +39,7 @@ def _chat() -> Trace:
 
 @cache
 def plan(on: str, policy: str, gamma: int) -> Result:
-    """What a machine would do with the whole of its memory: all slots that fit beside everything else.
+    """Return what a machine would do with the whole of its memory: all slots that fit beside everything else.
 
     on: a bundled machine. policy: one of OFFERED. gamma: one of GAMMAS; without a draft its bytes are free.
     """

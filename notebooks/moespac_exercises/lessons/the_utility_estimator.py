@@ -69,7 +69,7 @@ def resting(f: int, up: int, down: int) -> tuple[int, int]:
 
 @cache
 def recorded() -> Trace:
-    """What an own rule is tried on: sampled text of `chat`, a dense trace."""
+    """Load what an own rule is tried on: sampled text of `chat`, a dense trace."""
     return load_trace("chat", mode="sample", dense=True, half="report")
 
 
@@ -96,7 +96,7 @@ def recall_of(rule: Rule) -> float:
 
 
 def _recall(begin: Callable[[], Rule]) -> float:
-    """The same of a rule that every text begins anew."""
+    """Return the same of a rule that every text begins anew."""
     shares = []
     for steps in _texts():
         value, rule = np.zeros(steps[0].counts.shape), begin()

@@ -30,13 +30,13 @@ NO_TIMES = LaneTimes(gpu_expert_s=0.0, cpu_pair_s=0.0, copy_s=0.0, draft_window_
 
 @lru_cache(maxsize=1)
 def recorded() -> Trace:
-    """The texts that the notebook asks about: code, sampled, of the half that nothing was tuned on."""
+    """Load the texts that the notebook asks about: code, sampled, of the half that nothing was tuned on."""
     return load_trace("code", mode="sample", dense=True, half="report")
 
 
 @lru_cache(maxsize=1)
 def tables() -> dict[int, Candidates]:
-    """What the balancer was asked before each of their windows, on the machine that replays go by."""
+    """Record what the balancer was asked before each of their windows, on the machine that replays go by."""
     return record_balancer_inputs(recorded(), "spac-joint", BUDGET, gamma=GAMMA)
 
 
@@ -213,7 +213,7 @@ def _joint(answer: Callable[[Candidates], Any], case: Window) -> str | None:
 
 
 def _numbers(values: Any) -> list[float] | None:
-    """A sequence of finite numbers as floats; None of anything else."""
+    """Return a sequence of finite numbers as floats; None of anything else."""
     if isinstance(values, str) or not isinstance(values, Sequence | np.ndarray):
         return None
     try:

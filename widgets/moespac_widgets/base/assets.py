@@ -66,7 +66,7 @@ def bundle(script: str) -> str:
 
 
 def _path(name: str) -> Path:
-    """The file of that name; no name is used twice."""
+    """Return the file of that name; no name is used twice."""
     shared = HOME / "front" / name
     return shared if shared.exists() else next((HOME / "views").glob(f"*/{name}"))
 
@@ -139,7 +139,7 @@ def style(*scripts: str) -> str:
 
 
 def _lean_sheet(path: Path) -> str:
-    """A rule a line, without comments."""
+    """Return the rules one a line, without comments."""
     bare = re.sub(r"/\*.*?\*/", "", path.read_text(encoding="utf-8"), flags=re.S)
     return re.sub(r"(?<=[;{,])\s*\n\s*|\n\s*(?=\})|(?<=\})\n(?=\n)", "", bare)
 

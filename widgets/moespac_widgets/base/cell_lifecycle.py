@@ -55,7 +55,7 @@ def _close(run: _Run | None) -> None:
 
 
 def _request() -> dict[str, Any]:
-    """The message that asked for this run, or nothing."""
+    """Return the message that asked for this run, or nothing."""
     if "IPython" not in sys.modules:
         return {}
     from IPython import get_ipython

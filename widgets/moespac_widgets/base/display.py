@@ -105,7 +105,7 @@ class StaticView:
         return Words(key, {"title": self.caption(), "mode": MODE}).read(self._catalogue)
 
     def _live(self, **_options: Any) -> dict[str, Any]:
-        """The bundle of ipywidgets 7, which makes none itself."""
+        """Return the bundle of ipywidgets 7, which makes none itself."""
         return {WIDGET: {"version_major": 2, "version_minor": 0, "model_id": self.model_id}}
 
     def _beside(self, words: str) -> str:
@@ -119,7 +119,7 @@ class StaticView:
 
 
 def _mode() -> Callable[[Any, str], str] | None:
-    """The function that displays a view instead of a live one, if the environment asks for one."""
+    """Return the function that displays a view instead of a live one, if the environment asks for one."""
     mode = os.environ.get(MODE, "")
     if mode in ("", "live"):
         return None

@@ -211,13 +211,16 @@ class LiveView(StaticView, anywidget.AnyWidget):
             layout.close()
 
     def caption(self) -> str:
+        """Return the title, for a heading outside the view."""
         return self._title
 
     def state_in_words(self) -> list[tuple[str, str]]:
+        """Return what is chosen in the view, a name and a value each."""
         shown = ((name, getattr(self, name)) for name in self.view_names())
         return [(name, str(value)) for name, value in shown if value != -1]  # -1: none
 
     def fallback_html(self) -> str:
+        """Return the view as a picture, for a place that runs no script."""
         state = {name: getattr(self, name) for name in self.view_names()}
         return fallback_html(self.SCRIPT, self._data, state, self._catalogue)
 
@@ -329,5 +332,5 @@ def within(name: str, value: Any, limit: Limit) -> Any:
 
 
 def _in_words(problem: Exception) -> str:
-    """The error as text; anything but a MoespacError is a fault of ours, and keeps its type's name."""
+    """Return the error as text; anything but a MoespacError is a fault of ours, and keeps its type's name."""
     return str(problem) if isinstance(problem, MoespacError) else f"{type(problem).__name__}: {problem}"

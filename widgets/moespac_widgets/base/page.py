@@ -129,7 +129,7 @@ def write_page(
 
 
 def _readable(value: Any) -> Any:
-    """The value as JSON, with bytes in base 64."""
+    """Write the value as JSON, with bytes in base 64."""
     if isinstance(value, Mapping):
         return {key: _readable(part) for key, part in value.items()}
     if isinstance(value, list):

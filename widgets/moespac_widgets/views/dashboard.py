@@ -162,13 +162,16 @@ class Dashboard(StaticView, ipywidgets.HBox):  # type: ignore[misc]
                 view.step = change["new"]
 
     def caption(self) -> str:
+        """Return the title, for a heading outside the view."""
         return self.title
 
     def state_in_words(self) -> list[tuple[str, str]]:
+        """Return what is chosen in every view, a name and a value each."""
         parts = ((view.caption(), view.state_in_words()) for view in self.views)
         return [(f"{title}: {name}", value) for title, state in parts for name, value in state]
 
     def fallback_html(self) -> str:
+        """Return stepper and timeline as pictures, for a place that runs no script."""
         return self.stepper.fallback_html() + self.timeline.fallback_html()
 
     def to_html(self, path: str | Path) -> Path:
@@ -205,7 +208,7 @@ def _in_halves(source: Any) -> dict[str, Any] | None:
 
 
 def _trace(source: Any) -> Any:
-    """The trace of a name or a file; anything else is left for `beginning` to refuse."""
+    """Load the trace of a name or a file; anything else is left for `beginning` to refuse."""
     if (options := _in_halves(source)) is not None:
         return load_trace(source, half="report", **options)
     if not isinstance(source, str | Path):
@@ -220,20 +223,20 @@ def _name(source: Any) -> str | Words:
 
 
 def _percent(result: Result, trace: Trace) -> int:
-    """The budget as the lab has it: of all experts, whole per cents."""
+    """Return the budget as the lab has it: of all experts, whole per cents."""
     experts = trace.geometry.layers * trace.geometry.experts
     return max(-(-100 // experts), min(100, round(100 * result.slots / experts)))
 
 
 def _span(result: Result, step: int) -> dict[str, int]:
-    """The part of a timeline that begins with a window: one window of many is too narrow to be read."""
+    """Return a timeline from a window on: one window of many is too narrow to be read."""
     windows = result.windows_s[max(0, step) : max(0, step) + WINDOWS] or result.windows_s[:1]
     start_us, end_us = int(1e6 * windows[0][0]), round(1e6 * windows[-1][1])
     return {"start_us": start_us, "span_us": max(1, end_us - start_us)}
 
 
 def _column(views: Sequence[LiveView]) -> Any:
-    """Views one under the other, each below its title."""
+    """Show views one under the other, each below its title."""
     parts = [part for view in views for part in (ipywidgets.HTML(f"<b>{escape(view._title)}</b>"), view)]
     return ipywidgets.VBox(parts, layout={"flex": f"1 1 {LEAST_WIDTH}px", "min_width": "0"})
 

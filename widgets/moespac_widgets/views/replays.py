@@ -84,6 +84,7 @@ class Played:
 
     @property
     def windows(self) -> int:
+        """Verified windows."""
         return len(self.windows_s)
 
 

@@ -80,6 +80,7 @@ class Rounds:
 
     @property
     def geometry(self) -> MoEShape:
+        """Shape of the model's routing."""
         return self.trace.geometry
 
     def __len__(self) -> int:

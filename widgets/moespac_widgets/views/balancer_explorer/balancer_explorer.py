@@ -217,7 +217,7 @@ class BalancerExplorer(LiveView):
         return changed(self._tables[self._window(step)], slots, percents)
 
     def _window(self, step: int) -> int:
-        """A window that is not sent is shown as the last before it that is."""
+        """Show a window that is not sent as the last before it that is."""
         return max((window for window in self._shown if window <= step), default=self._shown[0])
 
     def _packed(self) -> dict[str, Any]:

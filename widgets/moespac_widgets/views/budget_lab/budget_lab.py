@@ -54,6 +54,7 @@ class Setting(NamedTuple):
 
     @property
     def key(self) -> str:
+        """The setting as one string, which the front end asks by."""
         return "|".join(self)
 
 
@@ -260,7 +261,7 @@ class BudgetLab(LiveView):
         return {str(budget): replayed[str(budget)] for budget in budgets}
 
     def page_data(self) -> Mapping[str, Any]:
-        """What can be chosen without a kernel: see `_page_settings`."""
+        """Return what can be chosen without a kernel: see `_page_settings`."""
         coarse = self._coarse(self.budget)
         grid = {choice.key: self.answer_replays(choice.key, coarse) for choice in self._page_settings()}
         now = self.setting.key
@@ -301,13 +302,13 @@ class BudgetLab(LiveView):
         return sorted({budget, *(max(self._least, point) for point in COARSE)})
 
     def _gammas(self) -> list[str]:
-        """The draft lengths that the trace has for every step."""
+        """Return the draft lengths that the trace has for every step."""
         gamma_maxima = [text.gamma_max for text in self._trace.texts]
         shortest = min((gamma for gamma in gamma_maxima if gamma is not None), default=0)
         return [RECORDED] if None in gamma_maxima else [str(gamma) for gamma in range(shortest + 1)]
 
     def _fits(self) -> dict[str, Any]:
-        """What each machine has beside each model's experts; with its draft, and without."""
+        """Return what each machine has beside each model's experts; with its draft, and without."""
         plans = {}
         for machine, model, draft in product(self._machines.values(), self._models.values(), (True, False)):
             plan = plan_memory(machine, model, context=self._context, draft=draft and model.draft is not None)
@@ -323,7 +324,7 @@ class BudgetLab(LiveView):
 
 
 def _policies(names: Iterable[Policy | str], expert_usage: Any) -> list[Policy]:
-    """The policies of these names, or all that can be replayed without more being known."""
+    """Return the policies of these names, or all that can be replayed without more being known."""
     chosen = [get_policy(name) for name in names]
     return chosen or [
         policy for policy in POLICIES.values() if expert_usage is not None or not policy.needs_expert_usage

@@ -131,7 +131,7 @@ def _packed(rounds: Rounds, shown: np.ndarray) -> dict[str, Any]:
 
 
 def _pieces(trace: Trace, all_steps: tuple[Step, ...], steps: list[Step]) -> dict[str, str]:
-    """What the tokens that can be seen read as."""
+    """Return what the tokens that can be seen read as."""
     ids = [step.emitted for step in all_steps]
     ids += [array for step in steps for array in (step.window, step.target_ids, step.target_top.ids.ravel())]
     seen = np.unique(np.concatenate(ids)).tolist()

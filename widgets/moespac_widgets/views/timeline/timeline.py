@@ -185,12 +185,12 @@ def _shown(
 
 
 def _copied(op: Operation) -> int:
-    """The bytes that a copy moved; the CPU lane's are read, and not shown."""
+    """Return the bytes that a copy moved; the CPU lane's are read, and not shown."""
     return op.size_bytes if op.lane == "link" else 0
 
 
 def kind(op: Operation) -> str:
-    """What an operation is: the key of its colour, its pattern and its words."""
+    """Return what an operation is: the key of its colour, its pattern and its words."""
     if op.lane == "gpu":
         return "experts" if op.label.endswith(" gpu") else "dense"
     return {"link": "copy", "host": "plan"}.get(op.lane, op.lane)
@@ -284,7 +284,7 @@ def _packed(results: Sequence[Played], shown: Sequence[Shown], end_s: float) -> 
 
 
 def _within(result: Played, from_s: float, to_s: float) -> tuple[int, int]:
-    """The first and the last window that opens in this part."""
+    """Return the first and the last window that opens in this part."""
     opens = [opened for opened, _ in result.windows_s]
     return int(np.searchsorted(opens, from_s)), int(np.searchsorted(opens, to_s)) - 1
 
