@@ -20,6 +20,8 @@ __all__ = [
     "SENSORS",
     "CommittedCounts",
     "DraftGates",
+    "EmaCounts",
+    "Frequency",
     "LastWindow",
     "NextGate",
     "Popularity",
@@ -77,6 +79,50 @@ class LastWindow(Sensor):
     def on_verify(self, step: Step, /) -> np.ndarray:
         """Return evidence about the next window, see `Sensor.on_verify`."""
         return (step.counts > 0).astype(np.int64)
+
+
+class EmaCounts(Sensor):
+    """Exponential moving average of the counts: the last window weighs 0.3, those before it ever less.
+
+    The average is of the share of positions that use an expert, from the prompt's on; the next window is
+    taken to be as long as the last.
+    """
+
+    name, available_at = "ema-counts", "verified"
+    window_s, cell_s = 6e-6, 0.55e-9
+    WEIGHT = 0.3
+
+    def on_prefill(self, prefill: Prefill, /) -> None:
+        """Begin a text, see `Sensor.on_prefill`."""
+        counts = expert_counts(prefill.experts, self.geometry.experts)
+        self._shares = counts / max(1, len(prefill.experts))
+
+    def on_verify(self, step: Step, /) -> np.ndarray:
+        """Return evidence about the next window, see `Sensor.on_verify`."""
+        positions = step.gamma + 1
+        self._shares = (1 - self.WEIGHT) * self._shares + self.WEIGHT / positions * step.counts
+        return np.asarray(positions * self._shares)
+
+
+class Frequency(Sensor):
+    """How often this text has used each expert so far, its prompt included, scaled to the next window.
+
+    The next window is taken to be as long as the last.
+    """
+
+    name, available_at = "frequency", "verified"
+    window_s, cell_s = 5.5e-6, 0.55e-9
+
+    def on_prefill(self, prefill: Prefill, /) -> None:
+        """Begin a text, see `Sensor.on_prefill`."""
+        self._counts = expert_counts(prefill.experts, self.geometry.experts)
+        self._positions = len(prefill.experts)
+
+    def on_verify(self, step: Step, /) -> np.ndarray:
+        """Return evidence about the next window, see `Sensor.on_verify`."""
+        self._counts = self._counts + step.counts
+        self._positions += step.gamma + 1
+        return np.asarray((step.gamma + 1) / self._positions * self._counts)
 
 
 class Recency(Sensor):
@@ -226,7 +272,10 @@ class NextGate(Sensor):
         return self.geometry.layers - 1
 
 
-_KINDS = (VerifyCounts, CommittedCounts, LastWindow, Recency, Popularity, TokenTable, DraftGates, NextGate)
+_KINDS = (
+    VerifyCounts, CommittedCounts, LastWindow, EmaCounts, Frequency, Recency, Popularity, TokenTable,
+    DraftGates, NextGate,
+)  # fmt: skip
 SENSORS: Mapping[str, type[Sensor]] = MappingProxyType({kind.name: kind for kind in _KINDS})
 
 

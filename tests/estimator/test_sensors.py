@@ -39,6 +39,8 @@ def begun(name: str, *learned: RoutedTokens, read: Prefill | None = None) -> Sen
         ("verify-counts", [[1, 0, 0, 2]]),
         ("committed-counts", [[1, 0, 0, 1]]),
         ("last-window", [[1, 0, 0, 1]]),
+        ("ema-counts", [[0.3, 0, 0, 0.6]]),
+        ("frequency", [[1, 0, 0, 2]]),
         ("recency", [[3, 0, 0, 1.5]]),  # expert 0 served the last committed token, expert 3 the one before
     ],
 )
@@ -47,6 +49,19 @@ def test_what_a_verified_window_says(name: str, evidence: list) -> None:
     assert one.available_at == "verified"
     assert one.on_draft(WINDOW.window) is None
     assert one.on_verify(WINDOW).tolist() == evidence
+
+
+def test_averages_begin_with_the_prompt_and_forget_the_last_text() -> None:
+    window = step(0, 2, [[[0]]], accepted=0)
+    for name, first, second in (
+        ("ema-counts", [0.7 / 2 + 0.3, 0.7 / 2], [0.7 * 0.65 + 0.3, 0.7 * 0.35]),
+        ("frequency", [2 / 3, 1 / 3], [3 / 4, 1 / 4]),
+    ):
+        one = begun(name, read=prefill([[0]], [[1]]))
+        assert one.on_verify(window)[0, :2] == pytest.approx(first)
+        assert one.on_verify(window)[0, :2] == pytest.approx(second)
+        one.on_prefill(prefill())
+        assert one.on_verify(WINDOW)[0, 1] == 0
 
 
 def test_recency_remembers_the_prompt_and_forgets_the_last_text() -> None:

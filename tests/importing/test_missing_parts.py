@@ -40,7 +40,9 @@ def full(tmp_path: Path) -> Trace:
 
 
 def test_sensors_of_tokens_and_channels_are_not_offered(bare: Trace, full: Trace) -> None:
-    counts = {"verify-counts", "committed-counts", "last-window", "recency", "popularity"}
+    counts = {
+        "verify-counts", "committed-counts", "last-window", "ema-counts", "frequency", "recency", "popularity"
+    }  # fmt: skip
     assert {name for name, sensor in SENSORS.items() if sensor.serves(bare)} == counts
     assert {name for name, sensor in SENSORS.items() if sensor.serves(full)} == {*counts, "token-table"}
     assert all(sensor.serves(load_trace("math", half="report")) for sensor in SENSORS.values())

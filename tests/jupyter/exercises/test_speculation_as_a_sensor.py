@@ -76,6 +76,8 @@ def test_sensors_stand_as_the_prose_has_them() -> None:
     assert abs(recall["committed-counts"] - recall["recency"]) < 0.01
     assert abs(recall["verify-counts"] - recall["popularity"]) < 0.02
     assert recall["token-table"] - recall["verify-counts"] > 0.15
+    assert 0.03 < recall["ema-counts"] - recall["verify-counts"] < 0.07
+    assert recall["verify-counts"] < recall["frequency"] < recall["ema-counts"]
 
 
 def test_a_wide_window_tells_and_counting_adds_little() -> None:
