@@ -54,7 +54,7 @@
 # counts what there is to keep, what there is to read, and over which wires.
 #
 # ## What a model weighs
-# Five models that people run at home, as far as one can at home, and our small bundled one. A model profile
+# Six models that people run at home, as far as one can at home, and our small bundled one. A model profile
 # holds the shapes as they are published, so that weights can be counted.
 
 # %%

@@ -88,8 +88,8 @@ _PANELS: dict[str | None, dict[str, str]] = {
         "budget": "SIZE  memory for experts: a share (25%), a size (512MiB) or bytes",
         "policy": "NAME  cpu-only, on-demand, static-hot, recency, spac-paper or spac-joint",
         "machine": "NAME|FILE  a100, h100, laptop4060, orin, rtx3060, rtx4090, t4, or a .toml file",
-        "model": "NAME|FILE  the sizes of deepseek-v2-lite, mixtral-8x7b, olmoe-1b-7b, phi-3.5-moe, "
-        "qwen3-30b-a3b, each also with -4bit, of bundled-pair, or of a .toml file",
+        "model": "NAME|FILE  the sizes of deepseek-v2-lite, gpt-oss-20b, mixtral-8x7b, olmoe-1b-7b, "
+        "phi-3.5-moe, qwen3-30b-a3b, each also with -4bit, of bundled-pair, or of a .toml file",
         "accounting": "NAME  slots-equal, or device-equal: the draft's memory is part of the budget",
         "expert_usage": "FILE  a trace of other texts, which static-hot counts experts in",
         "device": "NAME  virtual, host or cuda; by default virtual",

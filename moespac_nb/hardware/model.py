@@ -114,6 +114,8 @@ class ModelSpec:
         The most tokens that it can read.
     bits_per_weight : float
         The precision, scales included.
+    dense_bits_per_weight : float, optional
+        That of all weights that are no expert's, where it is another.
     expert_scale : float, default 1
         Bytes and work of one expert, in the model's own: of a spec that stands for other routing, see
         `scaling.scale_to_trace`.
@@ -147,6 +149,7 @@ class ModelSpec:
     kv_values: Annotated[int, _count("kv_values", "values a token and layer", most=1e6)]
     context: Annotated[int, _count("context")]
     bits_per_weight: float
+    dense_bits_per_weight: float | None = None
     expert_scale: float = 1.0
     draft: DraftSpec | None = None
     origins: Mapping[str, str] = field(default_factory=dict)
@@ -164,7 +167,7 @@ class ModelSpec:
     @property
     def expert_bytes(self) -> int:
         """Bytes of one expert."""
-        return self._bytes(self.expert_parameters)
+        return round(self.expert_parameters * self.bits_per_weight / 8)
 
     @property
     def all_experts(self) -> int:
@@ -191,17 +194,17 @@ class ModelSpec:
     @property
     def layer_bytes(self) -> int:
         """Bytes of `layer_parameters`."""
-        return self._bytes(self.layer_parameters)
+        return self._dense_bytes(self.layer_parameters)
 
     @property
     def head_bytes(self) -> int:
         """Bytes of `head_parameters`."""
-        return self._bytes(self.head_parameters)
+        return self._dense_bytes(self.head_parameters)
 
     @property
     def dense_bytes(self) -> int:
         """Bytes always on the device: attention, routers, shared experts, dense layers, embeddings."""
-        return self._bytes(self._resident_parameters)
+        return self._dense_bytes(self._resident_parameters)
 
     @property
     def kv_bytes_per_token(self) -> int:
@@ -220,13 +223,16 @@ class ModelSpec:
         embedding = (self.embedding_matrices - 1) * self.vocabulary * self.hidden
         return self.moe_layers * self.layer_parameters + self.head_parameters + embedding
 
-    def _bytes(self, parameters: int) -> int:
-        return round(parameters * self.bits_per_weight / 8)
+    def _dense_bytes(self, parameters: int) -> int:
+        return round(parameters * (self.dense_bits_per_weight or self.bits_per_weight) / 8)
 
 
 @dataclass(frozen=True)
 class _Precision:
     bits_per_weight: Annotated[float, Constant("bits_per_weight", "bits", 1, 1, 64)]
+    dense_bits_per_weight: Annotated[
+        float | None, Constant("dense_bits_per_weight", "bits", 1, 1, 64, optional=True)
+    ] = None
 
 
 PRECISIONS = ("bf16", "4bit")  # tables of a profile
