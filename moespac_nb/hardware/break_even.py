@@ -68,5 +68,6 @@ def _held_up_s(costs: Costs) -> float:
     """Return the seconds that a hidden copy takes from a CPU lane that reads all the time."""
     if costs.bus_bytes_per_s is None:
         return 0.0
-    together_bytes_per_s = costs.cpu_bytes_per_s + costs.link_bytes_per_s
-    return max(0.0, together_bytes_per_s / costs.bus_bytes_per_s - 1) * costs.copy_s()
+    copy_s = costs.copy_s()
+    together_bytes_per_s = costs.cpu_bytes_per_s + costs.expert_bytes / copy_s
+    return max(0.0, together_bytes_per_s / costs.bus_bytes_per_s - 1) * copy_s
